@@ -1,0 +1,78 @@
+// The steps after the encoder, and the compiled pass over them.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "arrays.hpp"
+#include "codes.hpp"
+#include "nestvec/epilogue.hpp"
+#include "nestvec/error.hpp"
+
+namespace py = pybind11;
+
+namespace nestvec {
+namespace {
+
+using Floats = Array<float>;
+
+std::vector<float> values(const Floats& x) { return {x.data(), x.data() + x.size()}; }
+
+PoolingStep make_pooling(const std::vector<std::string>& modes, bool include_prompt) {
+  PoolingStep step{{}, include_prompt};
+  for (const std::string& mode : modes) step.modes.push_back(pooling_mode_named(mode));
+  return step;
+}
+
+DenseStep make_dense(const Floats& weight, const std::optional<Floats>& bias, const std::string& activation) {
+  const auto [data, out, in] = as_matrix(weight, "a Dense step's weight");
+  return {in, out, values(weight), bias ? values(*bias) : std::vector<float>(out), activation_named(activation)};
+}
+
+LayerNormStep make_layer_norm(const Floats& weight, const Floats& bias, double eps) {
+  return {values(weight), values(bias), eps};
+}
+
+HiddenStates hidden_states(const py::array& hidden) {
+  const bool half = hidden.dtype().kind() == 'f' && hidden.itemsize() == 2;
+  if (hidden.ndim() != 3 || !(half || py::isinstance<Floats>(hidden)) || !(hidden.flags() & py::array::c_style))
+    throw ArgumentError("hidden states have to be a contiguous float32 or float16 array of shape (texts, tokens, dim)");
+  const auto shape = [&](int axis) { return static_cast<std::size_t>(hidden.shape(axis)); };
+  return {hidden.data(), half, shape(0), shape(1), shape(2)};
+}
+
+py::array run(const Epilogue& epilogue, const py::array& hidden, const Array<std::int64_t>& mask,
+              std::size_t prompt_tokens, std::size_t dim, const std::string& name, std::size_t threads) {
+  const HiddenStates states = hidden_states(hidden);
+  const Matrix<const std::int64_t> keep = as_matrix(mask, "mask");
+  const Precision precision = precision_named(name);
+  py::array codes = make_codes(precision, states.texts, dim);
+  void* out = codes.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    epilogue.run(states, keep, prompt_tokens, dim, precision, out, threads);
+  }
+  return codes;
+}
+
+}  // namespace
+}  // namespace nestvec
+
+void bind_epilogue(py::module_& m) {
+  using namespace nestvec;
+  py::class_<PoolingStep>(m, "PoolingStep").def(py::init(&make_pooling), py::arg("modes"), py::arg("include_prompt"));
+  py::class_<DenseStep>(m, "DenseStep")
+      .def(py::init(&make_dense), py::arg("weight").noconvert(), py::arg("bias").noconvert(), py::arg("activation"));
+  py::class_<LayerNormStep>(m, "LayerNormStep")
+      .def(py::init(&make_layer_norm), py::arg("weight").noconvert(), py::arg("bias").noconvert(), py::arg("eps"));
+  py::class_<NormalizeStep>(m, "NormalizeStep").def(py::init<>());
+  py::class_<Epilogue>(m, "Epilogue")
+      .def(py::init<std::vector<EpilogueStep>, std::size_t>(), py::arg("steps"), py::arg("hidden_dim"))
+      .def_property_readonly("dim", &Epilogue::dim)
+      .def("run", &run, py::arg("hidden").noconvert(), py::arg("mask").noconvert(), py::arg("prompt_tokens"),
+           py::arg("dim"), py::arg("precision"), py::arg("threads"));
+}

@@ -1,0 +1,254 @@
+// Building, searching and packing: encode_tier, Searcher, and the stateless top-k.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "arrays.hpp"
+#include "nestvec/build.hpp"
+#include "nestvec/codec.hpp"
+#include "nestvec/scan.hpp"
+#include "nestvec/search.hpp"
+
+namespace py = pybind11;
+
+namespace nestvec {
+namespace {
+
+using Bytes = Array<std::uint8_t>;
+using Floats = Array<float>;
+using Ids = Array<std::int64_t>;
+
+/// Scores and ids as arrays of (queries, k): distances as int32, -1 where there is none; other scores as float32, or
+/// float64 where they are integers that float32 cannot hold.
+template <class Score>
+py::tuple as_arrays(const std::vector<Candidate>& found, std::size_t queries, std::size_t k, const std::int64_t* ids, int sign) {
+  Array<Score> scores({queries, k});
+  Ids rows({queries, k});
+  Score* score = scores.mutable_data();
+  std::int64_t* id = rows.mutable_data();
+  for (const Candidate& candidate : found) {
+    const bool none = candidate.row < 0;
+    *score++ = none && std::numeric_limits<Score>::is_integer ? Score(-1) : Score(sign * candidate.score);
+    *id++ = none || !ids ? candidate.row : ids[candidate.row];
+  }
+  return py::make_tuple(scores, rows);
+}
+
+std::vector<std::uint64_t> as_bits(const Bytes& mask, std::size_t rows) {
+  const std::uint8_t* allowed = sized(mask, rows, "the filter");
+  std::vector<std::uint64_t> bits(block_count(rows));
+  for (std::size_t r = 0; r < rows; ++r) bits[r / 64] |= std::uint64_t{allowed[r] != 0} << r % 64;
+  return bits;
+}
+
+std::size_t checked_dim(std::size_t dim) {
+  if (dim < 1 || dim > kMaxDim)
+    throw ArgumentError("the dimension is " + std::to_string(dim) + "; expected 1 to " + std::to_string(kMaxDim));
+  return dim;
+}
+
+/// encode_tier over numpy arrays. Returns (codes as bytes, factors or None, the longest row).
+py::tuple encode(const Floats& x, const std::string& codec, bool packed, bool cosine, const std::vector<std::size_t>& dims,
+                 std::size_t threads) {
+  const Matrix<const float> rows = as_matrix(x, "x");
+  checked_dim(rows.cols);
+  if (dims.empty() || dims.back() != rows.cols || !std::is_sorted(dims.begin(), dims.end()))
+    throw ArgumentError("dims must rise to the dimension of x");
+  const TierSpec spec{codec_named(codec), packed, cosine, dims};
+  const std::size_t blocks = block_count(rows.rows);
+  Bytes codes(std::vector<std::size_t>{packed ? blocks * block_bytes(spec.codec, rows.cols) : rows.rows * row_bytes(spec.codec, rows.cols)});
+  std::optional<Floats> factors;
+  if (has_factors(spec)) factors.emplace(std::vector<std::size_t>{blocks, dims.size(), kRowsPerBlock});
+  std::uint8_t* codes_out = codes.mutable_data();
+  float* factors_out = factors ? factors->mutable_data() : nullptr;
+  double longest;
+  {
+    const py::gil_scoped_release release;
+    check_finite(rows, "x", spec.codec == Codec::float16 && !cosine ? Precision::float16 : Precision::float32, threads);
+    longest = encode_tier(spec, rows, codes_out, factors_out, threads);
+  }
+  return py::make_tuple(codes, factors, longest);
+}
+
+/// The bytes of a table file's data, verified chunk by chunk on first use.
+class Region {
+ public:
+  Region(Bytes data, Array<std::uint32_t> checksums)
+      : data_(std::move(data)),
+        checksums_(std::move(checksums)),
+        checked_(data_.data(), std::size_t(data_.size()), sized(checksums_, chunk_count(std::size_t(data_.size())), "checksums")) {}
+
+  void require(const Bytes& section) {
+    require_inside(section.data(), std::size_t(section.size()));
+    const py::gil_scoped_release release;
+    checked_.require(section.data(), std::size_t(section.size()), 0);
+  }
+
+  /// Sections are views into the data; anything else is a mistake of the caller.
+  void require_inside(const void* from, std::size_t bytes) const {
+    const auto* begin = static_cast<const std::uint8_t*>(from);
+    if (bytes && (begin < data_.data() || begin + bytes > data_.data() + data_.size()))
+      throw ArgumentError("a section lies outside the region that is checked");
+  }
+
+  CheckedRegion& checked() { return checked_; }
+
+ private:
+  Bytes data_;
+  Array<std::uint32_t> checksums_;
+  CheckedRegion checked_;
+};
+
+/// A tier as Python hands it over: (codec, codes, factors or None, row_bound).
+using TierArrays = std::tuple<std::string, Bytes, std::optional<Floats>, double>;
+
+class Searcher {
+ public:
+  Searcher(std::size_t rows, std::size_t dim, bool cosine, std::vector<std::size_t> dims, TierArrays scanned,
+           std::optional<TierArrays> rescored, std::optional<Ids> ids, std::shared_ptr<Region> region)
+      : scanned_(std::move(scanned)), rescored_(std::move(rescored)), ids_(std::move(ids)), region_(std::move(region)) {
+    table_.rows = rows;
+    table_.dim = checked_dim(dim);
+    table_.cosine = cosine;
+    table_.dims = std::move(dims);
+    table_.backend = backends().back();
+    table_.checked = region_ ? &region_->checked() : nullptr;
+    table_.ids = ids_ ? sized(*ids_, rows, "ids") : nullptr;
+    if (table_.dims.empty() || table_.dims.back() != dim) throw ArgumentError("dims must end in the table's dimension");
+    table_.scanned = view(scanned_, true);
+    if (rescored_) table_.rescored = view(*rescored_, false);
+  }
+
+  py::tuple search(const Floats& queries, std::size_t k, std::size_t dim, std::size_t oversample,
+                   const std::optional<Bytes>& filter, std::size_t threads) const {
+    const Matrix<const float> rows = as_matrix(queries, "queries");
+    if (dim < 1 || dim > rows.cols || rows.cols > table_.dim || k < 1 || oversample < 1)
+      throw ArgumentError("search needs 1 <= dim <= the queries' columns <= the table's dimension, k and oversample >= 1");
+    const std::size_t columns = std::min(k, table_.rows);
+    std::vector<Candidate> found(rows.rows * columns);
+    {
+      const py::gil_scoped_release release;
+      check_finite(rows, "queries", Precision::float32, threads);
+      std::vector<std::uint64_t> allowed;
+      if (filter) allowed = as_bits(*filter, table_.rows);
+      nestvec::search(table_, rows, {columns, dim, oversample, filter ? allowed.data() : nullptr, threads}, found.data());
+    }
+    if (table_.scanned.codec == Codec::binary && !table_.rescored)
+      return as_arrays<std::int32_t>(found, rows.rows, columns, table_.ids, -1);
+    return as_arrays<float>(found, rows.rows, columns, table_.ids, 1);
+  }
+
+ private:
+  Tier view(const TierArrays& arrays, bool packed) const {
+    const auto& [codec_name, codes, factors, row_bound] = arrays;
+    const Codec codec = codec_named(codec_name);
+    const std::size_t blocks = block_count(table_.rows);
+    const std::size_t bytes = packed ? blocks * block_bytes(codec, table_.dim) : table_.rows * row_bytes(codec, table_.dim);
+    Tier tier{codec, sized(codes, bytes, "codes"), nullptr, row_bound};
+    if (has_factors({codec, packed, table_.cosine, table_.dims}) != factors.has_value())
+      throw ArgumentError("a tier of int8 or of cosine scores has factors, and no other has");
+    if (factors) tier.factors = sized(*factors, blocks * table_.dims.size() * kRowsPerBlock, "factors");
+    if (region_) region_->require_inside(codes.data(), bytes);
+    return tier;
+  }
+
+  TierArrays scanned_;
+  std::optional<TierArrays> rescored_;
+  std::optional<Ids> ids_;
+  std::shared_ptr<Region> region_;
+  Table table_;
+};
+
+py::tuple hamming_topk(const Bytes& queries, const Bytes& codes, std::size_t k, std::size_t threads) {
+  const Matrix<const std::uint8_t> q = as_matrix(queries, "queries"), rows = as_matrix(codes, "codes");
+  const std::size_t dim = checked_dim(rows.cols * 8), columns = std::min(k, rows.rows);
+  if (q.cols != rows.cols) throw ArgumentError("queries and codes differ in width");
+  std::vector<Candidate> found(q.rows * columns);
+  {
+    const py::gil_scoped_release release;
+    const ScanRows source{.codec = Codec::binary, .count = rows.rows, .dim = dim, .row_major = rows.data};
+    backends().back()->scan(source, ScanQueries::from_codes(Codec::binary, q, dim), columns, threads, found.data());
+  }
+  return as_arrays<std::int32_t>(found, q.rows, columns, nullptr, -1);
+}
+
+py::tuple inner_topk_int8(const Array<std::int8_t>& queries, const Array<std::int8_t>& x, std::size_t k, std::size_t threads) {
+  const Matrix<const std::int8_t> q = as_matrix(queries, "queries"), rows = as_matrix(x, "x");
+  const std::size_t dim = checked_dim(rows.cols), columns = std::min(k, rows.rows);
+  if (q.cols != rows.cols) throw ArgumentError("queries and x differ in dimension");
+  std::vector<Candidate> found(q.rows * columns);
+  {
+    const py::gil_scoped_release release;
+    const ScanRows source{
+        .codec = Codec::int8, .count = rows.rows, .dim = dim, .row_major = reinterpret_cast<const std::uint8_t*>(rows.data)};
+    const Matrix<const std::uint8_t> codes{reinterpret_cast<const std::uint8_t*>(q.data), q.rows, q.cols};
+    backends().back()->scan(source, ScanQueries::from_codes(Codec::int8, codes, dim), columns, threads, found.data());
+  }
+  return as_arrays<std::int32_t>(found, q.rows, columns, nullptr, 1);
+}
+
+py::tuple inner_topk_float(const Floats& queries, const py::array& x, std::size_t k, std::size_t threads) {
+  const bool half = x.dtype().kind() == 'f' && x.itemsize() == 2;
+  if ((!half && !py::isinstance<Floats>(x)) || x.ndim() != 2 || !(x.flags() & py::array::c_style))
+    throw ArgumentError("x must be a C-contiguous float32 or float16 array of shape (rows, dim)");
+  const Codec codec = half ? Codec::float16 : Codec::float32;
+  const Matrix<const float> q = as_matrix(queries, "queries");
+  const std::size_t dim = checked_dim(std::size_t(x.shape(1))), count = std::size_t(x.shape(0)), columns = std::min(k, count);
+  if (q.cols != dim) throw ArgumentError("queries and x differ in dimension");
+  const auto* data = static_cast<const std::uint8_t*>(x.data());
+  std::vector<Candidate> found(q.rows * columns);
+  {
+    const py::gil_scoped_release release;
+    check_finite(q, "queries", Precision::float32, threads);
+    const double longest = longest_row(codec, {data, count, row_bytes(codec, dim)}, dim, threads);
+    if (!std::isfinite(longest)) throw ArgumentError("x holds NaN or infinite values; expected finite ones");
+    const ScanRows source{.codec = codec, .count = count, .dim = dim, .row_major = data};
+    backends().back()->scan(source, ScanQueries::from_floats(codec, q, dim, false, longest), columns, threads, found.data());
+  }
+  return as_arrays<float>(found, q.rows, columns, nullptr, 1);
+}
+
+}  // namespace
+}  // namespace nestvec
+
+void bind_search(py::module_& m) {
+  using namespace nestvec;
+  m.attr("MAX_DIM") = kMaxDim;
+  m.attr("BLOCK_ROWS") = kRowsPerBlock;
+  m.def("block_bytes", [](const std::string& codec, std::size_t dim) { return block_bytes(codec_named(codec), checked_dim(dim)); },
+        py::arg("codec"), py::arg("dim"));
+  m.def("row_bytes", [](const std::string& codec, std::size_t dim) { return row_bytes(codec_named(codec), checked_dim(dim)); },
+        py::arg("codec"), py::arg("dim"));
+  m.def("encode_tier", &encode, py::arg("x").noconvert(), py::arg("codec"), py::arg("packed"), py::arg("cosine"), py::arg("dims"),
+        py::arg("threads"));
+  m.def("checksums", [](const Bytes& data) {
+    Array<std::uint32_t> out(std::vector<std::size_t>{chunk_count(std::size_t(data.size()))});
+    std::uint32_t* checksums = out.mutable_data();
+    const py::gil_scoped_release release;
+    checksum_chunks(data.data(), std::size_t(data.size()), checksums, 0);
+    return out;
+  }, py::arg("data").noconvert());
+  m.def("crc32c", [](const Bytes& data) { return crc32c(data.data(), std::size_t(data.size())); }, py::arg("data").noconvert());
+  m.attr("CHECKSUM_CHUNK") = kChecksumChunk;
+  py::class_<Region, std::shared_ptr<Region>>(m, "Region")
+      .def(py::init<Bytes, Array<std::uint32_t>>(), py::arg("data").noconvert(), py::arg("checksums").noconvert())
+      .def("require", &Region::require, py::arg("section").noconvert());
+  py::class_<Searcher>(m, "Searcher")
+      .def(py::init<std::size_t, std::size_t, bool, std::vector<std::size_t>, TierArrays, std::optional<TierArrays>,
+                    std::optional<Ids>, std::shared_ptr<Region>>(),
+           py::arg("rows"), py::arg("dim"), py::arg("cosine"), py::arg("dims"), py::arg("scanned"), py::arg("rescored"),
+           py::arg("ids"), py::arg("region"))
+      .def("search", &Searcher::search, py::arg("queries").noconvert(), py::arg("k"), py::arg("dim"), py::arg("oversample"),
+           py::arg("filter"), py::arg("threads"));
+  m.def("hamming_topk", &hamming_topk, py::arg("queries").noconvert(), py::arg("codes").noconvert(), py::arg("k"), py::arg("threads"));
+  m.def("inner_topk_int8", &inner_topk_int8, py::arg("queries").noconvert(), py::arg("x").noconvert(), py::arg("k"), py::arg("threads"));
+  m.def("inner_topk_float", &inner_topk_float, py::arg("queries").noconvert(), py::arg("x").noconvert(), py::arg("k"), py::arg("threads"));
+}

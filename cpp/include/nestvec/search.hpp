@@ -1,0 +1,55 @@
+// A table in memory, and its search: scan the first tier, re-score the survivors with the second.
+#pragma once
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "nestvec/backend.hpp"
+#include "nestvec/block.hpp"
+#include "nestvec/checksum.hpp"
+#include "nestvec/matrix.hpp"
+#include "nestvec/topk.hpp"
+
+namespace nestvec {
+
+/// The codes of all rows under one codec.
+struct Tier {
+  Codec codec;
+  const std::uint8_t* codes;  ///< packed blocks where it is scanned, row-major where it re-scores
+  /// A row's score is its sum of products times its factor (scale of int8, inverse length for cosine). Per block: 64
+  /// factors for each declared dimension in turn. Null where the sum is the score.
+  const float* factors;
+  double row_bound;  ///< at least the largest length * factor of a row
+};
+
+/// Views of a table's sections; whoever owns them outlives it.
+struct Table {
+  std::size_t rows, dim;
+  bool cosine;                    ///< scores are cosines: queries are scaled to length 1
+  std::vector<std::size_t> dims;  ///< the declared dimensions, rising; the last one is dim
+  Tier scanned;
+  std::optional<Tier> rescored;
+  const std::int64_t* ids;                 ///< null: a row's number is its id
+  const Backend* backend;                  ///< scans the first tier
+  CheckedRegion* checked;                  ///< what the sections lie in; null where they have no checksums
+  mutable std::atomic<bool> scan_checked = false;
+};
+
+struct SearchOptions {
+  std::size_t k;           ///< at most rows
+  std::size_t dim;         ///< prefix of the scanned tier
+  std::size_t oversample;  ///< candidates to re-score, as a multiple of k
+  const std::uint64_t* allowed;
+  std::size_t threads;
+};
+
+/// The index of `dim` in the declared dimensions; throws ArgumentError that lists them where a score needs factors and
+/// the dimension has none.
+std::size_t factor_index(const Table& table, const Tier& tier, std::size_t dim);
+
+/// queries: at least options.dim columns; re-scoring uses all of them. out: queries.rows x k.
+void search(const Table& table, Matrix<const float> queries, const SearchOptions& options, Candidate* out);
+
+}  // namespace nestvec

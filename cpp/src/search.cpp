@@ -1,0 +1,99 @@
+#include "nestvec/search.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "nestvec/error.hpp"
+#include "nestvec/scan.hpp"
+#include "parallel.hpp"
+
+namespace nestvec {
+namespace {
+
+constexpr std::size_t kCandidateBytes = 16 << 20;  // for the candidates between two tiers, at one time
+
+const float* factors_for(const Table& table, const Tier& tier, std::size_t dim) {
+  if (!tier.factors) return nullptr;
+  return tier.factors + factor_index(table, tier, dim) * kRowsPerBlock;
+}
+
+ScanRows rows_of(const Table& table, const Tier& tier, std::size_t dim, const std::uint64_t* allowed) {
+  return {.codec = tier.codec,
+          .count = table.rows,
+          .dim = table.dim,
+          .blocks = tier.codes,
+          .factors = factors_for(table, tier, dim),
+          .factor_stride = table.dims.size() * kRowsPerBlock,
+          .ids = table.ids,
+          .allowed = allowed};
+}
+
+/// Scores each query's candidates with the second tier and keeps the best k.
+void rescore(const Table& table, Matrix<const float> queries, std::size_t k, std::size_t threads,
+             const std::vector<Candidate>& candidates, Candidate* out) {
+  const Tier& tier = *table.rescored;
+  const std::size_t dim = queries.cols, bytes = row_bytes(tier.codec, table.dim);
+  const std::size_t per_query = candidates.size() / queries.rows;
+  const ScanRows rows = rows_of(table, tier, dim, nullptr);
+  const std::size_t queries_per_task = std::max<std::size_t>(1, (1 << 20) / (per_query * bytes));
+  const std::size_t tasks = (queries.rows + queries_per_task - 1) / queries_per_task;
+  parallel_for(tasks, threads, [&](std::size_t, std::size_t task) {
+    std::vector<float> query(dim), scratch(dim);
+    const std::size_t end = std::min(task * queries_per_task + queries_per_task, queries.rows);
+    for (std::size_t q = task * queries_per_task; q < end; ++q) {
+      const ScanQueries prepared =
+          ScanQueries::from_floats(Codec::float32, {queries.row(q), 1, dim}, dim, table.cosine, tier.row_bound);
+      const float* unit_query = reinterpret_cast<const float*>(prepared.query(0));
+      TopK best(k, {}, {table.ids});
+      for (std::size_t i = 0; i < per_query; ++i) {
+        const std::int64_t row = candidates[q * per_query + i].row;
+        if (row < 0) break;
+        const std::uint8_t* codes = tier.codes + std::size_t(row) * bytes;
+        if (table.checked) table.checked->require(codes, bytes, 1);
+        best.add({exact_score(tier.codec, codes, unit_query, dim, rows.factor(std::size_t(row)), scratch.data()), row});
+      }
+      best.finish(out + q * k, [](std::int64_t) { return 0.0; });
+    }
+  });
+}
+
+}  // namespace
+
+std::size_t factor_index(const Table& table, const Tier& tier, std::size_t dim) {
+  if (!tier.factors) return 0;
+  const auto found = std::find(table.dims.begin(), table.dims.end(), dim);
+  if (found != table.dims.end()) return std::size_t(found - table.dims.begin());
+  std::string declared;
+  for (std::size_t d : table.dims) declared += (declared.empty() ? "" : ", ") + std::to_string(d);
+  throw ArgumentError("dim is " + std::to_string(dim) + "; this table's scores need a factor per row, and it keeps them for " +
+                      declared + ": name the dimension in dims= when the table is built");
+}
+
+void search(const Table& table, Matrix<const float> queries, const SearchOptions& options, Candidate* out) {
+  if (table.rows == 0 || queries.rows == 0) return;
+  const Tier& tier = table.scanned;
+  const ScanRows rows = rows_of(table, tier, options.dim, options.allowed);
+  if (table.rescored) factors_for(table, *table.rescored, queries.cols);  // an undeclared width is an error before the scan
+  if (table.checked && !table.scan_checked) {
+    table.checked->require(tier.codes, block_count(table.rows) * block_bytes(tier.codec, table.dim), options.threads);
+    table.scan_checked = true;
+  }
+  const std::size_t survivors = !table.rescored                                    ? options.k
+                                : options.k > table.rows / options.oversample ? table.rows
+                                                                              : options.k * options.oversample;
+  const std::size_t together = std::max<std::size_t>(1, kCandidateBytes / (survivors * sizeof(Candidate)));
+  for (std::size_t first = 0; first < queries.rows; first += together) {
+    const Matrix<const float> some{queries.row(first), std::min(together, queries.rows - first), queries.cols};
+    const ScanQueries prepared = ScanQueries::from_floats(tier.codec, some, options.dim, table.cosine, tier.row_bound);
+    if (!table.rescored) {
+      table.backend->scan(rows, prepared, options.k, options.threads, out + first * options.k);
+    } else {
+      std::vector<Candidate> candidates(some.rows * survivors);
+      table.backend->scan(rows, prepared, survivors, options.threads, candidates.data());
+      rescore(table, some, options.k, options.threads, candidates, out + first * options.k);
+    }
+  }
+}
+
+}  // namespace nestvec

@@ -1,0 +1,84 @@
+"""One compiled engine from text to top-k: ONNX encoders, Matryoshka prefixes, compressed embedding tables.
+
+    import nestvec as nv
+
+    encoder = nv.Encoder("path/to/model")
+    table = nv.Table.build(encoder.encode(texts), codec="binary", rescore="int8", texts=texts)
+    hits = table.search("how do I parse a date", k=5, encoder=encoder)
+
+Everything is imported on first use, so that importing nestvec costs little more than importing numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nestvec import errors
+    from nestvec._core import __version__, backends, capabilities
+    from nestvec.encoder import Encoder, EncodeStats
+    from nestvec.export import export_onnx
+    from nestvec.pipeline import Dense, LayerNorm, Normalize, Pipeline, Pooling, normalize, pool, quantize, truncate
+    from nestvec.search_result import Hits
+    from nestvec.table import Table
+    from nestvec.topk import hamming_topk, inner_topk
+
+_HOME = {
+    "errors": "nestvec.errors",
+    "__version__": "nestvec._core",
+    "backends": "nestvec._core",
+    "capabilities": "nestvec._core",
+    "EncodeStats": "nestvec.encoder",
+    "Encoder": "nestvec.encoder",
+    "export_onnx": "nestvec.export",
+    "Dense": "nestvec.pipeline",
+    "LayerNorm": "nestvec.pipeline",
+    "Normalize": "nestvec.pipeline",
+    "Pipeline": "nestvec.pipeline",
+    "Pooling": "nestvec.pipeline",
+    "normalize": "nestvec.pipeline",
+    "pool": "nestvec.pipeline",
+    "quantize": "nestvec.pipeline",
+    "truncate": "nestvec.pipeline",
+    "Hits": "nestvec.search_result",
+    "Table": "nestvec.table",
+    "hamming_topk": "nestvec.topk",
+    "inner_topk": "nestvec.topk",
+}
+
+__all__ = [
+    "Dense",
+    "EncodeStats",
+    "Encoder",
+    "Hits",
+    "LayerNorm",
+    "Normalize",
+    "Pipeline",
+    "Pooling",
+    "Table",
+    "__version__",
+    "backends",
+    "capabilities",
+    "errors",
+    "export_onnx",
+    "hamming_topk",
+    "inner_topk",
+    "normalize",
+    "pool",
+    "quantize",
+    "truncate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'nestvec' has no attribute {name!r}")
+    module = importlib.import_module(_HOME[name])
+    value = module if name == "errors" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,65 @@
+"""The compiled module. Shapes and dtypes are checked by its callers in Python; it checks what memory safety needs."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__version__: str
+
+# Backend: bind_backend.cpp
+
+def capabilities() -> dict[str, Any]: ...
+def backends() -> list[str]: ...
+
+# Tables, scans and checksums: bind_search.cpp
+
+MAX_DIM: int
+BLOCK_ROWS: int
+CHECKSUM_CHUNK: int
+
+_Tier = tuple[str, npt.NDArray[np.uint8], npt.NDArray[np.float32] | None, float]
+
+def block_bytes(codec: str, dim: int) -> int: ...
+def row_bytes(codec: str, dim: int) -> int: ...
+def encode_tier(
+    x: npt.NDArray[np.float32], codec: str, packed: bool, cosine: bool, dims: list[int], threads: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32] | None, float]: ...
+def checksums(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]: ...
+def crc32c(data: npt.NDArray[np.uint8]) -> int: ...
+
+class Region:
+    def __init__(self, data: npt.NDArray[np.uint8], checksums: npt.NDArray[np.uint32]) -> None: ...
+    def require(self, section: npt.NDArray[np.uint8]) -> None: ...
+
+class Searcher:
+    def __init__(
+        self,
+        rows: int,
+        dim: int,
+        cosine: bool,
+        dims: list[int],
+        scanned: _Tier,
+        rescored: _Tier | None,
+        ids: npt.NDArray[np.int64] | None,
+        region: Region | None,
+    ) -> None: ...
+    def search(
+        self,
+        queries: npt.NDArray[np.float32],
+        k: int,
+        dim: int,
+        oversample: int,
+        filter: npt.NDArray[np.uint8] | None,
+        threads: int,
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]: ...
+
+def hamming_topk(
+    queries: npt.NDArray[np.uint8], codes: npt.NDArray[np.uint8], k: int, threads: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]: ...
+def inner_topk_int8(
+    queries: npt.NDArray[np.int8], x: npt.NDArray[np.int8], k: int, threads: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]: ...
+def inner_topk_float(
+    queries: npt.NDArray[np.float32], x: npt.NDArray[np.float32 | np.float16], k: int, threads: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]: ...

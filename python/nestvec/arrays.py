@@ -1,0 +1,89 @@
+"""Arrays from callers: what is accepted, and how it becomes the one layout that the compiled code reads."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, Protocol, SupportsIndex, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from nestvec.errors import ArgumentError
+
+
+class SupportsDLPack(Protocol):
+    """An array of another library that hands out its memory through DLPack."""
+
+    def __dlpack__(self, *, stream: None = ...) -> Any: ...
+
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+
+
+ArrayInput: TypeAlias = npt.ArrayLike | SupportsDLPack
+
+
+def as_array(value: ArrayInput, what: str) -> npt.NDArray[Any]:
+    """Views `value` as a numpy array: anything with a buffer, `__array__` or DLPack.
+
+    Raises `ArgumentError`, naming the array as `what`, if it cannot be read: a ragged list, memory of a GPU.
+    """
+    try:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            return np.from_dlpack(value)
+        return np.asarray(value)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"{what} of type {type(value).__name__} cannot be read as an array ({error}); "
+            "expected a numpy array, or an object in main memory with a buffer, __array__ or DLPack"
+        ) from error
+
+
+def as_floats(
+    value: ArrayInput, what: str, *shapes: tuple[str, ...], keep_half: bool = False
+) -> npt.NDArray[np.float32 | np.float16]:
+    """Turns `value` into a C-contiguous float32 array, copying only where it is not one already.
+
+    float64 is rounded to float32, float16 widened unless `keep_half`. `shapes` are the accepted shapes by the names of
+    their dimensions, `("rows", "dim")`; all but the last may be empty. Raises `ArgumentError` for other dtypes and
+    ranks.
+    """
+    array = as_array(value, what)
+    expected = " or ".join("(" + ", ".join(shape) + ("," if len(shape) == 1 else "") + ")" for shape in shapes)
+    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+        raise ArgumentError(
+            f"{what} has the dtype {array.dtype}; expected float32, float16 or float64: convert it with .astype('float32')"
+        )
+    if array.ndim not in {len(shape) for shape in shapes} or array.shape[-1] == 0:
+        raise ArgumentError(f"{what} has the shape {array.shape}; expected {expected}, the last of them not empty")
+    dtype = np.float16 if keep_half and array.dtype.itemsize == 2 else np.float32
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported as that
+        return np.require(array, dtype, ["C", "A"])
+
+
+def as_mask(value: ArrayInput, what: str) -> npt.NDArray[np.int64]:
+    """Turns an attention mask, integers or bool of shape (texts, tokens), into a C-contiguous int64 array."""
+    array = as_array(value, what)
+    if array.dtype.kind not in "biu":
+        raise ArgumentError(
+            f"{what} has the dtype {array.dtype}; expected integers or bool, 1 for a token and 0 for padding"
+        )
+    if array.ndim != 2:
+        raise ArgumentError(f"{what} has the shape {array.shape}; expected (texts, tokens)")
+    return np.require(array, np.int64, ["C", "A"])
+
+
+def as_name(value: object, what: str) -> str:
+    """Returns `value` if it is a string, or raises `ArgumentError`."""
+    if not isinstance(value, str):
+        raise ArgumentError(f"{what} is {value!r}; expected a string")
+    return value
+
+
+def as_index(value: object, what: str, low: int, high: int | None = None) -> int:
+    """Returns `value` as an int, or raises `ArgumentError` if it is no integer from `low` to `high`."""
+    if isinstance(value, SupportsIndex) and not isinstance(value, (bool, np.ndarray)):
+        number = operator.index(value)
+        if number >= low and (high is None or number <= high):
+            return number
+    expected = f"an integer of {low} or more" if high is None else f"an integer from {low} to {high}"
+    raise ArgumentError(f"{what} is {value!r}; expected {expected}")

@@ -1,0 +1,46 @@
+"""What a search returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nestvec.errors import ArgumentError
+
+Texts = list[list[str | None]]
+
+
+@dataclass(frozen=True)
+class Hits:
+    """The best rows for each query, best first; ties in order of id. Unpacks as `scores, ids = hits`.
+
+    scores: (queries, k). float32, larger is better, for the metrics "cosine" and "ip"; int32, smaller is better, for
+        "hamming", and for "ip" between int8 arrays (larger is better).
+    ids: (queries, k) int64.
+    metric: "cosine", "ip" or "hamming".
+
+    Where a filter leaves fewer than k rows, the rest has id -1 and score NaN (distance -1).
+    """
+
+    scores: npt.NDArray[Any]
+    ids: npt.NDArray[np.int64]
+    metric: str
+    _look_up: Callable[[npt.NDArray[np.int64]], Texts] | None = field(default=None, repr=False, compare=False)
+
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
+        return iter((self.scores, self.ids))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def texts(self) -> Texts:
+        """The stored text of each hit, None where there is no hit. Raises `ArgumentError` if none are stored."""
+        if self._look_up is None:
+            raise ArgumentError("these hits come from no table with stored texts; pass texts= to Table.build")
+        return self._look_up(self.ids)

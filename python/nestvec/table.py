@@ -1,0 +1,451 @@
+"""Tables of compressed embeddings: build, save, open, search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nestvec import _core
+from nestvec.arrays import ArrayInput, as_array, as_floats, as_index
+from nestvec.errors import ArgumentError, TableFileError
+from nestvec.search_result import Hits, Texts
+from nestvec.table_build import Ids, Layout, build_sections, codes_shape
+from nestvec.table_file import Section, TableFile, open_table, write_table
+from nestvec.topk import thread_count
+
+if TYPE_CHECKING:
+    from nestvec.encoder import Encoder
+
+CODECS = ("float32", "float16", "int8", "binary")
+RESCORE_CODECS = ("float32", "float16", "int8")
+METRICS = ("cosine", "ip")
+
+
+class Table:
+    """Rows of compressed embeddings with ids, searched exactly: the k best by (score, then smaller id).
+
+    Make one with `Table.build` or `Table.open`. Searching is safe from many threads at once; the result is the same for
+    any number of queries and threads and on any CPU.
+    """
+
+    def __init__(self, layout: Layout, rows: int, sections: dict[str, Section], description: Mapping[str, Any]) -> None:
+        """Use `Table.build` or `Table.open`."""
+        self._layout = layout
+        self._rows = rows
+        self._sections = sections
+        self._description = dict(description)
+        self._file: TableFile | None = None
+        self._searcher: _core.Searcher | None = None
+        self._row_of: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
+        self._lock = Lock()
+
+    @classmethod
+    def build(
+        cls,
+        x: ArrayInput | Iterable[ArrayInput],
+        *,
+        codec: str = "binary",
+        rescore: str | None = None,
+        ids: Ids | None = None,
+        dims: Sequence[int] = (),
+        texts: Iterable[str] | None = None,
+        metric: str = "cosine",
+        encoder: Encoder | None = None,
+        path: str | Path | None = None,
+    ) -> Table:
+        """Encodes vectors into a table.
+
+        x: (rows, dim) floats, or an iterator of such batches (or a list of 2-D arrays): then only one batch at a time
+            is held. Values must be finite.
+        codec: how rows are stored and scanned: "binary" (1 bit a dimension, Hamming distance), "int8" (symmetric, one
+            scale per row), "float16", "float32".
+        rescore: a second, finer copy of the rows, "int8", "float16" or "float32", that scores the best
+            `oversample * k` of the scan with the float query.
+        ids: one unique integer from 0 for each row, by default the row's number.
+        dims: nested (Matryoshka) dimensions that `search(dim=...)` will use, besides the full one. Cosine scores need
+            them declared; binary scans and inner products may use any prefix.
+        texts: one string for each row, stored with it.
+        metric: "cosine" scales rows and queries to length 1 (a zero vector scores 0); "ip" scores by inner product. A
+            binary table without `rescore` scores by Hamming distance whatever the metric.
+        encoder: the Encoder that made x; its fingerprint is stored, and `search(..., encoder=)` refuses another.
+        path: write the table to this file as it is built, for one that does not fit into memory, and return it opened.
+            Needs the table's size twice in that folder for a moment.
+
+        Raises `ArgumentError`; OSError where `path` cannot be written, and the file that was there stays.
+        """
+        _one_of(codec, "codec", CODECS)
+        _one_of(metric, "metric", METRICS)
+        if rescore is not None:
+            _one_of(rescore, "rescore", RESCORE_CODECS)
+        target = None if path is None else Path(path)
+
+        def layout_of(dim: int) -> Layout:
+            return Layout(dim, _declared(dims, dim), metric, codec, rescore)
+
+        directory = None if target is None else target.resolve().parent
+        layout, rows, sections, longest = build_sections(x, layout_of, ids, texts, directory)
+        description = {
+            "rows": rows,
+            "dim": layout.dim,
+            "dims": list(layout.dims),
+            "metric": metric,
+            "tiers": [
+                {"codec": name, "longest_row": bound}
+                for name, bound in zip([codec, rescore] if rescore else [codec], longest, strict=True)
+            ],
+            "encoder": None if encoder is None else encoder.fingerprint,
+        }
+        if target is None:
+            return cls(layout, rows, sections, description)
+        write_table(target, sections, description)
+        return cls.open(target)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Table:
+        """Maps a table file; its data is read, and compared with its checksums, as searches use it.
+
+        The file must not be written to while it is open; `save` replaces files, which is safe. Raises
+        `TableFileError` for a file that is truncated, damaged or no table, here or at first use; OSError where it cannot
+        be read.
+        """
+        path = Path(path)
+        file = open_table(path)
+        try:
+            layout, rows = _checked_layout(file.description, file.sections)
+        except TableFileError as error:
+            raise TableFileError(f"{path}: {error}; restore the file from a copy, or build it again") from None
+        table = cls(layout, rows, file.sections, file.description)
+        table._file = file
+        return table
+
+    def save(self, path: str | Path) -> None:
+        """Writes the table to a file, in one step: a crash or a full disk leaves what was there. Raises OSError."""
+        for name in self._sections:
+            self._verify(name)
+        write_table(Path(path), self._open_sections(), self._description)
+
+    def search(
+        self,
+        queries: ArrayInput | str | Sequence[str],
+        k: int = 10,
+        *,
+        dim: int | None = None,
+        oversample: int = 4,
+        filter: ArrayInput | None = None,
+        threads: int | None = None,
+        encoder: Encoder | None = None,
+    ) -> Hits:
+        """Finds the k best rows for each query.
+
+        queries: (queries, dim) floats, or (dim,) for one; or a declared prefix of as many columns. With `encoder`, a
+            string or a list of strings, encoded with the model's "query" prompt if it has one.
+        k: at least 1; the result has min(k, rows) columns.
+        dim: scan only the first `dim` dimensions, at that share of the cost; by default all the query has. Re-scoring
+            uses all the query has.
+        oversample: with `rescore`, the scan hands on `oversample * k` rows.
+        filter: the rows to consider, for all queries: a boolean mask of shape (rows,), or ids; ids that the table does
+            not hold are ignored.
+        threads: at most this many, by default all that the process may use.
+
+        Returns `Hits`. Raises `ArgumentError` for queries that do not fit, also NaN or infinite ones, and for an
+        encoder other than the one that made the table; `TableFileError` where the file proves damaged.
+        """
+        if isinstance(queries, str) or (isinstance(queries, list | tuple) and queries and isinstance(queries[0], str)):
+            vectors = self._encode(queries, encoder)
+        else:
+            if encoder is not None:
+                raise ArgumentError("encoder= was given with vectors; it is for queries that are strings")
+            vectors = as_floats(queries, "queries", ("queries", "dim"), ("dim",))
+        if vectors.ndim == 1:
+            vectors = vectors[None]
+        width = self._check_width(vectors.shape[1], dim)
+        scores, ids = self._ready().search(
+            vectors,
+            as_index(k, "k", 1),
+            width,
+            as_index(oversample, "oversample", 1),
+            None if filter is None else self._mask(filter),
+            thread_count(threads),
+        )
+        return Hits(scores, ids, self.metric, self._look_up if self.has_texts else None)
+
+    def texts(self, ids: ArrayInput) -> Texts:
+        """The stored texts of ids of shape (queries, k), None for the id -1. Raises `ArgumentError` for unknown ids."""
+        if not self.has_texts:
+            raise ArgumentError("this table stores no texts; pass texts= to Table.build")
+        array = as_array(ids, "ids")
+        if array.ndim != 2 or (array.size and array.dtype.kind not in "iu"):
+            raise ArgumentError(
+                f"ids has the shape {array.shape} and dtype {array.dtype}; expected integers (queries, k)"
+            )
+        return self._look_up(array.astype(np.int64))
+
+    @property
+    def rows(self) -> int:
+        """How many rows the table holds."""
+        return self._rows
+
+    @property
+    def dim(self) -> int:
+        """How many dimensions a row has."""
+        return self._layout.dim
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The declared dimensions, rising; the last is `dim`."""
+        return self._layout.dims
+
+    @property
+    def codec(self) -> str:
+        """The codec of the tier that is scanned."""
+        return self._layout.codec
+
+    @property
+    def rescore(self) -> str | None:
+        """The codec of the tier that re-scores, if there is one."""
+        return self._layout.rescore
+
+    @property
+    def metric(self) -> str:
+        """What scores are: "cosine", "ip", or "hamming" for a binary table that is not re-scored."""
+        return "hamming" if self.codec == "binary" and self.rescore is None else self._layout.metric
+
+    @property
+    def encoder(self) -> dict[str, Any] | None:
+        """The fingerprint of the encoder that made the rows, if it was given to `build`."""
+        fingerprint = self._description.get("encoder")
+        return dict(fingerprint) if isinstance(fingerprint, dict) else None
+
+    @property
+    def ids(self) -> npt.NDArray[np.int64]:
+        """The id of each row, (rows,) int64, read-only."""
+        if "ids" in self._sections:
+            return self._verified("ids").array()
+        return np.arange(self._rows, dtype=np.int64)
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether texts are stored with the rows."""
+        return "texts.offsets" in self._sections
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all sections: codes, factors, ids and texts."""
+        return sum(section.data.nbytes for section in self._sections.values())
+
+    @property
+    def bytes_per_row(self) -> float:
+        """Bytes of codes and factors per row, over all tiers; padding of the last block left out."""
+        total = 0.0
+        for number, codec in enumerate(name for name in (self.codec, self.rescore) if name is not None):
+            total += _core.row_bytes(codec, self.dim)
+            total += 4 * len(self.dims) if f"tier{number}.factors" in self._sections else 0
+        return total
+
+    def info(self) -> dict[str, Any]:
+        """What the table holds, as plain values: rows, dims, codecs, bytes of each section, the encoder."""
+        return {
+            "rows": self.rows,
+            "dim": self.dim,
+            "dims": list(self.dims),
+            "metric": self.metric,
+            "codec": self.codec,
+            "rescore": self.rescore,
+            "bytes": self.nbytes,
+            "bytes_per_row": self.bytes_per_row,
+            "float32_bytes": 4 * self.rows * self.dim,
+            "has_ids": "ids" in self._sections,
+            "has_texts": self.has_texts,
+            "sections": {
+                name: {"dtype": section.dtype, "shape": list(section.shape), "bytes": section.data.nbytes}
+                for name, section in self._sections.items()
+            },
+            "encoder": self.encoder,
+        }
+
+    def close(self) -> None:
+        """Lets go of the file or memory once no array from it is in use; the table cannot be used any more."""
+        with self._lock:
+            self._searcher, self._file, self._row_of, self._sections = None, None, None, {}
+
+    def __enter__(self) -> Table:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __repr__(self) -> str:
+        rescore = f", rescore={self.rescore!r}" if self.rescore else ""
+        return f"Table(rows={self.rows}, dim={self.dim}, codec={self.codec!r}{rescore}, metric={self.metric!r})"
+
+    def _open_sections(self) -> dict[str, Section]:
+        if not self._sections:
+            raise ArgumentError("this table is closed; open it again")
+        return self._sections
+
+    def _verify(self, name: str) -> None:
+        section = self._open_sections()[name]
+        if self._file is not None:
+            self._file.region.require(section.data)
+
+    def _verified(self, name: str) -> Section:
+        self._verify(name)
+        return self._sections[name]
+
+    def _ready(self) -> _core.Searcher:
+        """The compiled view of the sections. The scanned codes and gathered rows are verified as they are reached."""
+        searcher = self._searcher
+        if searcher is not None:
+            return searcher
+        with self._lock:
+            if self._searcher is None:
+                sections = self._open_sections()
+                tiers = [
+                    (
+                        tier["codec"],
+                        sections[f"tier{number}.codes"].data,
+                        self._verified(f"tier{number}.factors").array()
+                        if f"tier{number}.factors" in sections
+                        else None,
+                        1.01 * tier["longest_row"],  # codes may round a little outwards
+                    )
+                    for number, tier in enumerate(self._description["tiers"])
+                ]
+                self._searcher = _core.Searcher(
+                    self._rows,
+                    self.dim,
+                    self._layout.cosine,
+                    list(self.dims),
+                    tiers[0],
+                    tiers[1] if self.rescore else None,
+                    self._verified("ids").array() if "ids" in sections else None,
+                    None if self._file is None else self._file.region,
+                )
+            return self._searcher
+
+    def _encode(self, queries: str | Sequence[str], encoder: Encoder | None) -> npt.NDArray[Any]:
+        if encoder is None:
+            raise ArgumentError("queries are strings, and no encoder was given: pass encoder=, or vectors")
+        stored = self.encoder
+        if stored is not None and stored != (given := encoder.fingerprint):
+            differ = sorted(key for key in stored.keys() | given.keys() if stored.get(key) != given.get(key))
+            raise ArgumentError(
+                f"the encoder is not the one that made this table: {', '.join(differ)} differ; use the same model and "
+                "settings, or build the table again with this one"
+            )
+        dim = self.dim if self.dim < encoder.dim else None
+        return encoder.encode(queries, prompt="query" if "query" in encoder.prompts else None, dim=dim)
+
+    def _check_width(self, columns: int, dim: int | None) -> int:
+        """The dimension to scan, for queries of so many columns."""
+        if columns != self.dim and columns not in self.dims and columns != dim:
+            declared = f" or a declared prefix ({', '.join(map(str, self.dims[:-1]))})" if len(self.dims) > 1 else ""
+            raise ArgumentError(f"queries have {columns} columns; expected the table's {self.dim}{declared}")
+        return columns if dim is None else as_index(dim, "dim", 1, columns)
+
+    def _mask(self, filter: ArrayInput) -> npt.NDArray[np.uint8]:
+        """One byte a row, not zero for those to consider."""
+        array = as_array(filter, "filter")
+        if array.dtype == np.bool_:
+            if array.shape != (self._rows,):
+                raise ArgumentError(
+                    f"filter is a mask of shape {array.shape}; expected ({self._rows},), one for each row"
+                )
+            return np.ascontiguousarray(array).view(np.uint8)
+        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+            raise ArgumentError(
+                f"filter has the dtype {array.dtype} and shape {array.shape}; expected a boolean mask or a list of ids"
+            )
+        rows, found = self._find(array.astype(np.int64))
+        mask = np.zeros(self._rows, np.uint8)
+        mask[rows[found]] = 1
+        return mask
+
+    def _find(self, ids: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """For each id its row, and whether there is one."""
+        if "ids" not in self._sections:
+            return ids, (ids >= 0) & (ids < self._rows)
+        if self._row_of is None:
+            stored = self.ids
+            order = np.argsort(stored, kind="stable")
+            self._row_of = stored[order], order
+        ascending, order = self._row_of
+        if not self._rows:
+            return ids, np.zeros(ids.shape, np.bool_)
+        at = np.minimum(np.searchsorted(ascending, ids), self._rows - 1)
+        return order[at], ascending[at] == ids
+
+    def _look_up(self, ids: npt.NDArray[np.int64]) -> Texts:
+        offsets, texts = self._verified("texts.offsets").array(), self._open_sections()["texts.bytes"].data
+        rows, found = self._find(ids)
+        if not np.all(found | (ids == -1)):
+            raise ArgumentError(f"the table holds no row with the id {ids[~found & (ids != -1)][0]}")
+
+        def text(row: int) -> str:
+            begin, end = int(offsets[row]), int(offsets[row + 1])
+            if not 0 <= begin <= end <= texts.nbytes:
+                raise TableFileError("the table is damaged: its texts do not lie where its offsets say; build it again")
+            if self._file is not None:
+                self._file.region.require(texts[begin:end])
+            return texts[begin:end].tobytes().decode("utf-8", "replace")
+
+        return [
+            [text(row) if there else None for row, there in zip(row_line, found_line, strict=True)]
+            for row_line, found_line in zip(rows.tolist(), found.tolist(), strict=True)
+        ]
+
+
+def _one_of(value: str, what: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ArgumentError(f"{what} is {value!r}; expected one of {', '.join(known)}")
+
+
+def _declared(dims: Sequence[int], dim: int) -> tuple[int, ...]:
+    return tuple(sorted({as_index(d, "an item of dims", 1, dim) for d in dims} | {dim}))
+
+
+def _checked_layout(description: Mapping[str, Any], sections: Mapping[str, Section]) -> tuple[Layout, int]:
+    """The layout a file describes, once its sections have exactly the dtypes and shapes that go with it."""
+    try:
+        rows, dim, dims = description["rows"], description["dim"], description["dims"]
+        tiers = [(tier["codec"], tier["longest_row"]) for tier in description["tiers"]]
+        codecs = [codec for codec, _ in tiers]
+        well_formed = (
+            all(type(number) is int for number in (rows, dim, *dims))
+            and 0 <= rows < 1 << 48
+            and 1 <= dim <= _core.MAX_DIM
+            and list(_declared(dims, dim)) == dims
+            and description["metric"] in METRICS
+            and 1 <= len(tiers) <= 2
+            and codecs[0] in CODECS
+            and all(codec in RESCORE_CODECS for codec in codecs[1:])
+            and all(isinstance(bound, float | int) and 0 <= bound < float("inf") for _, bound in tiers)
+        )
+    except (ArgumentError, KeyError, TypeError):
+        well_formed = False
+    if not well_formed:
+        raise TableFileError("its description of the table is incomplete or contradicts itself")
+    layout = Layout(dim, tuple(dims), description["metric"], codecs[0], codecs[1] if len(codecs) == 2 else None)
+    expected: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for number, codec in enumerate(codecs):
+        expected[f"tier{number}.codes"] = codes_shape(codec, number == 0, rows, dim)
+        if layout.has_factors(codec):
+            expected[f"tier{number}.factors"] = ("F32", layout.factors_shape(rows))
+    if "ids" in sections:
+        expected["ids"] = ("I64", (rows,))
+    if "texts.offsets" in sections:
+        expected["texts.offsets"] = ("I64", (rows + 1,))
+        expected["texts.bytes"] = ("U8", sections["texts.bytes"].shape if "texts.bytes" in sections else (-1,))
+    found = {name: (section.dtype, section.shape) for name, section in sections.items() if name != "checksums"}
+    if found != expected:
+        wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+        raise TableFileError(f"its sections {', '.join(wrong)} do not match its description of the table")
+    return layout, rows

@@ -1,0 +1,255 @@
+"""Building a table's sections from vectors that come in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nestvec import _core
+from nestvec.arrays import ArrayInput, as_array, as_floats
+from nestvec.errors import ArgumentError
+from nestvec.table_file import Section, Spool
+
+_SLICE_BYTES = 16 << 20  # of float32 vectors that are encoded at one time
+_WORD_SHAPE: dict[str, tuple[str, tuple[int, ...]]] = {
+    "float32": ("F32", ()),
+    "float16": ("F16", (2,)),
+    "int8": ("I8", (4,)),
+    "binary": ("U8", (8,)),
+}
+
+Floats = npt.NDArray[Any]
+Ids = Iterable[int] | npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a table holds: the part of its description that building and searching share."""
+
+    dim: int
+    dims: tuple[int, ...]
+    metric: str
+    codec: str
+    rescore: str | None
+
+    @property
+    def cosine(self) -> bool:
+        """Whether rows and queries are scaled to length 1 before they are encoded or scored."""
+        return self.metric != "ip"
+
+    def has_factors(self, codec: str) -> bool:
+        """Whether a tier's scores need a factor per row: int8 has a scale, a cosine an inverse length."""
+        return codec != "binary" and (self.cosine or codec == "int8")
+
+    def factors_shape(self, rows: int) -> tuple[int, ...]:
+        """Blocks, declared dimensions, the 64 rows of a block."""
+        return (-(-rows // _core.BLOCK_ROWS), len(self.dims), _core.BLOCK_ROWS)
+
+
+def as_batches(x: ArrayInput | Iterable[ArrayInput]) -> Iterator[Floats]:
+    """The vectors as float32 arrays of at most 16 MiB: of one array, or of every array of an iterable of them."""
+    batches: Iterable[ArrayInput]
+    if hasattr(x, "__next__") or (isinstance(x, list | tuple) and x and getattr(x[0], "ndim", 0) == 2):
+        batches = x  # type: ignore[assignment]
+    else:
+        batches = [x]  # type: ignore[list-item]
+    for batch in batches:
+        array = as_array(batch, "x")
+        rows = max(64, _SLICE_BYTES // (4 * max(1, array.shape[-1])) // 64 * 64) if array.ndim == 2 else 1
+        for first in range(0, max(1, len(array) if array.ndim else 1), rows):
+            yield as_floats(array[first : first + rows] if array.ndim else array, "x", ("rows", "dim"))
+
+
+def codes_shape(codec: str, packed: bool, rows: int, dim: int) -> tuple[str, tuple[int, ...]]:
+    """The dtype and shape of a tier's codes: blocks of 64 rows, word-interleaved, or one row after another."""
+    dtype, word = _WORD_SHAPE[codec]
+    if not packed:
+        return dtype, (rows, dim)
+    words = _core.block_bytes(codec, dim) // _core.block_bytes(codec, 1)
+    return dtype, (-(-rows // _core.BLOCK_ROWS), words, _core.BLOCK_ROWS, *word)
+
+
+class _Beside:
+    """Items that come with the rows, one each: handed out as the rows come, and counted."""
+
+    def __init__(self, items: Iterable[Any], what: str) -> None:
+        self._items = iter(items)
+        self._what = what
+
+    def take(self, count: int, row: int) -> list[Any]:
+        taken = list(islice(self._items, count))
+        if len(taken) < count:
+            raise ArgumentError(
+                f"{self._what} holds {row + len(taken)} items for at least {row + count} rows; give one each"
+            )
+        return taken
+
+    def end(self, rows: int) -> None:
+        if next(self._items, self) is not self:
+            raise ArgumentError(f"{self._what} holds more items than the {rows} rows; give one each")
+
+
+class _TierSpool:
+    """Codes and factors of one tier, as they are made."""
+
+    def __init__(self, layout: Layout, codec: str, packed: bool, directory: Path | None) -> None:
+        self._layout = layout
+        self._codec = codec
+        self._packed = packed
+        self._codes = Spool(directory)
+        self._factors = Spool(directory)
+        self.longest = 0.0
+
+    def append(self, x: Floats) -> None:
+        layout = self._layout
+        codes, factors, longest = _core.encode_tier(x, self._codec, self._packed, layout.cosine, list(layout.dims), 0)
+        self._codes.append(codes)
+        if factors is not None:
+            self._factors.append(factors)
+        self.longest = max(self.longest, longest)
+
+    def sections(self, name: str, rows: int) -> dict[str, Section]:
+        codes, factors = self._codes.map(), self._factors.map()
+        dtype, shape = codes_shape(self._codec, self._packed, rows, self._layout.dim)
+        sections = {f"{name}.codes": Section(dtype, shape, codes)}
+        if self._layout.has_factors(self._codec):
+            sections[f"{name}.factors"] = Section("F32", self._layout.factors_shape(rows), factors)
+        return sections
+
+
+class Builder:
+    """Turns batches of rows into the sections of a table, holding one batch and what spools hold in memory.
+
+    directory: where the sections are spooled as unnamed files; None keeps them in memory.
+    """
+
+    def __init__(self, layout: Layout, directory: Path | None) -> None:
+        self._layout = layout
+        self._tiers = [_TierSpool(layout, layout.codec, True, directory)]
+        if layout.rescore is not None:
+            self._tiers.append(_TierSpool(layout, layout.rescore, False, directory))
+        self._ids = Spool(directory)
+        self._offsets = Spool(directory)
+        self._texts = Spool(directory)
+        self._offsets.append(np.zeros(1, "<i8"))
+        self._rest = np.empty((0, layout.dim), np.float32)  # rows that do not fill a block yet
+        self._text_bytes = 0
+        self.rows = 0
+
+    def add(self, x: Floats, ids: Sequence[int] | None, texts: Sequence[str] | None) -> None:
+        if x.shape[1] != self._layout.dim:
+            raise ArgumentError(
+                f"a batch of x has {x.shape[1]} columns after rows of {self._layout.dim}; expected the same"
+            )
+        if ids is not None:
+            self._ids.append(_as_ids(ids))
+        if texts is not None:
+            self._add_texts(texts)
+        self.rows += len(x)
+        head = min(-len(self._rest) % _core.BLOCK_ROWS, len(x))
+        if head:
+            self._rest = np.concatenate([self._rest, x[:head]])
+        if len(self._rest) == _core.BLOCK_ROWS:
+            self._encode(self._rest)
+            self._rest = self._rest[:0]
+        whole = head + (len(x) - head) // _core.BLOCK_ROWS * _core.BLOCK_ROWS
+        if whole > head:
+            self._encode(x[head:whole])
+        if whole < len(x):
+            self._rest = x[whole:].copy()
+
+    def _encode(self, x: Floats) -> None:
+        for tier in self._tiers:
+            tier.append(x)
+
+    def _add_texts(self, texts: Sequence[str]) -> None:
+        try:
+            encoded = [text.encode() for text in texts]
+        except UnicodeEncodeError as error:
+            raise ArgumentError(f"a text cannot be stored as UTF-8 ({error}); replace its lone surrogates") from None
+        except AttributeError:
+            raise ArgumentError("texts holds something that is not a str; give one str for each row") from None
+        ends = self._text_bytes + np.cumsum([len(text) for text in encoded], dtype="<i8")
+        if len(ends):
+            self._text_bytes = int(ends[-1])
+            self._offsets.append(ends)
+            self._texts.append(np.frombuffer(b"".join(encoded), np.uint8))
+
+    def finish(self, has_ids: bool, has_texts: bool) -> tuple[dict[str, Section], list[float]]:
+        """The sections, and for each tier the length of the longest row. Raises `ArgumentError` for duplicate ids."""
+        if len(self._rest):
+            self._encode(self._rest)
+        sections: dict[str, Section] = {}
+        for number, tier in enumerate(self._tiers):
+            sections |= tier.sections(f"tier{number}", self.rows)
+        if has_ids:
+            section = Section("I64", (self.rows,), self._ids.map())
+            _check_unique(section.array())
+            sections["ids"] = section
+        if has_texts:
+            sections["texts.offsets"] = Section("I64", (self.rows + 1,), self._offsets.map())
+            texts = self._texts.map()
+            sections["texts.bytes"] = Section("U8", (texts.nbytes,), texts)
+        # Whole blocks first, then 8-byte numbers, then rows and texts of any length: so each section is aligned.
+        order = ["tier0.codes", "tier0.factors", "tier1.factors", "ids", "texts.offsets", "tier1.codes", "texts.bytes"]
+        return {name: sections[name] for name in order if name in sections}, [tier.longest for tier in self._tiers]
+
+
+def _as_ids(ids: Sequence[int]) -> npt.NDArray[np.int64]:
+    array = as_array(ids, "ids")
+    if array.size and (array.dtype.kind not in "iu" or array.ndim != 1):
+        raise ArgumentError(
+            f"ids has the dtype {array.dtype} and shape {array.shape}; expected integers, one for each row"
+        )
+    if array.size and (int(array.min()) < 0 or int(array.max()) > np.iinfo(np.int64).max):
+        raise ArgumentError(
+            f"ids reaches from {array.min()} to {array.max()}; expected 0 to 2**63 - 1: -1 means no row"
+        )
+    return array.astype("<i8")
+
+
+def _check_unique(ids: npt.NDArray[np.int64]) -> None:
+    ascending = np.sort(ids)
+    same = np.flatnonzero(ascending[1:] == ascending[:-1])
+    if len(same):
+        raise ArgumentError(
+            f"ids holds {ascending[same[0]]} more than once ({len(same)} duplicates); ids must be unique"
+        )
+
+
+def build_sections(
+    x: ArrayInput | Iterable[ArrayInput],
+    layout_of: Any,
+    ids: Ids | None,
+    texts: Iterable[str] | None,
+    directory: Path | None,
+) -> tuple[Layout, int, dict[str, Section], list[float]]:
+    """Runs a Builder over everything. `layout_of(dim)` is asked once, with the first batch's dimension."""
+    beside_ids = None if ids is None else _Beside(as_array(ids, "ids") if isinstance(ids, np.ndarray) else ids, "ids")
+    beside_texts = None if texts is None else _Beside(texts, "texts")
+    builder: Builder | None = None
+    for batch in as_batches(x):
+        if builder is None:
+            layout: Layout = layout_of(batch.shape[1])
+            builder = Builder(layout, directory)
+        row, count = builder.rows, len(batch)
+        builder.add(
+            batch,
+            None if beside_ids is None else beside_ids.take(count, row),
+            None if beside_texts is None else beside_texts.take(count, row),
+        )
+    if builder is None:
+        raise ArgumentError(
+            "x holds no batch, so its dimension is unknown; give at least one, of shape (0, dim) if empty"
+        )
+    for beside in (beside_ids, beside_texts):
+        if beside is not None:
+            beside.end(builder.rows)
+    sections, longest = builder.finish(ids is not None, texts is not None)
+    return layout, builder.rows, sections, longest

@@ -1,0 +1,261 @@
+"""The container of a table: one conforming safetensors file, checked against its checksums as it is used.
+
+`docs/format.md` describes it. Nothing here knows codecs: it writes and maps named sections, and a JSON description.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import secrets
+import struct
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from nestvec import _core
+from nestvec.errors import TableFileError
+
+FORMAT = "nestvec-table"
+VERSION = 1
+_ALIGNMENT = 64  # of the data within the file: a cache line, and the widest SIMD load
+_MAX_HEADER_BYTES = 1 << 20
+_COPY_BYTES = 16 << 20
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "U8": np.dtype("uint8"),
+    "I8": np.dtype("int8"),
+    "F16": np.dtype("<f2"),
+    "F32": np.dtype("<f4"),
+    "U32": np.dtype("<u4"),
+    "I64": np.dtype("<i8"),
+}
+
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A named tensor of a table: its safetensors dtype and shape, and its bytes as a flat array."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: Bytes
+
+    def array(self) -> npt.NDArray[Any]:
+        """The section as an array of its dtype and shape, without a copy where its memory is aligned."""
+        dtype = _DTYPES[self.dtype]
+        aligned = self.data if self.data.ctypes.data % dtype.itemsize == 0 else self.data.copy()
+        return aligned.view(dtype).reshape(self.shape)
+
+
+class Spool:
+    """Bytes that grow at the end: in anonymous memory, or in an unnamed file of `directory`; mapped when complete."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self._file: BinaryIO
+        if directory is not None:
+            self._file = tempfile.TemporaryFile(dir=directory, buffering=0)
+        elif hasattr(os, "memfd_create"):
+            self._file = os.fdopen(os.memfd_create("nestvec"), "w+b", buffering=0)
+        else:
+            self._file = tempfile.TemporaryFile(buffering=0)
+
+    def append(self, array: npt.NDArray[Any]) -> None:
+        """Writes the array's bytes after those that are there."""
+        write_all(self._file, array.reshape(-1).view(np.uint8).data)
+
+    def map(self) -> Bytes:
+        """All bytes, as a map that outlives the spool; the spool is closed."""
+        with self._file as file:
+            return map_file(file)
+
+
+def write_all(file: BinaryIO, data: memoryview) -> None:
+    """Writes every byte to an unbuffered file, whose `write` may stop early."""
+    while data.nbytes:
+        data = data[file.write(data[:_COPY_BYTES]) :]
+
+
+def map_file(file: BinaryIO) -> Bytes:
+    """Maps a whole file for reading. The map keeps the file's content alive after it is closed or unlinked."""
+    if os.fstat(file.fileno()).st_size == 0:
+        return np.empty(0, np.uint8)
+    return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """An unbuffered temporary file beside `path` that takes its name when the block ends well.
+
+    It is synced first, and the folder after, so that a crash leaves the old file or the new one. On an error, a full
+    disk or an interrupt the temporary file goes and the old file stays.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("x+b", buffering=0) as file:
+            yield file
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _header(sections: Mapping[str, tuple[str, tuple[int, ...], int]], description: Mapping[str, Any]) -> bytes:
+    """The length and the JSON of a header, padded so that the data that follows is aligned."""
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "table": json.dumps(description, sort_keys=True),
+        "header_crc32c": "0" * 8,
+    }
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    offset = 0
+    for name, (dtype, shape, size) in sections.items():
+        entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
+    return struct.pack("<Q", len(text)) + _signed(text, metadata["header_crc32c"])
+
+
+def _signed(text: bytes, current: str) -> bytes:
+    """The header's text with its own CRC-32C, taken over the text with zeros in the place of the CRC."""
+    field = b'"header_crc32c":"%s"'
+    blank = text.replace(field % current.encode(), field % (b"0" * 8), 1)
+    crc = _core.crc32c(np.frombuffer(blank, np.uint8))
+    return blank.replace(field % (b"0" * 8), field % (b"%08x" % crc), 1)
+
+
+def write_table(path: Path, sections: Mapping[str, Section], description: Mapping[str, Any]) -> None:
+    """Writes sections and their checksums to `path`, replacing what is there in one step. OSError on a full disk."""
+    size = sum(section.data.nbytes for section in sections.values())
+    chunks = -(-size // _core.CHECKSUM_CHUNK)
+    layout = {name: (section.dtype, section.shape, section.data.nbytes) for name, section in sections.items()}
+    header = _header({**layout, "checksums": ("U32", (chunks,), 4 * chunks)}, description)
+    with replacing(path) as file:
+        write_all(file, memoryview(header))
+        for section in sections.values():
+            if section.data.nbytes:
+                write_all(file, section.data.data)
+        data = map_file(file)[len(header) :]
+        write_all(file, _core.checksums(data).view(np.uint8).data)
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """An open table file: its sections, as views of one map, and the region that checks them."""
+
+    sections: dict[str, Section]
+    description: dict[str, Any]
+    region: _core.Region
+    bytes: int
+
+
+def open_table(path: Path) -> TableFile:
+    """Maps a table file and checks its header; the data is checked as it is used.
+
+    Raises `TableFileError` for a file that is no table of this version, or whose header or size is damaged;
+    FileNotFoundError and other OSErrors as they come.
+    """
+    with path.open("rb") as file:
+        content = map_file(file)
+    try:
+        entries = _parse(content)
+        metadata = entries.pop("__metadata__", None)
+        description = _description(metadata)
+        data = content[8 + struct.unpack_from("<Q", content.data)[0] :]
+        sections = _sections(entries, data)
+    except TableFileError as error:
+        raise TableFileError(f"{path}: {error}") from None
+    checksums = sections.pop("checksums", None)
+    covered = sum(section.data.nbytes for section in sections.values())
+    if checksums is None or checksums.dtype != "U32" or checksums.shape != (-(-covered // _core.CHECKSUM_CHUNK),):
+        raise TableFileError(f"{path}: the checksums are missing or not one for every chunk of 65536 bytes; {_MEND}")
+    return TableFile(sections, description, _core.Region(data[:covered], checksums.array()), content.nbytes)
+
+
+_MEND = "restore the file from a copy, or build it again"
+
+
+def _parse(content: Bytes) -> dict[str, Any]:
+    if content.nbytes < 8:
+        raise TableFileError(f"holds {content.nbytes} bytes; expected a nestvec table, a safetensors file")
+    (length,) = struct.unpack_from("<Q", content.data)
+    if length > min(_MAX_HEADER_BYTES, content.nbytes - 8):
+        raise TableFileError(
+            f"is truncated or no nestvec table: its header claims {length} bytes of {content.nbytes}; {_MEND}"
+        )
+    text = content[8 : 8 + length].tobytes()
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError):
+        raise TableFileError(f"is no nestvec table, or its header is damaged; {_MEND}") from None
+    if not isinstance(entries, dict) or not isinstance(entries.get("__metadata__"), dict):
+        raise TableFileError(
+            "is no nestvec table: its header has no metadata; make one with Table.build(...).save(...)"
+        )
+    metadata = entries["__metadata__"]
+    if metadata.get("format") != FORMAT:
+        raise TableFileError("is a safetensors file, but no nestvec table; make one with Table.build(...).save(...)")
+    if metadata.get("version") != str(VERSION):
+        raise TableFileError(f"has format version {metadata.get('version')!r}; this nestvec reads version {VERSION}")
+    crc = metadata.get("header_crc32c")
+    if not isinstance(crc, str) or _signed(text, crc) != text:
+        raise TableFileError(f"has a damaged header: it differs from its checksum; {_MEND}")
+    return entries
+
+
+def _description(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        description = json.loads(metadata["table"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        description = None
+    if not isinstance(description, dict):
+        raise TableFileError(f"has no readable description of the table in its header; {_MEND}")
+    return description
+
+
+def _sections(entries: Mapping[str, Any], data: Bytes) -> dict[str, Section]:
+    """The header's tensors, which must follow one another without a gap and fill the data."""
+    sections: dict[str, Section] = {}
+    end = 0
+    try:
+        for name, entry in sorted(entries.items(), key=lambda item: tuple(item[1]["data_offsets"])):
+            dtype, shape, (begin, stop) = str(entry["dtype"]), _shape(entry["shape"]), entry["data_offsets"]
+            size = _DTYPES[dtype].itemsize
+            for extent in shape:
+                size *= extent
+            if begin != end or stop - begin != size:
+                raise TableFileError(f"has a header that misplaces the section {name!r}; {_MEND}")
+            if stop > data.nbytes:
+                raise TableFileError(
+                    f"is truncated: the section {name!r} ends at byte {stop} of {data.nbytes}; {_MEND}"
+                )
+            sections[name] = Section(dtype, shape, data[begin:stop])
+            end = stop
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, TableFileError):
+            raise
+        raise TableFileError(f"has a header that describes its sections wrongly ({error}); {_MEND}") from None
+    if end != data.nbytes:
+        raise TableFileError(f"holds {data.nbytes - end} bytes more than its header describes; {_MEND}")
+    return sections
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(type(extent) is int and 0 <= extent < 1 << 62 for extent in value):
+        raise TypeError(f"shape {value!r}")
+    return tuple(value)
