@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <string>
 
 #include "kernels/kernels.hpp"
@@ -67,6 +68,7 @@ class Scan {
  private:
   struct Worker {
     std::vector<TopK> best;         // per query
+    std::vector<float> limits;      // per query, in the kernel's scores
     std::vector<std::uint8_t> row;  // one unpacked row
     std::vector<float> scratch;
     std::vector<std::uint8_t> tile;  // packed blocks, where the rows come row-major
@@ -100,6 +102,7 @@ class Scan {
   void prepare(Worker& own, std::size_t first, std::size_t count) const {
     own.best.reserve(count);
     for (std::size_t q = 0; q < count; ++q) own.best.emplace_back(k_, queries_.errors[first + q], Order{rows_.ids});
+    own.limits.assign(count, -std::numeric_limits<float>::infinity());
     own.row.resize(row_bytes(rows_.codec, queries_.dim));
     own.scratch.resize(queries_.dim);
     if (rows_.row_major) own.tile.resize(blocks_per_tile_ * stored_bytes_);
@@ -120,20 +123,20 @@ class Scan {
 
   void scan_block(Worker& own, const std::uint8_t* block, std::size_t b, std::uint64_t live, std::size_t first,
                   std::size_t q, std::size_t together) const {
-    float limits[kQueryTile];
     BlockHits hits[kQueryTile];
+    score_block(block, b, queries_.query(first + q), together, own.limits.data() + q, hits);
     for (std::size_t i = 0; i < together; ++i) {
+      std::uint64_t bits = hits[i].rows & live;
+      if (bits == 0) continue;
       const float scale = queries_.scales[first + q + i];
-      limits[i] = scale == 1 ? float_below(own.best[q + i].limit()) : scaled_limit(own.best[q + i].limit(), scale);
-    }
-    score_block(block, b, queries_.query(first + q), together, limits, hits);
-    for (std::size_t i = 0; i < together; ++i) {
-      const float scale = queries_.scales[first + q + i];
-      for (std::uint64_t bits = hits[i].rows & live; bits; bits &= bits - 1) {
+      TopK& best = own.best[q + i];
+      for (; bits; bits &= bits - 1) {
         const std::size_t r = std::size_t(std::countr_zero(bits));
-        own.best[q + i].offer({double(hits[i].scores[r] * scale), std::int64_t(b * kBlockRows + r)},
-                              [&](std::int64_t row) { return exact(first + q + i, row, own.row.data(), own.scratch.data()); });
+        best.offer({double(hits[i].scores[r] * scale), std::int64_t(b * kBlockRows + r)}, [&](std::int64_t row) {
+          return exact(first + q + i, row, own.row.data(), own.scratch.data());
+        });
       }
+      own.limits[q + i] = scale == 1 ? float_below(best.limit()) : scaled_limit(best.limit(), scale);
     }
   }
 

@@ -1,6 +1,6 @@
 // Pooling: the hidden states of a text's tokens become one vector.
 //
-// The modes and what they do at the edges follow sentence-transformers' Pooling module (version 5). A text never sees
+// The modes and what they do at the edges follow sentence-transformers' Pooling module (version 6). A text never sees
 // its padding: tokens with mask 0 are skipped, not multiplied by zero, so the result is the same bits for any amount of
 // padding on either side, whatever the padded hidden states hold.
 #pragma once

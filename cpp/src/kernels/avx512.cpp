@@ -37,6 +37,13 @@ inline void keep_scaled(__m512 scores, const float* factors, float limit, size_t
 
 // ---- hamming
 
+/// The smallest distance d that fails -d > limit.
+inline int64_t distance_limit(float limit) {
+  if (limit < -0x1p30f) return INT64_MAX;  // more than any distance; also no limit yet
+  const int64_t whole = int64_t(-limit);
+  return whole + (float(whole) < -limit);
+}
+
 template <int Q>
 struct Hamming {
   static constexpr int G = Q >= 8 ? 1 : 8 / Q;  // groups of 8 rows
@@ -45,7 +52,11 @@ struct Hamming {
                   const float* limits, BlockHits* hits) {
     queries += first * words;
     const __m512i mask = _mm512_set1_epi64(int64_t(last_mask));
-    for (int q = 0; q < Q; ++q) hits[first + q].rows = 0;
+    __m512i limit[Q];
+    for (int q = 0; q < Q; ++q) {
+      hits[first + q].rows = 0;
+      limit[q] = _mm512_set1_epi64(distance_limit(limits[first + q]));
+    }
     for (size_t row = 0; row < kBlockRows; row += 8 * G) {
       __m512i sum[Q][G];
       for (auto& of_query : sum)
@@ -72,17 +83,18 @@ struct Hamming {
           sum[q][g] = _mm512_add_epi64(sum[q][g], _mm512_popcnt_epi64(differ));
         }
       }
-      for (int q = 0; q < Q; ++q) {
-        const __m512d limit = _mm512_set1_pd(-double(limits[first + q]));
+      __mmask8 better[Q][G];
+      unsigned any = 0;
+      for (int q = 0; q < Q; ++q)
+        for (int g = 0; g < G; ++g) any |= better[q][g] = _mm512_cmplt_epi64_mask(sum[q][g], limit[q]);
+      if (any == 0) continue;  // the usual case: one branch for all queries
+      for (int q = 0; q < Q; ++q)
         for (int g = 0; g < G; ++g) {
-          const __m512d distance = _mm512_cvtepi64_pd(sum[q][g]);
-          if (const __mmask8 better = _mm512_cmp_pd_mask(distance, limit, _CMP_LT_OQ)) {
-            const __m256 negated = _mm256_sub_ps(_mm256_setzero_ps(), _mm512_cvtpd_ps(distance));
-            _mm256_storeu_ps(hits[first + q].scores + row + g * 8, negated);
-            hits[first + q].rows |= uint64_t(better) << (row + g * 8);
-          }
+          if (!better[q][g]) continue;
+          const __m256 distance = _mm256_cvtepi32_ps(_mm512_cvtepi64_epi32(sum[q][g]));
+          _mm256_storeu_ps(hits[first + q].scores + row + g * 8, _mm256_sub_ps(_mm256_setzero_ps(), distance));
+          hits[first + q].rows |= uint64_t(better[q][g]) << (row + g * 8);
         }
-      }
     }
   }
 };
