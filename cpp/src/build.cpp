@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
+#include "kernels/kernels.hpp"
 #include "nestvec/codec.hpp"
 #include "parallel.hpp"
 
@@ -13,11 +13,15 @@ namespace {
 constexpr std::size_t kBlocksPerTask = 16;
 constexpr double kShortest = 1e-20;  // a prefix shorter than this has no direction to speak of: its cosine is 0
 
+double square_length(const float* x, std::size_t dim) {
+  double sum;
+  kernels().dot_exact(x, x, dim, &sum);
+  return sum;
+}
+
 /// out = x / |x|, or zeros.
 void scale_to_unit(const float* x, std::size_t dim, float* out) {
-  double sum = 0;
-  for (std::size_t i = 0; i < dim; ++i) sum += double(x[i]) * x[i];
-  const double scale = sum > 0 ? 1 / std::sqrt(sum) : 0;
+  const double square = square_length(x, dim), scale = square > 0 ? 1 / std::sqrt(square) : 0;
   for (std::size_t i = 0; i < dim; ++i) out[i] = float(x[i] * scale);
 }
 
@@ -37,11 +41,12 @@ Precision precision_of(Codec codec) {
 
 /// The factors of one row, 64 apart; returns the row's length.
 double set_factors(const TierSpec& spec, const float* row, float scale, float* factors) {
-  double sum = 0, length = 0;
-  std::size_t i = 0;
+  double square = 0, length = 0;
+  std::size_t from = 0;
   for (std::size_t d = 0; d < spec.dims.size(); ++d) {
-    for (; i < spec.dims[d]; ++i) sum += double(row[i]) * row[i];
-    length = std::sqrt(sum);
+    square += square_length(row + from, spec.dims[d] - from);
+    from = spec.dims[d];
+    length = std::sqrt(square);
     if (factors) factors[d * kRowsPerBlock] = float(!spec.cosine ? scale : length >= kShortest ? scale / length : 0);
   }
   return length;
@@ -54,23 +59,25 @@ bool has_factors(const TierSpec& spec) { return spec.codec != Codec::binary && (
 double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* codes, float* factors, std::size_t threads) {
   const std::size_t bytes = row_bytes(spec.codec, x.cols), blocks = block_count(x.rows);
   const std::size_t tasks = (blocks + kBlocksPerTask - 1) / kBlocksPerTask;
+  const bool bits = spec.codec == Codec::binary, to_unit = spec.cosine && !bits;  // signs have no length
   if (factors) std::fill_n(factors, blocks * spec.dims.size() * kRowsPerBlock, 0.0f);
   std::vector<double> longest(tasks);
   parallel_for(tasks, threads, [&](std::size_t, std::size_t task) {
-    std::vector<float> unit(spec.cosine ? kRowsPerBlock * x.cols : 0);
+    std::vector<float> unit(to_unit ? kRowsPerBlock * x.cols : 0);
     std::vector<std::uint8_t> rows(spec.packed ? kRowsPerBlock * bytes : 0);
     float scales[kRowsPerBlock];
     std::fill_n(scales, kRowsPerBlock, 1.0f);
     for (std::size_t b = task * kBlocksPerTask; b < std::min((task + 1) * kBlocksPerTask, blocks); ++b) {
       const std::size_t first = b * kRowsPerBlock, count = std::min(kRowsPerBlock, x.rows - first);
       Matrix<const float> source{x.row(first), count, x.cols};
-      if (spec.cosine) {
+      if (to_unit) {
         for (std::size_t r = 0; r < count; ++r) scale_to_unit(source.row(r), x.cols, unit.data() + r * x.cols);
         source.data = unit.data();
       }
       std::uint8_t* target = spec.packed ? rows.data() : codes + first * bytes;
       quantize(source, precision_of(spec.codec), target, spec.codec == Codec::int8 ? scales : nullptr, 1);
       if (spec.packed) pack_block(spec.codec, x.cols, target, count, codes + b * block_bytes(spec.codec, x.cols));
+      if (bits) continue;
       float* block_factors = factors ? factors + b * spec.dims.size() * kRowsPerBlock : nullptr;
       for (std::size_t r = 0; r < count; ++r) {
         const double length = set_factors(spec, source.row(r), scales[r], block_factors ? block_factors + r : nullptr);
@@ -78,7 +85,7 @@ double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* co
       }
     }
   });
-  return spec.cosine || tasks == 0 ? 1 : *std::max_element(longest.begin(), longest.end());
+  return to_unit || tasks == 0 ? 1 : *std::max_element(longest.begin(), longest.end());
 }
 
 }  // namespace nestvec

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -192,9 +193,10 @@ void check_ranges(Matrix<const float> ranges, std::size_t dim) {
   for (std::size_t i = 0; i < dim; ++i) {
     const float width = ranges.row(1)[i] - ranges.row(0)[i];
     if (width >= 0 && std::isfinite(width)) continue;
-    throw ArgumentError("ranges of dimension " + std::to_string(i) + " run from " + std::to_string(ranges.row(0)[i]) +
-                        " to " + std::to_string(ranges.row(1)[i]) +
-                        "; expected a minimum (row 0) not above the maximum (row 1), a finite distance apart");
+    std::ostringstream text;
+    text << "ranges of dimension " << i << " run from " << ranges.row(0)[i] << " to " << ranges.row(1)[i]
+         << "; expected a minimum (row 0) not above the maximum (row 1), a finite distance apart";
+    throw ArgumentError(text.str());
   }
 }
 

@@ -21,25 +21,16 @@ constexpr std::size_t kCollectorBytes = 32 << 20;  // for all candidates that ar
 
 constexpr double kFloatUnit = 0x1p-24;  // largest relative error of one float operation
 
-double length(const float* x, std::size_t dim) {
-  double sum = 0;
-  for (std::size_t i = 0; i < dim; ++i) sum += double(x[i]) * x[i];
-  return std::sqrt(sum);
-}
-
 /// The largest float that is not above x.
 float float_below(double x) {
   const float nearest = float(x);
   return nearest > x ? std::nextafter(nearest, -std::numeric_limits<float>::infinity()) : nearest;
 }
 
-double dot(const float* a, const float* b, std::size_t dim) {
-  double sum[8] = {};
-  std::size_t i = 0;
-  for (; i + 8 <= dim; i += 8)
-    for (std::size_t j = 0; j < 8; ++j) sum[j] += double(a[i + j]) * b[i + j];
-  for (; i < dim; ++i) sum[i % 8] += double(a[i]) * b[i];
-  return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+double dot(const float* x, const float* y, std::size_t dim) {
+  double sum;
+  kernels().dot_exact(x, y, dim, &sum);
+  return sum;
 }
 
 /// One scan: rows, queries, and where the work is cut into tiles of blocks x chunks of queries.
@@ -231,7 +222,7 @@ ScanQueries ScanQueries::from_floats(Codec codec, Matrix<const float> x, std::si
   std::vector<float> values(dim);
   std::vector<std::int8_t> codes(codec == Codec::int8 ? dim : 0);
   for (std::size_t q = 0; q < x.rows; ++q) {
-    double norm = length(x.row(q), dim);
+    double norm = std::sqrt(dot(x.row(q), x.row(q), dim));
     const double scale = !unit ? 1 : norm > 0 ? 1 / norm : 0;
     for (std::size_t i = 0; i < dim; ++i) values[i] = float(x.row(q)[i] * scale);
     if (unit) norm = norm > 0 ? 1 : 0;
@@ -290,7 +281,7 @@ const float* widened(Codec codec, const std::uint8_t* row, std::size_t dim, floa
       kernels().half_to_float(reinterpret_cast<const std::uint16_t*>(row), scratch, dim);
       break;
     case Codec::int8:
-      for (std::size_t i = 0; i < dim; ++i) scratch[i] = std::int8_t(row[i]);
+      kernels().int8_to_float(reinterpret_cast<const std::int8_t*>(row), scratch, dim);
       break;
     case Codec::binary:
       for (std::size_t i = 0; i < dim; ++i) scratch[i] = row[i / 8] >> (7 - i % 8) & 1 ? 1.0f : -1.0f;

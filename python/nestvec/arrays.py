@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any, Protocol, SupportsIndex, TypeAlias
+from typing import Any, Protocol, SupportsIndex, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from nestvec.errors import ArgumentError
 
 
+@runtime_checkable
 class SupportsDLPack(Protocol):
     """An array of another library that hands out its memory through DLPack."""
 
@@ -28,7 +29,7 @@ def as_array(value: ArrayInput, what: str) -> npt.NDArray[Any]:
     Raises `ArgumentError`, naming the array as `what`, if it cannot be read: a ragged list, memory of a GPU.
     """
     try:
-        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+        if not hasattr(value, "__array__") and isinstance(value, SupportsDLPack):
             return np.from_dlpack(value)
         return np.asarray(value)
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
@@ -38,26 +39,36 @@ def as_array(value: ArrayInput, what: str) -> npt.NDArray[Any]:
         ) from error
 
 
-def as_floats(
-    value: ArrayInput, what: str, *shapes: tuple[str, ...], keep_half: bool = False
-) -> npt.NDArray[np.float32 | np.float16]:
-    """Turns `value` into a C-contiguous float32 array, copying only where it is not one already.
-
-    float64 is rounded to float32, float16 widened unless `keep_half`. `shapes` are the accepted shapes by the names of
-    their dimensions, `("rows", "dim")`; all but the last may be empty. Raises `ArgumentError` for other dtypes and
-    ranks.
-    """
+def _checked_floats(value: ArrayInput, what: str, shapes: tuple[tuple[str, ...], ...]) -> npt.NDArray[Any]:
     array = as_array(value, what)
-    expected = " or ".join("(" + ", ".join(shape) + ("," if len(shape) == 1 else "") + ")" for shape in shapes)
     if array.dtype.kind != "f" or array.dtype.itemsize > 8:
         raise ArgumentError(
-            f"{what} has the dtype {array.dtype}; expected float32, float16 or float64: convert it with .astype('float32')"
+            f"{what} has the dtype {array.dtype}; expected float32, float16 or float64: "
+            "convert it with .astype('float32')"
         )
     if array.ndim not in {len(shape) for shape in shapes} or array.shape[-1] == 0:
-        raise ArgumentError(f"{what} has the shape {array.shape}; expected {expected}, the last of them not empty")
-    dtype = np.float16 if keep_half and array.dtype.itemsize == 2 else np.float32
+        expected = " or ".join("(" + ", ".join(shape) + ("," if len(shape) == 1 else "") + ")" for shape in shapes)
+        raise ArgumentError(f"{what} has the shape {array.shape}; expected {expected}, with a last dimension above 0")
+    return array
+
+
+def as_floats(value: ArrayInput, what: str, *shapes: tuple[str, ...]) -> npt.NDArray[np.float32]:
+    """Turns float16, float32 or float64 into a C-contiguous float32 array, copying only where it is not one already.
+
+    `shapes` are the accepted shapes by the names of their dimensions, `("rows", "dim")`; all but the last dimension may
+    be empty. Raises `ArgumentError` for other dtypes and shapes.
+    """
+    array = _checked_floats(value, what, shapes)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported as that
-        return np.require(array, dtype, ["C", "A"])
+        return np.require(array, np.float32, ["C", "A"])
+
+
+def as_floats_or_halves(
+    value: ArrayInput, what: str, *shapes: tuple[str, ...]
+) -> npt.NDArray[np.float32] | npt.NDArray[np.float16]:
+    """As `as_floats`, but leaves float16 as it is."""
+    array = _checked_floats(value, what, shapes)
+    return np.require(array, np.float16, ["C", "A"]) if array.dtype.itemsize == 2 else as_floats(array, what, *shapes)
 
 
 def as_mask(value: ArrayInput, what: str) -> npt.NDArray[np.int64]:
@@ -76,12 +87,13 @@ def as_name(value: object, what: str) -> str:
     """Returns `value` if it is a string, or raises `ArgumentError`."""
     if not isinstance(value, str):
         raise ArgumentError(f"{what} is {value!r}; expected a string")
-    return value
+    return str(value)
 
 
 def as_index(value: object, what: str, low: int, high: int | None = None) -> int:
     """Returns `value` as an int, or raises `ArgumentError` if it is no integer from `low` to `high`."""
-    if isinstance(value, SupportsIndex) and not isinstance(value, (bool, np.ndarray)):
+    # A plain int is told apart first: a protocol's isinstance takes microseconds, and every search comes by here.
+    if type(value) is int or (isinstance(value, SupportsIndex) and not isinstance(value, bool | np.ndarray)):
         number = operator.index(value)
         if number >= low and (high is None or number <= high):
             return number

@@ -43,6 +43,13 @@ struct Kernels {
   void (*dot_f16)(const uint16_t* block, size_t words, const float* queries, size_t query_count, const float* factors,
                   const float* limits, BlockHits* hits);
 
+  /// The final score of a row: products in double, where they are exact, added up as 8 sums over dimension mod 8, and
+  /// these as ((0+4) + (2+6)) + ((1+5) + (3+7)). The same bits on every tier.
+  void (*dot_exact)(const float* x, const float* y, size_t dim, double* out);
+
+  /// out[i] = codes[i]
+  void (*int8_to_float)(const int8_t* codes, float* out, size_t count);
+
   /// IEEE binary16 <-> binary32; narrowing rounds to nearest even, overflow becomes infinity, NaN stays NaN.
   void (*half_to_float)(const uint16_t* half, float* out, size_t count);
   void (*float_to_half)(const float* x, uint16_t* out, size_t count);

@@ -54,6 +54,19 @@ void dot_f32(const float* block, size_t words, const float* queries, size_t quer
   }
 }
 
+void dot_exact(const float* x, const float* y, size_t dim, double* out) {
+  double sum[8] = {};
+  size_t i = 0;
+  for (; i + 8 <= dim; i += 8)
+    for (size_t j = 0; j < 8; ++j) sum[j] += double(x[i + j]) * y[i + j];
+  for (; i < dim; ++i) sum[i % 8] += double(x[i]) * y[i];
+  *out = ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+}
+
+void int8_to_float(const int8_t* codes, float* out, size_t count) {
+  for (size_t i = 0; i < count; ++i) out[i] = codes[i];
+}
+
 void half_to_float(const uint16_t* half, float* out, size_t count) {
   for (size_t i = 0; i < count; ++i) {
     const uint32_t sign = uint32_t(half[i] & 0x8000) << 16, magnitude = half[i] & 0x7fff;
@@ -142,7 +155,7 @@ void crc32c(const uint8_t* data, size_t chunk_bytes, size_t count, uint32_t* out
 }  // namespace
 
 void install_reference(Kernels& kernels) {
-  kernels = {hamming, dot_i8, dot_f32, dot_f16, half_to_float, float_to_half, crc32c};
+  kernels = {hamming, dot_i8, dot_f32, dot_f16, dot_exact, int8_to_float, half_to_float, float_to_half, crc32c};
 }
 
 }  // namespace nestvec
