@@ -88,8 +88,8 @@ class Pool {
   void run(Job& job) {
     {
       std::lock_guard lock(mutex_);
-      jobs_.push_back(&job);
       grow(job.workers - 1);
+      jobs_.push_back(&job);  // last: if it or grow throws, no helper knows of the job
     }
     wake_.notify_all();
     work(job, 0);
@@ -147,11 +147,11 @@ class Pool {
 // Never destroyed: its threads may outlive main. A forked child has none of them, and perhaps a locked mutex, so it
 // forgets the pool and makes its own.
 std::atomic<Pool*> the_pool{nullptr};
+[[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, [] { the_pool = nullptr; });
 
 Pool& pool() {
   Pool* current = the_pool.load();
   if (current) return *current;
-  [[maybe_unused]] static const int registered = pthread_atfork(nullptr, nullptr, [] { the_pool = nullptr; });
   Pool* fresh = new Pool;
   if (the_pool.compare_exchange_strong(current, fresh)) return *fresh;
   delete fresh;  // another thread was first; this one has started nothing
@@ -161,8 +161,10 @@ Pool& pool() {
 }  // namespace
 
 std::size_t available_threads() {
-  static const std::size_t quota = cgroup_threads();
-  return std::min(affinity_threads(), quota);
+  // Read once, but not as a constant of this function: a fork while a thread computes it would leave it locked.
+  static std::atomic<std::size_t> quota{0};
+  if (quota == 0) quota = cgroup_threads();
+  return std::min(affinity_threads(), quota.load());
 }
 
 std::size_t worker_count(std::size_t tasks, std::size_t threads) {

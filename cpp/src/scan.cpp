@@ -134,7 +134,7 @@ class Scan {
   /// A kernel limit that no score above `limit` fails after its product with the scale is rounded.
   static float scaled_limit(double limit, float scale) {
     const double unscaled = limit / scale;
-    return float_below(unscaled - std::fabs(unscaled) * 4 * kFloatUnit - 0x1p-126);
+    return float_below(unscaled - std::fabs(unscaled) * 4 * kFloatUnit - 0x1p-149 / scale);  // also below normal floats
   }
 
   void score_block(const std::uint8_t* block, std::size_t b, const std::uint8_t* queries, std::size_t count,
@@ -223,7 +223,8 @@ ScanQueries ScanQueries::from_floats(Codec codec, Matrix<const float> x, std::si
   std::vector<std::int8_t> codes(codec == Codec::int8 ? dim : 0);
   for (std::size_t q = 0; q < x.rows; ++q) {
     double norm = std::sqrt(dot(x.row(q), x.row(q), dim));
-    const double scale = !unit ? 1 : norm > 0 ? 1 / norm : 0;
+    const bool as_given = !unit || codec == Codec::binary;  // signs have no length
+    const double scale = as_given ? 1 : norm > 0 ? 1 / norm : 0;
     for (std::size_t i = 0; i < dim; ++i) values[i] = float(x.row(q)[i] * scale);
     if (unit) norm = norm > 0 ? 1 : 0;
     std::uint8_t* query = queries.query(q);

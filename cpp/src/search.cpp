@@ -61,7 +61,7 @@ void rescore(const Table& table, Matrix<const float> queries, std::size_t k, std
 }  // namespace
 
 std::size_t factor_index(const Table& table, const Tier& tier, std::size_t dim) {
-  if (!tier.factors) return 0;
+  if (!tier.factors || !table.cosine) return 0;  // an inner product's factor is the scale, whatever the dimension
   const auto found = std::find(table.dims.begin(), table.dims.end(), dim);
   if (found != table.dims.end()) return std::size_t(found - table.dims.begin());
   std::string declared;

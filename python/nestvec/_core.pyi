@@ -1,5 +1,6 @@
 """The compiled module. Shapes and dtypes are checked by its callers in Python; it checks what memory safety needs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -63,3 +64,41 @@ def inner_topk_int8(
 def inner_topk_float(
     queries: npt.NDArray[np.float32], x: npt.NDArray[np.float32 | np.float16], k: int, threads: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]: ...
+
+# Rows after the encoder: bind_codec.cpp, bind_epilogue.cpp
+
+def normalize(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]: ...
+def quantize(x: npt.NDArray[np.float32], precision: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]: ...
+def quantize_ranges(
+    x: npt.NDArray[np.float32], precision: str, ranges: npt.NDArray[np.float32]
+) -> npt.NDArray[Any]: ...
+
+class PoolingStep:
+    def __init__(self, modes: Sequence[str], include_prompt: bool) -> None: ...
+
+class DenseStep:
+    def __init__(
+        self, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32] | None, activation: str
+    ) -> None: ...
+
+class LayerNormStep:
+    def __init__(self, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32], eps: float) -> None: ...
+
+class NormalizeStep:
+    def __init__(self) -> None: ...
+
+class Epilogue:
+    def __init__(
+        self, steps: Sequence[PoolingStep | DenseStep | LayerNormStep | NormalizeStep], hidden_dim: int
+    ) -> None: ...
+    @property
+    def dim(self) -> int: ...
+    def run(
+        self,
+        hidden: npt.NDArray[np.float32] | npt.NDArray[np.float16],
+        mask: npt.NDArray[np.int64],
+        prompt_tokens: int,
+        dim: int,
+        precision: str,
+        threads: int,
+    ) -> npt.NDArray[Any]: ...

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nestvec import _core
-from nestvec.arrays import ArrayInput, as_floats, as_index, as_mask, as_name
+from nestvec.arrays import ArrayInput, as_floats, as_floats_or_halves, as_index, as_mask, as_name
 from nestvec.errors import ArgumentError
 from nestvec.topk import thread_count
 
@@ -63,12 +63,12 @@ class Pooling:
     Raises `ArgumentError` for no mode, an unknown one, or one named twice.
     """
 
-    modes: tuple[str, ...] = ("mean",)
+    modes: Sequence[str] = ("mean",)
     include_prompt: bool = True
 
     def __post_init__(self) -> None:
         if isinstance(self.modes, str):
-            raise ArgumentError(f"modes is the string {self.modes!r}; expected a tuple of names: ({self.modes!r},)")
+            raise ArgumentError(f"modes is the string {self.modes!r}; expected a sequence of names: ({self.modes!r},)")
         names = [as_name(mode, "a pooling mode") for mode in self.modes]
         object.__setattr__(self, "modes", tuple(_MODE_ALIASES.get(name, name) for name in names))
         self._compile()
@@ -230,7 +230,7 @@ class Pipeline:
         infinite, or too large for float16 at that precision.
         """
         return self._epilogue.run(
-            as_floats(hidden, "hidden", ("texts", "tokens", "hidden_dim"), keep_half=True),
+            as_floats_or_halves(hidden, "hidden", ("texts", "tokens", "hidden_dim")),
             as_mask(mask, "mask"),
             as_index(prompt_tokens, "prompt_tokens", 0),
             self.dim if dim is None else as_index(dim, "dim", 1, self.dim),
@@ -252,10 +252,12 @@ def pool(hidden: ArrayInput, mask: ArrayInput, mode: str | Sequence[str] = "mean
     hidden: (texts, tokens, hidden_dim) floats. mask: (texts, tokens), integers or bool, 1 for a token and 0 for
     padding on either side. mode: a name from `Pooling`, or several, whose vectors are concatenated in that order.
 
-    Returns float32 (texts, hidden_dim * modes). Raises `ArgumentError` for a wrong shape, dtype, mask value or mode, and
-    where a text's vector comes out NaN or infinite.
+    Returns float32 (texts, hidden_dim * modes).
+
+    Raises `ArgumentError` for a wrong shape, dtype, mask value or mode, and where a text's vector comes out NaN or
+    infinite.
     """
-    states = as_floats(hidden, "hidden", ("texts", "tokens", "hidden_dim"), keep_half=True)
+    states = as_floats_or_halves(hidden, "hidden", ("texts", "tokens", "hidden_dim"))
     step = Pooling((mode,) if isinstance(mode, str) else tuple(mode))
     return Pipeline([step], states.shape[-1])(states, mask)
 
@@ -310,11 +312,11 @@ def quantize(
       ubinary  one bit per value, x > 0, most significant bit first, each row padded with zero bits to whole bytes
                (numpy.packbits; sentence-transformers' ubinary): uint8
       binary   the ubinary byte - 128: int8
-    ranges: (2, dim), minimum and maximum of each dimension, for int8 and uint8 after sentence-transformers'
-    quantize_embeddings, bit for bit with version 5 on float32: code = floor((x - minimum) / ((maximum - minimum) / 255))
-    in float32, kept within 0 to 255, and 128 less for int8. Values outside the ranges get the nearest code. Where the
-    range of a dimension is empty the step is 1. Every dimension is stretched to its own range, so inner products of
-    such codes are not those of the vectors; without ranges they are, up to the rows' scales and rounding.
+    ranges: (2, dim), the minimum and maximum of each dimension, for int8 and uint8 as sentence-transformers'
+    quantize_embeddings (version 6, bit for bit on float32) uses them: code = floor((x - minimum) / step) with
+    step = (maximum - minimum) / 255, or 1 where that is 0, kept within 0 to 255, and 128 less for int8. Values outside
+    the ranges get the nearest code. Every dimension is stretched to its own range, so inner products of such codes are
+    not those of the vectors; without ranges they are, up to the rows' scales and rounding.
     return_scales: also return the scales, float32 (rows,), for int8 and uint8 without ranges:
     x is about codes * scales[:, None], or (codes - 128) * scales[:, None] for uint8.
 

@@ -15,7 +15,7 @@ from nestvec.errors import ArgumentError
 Texts = list[list[str | None]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Hits:
     """The best rows for each query, best first; ties in order of id. Unpacks as `scores, ids = hits`.
 
@@ -30,7 +30,7 @@ class Hits:
     scores: npt.NDArray[Any]
     ids: npt.NDArray[np.int64]
     metric: str
-    _look_up: Callable[[npt.NDArray[np.int64]], Texts] | None = field(default=None, repr=False, compare=False)
+    _look_up: Callable[[npt.NDArray[np.int64]], Texts] | None = field(default=None, repr=False)
 
     def __iter__(self) -> Iterator[npt.NDArray[Any]]:
         return iter((self.scores, self.ids))

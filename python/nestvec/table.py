@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +15,9 @@ from nestvec import _core
 from nestvec.arrays import ArrayInput, as_array, as_floats, as_index
 from nestvec.errors import ArgumentError, TableFileError
 from nestvec.search_result import Hits, Texts
-from nestvec.table_build import Ids, Layout, build_sections, codes_shape
-from nestvec.table_file import Section, TableFile, open_table, write_table
-from nestvec.topk import thread_count
+from nestvec.table_build import SECTION_ORDER, Ids, Layout, build_sections, codes_shape
+from nestvec.table_file import Section, TableFile, open_table, refuse_folder, write_table
+from nestvec.topk import result_count, thread_count
 
 if TYPE_CHECKING:
     from nestvec.encoder import Encoder
@@ -83,6 +84,8 @@ class Table:
         if rescore is not None:
             _one_of(rescore, "rescore", RESCORE_CODECS)
         target = None if path is None else Path(path)
+        if target is not None:
+            refuse_folder(target)
 
         def layout_of(dim: int) -> Layout:
             return Layout(dim, _declared(dims, dim), metric, codec, rescore)
@@ -109,9 +112,8 @@ class Table:
     def open(cls, path: str | Path) -> Table:
         """Maps a table file; its data is read, and compared with its checksums, as searches use it.
 
-        The file must not be written to while it is open; `save` replaces files, which is safe. Raises
-        `TableFileError` for a file that is truncated, damaged or no table, here or at first use; OSError where it cannot
-        be read.
+        The file must not be written to while it is open; `save` replaces files, which is safe. Raises `TableFileError`
+        for a file that is truncated, damaged or no table, here or at first use; OSError where it cannot be read.
         """
         path = Path(path)
         file = open_table(path)
@@ -155,20 +157,22 @@ class Table:
         Returns `Hits`. Raises `ArgumentError` for queries that do not fit, also NaN or infinite ones, and for an
         encoder other than the one that made the table; `TableFileError` where the file proves damaged.
         """
-        if isinstance(queries, str) or (isinstance(queries, list | tuple) and queries and isinstance(queries[0], str)):
+        if isinstance(queries, str) or (isinstance(queries, list | tuple) and _are_texts(queries, encoder)):
             vectors = self._encode(queries, encoder)
         else:
             if encoder is not None:
-                raise ArgumentError("encoder= was given with vectors; it is for queries that are strings")
+                raise ArgumentError(
+                    f"encoder= was given with queries of type {type(queries).__name__}; expected a str or a list of str"
+                )
             vectors = as_floats(queries, "queries", ("queries", "dim"), ("dim",))
         if vectors.ndim == 1:
             vectors = vectors[None]
         width = self._check_width(vectors.shape[1], dim)
         scores, ids = self._ready().search(
             vectors,
-            as_index(k, "k", 1),
+            result_count(k),
             width,
-            as_index(oversample, "oversample", 1),
+            result_count(oversample, "oversample"),
             None if filter is None else self._mask(filter),
             thread_count(threads),
         )
@@ -224,19 +228,19 @@ class Table:
     @property
     def ids(self) -> npt.NDArray[np.int64]:
         """The id of each row, (rows,) int64, read-only."""
-        if "ids" in self._sections:
+        if "ids" in self._open_sections():
             return self._verified("ids").array()
         return np.arange(self._rows, dtype=np.int64)
 
     @property
     def has_texts(self) -> bool:
         """Whether texts are stored with the rows."""
-        return "texts.offsets" in self._sections
+        return "texts.offsets" in self._open_sections()
 
     @property
     def nbytes(self) -> int:
         """Bytes of all sections: codes, factors, ids and texts."""
-        return sum(section.data.nbytes for section in self._sections.values())
+        return sum(section.data.nbytes for section in self._open_sections().values())
 
     @property
     def bytes_per_row(self) -> float:
@@ -244,7 +248,7 @@ class Table:
         total = 0.0
         for number, codec in enumerate(name for name in (self.codec, self.rescore) if name is not None):
             total += _core.row_bytes(codec, self.dim)
-            total += 4 * len(self.dims) if f"tier{number}.factors" in self._sections else 0
+            total += 4 * len(self.dims) if f"tier{number}.factors" in self._open_sections() else 0
         return total
 
     def info(self) -> dict[str, Any]:
@@ -281,6 +285,9 @@ class Table:
 
     def __len__(self) -> int:
         return self._rows
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Table cannot be copied or pickled; save it, and open the file where it is needed")
 
     def __repr__(self) -> str:
         rescore = f", rescore={self.rescore!r}" if self.rescore else ""
@@ -346,7 +353,7 @@ class Table:
 
     def _check_width(self, columns: int, dim: int | None) -> int:
         """The dimension to scan, for queries of so many columns."""
-        if columns != self.dim and columns not in self.dims and columns != dim:
+        if columns > self.dim or (columns not in self.dims and columns != dim):
             declared = f" or a declared prefix ({', '.join(map(str, self.dims[:-1]))})" if len(self.dims) > 1 else ""
             raise ArgumentError(f"queries have {columns} columns; expected the table's {self.dim}{declared}")
         return columns if dim is None else as_index(dim, "dim", 1, columns)
@@ -403,12 +410,19 @@ class Table:
         ]
 
 
+def _are_texts(queries: Sequence[Any], encoder: Encoder | None) -> bool:
+    """Whether queries are strings. An empty list may be either; with an encoder it stands for no text."""
+    return isinstance(queries[0], str) if queries else encoder is not None
+
+
 def _one_of(value: str, what: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ArgumentError(f"{what} is {value!r}; expected one of {', '.join(known)}")
 
 
 def _declared(dims: Sequence[int], dim: int) -> tuple[int, ...]:
+    if not hasattr(dims, "__iter__"):
+        raise ArgumentError(f"dims is {dims!r}; expected a sequence of integers from 1 to {dim}")
     return tuple(sorted({as_index(d, "an item of dims", 1, dim) for d in dims} | {dim}))
 
 
@@ -427,7 +441,7 @@ def _checked_layout(description: Mapping[str, Any], sections: Mapping[str, Secti
             and 1 <= len(tiers) <= 2
             and codecs[0] in CODECS
             and all(codec in RESCORE_CODECS for codec in codecs[1:])
-            and all(isinstance(bound, float | int) and 0 <= bound < float("inf") for _, bound in tiers)
+            and all(isinstance(bound, float | int) and 0 <= bound <= sys.float_info.max for _, bound in tiers)
         )
     except (ArgumentError, KeyError, TypeError):
         well_formed = False
@@ -444,8 +458,10 @@ def _checked_layout(description: Mapping[str, Any], sections: Mapping[str, Secti
     if "texts.offsets" in sections:
         expected["texts.offsets"] = ("I64", (rows + 1,))
         expected["texts.bytes"] = ("U8", sections["texts.bytes"].shape if "texts.bytes" in sections else (-1,))
-    found = {name: (section.dtype, section.shape) for name, section in sections.items() if name != "checksums"}
+    found = {name: (section.dtype, section.shape) for name, section in sections.items()}
     if found != expected:
         wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
         raise TableFileError(f"its sections {', '.join(wrong)} do not match its description of the table")
+    if list(sections) != [name for name in SECTION_ORDER if name in sections]:
+        raise TableFileError(f"its sections stand in the order {', '.join(sections)}")
     return layout, rows

@@ -24,6 +24,9 @@ _WORD_SHAPE: dict[str, tuple[str, tuple[int, ...]]] = {
     "binary": ("U8", (8,)),
 }
 
+# Whole blocks first, then 8-byte numbers, then rows and texts of any length: so each section is aligned.
+SECTION_ORDER = ("tier0.codes", "tier0.factors", "tier1.factors", "ids", "texts.offsets", "tier1.codes", "texts.bytes")
+
 Floats = npt.NDArray[Any]
 Ids = Iterable[int] | npt.NDArray[Any]
 
@@ -61,9 +64,12 @@ def as_batches(x: ArrayInput | Iterable[ArrayInput]) -> Iterator[Floats]:
         batches = [x]  # type: ignore[list-item]
     for batch in batches:
         array = as_array(batch, "x")
-        rows = max(64, _SLICE_BYTES // (4 * max(1, array.shape[-1])) // 64 * 64) if array.ndim == 2 else 1
-        for first in range(0, max(1, len(array) if array.ndim else 1), rows):
-            yield as_floats(array[first : first + rows] if array.ndim else array, "x", ("rows", "dim"))
+        if array.ndim != 2 or array.size == 0:
+            yield as_floats(array, "x", ("rows", "dim"))
+            continue
+        rows = max(64, _SLICE_BYTES // (4 * array.shape[1]) // 64 * 64)
+        for first in range(0, len(array), rows):
+            yield as_floats(array[first : first + rows], "x", ("rows", "dim"))
 
 
 def codes_shape(codec: str, packed: bool, rows: int, dim: int) -> tuple[str, tuple[int, ...]]:
@@ -79,6 +85,8 @@ class _Beside:
     """Items that come with the rows, one each: handed out as the rows come, and counted."""
 
     def __init__(self, items: Iterable[Any], what: str) -> None:
+        if isinstance(items, str) or not hasattr(items, "__iter__") or getattr(items, "ndim", 1) == 0:
+            raise ArgumentError(f"{what} is of type {type(items).__name__}; expected an iterable, one item a row")
         self._items = iter(items)
         self._what = what
 
@@ -140,9 +148,11 @@ class Builder:
         self._offsets.append(np.zeros(1, "<i8"))
         self._rest = np.empty((0, layout.dim), np.float32)  # rows that do not fill a block yet
         self._text_bytes = 0
+        self._encoded = 0  # rows
         self.rows = 0
 
     def add(self, x: Floats, ids: Sequence[int] | None, texts: Sequence[str] | None) -> None:
+        """Takes the next rows, with an id and a text for each where the table has them."""
         if x.shape[1] != self._layout.dim:
             raise ArgumentError(
                 f"a batch of x has {x.shape[1]} columns after rows of {self._layout.dim}; expected the same"
@@ -165,8 +175,12 @@ class Builder:
             self._rest = x[whole:].copy()
 
     def _encode(self, x: Floats) -> None:
-        for tier in self._tiers:
-            tier.append(x)
+        try:
+            for tier in self._tiers:
+                tier.append(x)
+        except ArgumentError as error:
+            raise ArgumentError(f"{error} (counted from row {self._encoded} of x)") from None
+        self._encoded += len(x)
 
     def _add_texts(self, texts: Sequence[str]) -> None:
         try:
@@ -196,9 +210,8 @@ class Builder:
             sections["texts.offsets"] = Section("I64", (self.rows + 1,), self._offsets.map())
             texts = self._texts.map()
             sections["texts.bytes"] = Section("U8", (texts.nbytes,), texts)
-        # Whole blocks first, then 8-byte numbers, then rows and texts of any length: so each section is aligned.
-        order = ["tier0.codes", "tier0.factors", "tier1.factors", "ids", "texts.offsets", "tier1.codes", "texts.bytes"]
-        return {name: sections[name] for name in order if name in sections}, [tier.longest for tier in self._tiers]
+        in_order = {name: sections[name] for name in SECTION_ORDER if name in sections}
+        return in_order, [tier.longest for tier in self._tiers]
 
 
 def _as_ids(ids: Sequence[int]) -> npt.NDArray[np.int64]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import os
@@ -59,13 +60,7 @@ class Spool:
     """Bytes that grow at the end: in anonymous memory, or in an unnamed file of `directory`; mapped when complete."""
 
     def __init__(self, directory: Path | None) -> None:
-        self._file: BinaryIO
-        if directory is not None:
-            self._file = tempfile.TemporaryFile(dir=directory, buffering=0)
-        elif hasattr(os, "memfd_create"):
-            self._file = os.fdopen(os.memfd_create("nestvec"), "w+b", buffering=0)
-        else:
-            self._file = tempfile.TemporaryFile(buffering=0)
+        self._file = _unnamed_file(directory)
 
     def append(self, array: npt.NDArray[Any]) -> None:
         """Writes the array's bytes after those that are there."""
@@ -75,6 +70,16 @@ class Spool:
         """All bytes, as a map that outlives the spool; the spool is closed."""
         with self._file as file:
             return map_file(file)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):  # else opening it failed
+            self._file.close()  # of a spool that was not needed, or of a build that failed
+
+
+def _unnamed_file(directory: Path | None) -> BinaryIO:
+    if directory is None and hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("nestvec"), "w+b", buffering=0)
+    return tempfile.TemporaryFile(dir=directory, buffering=0)
 
 
 def write_all(file: BinaryIO, data: memoryview) -> None:
@@ -90,6 +95,12 @@ def map_file(file: BinaryIO) -> Bytes:
     return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
 
 
+def refuse_folder(path: Path) -> None:
+    """Raises IsADirectoryError where `path` is a folder: better than after the work whose result goes there."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """An unbuffered temporary file beside `path` that takes its name when the block ends well.
@@ -97,7 +108,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     It is synced first, and the folder after, so that a crash leaves the old file or the new one. On an error, a full
     disk or an interrupt the temporary file goes and the old file stays.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    refuse_folder(path)
+    temporary = path.parent / f".nestvec-{secrets.token_hex(8)}.tmp"
     try:
         with temporary.open("x+b", buffering=0) as file:
             yield file
@@ -128,15 +140,14 @@ def _header(sections: Mapping[str, tuple[str, tuple[int, ...], int]], descriptio
         offset += size
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % _ALIGNMENT)
-    return struct.pack("<Q", len(text)) + _signed(text, metadata["header_crc32c"])
+    return struct.pack("<Q", len(text)) + _signed(text)
 
 
-def _signed(text: bytes, current: str) -> bytes:
-    """The header's text with its own CRC-32C, taken over the text with zeros in the place of the CRC."""
-    field = b'"header_crc32c":"%s"'
-    blank = text.replace(field % current.encode(), field % (b"0" * 8), 1)
-    crc = _core.crc32c(np.frombuffer(blank, np.uint8))
-    return blank.replace(field % (b"0" * 8), field % (b"%08x" % crc), 1)
+def _signed(text: bytes) -> bytes:
+    """The header's text with its own CRC-32C, taken with zeros in the place of its 8 digits; empty if it has none."""
+    before, field, after = text.partition(b'"header_crc32c":"')
+    crc = _core.crc32c(np.frombuffer(before + field + b"0" * 8 + after[8:], np.uint8))
+    return before + field + b"%08x" % crc + after[8:] if field else b""
 
 
 def write_table(path: Path, sections: Mapping[str, Section], description: Mapping[str, Any]) -> None:
@@ -180,10 +191,13 @@ def open_table(path: Path) -> TableFile:
         sections = _sections(entries, data)
     except TableFileError as error:
         raise TableFileError(f"{path}: {error}") from None
-    checksums = sections.pop("checksums", None)
+    last, checksums = sections.popitem() if sections else ("", None)
     covered = sum(section.data.nbytes for section in sections.values())
-    if checksums is None or checksums.dtype != "U32" or checksums.shape != (-(-covered // _core.CHECKSUM_CHUNK),):
-        raise TableFileError(f"{path}: the checksums are missing or not one for every chunk of 65536 bytes; {_MEND}")
+    shape = (-(-covered // _core.CHECKSUM_CHUNK),)
+    if last != "checksums" or checksums is None or (checksums.dtype, checksums.shape) != ("U32", shape):
+        raise TableFileError(
+            f"{path}: its last section is no list of checksums, one for every chunk of 65536 bytes; {_MEND}"
+        )
     return TableFile(sections, description, _core.Region(data[:covered], checksums.array()), content.nbytes)
 
 
@@ -212,8 +226,7 @@ def _parse(content: Bytes) -> dict[str, Any]:
         raise TableFileError("is a safetensors file, but no nestvec table; make one with Table.build(...).save(...)")
     if metadata.get("version") != str(VERSION):
         raise TableFileError(f"has format version {metadata.get('version')!r}; this nestvec reads version {VERSION}")
-    crc = metadata.get("header_crc32c")
-    if not isinstance(crc, str) or _signed(text, crc) != text:
+    if _signed(text) != text:
         raise TableFileError(f"has a damaged header: it differs from its checksum; {_MEND}")
     return entries
 

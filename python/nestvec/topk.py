@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nestvec import _core
-from nestvec.arrays import ArrayInput, as_array, as_floats, as_index
+from nestvec.arrays import ArrayInput, as_array, as_floats, as_floats_or_halves, as_index
 from nestvec.errors import ArgumentError
 from nestvec.search_result import Hits
 
@@ -18,6 +19,11 @@ MAX_THREADS = 1024
 def thread_count(threads: int | None) -> int:
     """`threads` as the compiled code takes it, where 0 stands for all; raises `ArgumentError` below 1 or above 1024."""
     return 0 if threads is None else as_index(threads, "threads", 1, MAX_THREADS)
+
+
+def result_count(k: object, what: str = "k") -> int:
+    """`k` cut to the 64 bits that the compiled code has for it; raises `ArgumentError` if it is no integer from 1."""
+    return min(as_index(k, what, 1), sys.maxsize)
 
 
 def hamming_topk(queries: ArrayInput, codes: ArrayInput, k: int, *, threads: int | None = None) -> Hits:
@@ -31,7 +37,7 @@ def hamming_topk(queries: ArrayInput, codes: ArrayInput, k: int, *, threads: int
     """
     q, rows = _codes(queries, "queries", np.uint8, one=True), _codes(codes, "codes", np.uint8)
     _check_width(q, rows, "codes")
-    return Hits(*_core.hamming_topk(q, rows, as_index(k, "k", 1), thread_count(threads)), "hamming")
+    return Hits(*_core.hamming_topk(q, rows, result_count(k), thread_count(threads)), "hamming")
 
 
 def inner_topk(queries: ArrayInput, x: ArrayInput, k: int, *, threads: int | None = None) -> Hits:
@@ -45,12 +51,12 @@ def inner_topk(queries: ArrayInput, x: ArrayInput, k: int, *, threads: int | Non
     products in float64, rounded once. The result is exact: the same for any number of queries, threads and any CPU.
     Raises `ArgumentError`, also for NaN or infinite values.
     """
-    count, limit = as_index(k, "k", 1), thread_count(threads)
+    count, limit = result_count(k), thread_count(threads)
     if as_array(x, "x").dtype == np.int8:
         codes, q_codes = _codes(x, "x", np.int8), _codes(queries, "queries", np.int8, one=True)
         _check_width(q_codes, codes, "x")
         return Hits(*_core.inner_topk_int8(q_codes, codes, count, limit), "ip")
-    rows = as_floats(x, "x", ("rows", "dim"), keep_half=True)
+    rows = as_floats_or_halves(x, "x", ("rows", "dim"))
     q = np.atleast_2d(as_floats(queries, "queries", ("queries", "dim"), ("dim",)))
     _check_width(q, rows, "x")
     return Hits(*_core.inner_topk_float(q, rows, count, limit), "ip")

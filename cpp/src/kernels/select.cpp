@@ -1,4 +1,8 @@
 // Which tier runs: the best that this CPU supports, or the one that NESTVEC_ISA names.
+#ifdef NESTVEC_X86
+#include <cpuid.h>
+#endif
+
 #include <cstdlib>
 #include <string>
 
@@ -9,6 +13,14 @@ namespace nestvec {
 namespace {
 
 constexpr Isa kBestFirst[] = {Isa::avx512, Isa::avx2, Isa::neon, Isa::reference};
+
+#ifdef NESTVEC_X86
+/// __builtin_cpu_supports("f16c"), a name that clang 15 does not know.
+bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
 
 std::string supported_names() {
   std::string names;
@@ -45,7 +57,7 @@ const char* name(Isa isa) {
 bool supported(Isa isa) {
 #ifdef NESTVEC_X86
   if (isa == Isa::avx2)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c() &&
            __builtin_cpu_supports("popcnt") && __builtin_cpu_supports("sse4.2");
   if (isa == Isa::avx512)
     return supported(Isa::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

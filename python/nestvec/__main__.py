@@ -1,0 +1,22 @@
+"""The `nestvec` command, also `python -m nestvec`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Runs the command line, or says which extra brings what it needs."""
+    try:
+        from nestvec.cli import app
+    except ModuleNotFoundError as error:
+        if error.name not in ("rich", "typer"):
+            raise
+        sys.exit(f"nestvec: the command line needs {error.name}: pip install 'nestvec[cli]'")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    app(prog_name="nestvec")
+
+
+if __name__ == "__main__":
+    main()

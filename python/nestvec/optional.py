@@ -1,0 +1,21 @@
+"""Optional dependencies, imported by the functions that need them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from nestvec.errors import MissingDependencyError
+
+
+def require(module: str, extra: str, purpose: str) -> Any:
+    """Imports `module`. Raises `MissingDependencyError`, which names the extra that installs it, if it is not there."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = module.partition(".")[0]
+        if error.name != missing:
+            raise  # it is installed, and lacks something of its own
+        raise MissingDependencyError(
+            f"{purpose} needs {missing}, which is not installed: pip install 'nestvec[{extra}]'"
+        ) from None
