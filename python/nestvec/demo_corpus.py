@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-# Test suites, vendored code, and folders that hold data or programs rather than a library.
+# Test suites, vendored code, what is a program or data rather than a library, and the other system's os.path.
 SKIPPED_PARTS = frozenset(
     {
         "__pycache__",
@@ -28,6 +28,7 @@ SKIPPED_PARTS = frozenset(
         "idle_test",
         "idlelib",
         "lib2to3",
+        "ntpath",
         "pydoc_data",
         "site-packages",
         "test",

@@ -50,7 +50,7 @@ QUESTIONS = (
     "what does the yield keyword do",
 )
 HITS = 3
-OVERSAMPLE = 64  # 192 candidates for 3 hits; by 384 bits alone, subprocess.run comes 114th for the second question
+OVERSAMPLE = 64  # 192 candidates for 3 hits; by bits alone, subprocess.run comes about 110th for the second question
 CODEC, RESCORE = "binary", "int8"
 TIMED_QUERIES = 50
 EARLIER = "from an earlier run"

@@ -155,7 +155,7 @@ def _pooling(folder: Path) -> tuple[Pooling, int]:
         modes = [mode for key, mode in POOLING_FLAGS.items() if read_bool(path, config, key, False)] or ["mean"]
     elif isinstance(modes, str):
         modes = [modes]
-    if not isinstance(modes, list):
+    if not isinstance(modes, list) or not modes:
         raise ModelError(f"{path}: pooling_mode is {modes!r}; expected a name or a list of names")
     try:
         step = Pooling(tuple(modes), read_bool(path, config, "include_prompt", True))

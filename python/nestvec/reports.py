@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
@@ -68,7 +67,7 @@ def print_table_info(console: Console, path: Path, table: Table) -> None:
     texts = info["sections"].get("texts.bytes")
     ids = "own" if info["has_ids"] else "row numbers"
     print_facts(console, [*table_facts(table), ("ids", ids), ("texts", size(texts["bytes"]) if texts else "none")])
-    grid = Grid(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
+    grid = Grid(box=None, pad_edge=False, padding=(0, 1))
     for heading in ("tier", "codec", "bytes/row", "bytes", "of float32"):
         grid.add_column(heading, justify="left" if heading in ("tier", "codec") else "right")
     for number, (role, codec) in enumerate((("scanned", table.codec), ("re-scores", table.rescore))):
@@ -80,7 +79,7 @@ def print_table_info(console: Console, path: Path, table: Table) -> None:
             grid.add_row(role, codec, f"{used / rows:.4g}", size(used), f"{used / rows / (4 * table.dim):.1%}")
     console.print()
     print_table(console, grid)
-    console.print("" if console.is_terminal else "\n", end="")
+    console.print()
     console.print("[bold]made by the encoder[/]" if table.encoder else "made from vectors of an unknown encoder")
     facts = (table.encoder or {}).items()
     print_facts(console, [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in facts])
@@ -105,11 +104,11 @@ def print_hits(console: Console, metric: str, rows: list[dict[str, Any]]) -> Non
     if not rows:
         console.print("no hits")
         return
-    grid = Grid(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
+    grid = Grid(box=None, pad_edge=False, padding=(0, 1), expand=console.is_terminal and "text" in rows[0])
     grid.add_column("distance" if metric == "hamming" else metric, justify="right", style="green", no_wrap=True)
     grid.add_column("id", justify="right", style="bold cyan", no_wrap=True)
     if "text" in rows[0]:
-        grid.add_column("text", no_wrap=True, overflow="ellipsis")
+        grid.add_column("text", no_wrap=True, overflow="ellipsis", ratio=1 if console.is_terminal else None)
     for row in rows:
         score = str(row["score"]) if metric == "hamming" else f"{row['score']:.4f}"
         text = [escape(one_line(row["text"])[:SHOWN_CHARS])] if "text" in row else []

@@ -457,7 +457,7 @@ def _checked_layout(description: Mapping[str, Any], sections: Mapping[str, Secti
         expected["ids"] = ("I64", (rows,))
     if "texts.offsets" in sections:
         expected["texts.offsets"] = ("I64", (rows + 1,))
-        expected["texts.bytes"] = ("U8", sections["texts.bytes"].shape if "texts.bytes" in sections else (-1,))
+        expected["texts.bytes"] = ("U8", (sections["texts.bytes"].data.nbytes if "texts.bytes" in sections else 0,))
     found = {name: (section.dtype, section.shape) for name, section in sections.items()}
     if found != expected:
         wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))

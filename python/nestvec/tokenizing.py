@@ -17,9 +17,9 @@ class TextTokenizer:
     """tokenizer.json, with truncation to `max_length` tokens of its own, and without padding.
 
     A long text is cut before it is tokenized, because tokenizing a megabyte to keep 256 tokens takes half a second.
-    The cut is at white space where there is any, and counts only if at least 16 words as the tokenizer splits them
-    lie between the last token kept and the cut; otherwise more of the text is taken, in the end all of it. So the cut
-    changes no id, for every tokenizer whose rules look less than 16 words ahead.
+    The cut is never within a number (some tokenizers group digits from the end), and counts only if at least 16 words,
+    as the tokenizer splits them, lie between the last token kept and the cut; otherwise more of the text is taken, in
+    the end all of it. So the cut changes no id, for any tokenizer whose rules look less than 16 words ahead.
 
     Texts are tokenized one by one, on the calling thread: a batch would go to the tokenizers library's own threads,
     which follow no budget and which a fork breaks.
@@ -86,10 +86,11 @@ class TextTokenizer:
         """Ids that begin as those of the whole text do, for at least as many as are kept."""
         chars = CHARS_PER_TOKEN * self.max_length
         while chars < len(text):
-            white = max(text.rfind(" ", 0, chars), text.rfind("\n", 0, chars))
-            encoding = self._encode(text[: white if white > 0 else chars])
-            if self._is_settled(encoding.word_ids):
-                break
+            cut = next((i for i in range(chars, 0, -1) if not text[i - 1].isnumeric()), 0)
+            if cut:
+                encoding = self._encode(text[:cut])
+                if self._is_settled(encoding.word_ids):
+                    break
             chars = 16 * chars if 64 * chars < len(text) else len(text)
         else:
             encoding = self._encode(text)
