@@ -234,7 +234,7 @@ class Encoder:
     ) -> Iterator[npt.NDArray[Any]]:
         """Encodes a stream of texts in bounded memory.
 
-        texts: any iterable of strings; it is read two windows ahead of the rows. window: texts that are sorted by
+        texts: any iterable of strings; it is read one window ahead of the rows. window: texts that are sorted by
         length and encoded together, and the rows of each array but the last; None for what suits the threads. The
         other arguments are those of `encode`, and so are the errors; what is no string is found when it is reached.
 

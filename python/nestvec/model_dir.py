@@ -139,7 +139,7 @@ def _find_tokenizer(folder: Path) -> Path:
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise ModelError(
-            f"there is no tokenizer.json in {folder}; make one, where transformers is installed: python -c 'import sys, "
+            f"there is no tokenizer.json in {folder}; where transformers is installed, make it: python -c 'import sys, "
             "transformers as t; t.AutoTokenizer.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[1])' "
             f"{folder}"
         )

@@ -89,8 +89,6 @@ def _start_session(path: Path, device: str, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # A plan per input shape helps only where shapes repeat; with batches of every length it only holds memory.
-    options.enable_mem_pattern = False
     options.log_severity_level = 3  # errors; its warnings are about the graph, and nothing that a user could mend
     providers: list[Any] = ["CPUExecutionProvider"]
     if device != "cpu":

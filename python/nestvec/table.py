@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -15,16 +14,14 @@ from nestvec import _core
 from nestvec.arrays import ArrayInput, as_array, as_floats, as_index
 from nestvec.errors import ArgumentError, TableFileError
 from nestvec.search_result import Hits, Texts
-from nestvec.table_build import SECTION_ORDER, Ids, Layout, build_sections, codes_shape
-from nestvec.table_file import Section, TableFile, open_table, refuse_folder, write_table
+from nestvec.table_build import Ids, build_sections
+from nestvec.table_file import Sections, open_table, refuse_folder, write_table
+from nestvec.table_layout import CODECS, METRICS, RESCORE_CODECS, Layout, checked_layout, declared, one_of
+from nestvec.table_rows import RowIds, StoredTexts
 from nestvec.topk import result_count, thread_count
 
 if TYPE_CHECKING:
     from nestvec.encoder import Encoder
-
-CODECS = ("float32", "float16", "int8", "binary")
-RESCORE_CODECS = ("float32", "float16", "int8")
-METRICS = ("cosine", "ip")
 
 
 class Table:
@@ -34,15 +31,15 @@ class Table:
     any number of queries and threads and on any CPU.
     """
 
-    def __init__(self, layout: Layout, rows: int, sections: dict[str, Section], description: Mapping[str, Any]) -> None:
+    def __init__(self, layout: Layout, rows: int, sections: Sections, description: Mapping[str, Any]) -> None:
         """Use `Table.build` or `Table.open`."""
         self._layout = layout
         self._rows = rows
-        self._sections = sections
+        self._sections: Sections | None = sections
+        self._row_ids = RowIds(sections, rows)
+        self._texts = StoredTexts(sections, self._row_ids) if "texts.offsets" in sections else None
         self._description = dict(description)
-        self._file: TableFile | None = None
         self._searcher: _core.Searcher | None = None
-        self._row_of: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
         self._lock = Lock()
 
     @classmethod
@@ -79,16 +76,16 @@ class Table:
 
         Raises `ArgumentError`; OSError where `path` cannot be written, and the file that was there stays.
         """
-        _one_of(codec, "codec", CODECS)
-        _one_of(metric, "metric", METRICS)
+        one_of(codec, "codec", CODECS)
+        one_of(metric, "metric", METRICS)
         if rescore is not None:
-            _one_of(rescore, "rescore", RESCORE_CODECS)
+            one_of(rescore, "rescore", RESCORE_CODECS)
         target = None if path is None else Path(path)
         if target is not None:
             refuse_folder(target)
 
         def layout_of(dim: int) -> Layout:
-            return Layout(dim, _declared(dims, dim), metric, codec, rescore)
+            return Layout(dim, declared(dims, dim), metric, codec, rescore)
 
         directory = None if target is None else target.resolve().parent
         layout, rows, sections, longest = build_sections(x, layout_of, ids, texts, directory)
@@ -104,7 +101,7 @@ class Table:
             "encoder": None if encoder is None else encoder.fingerprint,
         }
         if target is None:
-            return cls(layout, rows, sections, description)
+            return cls(layout, rows, Sections(sections), description)
         write_table(target, sections, description)
         return cls.open(target)
 
@@ -118,18 +115,17 @@ class Table:
         path = Path(path)
         file = open_table(path)
         try:
-            layout, rows = _checked_layout(file.description, file.sections)
+            layout, rows = checked_layout(file.description, file.sections)
         except TableFileError as error:
             raise TableFileError(f"{path}: {error}; restore the file from a copy, or build it again") from None
-        table = cls(layout, rows, file.sections, file.description)
-        table._file = file
-        return table
+        return cls(layout, rows, file.sections, file.description)
 
     def save(self, path: str | Path) -> None:
         """Writes the table to a file, in one step: a crash or a full disk leaves what was there. Raises OSError."""
-        for name in self._sections:
-            self._verify(name)
-        write_table(Path(path), self._open_sections(), self._description)
+        sections = self._open_sections()
+        for name in sections:
+            sections.verified(name)
+        write_table(Path(path), sections, self._description)
 
     def search(
         self,
@@ -176,18 +172,21 @@ class Table:
             None if filter is None else self._mask(filter),
             thread_count(threads),
         )
-        return Hits(scores, ids, self.metric, self._look_up if self.has_texts else None)
+        texts = self._texts
+        return Hits(scores, ids, self.metric, None if texts is None else texts.look_up)
 
     def texts(self, ids: ArrayInput) -> Texts:
         """The stored texts of ids of shape (queries, k), None for the id -1. Raises `ArgumentError` for unknown ids."""
-        if not self.has_texts:
+        self._open_sections()
+        texts = self._texts
+        if texts is None:
             raise ArgumentError("this table stores no texts; pass texts= to Table.build")
         array = as_array(ids, "ids")
         if array.ndim != 2 or (array.size and array.dtype.kind not in "iu"):
             raise ArgumentError(
                 f"ids has the shape {array.shape} and dtype {array.dtype}; expected integers (queries, k)"
             )
-        return self._look_up(array.astype(np.int64))
+        return texts.look_up(array.astype(np.int64))
 
     @property
     def rows(self) -> int:
@@ -228,9 +227,9 @@ class Table:
     @property
     def ids(self) -> npt.NDArray[np.int64]:
         """The id of each row, (rows,) int64, read-only."""
-        if "ids" in self._open_sections():
-            return self._verified("ids").array()
-        return np.arange(self._rows, dtype=np.int64)
+        self._open_sections()
+        stored = self._row_ids.stored()
+        return np.arange(self._rows, dtype=np.int64) if stored is None else stored
 
     @property
     def has_texts(self) -> bool:
@@ -263,19 +262,21 @@ class Table:
             "bytes": self.nbytes,
             "bytes_per_row": self.bytes_per_row,
             "float32_bytes": 4 * self.rows * self.dim,
-            "has_ids": "ids" in self._sections,
+            "has_ids": "ids" in self._open_sections(),
             "has_texts": self.has_texts,
             "sections": {
                 name: {"dtype": section.dtype, "shape": list(section.shape), "bytes": section.data.nbytes}
-                for name, section in self._sections.items()
+                for name, section in self._open_sections().items()
             },
             "encoder": self.encoder,
         }
 
     def close(self) -> None:
-        """Lets go of the file or memory once no array from it is in use; the table cannot be used any more."""
+        """Ends the table's use. Its file or memory is let go once no array and no hit from it is in use."""
         with self._lock:
-            self._searcher, self._file, self._row_of, self._sections = None, None, None, {}
+            self._sections = self._searcher = None
+            self._row_ids = RowIds(Sections({}), 0)
+            self._texts = None
 
     def __enter__(self) -> Table:
         return self
@@ -293,19 +294,10 @@ class Table:
         rescore = f", rescore={self.rescore!r}" if self.rescore else ""
         return f"Table(rows={self.rows}, dim={self.dim}, codec={self.codec!r}{rescore}, metric={self.metric!r})"
 
-    def _open_sections(self) -> dict[str, Section]:
-        if not self._sections:
+    def _open_sections(self) -> Sections:
+        if self._sections is None:
             raise ArgumentError("this table is closed; open it again")
         return self._sections
-
-    def _verify(self, name: str) -> None:
-        section = self._open_sections()[name]
-        if self._file is not None:
-            self._file.region.require(section.data)
-
-    def _verified(self, name: str) -> Section:
-        self._verify(name)
-        return self._sections[name]
 
     def _ready(self) -> _core.Searcher:
         """The compiled view of the sections. The scanned codes and gathered rows are verified as they are reached."""
@@ -319,7 +311,7 @@ class Table:
                     (
                         tier["codec"],
                         sections[f"tier{number}.codes"].data,
-                        self._verified(f"tier{number}.factors").array()
+                        sections.verified(f"tier{number}.factors").array()
                         if f"tier{number}.factors" in sections
                         else None,
                         1.01 * tier["longest_row"],  # codes may round a little outwards
@@ -333,8 +325,8 @@ class Table:
                     list(self.dims),
                     tiers[0],
                     tiers[1] if self.rescore else None,
-                    self._verified("ids").array() if "ids" in sections else None,
-                    None if self._file is None else self._file.region,
+                    self._row_ids.stored(),
+                    sections.region,
                 )
             return self._searcher
 
@@ -371,97 +363,12 @@ class Table:
             raise ArgumentError(
                 f"filter has the dtype {array.dtype} and shape {array.shape}; expected a boolean mask or a list of ids"
             )
-        rows, found = self._find(array.astype(np.int64))
+        rows, found = self._row_ids.find(array.astype(np.int64))
         mask = np.zeros(self._rows, np.uint8)
         mask[rows[found]] = 1
         return mask
-
-    def _find(self, ids: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """For each id its row, and whether there is one."""
-        if "ids" not in self._sections:
-            return ids, (ids >= 0) & (ids < self._rows)
-        if self._row_of is None:
-            stored = self.ids
-            order = np.argsort(stored, kind="stable")
-            self._row_of = stored[order], order
-        ascending, order = self._row_of
-        if not self._rows:
-            return ids, np.zeros(ids.shape, np.bool_)
-        at = np.minimum(np.searchsorted(ascending, ids), self._rows - 1)
-        return order[at], ascending[at] == ids
-
-    def _look_up(self, ids: npt.NDArray[np.int64]) -> Texts:
-        offsets, texts = self._verified("texts.offsets").array(), self._open_sections()["texts.bytes"].data
-        rows, found = self._find(ids)
-        if not np.all(found | (ids == -1)):
-            raise ArgumentError(f"the table holds no row with the id {ids[~found & (ids != -1)][0]}")
-
-        def text(row: int) -> str:
-            begin, end = int(offsets[row]), int(offsets[row + 1])
-            if not 0 <= begin <= end <= texts.nbytes:
-                raise TableFileError("the table is damaged: its texts do not lie where its offsets say; build it again")
-            if self._file is not None:
-                self._file.region.require(texts[begin:end])
-            return texts[begin:end].tobytes().decode("utf-8", "replace")
-
-        return [
-            [text(row) if there else None for row, there in zip(row_line, found_line, strict=True)]
-            for row_line, found_line in zip(rows.tolist(), found.tolist(), strict=True)
-        ]
 
 
 def _are_texts(queries: Sequence[Any], encoder: Encoder | None) -> bool:
     """Whether queries are strings. An empty list may be either; with an encoder it stands for no text."""
     return isinstance(queries[0], str) if queries else encoder is not None
-
-
-def _one_of(value: str, what: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ArgumentError(f"{what} is {value!r}; expected one of {', '.join(known)}")
-
-
-def _declared(dims: Sequence[int], dim: int) -> tuple[int, ...]:
-    if not hasattr(dims, "__iter__"):
-        raise ArgumentError(f"dims is {dims!r}; expected a sequence of integers from 1 to {dim}")
-    return tuple(sorted({as_index(d, "an item of dims", 1, dim) for d in dims} | {dim}))
-
-
-def _checked_layout(description: Mapping[str, Any], sections: Mapping[str, Section]) -> tuple[Layout, int]:
-    """The layout a file describes, once its sections have exactly the dtypes and shapes that go with it."""
-    try:
-        rows, dim, dims = description["rows"], description["dim"], description["dims"]
-        tiers = [(tier["codec"], tier["longest_row"]) for tier in description["tiers"]]
-        codecs = [codec for codec, _ in tiers]
-        well_formed = (
-            all(type(number) is int for number in (rows, dim, *dims))
-            and 0 <= rows < 1 << 48
-            and 1 <= dim <= _core.MAX_DIM
-            and list(_declared(dims, dim)) == dims
-            and description["metric"] in METRICS
-            and 1 <= len(tiers) <= 2
-            and codecs[0] in CODECS
-            and all(codec in RESCORE_CODECS for codec in codecs[1:])
-            and all(isinstance(bound, float | int) and 0 <= bound <= sys.float_info.max for _, bound in tiers)
-        )
-    except (ArgumentError, KeyError, TypeError):
-        well_formed = False
-    if not well_formed:
-        raise TableFileError("its description of the table is incomplete or contradicts itself")
-    layout = Layout(dim, tuple(dims), description["metric"], codecs[0], codecs[1] if len(codecs) == 2 else None)
-    expected: dict[str, tuple[str, tuple[int, ...]]] = {}
-    for number, codec in enumerate(codecs):
-        expected[f"tier{number}.codes"] = codes_shape(codec, number == 0, rows, dim)
-        if layout.has_factors(codec):
-            expected[f"tier{number}.factors"] = ("F32", layout.factors_shape(rows))
-    if "ids" in sections:
-        expected["ids"] = ("I64", (rows,))
-    if "texts.offsets" in sections:
-        expected["texts.offsets"] = ("I64", (rows + 1,))
-        expected["texts.bytes"] = ("U8", (sections["texts.bytes"].data.nbytes if "texts.bytes" in sections else 0,))
-    found = {name: (section.dtype, section.shape) for name, section in sections.items()}
-    if found != expected:
-        wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
-        raise TableFileError(f"its sections {', '.join(wrong)} do not match its description of the table")
-    if list(sections) != [name for name in SECTION_ORDER if name in sections]:
-        raise TableFileError(f"its sections stand in the order {', '.join(sections)}")
-    return layout, rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,44 +14,11 @@ from nestvec import _core
 from nestvec.arrays import ArrayInput, as_array, as_floats
 from nestvec.errors import ArgumentError
 from nestvec.table_file import Section, Spool
+from nestvec.table_layout import SECTION_ORDER, Layout, codes_shape
 
 _SLICE_BYTES = 16 << 20  # of float32 vectors that are encoded at one time
-_WORD_SHAPE: dict[str, tuple[str, tuple[int, ...]]] = {
-    "float32": ("F32", ()),
-    "float16": ("F16", (2,)),
-    "int8": ("I8", (4,)),
-    "binary": ("U8", (8,)),
-}
-
-# Whole blocks first, then 8-byte numbers, then rows and texts of any length: so each section is aligned.
-SECTION_ORDER = ("tier0.codes", "tier0.factors", "tier1.factors", "ids", "texts.offsets", "tier1.codes", "texts.bytes")
-
 Floats = npt.NDArray[Any]
 Ids = Iterable[int] | npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What a table holds: the part of its description that building and searching share."""
-
-    dim: int
-    dims: tuple[int, ...]
-    metric: str
-    codec: str
-    rescore: str | None
-
-    @property
-    def cosine(self) -> bool:
-        """Whether rows and queries are scaled to length 1 before they are encoded or scored."""
-        return self.metric != "ip"
-
-    def has_factors(self, codec: str) -> bool:
-        """Whether a tier's scores need a factor per row: int8 has a scale, a cosine an inverse length."""
-        return codec != "binary" and (self.cosine or codec == "int8")
-
-    def factors_shape(self, rows: int) -> tuple[int, ...]:
-        """Blocks, declared dimensions, the 64 rows of a block."""
-        return (-(-rows // _core.BLOCK_ROWS), len(self.dims), _core.BLOCK_ROWS)
 
 
 def as_batches(x: ArrayInput | Iterable[ArrayInput]) -> Iterator[Floats]:
@@ -70,15 +36,6 @@ def as_batches(x: ArrayInput | Iterable[ArrayInput]) -> Iterator[Floats]:
         rows = max(64, _SLICE_BYTES // (4 * array.shape[1]) // 64 * 64)
         for first in range(0, len(array), rows):
             yield as_floats(array[first : first + rows], "x", ("rows", "dim"))
-
-
-def codes_shape(codec: str, packed: bool, rows: int, dim: int) -> tuple[str, tuple[int, ...]]:
-    """The dtype and shape of a tier's codes: blocks of 64 rows, word-interleaved, or one row after another."""
-    dtype, word = _WORD_SHAPE[codec]
-    if not packed:
-        return dtype, (rows, dim)
-    words = _core.block_bytes(codec, dim) // _core.block_bytes(codec, 1)
-    return dtype, (-(-rows // _core.BLOCK_ROWS), words, _core.BLOCK_ROWS, *word)
 
 
 class _Beside:

@@ -165,14 +165,30 @@ def write_table(path: Path, sections: Mapping[str, Section], description: Mappin
         write_all(file, _core.checksums(data).view(np.uint8).data)
 
 
+class Sections(dict[str, Section]):
+    """A table's sections by name. Those of a file are compared with their checksums before they are used."""
+
+    def __init__(self, sections: Mapping[str, Section], region: _core.Region | None = None) -> None:
+        super().__init__(sections)
+        self.region = region
+
+    def verified(self, name: str) -> Section:
+        """The section, once all its bytes have been verified. Raises `TableFileError` where one is damaged."""
+        self.verify(self[name].data)
+        return self[name]
+
+    def verify(self, part: Bytes) -> None:
+        """Verifies the chunks that hold a part of a section's bytes."""
+        if self.region is not None:
+            self.region.require(part)
+
+
 @dataclass(frozen=True)
 class TableFile:
-    """An open table file: its sections, as views of one map, and the region that checks them."""
+    """An open table file: its sections, as views of one map, and its description of the table."""
 
-    sections: dict[str, Section]
+    sections: Sections
     description: dict[str, Any]
-    region: _core.Region
-    bytes: int
 
 
 def open_table(path: Path) -> TableFile:
@@ -198,7 +214,7 @@ def open_table(path: Path) -> TableFile:
         raise TableFileError(
             f"{path}: its last section is no list of checksums, one for every chunk of 65536 bytes; {_MEND}"
         )
-    return TableFile(sections, description, _core.Region(data[:covered], checksums.array()), content.nbytes)
+    return TableFile(Sections(sections, _core.Region(data[:covered], checksums.array())), description)
 
 
 _MEND = "restore the file from a copy, or build it again"

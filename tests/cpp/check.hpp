@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <exception>
 #include <sstream>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -23,11 +22,22 @@ inline std::vector<Test>& tests() {
 
 inline std::atomic<long> checks = 0, failures = 0;  // CHECK may run on any thread
 
-inline void fail(const char* file, int line, const std::string& what, const std::string& context) {
-  constexpr long most_printed = 20;  // a broken kernel fails at every length
-  if (++failures > most_printed) return;
-  std::printf("%s:%d: failed: %s%s%s\n", file, line, what.c_str(), context.empty() ? "" : "  with ", context.c_str());
-}
+/// Prints what is streamed into it when it goes. Not inlined: a test has hundreds of these, and all must be compiled.
+struct Failure {
+  std::ostringstream message;
+  [[gnu::noinline]] Failure(const char* file, int line, const char* what) {
+    message << file << ":" << line << ": failed: " << what << "  ";
+  }
+  [[gnu::noinline]] ~Failure() {
+    constexpr long most_printed = 20;  // a broken kernel fails at every length
+    if (++failures <= most_printed) std::printf("%s\n", message.str().c_str());
+  }
+  template <class Value>
+  [[gnu::noinline]] Failure& operator<<(const Value& value) {
+    message << value;
+    return *this;
+  }
+};
 
 inline int run(std::string_view filter) {
   int passed = 0, failed = 0;
@@ -39,7 +49,7 @@ inline int run(std::string_view filter) {
     try {
       test.body();
     } catch (const std::exception& error) {
-      fail(test.name, 0, std::string("uncaught exception: ") + error.what(), "");
+      Failure(test.name, 0, "uncaught exception") << error.what();
     }
     if (failures > 0) std::printf("%s: %ld checks failed\n", test.name, failures.load());
     ++(failures > 0 ? failed : passed);
@@ -56,23 +66,22 @@ inline int run(std::string_view filter) {
   static void test_##name()
 
 /// What follows the expression is streamed into the message: CHECK(a == b, "length " << n << ", query " << q).
-#define CHECK(expression, ...)                                                                               \
-  do {                                                                                                       \
-    ++check::checks;                                                                                         \
-    if (!(expression))                                                                                       \
-      check::fail(__FILE__, __LINE__, #expression, (std::ostringstream() __VA_OPT__(<< __VA_ARGS__)).str()); \
+#define CHECK(expression, ...)                                                                     \
+  do {                                                                                             \
+    ++check::checks;                                                                               \
+    if (!(expression)) check::Failure(__FILE__, __LINE__, #expression) __VA_OPT__(<< __VA_ARGS__); \
   } while (false)
 
-#define CHECK_THROWS(expression, Type)                                              \
-  do {                                                                              \
-    bool thrown = false;                                                            \
-    try {                                                                           \
-      static_cast<void>(expression);                                                \
-    } catch (const Type&) {                                                         \
-      thrown = true;                                                                \
-    }                                                                               \
-    ++check::checks;                                                                \
-    if (!thrown) check::fail(__FILE__, __LINE__, #expression " throws " #Type, ""); \
+#define CHECK_THROWS(expression, Type)                                             \
+  do {                                                                             \
+    bool thrown = false;                                                           \
+    try {                                                                          \
+      static_cast<void>(expression);                                               \
+    } catch (const Type&) {                                                        \
+      thrown = true;                                                               \
+    }                                                                              \
+    ++check::checks;                                                               \
+    if (!thrown) check::Failure(__FILE__, __LINE__, #expression " throws " #Type); \
   } while (false)
 
 int main(int argc, char** argv) { return check::run(argc > 1 ? argv[1] : ""); }

@@ -1,0 +1,92 @@
+# Everything a developer does here is one target: `make help` lists them. Nothing but Python 3.10, a C++20 compiler and
+# PyPI is needed; what is made lies in .venv, .venv-bench, build and dist.
+PYTHON ?= python3
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+ISA ?=
+ARGS ?=
+CMAKE_ARGS ?=
+
+BIN := .venv/bin
+CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake
+CTEST := PATH="$(CURDIR)/$(BIN):$$PATH" ctest
+CXX_FILES := $(wildcard cpp/*/*.?pp cpp/*/*/*.?pp tests/cpp/*.?pp)
+# What the compiled module is made of: the Python files are used where they lie (an editable install).
+MODULE_SOURCES := CMakeLists.txt pyproject.toml $(shell find cpp $(wildcard cuda))
+
+export PYTHON CMAKE_ARGS
+export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
+ifneq ($(ISA),)
+export NESTVEC_ISA := $(ISA)
+endif
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: FORCE help demo test bench bench-encode lint format sanitize wheel clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo 'Variables: PYTHON=python3.12 (makes .venv), JOBS=2 (parallel compiles), ISA=reference (forces a tier of kernels),'
+	@echo '           CXX=clang++, CMAKE_ARGS=-DNESTVEC_WERROR=ON, ARGS (handed to the demo, pytest or the benchmarks)'
+
+# Stamps are written last, so an interrupted step is done again; .unfinished is explained in .ci/venv.
+.venv/.installed: $(MODULE_SOURCES) $(if $(wildcard .venv/.unfinished),FORCE)
+	@echo 'nestvec: installing the build tools into .venv'
+	@.ci/venv .venv --group build
+	@.ci/check_compiler $(BIN)/python
+	@echo 'nestvec: building, and installing into .venv'
+	@.ci/venv .venv --no-build-isolation --config-settings=build-dir=build/editable --editable '.[cpu,cli,export]'
+	@touch $@
+
+.venv/.developer: pyproject.toml | .venv/.installed
+	@echo 'nestvec: installing the test and lint tools into .venv'
+	@.ci/venv .venv --group test --group lint
+	@touch $@
+
+demo: .venv/.installed ## Encode the standard library's docstrings, build a table and search it (ARGS='--limit 500')
+	@$(BIN)/python -m nestvec.demo $(ARGS)
+
+test: .venv/.developer ## Run the C++ tests and the Python tests (ARGS='-k pooling')
+	$(CMAKE) --preset tests $(CMAKE_ARGS) --log-level=WARNING
+	$(CMAKE) --build --preset tests
+	$(CTEST) --preset tests
+	$(BIN)/python -m pytest $(ARGS)
+
+sanitize: .venv/.developer ## Run the C++ tests with the address, undefined-behaviour and thread sanitizers
+	$(CMAKE) --preset asan $(CMAKE_ARGS) --log-level=WARNING
+	$(CMAKE) --build --preset asan
+	$(CTEST) --preset asan
+	$(CMAKE) --preset tsan $(CMAKE_ARGS) --log-level=WARNING
+	$(CMAKE) --build --preset tsan
+	$(CTEST) --preset tsan
+
+lint: .venv/.developer ## Check the Python and C++ sources: ruff, mypy, clang-format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
+
+format: .venv/.developer ## Lay out the Python and C++ sources
+	$(BIN)/ruff format
+	$(BIN)/clang-format -i $(CXX_FILES)
+
+wheel: .venv/.developer ## Build the source distribution, and a wheel from it, into dist
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+
+.venv-bench/.installed: benchmarks/requirements.txt $(MODULE_SOURCES) $(wildcard python/nestvec/*.py) $(if $(wildcard .venv-bench/.unfinished),FORCE)
+	@echo 'nestvec: installing nestvec and the peers it is measured against into .venv-bench'
+	@.ci/venv .venv-bench --requirement benchmarks/requirements.txt '.[cpu,cli,export]'
+	@touch $@
+
+bench: bench-latency bench-memory bench-scan bench-tiers bench-encode ## Run the benchmarks (minutes); one of them: make bench-scan
+
+bench-%: .venv-bench/.installed
+	.venv-bench/bin/python benchmarks/$*.py $(ARGS)
+
+bench-encode: .venv-bench/.installed
+	.venv-bench/bin/python -m nestvec.demo --limit 50 --cache build/bench  # brings the model
+	.venv-bench/bin/python benchmarks/encode.py build/bench/demo-*/all-MiniLM-L6-v2 $(ARGS)
+
+clean: ## Remove what was built; .venv and .venv-bench stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .venv/.installed .venv-bench/.installed

@@ -1,0 +1,198 @@
+"""What every benchmark shares: interleaved timing, the machine in words, and tables as text, Markdown or JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+import nestvec
+
+T = TypeVar("T")
+
+
+@dataclass
+class Timing:
+    """Seconds of each round: on the clock, and spent by all threads of this process on a CPU."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def run(self, call: Callable[[], T]) -> T:
+        """Calls, and adds the time that it took."""
+        cpu, wall = time.process_time(), time.perf_counter()
+        result = call()
+        self.wall.append(time.perf_counter() - wall)
+        self.cpu.append(time.process_time() - cpu)
+        return result
+
+    def seconds(self, clock: str = "wall") -> float:
+        """The median."""
+        return median(getattr(self, clock))
+
+    def spread(self, clock: str = "wall") -> float:
+        """Half the distance between the quartiles, as a share of the median."""
+        low, _, high = quantiles(getattr(self, clock), n=4, method="inclusive")
+        return (high - low) / 2 / self.seconds(clock)
+
+    @property
+    def cores(self) -> float:
+        """Threads that ran: the median of CPU over wall. Below 1, other processes were in the way."""
+        return median(cpu / wall for cpu, wall in zip(self.cpu, self.wall, strict=True))
+
+
+def interleave(calls: Mapping[str, Callable[[], object]], rounds: int, seconds: float = 0.0) -> dict[str, Timing]:
+    """Times each call once a round, in an order drawn anew for each round, so that drift and caches hit all alike.
+
+    Runs at least `rounds` rounds, and up to ten times as many while they have not taken `seconds` in all. Call each
+    once beforehand: nothing is warmed up here.
+    """
+    timings = {name: Timing() for name in calls}
+    order = random.Random(0)
+    end = time.perf_counter() + seconds
+    done = 0
+    while done < max(2, rounds) or (done < 10 * rounds and time.perf_counter() < end):
+        for name in order.sample(list(calls), len(calls)):
+            timings[name].run(calls[name])
+        done += 1
+    return timings
+
+
+def machine(packages: Sequence[str] = ()) -> dict[str, Any]:
+    """What the numbers depend on: CPU, tier of kernels, cores, versions of nestvec and of the packages."""
+    cpu = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = (line.partition(":") for line in cpuinfo.read_text().splitlines())
+        cpu = next((value.strip() for key, _, value in lines if key.strip() == "model name"), cpu)
+    capabilities = nestvec.capabilities()
+    return {
+        "cpu": cpu,
+        "cores": capabilities["threads"],
+        "tier": capabilities["isa"],
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "nestvec": nestvec.__version__,
+        **{package: metadata.version(package) for package in packages},
+    }
+
+
+class Disturbance:
+    """How much of the machine other processes used, from now on. Zero where /proc/stat does not tell."""
+
+    def __init__(self) -> None:
+        self._start = self._clocks()
+
+    @staticmethod
+    def _clocks() -> tuple[float, float, float]:
+        """Seconds: on the clock, of all cores busy, of this process and its finished children."""
+        stat = Path("/proc/stat")
+        if not stat.exists():
+            return time.perf_counter(), 0.0, 0.0
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, stat.read_text().split()[1:9])
+        busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+        return time.perf_counter(), busy, sum(os.times()[:4])
+
+    def cores(self) -> float:
+        """Cores busy for others, on average."""
+        wall, busy, own = (now - then for now, then in zip(self._clocks(), self._start, strict=True))
+        return max(0.0, busy - own) / wall
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a printed table: its heading, its key in the rows, and how `format` shows a value."""
+
+    header: str
+    key: str
+    spec: str = ""
+
+    def show(self, row: Mapping[str, Any]) -> str:
+        """The cell as text; empty where the row has no such value."""
+        value = row.get(self.key)
+        return "" if value is None else format(value, self.spec)
+
+
+class Report:
+    """Collects the measured tables of one script and prints them as they come."""
+
+    def __init__(self, args: argparse.Namespace, packages: Sequence[str] = ()) -> None:
+        self._markdown: bool = args.markdown
+        self._json: Path | None = args.json
+        self._disturbance = Disturbance()
+        self._machine = machine(packages)
+        self._tables: list[dict[str, Any]] = []
+        self._console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
+        self._command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        found = self._machine
+        versions = [f"{name} {found[name]}" for name in ("python", "nestvec", *packages)]
+        self.note(f"{self._command}: {found['cpu']}, {found['cores']} cores, tier {found['tier']}")
+        self.note(f"{found['system']}, {', '.join(versions)}")
+
+    def note(self, text: str) -> None:
+        """Prints one line of words."""
+        self._console.print(f"{text}\n" if self._markdown else text, markup=False, soft_wrap=True)
+
+    def table(self, title: str, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Prints one table and keeps its rows, with every value they hold, for `--json`."""
+        self._tables.append({"title": title, "rows": list(rows)})
+        shown = [[column.show(row) for column in columns] for row in rows]
+        numeric = [column.spec != "" for column in columns]
+        if self._markdown:
+            rules = ["---:" if right else "---" for right in numeric]
+            lines = [[column.header for column in columns], rules, *shown]
+            text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+            self._console.print(f"**{title}**\n\n{text}\n", markup=False, soft_wrap=True)
+            return
+        self._console.print(f"\n{title}", markup=False, soft_wrap=True, style="bold")
+        table = RichTable()
+        for column, right in zip(columns, numeric, strict=True):
+            table.add_column(column.header, justify="right" if right else "left")
+        for line in shown:
+            table.add_row(*line)
+        self._console.print(table)
+
+    def close(self) -> None:
+        """Says how disturbed the run was, and writes the JSON file if one was asked for."""
+        others = self._disturbance.cores()
+        self.note(f"Other processes kept {others:.2f} of {os.cpu_count()} cores busy during this run.")
+        if self._json is not None:
+            found = {
+                "command": self._command,
+                "machine": self._machine,
+                "cores_of_others": others,
+                "tables": self._tables,
+            }
+            self._json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def verdict(what: str, value: float, limit: float, unit: str, at_least: bool = False) -> str:
+    """One line that holds a measured value against its target."""
+    met = value >= limit if at_least else value <= limit
+    return f"{what}: {value:.3g} {unit} (target: {'>=' if at_least else '<='} {limit:g}): {'met' if met else 'MISSED'}"
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """An argument parser with the options that every benchmark has."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    options.add_argument("--markdown", action="store_true", help="print tables as Markdown")
+    options.add_argument("--json", type=Path, metavar="FILE", help="also write every measured value to FILE")
+    return options
+
+
+def progress(text: str) -> None:
+    """Says on standard error what is being done."""
+    print(f"... {text}", file=sys.stderr, flush=True)

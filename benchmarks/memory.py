@@ -1,0 +1,191 @@
+"""Peak memory of building and searching tables, each in a process of its own, against what is promised.
+
+Promised: building holds at most the batch in hand, the codes and 64 MB; searching, the mapped table and 64 MB. Counted
+is what a process gains once it has imported numpy and nestvec, read from /proc every millisecond: this needs Linux.
+Memory files (memfd) count whole, also pages that the process has not mapped. An MB is a million bytes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from common import Column, Report, parser, progress
+
+import nestvec
+
+SLACK = 64e6
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes at one moment: anonymous pages, mapped pages of files on disk, and memory files."""
+
+    anonymous: int
+    files: int
+    memory_files: int
+
+    @property
+    def total(self) -> int:
+        """All three."""
+        return self.anonymous + self.files + self.memory_files
+
+
+@dataclass(frozen=True)
+class Work:
+    """A table to make of batches of random floats, with ids and texts; `path` None keeps it in memory."""
+
+    rows: int
+    dim: int
+    batch_rows: int
+    codec: str
+    rescore: str | None
+    path: Path | None
+
+    def build(self) -> None:
+        """Builds the table, from batches that share one buffer."""
+        rng = np.random.default_rng(0)
+        buffer = np.empty((self.batch_rows, self.dim), np.float32)
+
+        def batches() -> Iterator[npt.NDArray[np.float32]]:
+            for first in range(0, self.rows, self.batch_rows):
+                yield rng.standard_normal(dtype=np.float32, out=buffer)[: self.rows - first]
+
+        nestvec.Table.build(
+            batches(),
+            codec=self.codec,
+            rescore=self.rescore,
+            ids=range(1, 1 + self.rows),
+            texts=(
+                f"text {row} of about a hundred bytes, like a title or the beginning of a page"
+                for row in range(self.rows)
+            ),
+            path=self.path,
+        ).close()
+
+    def search(self) -> None:
+        """Opens the table that `build` wrote and searches it three times with 100 queries."""
+        queries = np.random.default_rng(1).standard_normal((100, self.dim), dtype=np.float32)
+        with nestvec.Table.open(self.path or "") as table:
+            for _ in range(3):
+                hits = table.search(queries)
+                assert hits.texts[0][0] is not None
+
+
+def memory_of(pid: int) -> Memory:
+    """Raises OSError or KeyError once the process has ended."""
+    proc = Path(f"/proc/{pid}")
+    status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
+    anonymous, files = (int(status[key].split()[0]) * 1024 for key in ("RssAnon", "RssFile"))
+    held: dict[int, int] = {}  # bytes by inode: a memory file may be open, mapped or both
+    for line in (proc / "maps").read_text().splitlines():
+        if "/memfd:" in line:
+            begin, end = (int(address, 16) for address in line.split()[0].split("-"))
+            inode = int(line.split()[4])
+            held[inode] = max(held.get(inode, 0), end - begin)
+    for descriptor in (proc / "fd").iterdir():
+        try:
+            if "/memfd:" in str(descriptor.readlink()):
+                stat = descriptor.stat()
+                held[stat.st_ino] = max(held.get(stat.st_ino, 0), stat.st_blocks * 512)
+        except FileNotFoundError:  # closed meanwhile
+            continue
+    return Memory(anonymous, files, sum(held.values()))
+
+
+def _child(work: Callable[[], None], connection: Connection) -> None:
+    """What the measured process runs: by now it has imported this file, so numpy and nestvec."""
+    nestvec.Table.build(np.eye(64, dtype=np.float32)).search(np.eye(64, dtype=np.float32))  # starts the threads
+    connection.send("ready")
+    connection.recv()
+    work()
+
+
+def peak_of(work: Callable[[], None]) -> dict[str, int]:
+    """The largest gain of each kind of memory and of their sum while a new process does the work."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_child, args=(work, there))
+    process.start()
+    there.close()
+    try:
+        here.recv()
+    except EOFError:
+        raise SystemExit("the measured process failed before its work; its message is above") from None
+    names = [*(kind.name for kind in fields(Memory)), "total"]
+    before = memory_of(process.pid or 0)
+    peak = dict.fromkeys(names, 0)
+    samples = 0
+    here.send("go")
+    while process.is_alive():
+        try:
+            now = memory_of(process.pid or 0)
+        except (OSError, KeyError):
+            break
+        peak = {name: max(peak[name], getattr(now, name) - getattr(before, name)) for name in names}
+        samples += 1
+        time.sleep(0.001)
+    process.join()
+    if process.exitcode:
+        raise SystemExit(f"the measured process failed with exit code {process.exitcode}; its message is above")
+    return {**peak, "before": before.total, "samples": samples}
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--rows", type=int, default=400_000)
+    options.add_argument("--dim", type=int, default=768)
+    options.add_argument("--batch-rows", type=int, default=8192)
+    options.add_argument("--codec", default="binary")
+    options.add_argument("--rescore", default="int8", help="'none' for one tier")
+    options.add_argument("--dir", type=Path, help="where the tables' files are made; a temporary folder by default")
+    args = options.parse_args()
+    if not Path("/proc/self/status").exists():
+        raise SystemExit("memory.py reads /proc/PID/status, which this system does not have; run it on Linux")
+    report = Report(args, ["numpy"])
+    rescore = None if args.rescore == "none" else args.rescore
+    batch = 4 * args.batch_rows * args.dim
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(dir=args.dir) as folder:
+        path = Path(folder) / "table.safetensors"
+        on_disk, in_memory = (
+            Work(args.rows, args.dim, args.batch_rows, args.codec, rescore, target) for target in (path, None)
+        )
+        for what, work, batch_bytes in (
+            ("Table.build(batches, path=...)", on_disk.build, batch),
+            ("Table.build(batches)", in_memory.build, batch),
+            ("Table.open(path).search, 100 queries", on_disk.search, 0),
+        ):
+            progress(what)
+            peak = peak_of(work)
+            budget = batch_bytes + path.stat().st_size + SLACK
+            rows.append({"what": what, "batch": batch_bytes, "table": path.stat().st_size, **peak, "budget": budget})
+            rows[-1]["own"] = peak["anonymous"] - batch_bytes
+            rows[-1]["verdict"] = "met" if peak["total"] <= budget else "MISSED"
+    shown = [{key: value if isinstance(value, str) else value / 1e6 for key, value in row.items()} for row in rows]
+    columns = [
+        Column("what", "what"),
+        Column("batch", "batch", ".0f"),
+        Column("table", "table", ".0f"),
+        Column("anonymous", "anonymous", ".0f"),
+        Column("mapped files", "files", ".0f"),
+        Column("memory files", "memory_files", ".0f"),
+        Column("peak", "total", ".0f"),
+        Column("budget", "budget", ".0f"),
+        Column("", "verdict"),
+    ]
+    title = f"Peak memory, MB: {args.rows:,} x {args.dim}, {args.codec}, re-scored with {args.rescore}, ids and texts"
+    report.table(title, columns, shown)
+    report.close()
+
+
+if __name__ == "__main__":
+    main()

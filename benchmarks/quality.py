@@ -1,0 +1,191 @@
+"""What compression costs on real text: recall and nDCG of every codec, re-scoring and prefix, and STS-B correlations.
+
+    python benchmarks/quality.py --model MODEL_DIR --beir DATASET_DIR --stsb sts-test.csv
+
+A data set of BEIR is a folder with corpus.jsonl, queries.jsonl and qrels/test.tsv. Recall@10 is the share of the exact
+ten best by float32 cosine that a search finds; nDCG@10 takes the judgements as gains, as trec_eval does, over the
+queries that have any. STS-B is a CSV file without a heading: sentence, sentence, score.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from common import Column, Report, parser, progress
+
+import nestvec
+
+Floats = npt.NDArray[Any]
+
+K = 10
+CODECS = ("float32", "float16", "int8", "binary", "binary+int8", "binary+float16", "binary+float32")
+BYTES_PER_DIMENSION = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "binary": 0.125}
+
+
+def encode(
+    encoder: nestvec.Encoder, texts: Sequence[str], prompt: str | None, cache: Path | None
+) -> npt.NDArray[np.float32]:
+    """(texts, dim) float32; kept in the cache folder under a name made of the model, the prompt and the texts."""
+    key = hashlib.sha256(json.dumps([encoder.fingerprint, prompt, list(texts)], sort_keys=True).encode()).hexdigest()
+    path = None if cache is None else cache / f"{key[:32]}.npy"
+    if path is not None and path.exists():
+        return np.load(path)
+    progress(f"encoding {len(texts):,} texts")
+    vectors = encoder.encode(texts, prompt=prompt, progress=True)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, vectors)
+    return vectors
+
+
+def read_jsonl(path: Path) -> dict[str, str]:
+    """Texts by id; a title goes before its text."""
+    with path.open(encoding="utf-8") as lines:
+        documents = [json.loads(line) for line in lines if line.strip()]
+    return {document["_id"]: f"{document.get('title', '')} {document['text']}".strip() for document in documents}
+
+
+def read_qrels(path: Path) -> dict[str, dict[str, int]]:
+    """Judgements above 0 by query and document."""
+    judged: dict[str, dict[str, int]] = {}
+    with path.open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines, delimiter="\t"):
+            if int(row["score"]) > 0:
+                judged.setdefault(row["query-id"], {})[row["corpus-id"]] = int(row["score"])
+    return judged
+
+
+def exact_best(queries: Floats, x: Floats) -> npt.NDArray[np.int64]:
+    """The rows of the K best cosines, by (cosine, then row), in float64 and without nestvec."""
+    rows = x / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
+    return np.array([np.argsort(-(rows @ query), kind="stable")[:K] for query in queries.astype(np.float64)])
+
+
+def recall(found: npt.NDArray[np.int64], exact: npt.NDArray[np.int64]) -> float:
+    hits = [len(np.intersect1d(mine, best)) for mine, best in zip(found, exact, strict=True)]
+    return float(np.mean(hits)) / exact.shape[1]
+
+
+def ndcg(found: npt.NDArray[np.int64], documents: Sequence[str], judged: Sequence[Mapping[str, int]]) -> float:
+    """Normalized discounted cumulative gain at K, the mean over queries."""
+    discounts = 1 / np.log2(np.arange(2, K + 2))
+    values = []
+    for rows, gains in zip(found, judged, strict=True):
+        gained = np.array([gains.get(documents[row], 0) for row in rows])
+        ideal = np.sort(list(gains.values()))[::-1][:K]
+        values.append(gained @ discounts[: len(gained)] / (ideal @ discounts[: len(ideal)]))
+    return float(np.mean(values))
+
+
+def beir(encoder: nestvec.Encoder, args: Any, report: Report) -> None:
+    """Every codec on one data set, with the whole vectors and with each prefix."""
+    corpus, queries = read_jsonl(args.beir / "corpus.jsonl"), read_jsonl(args.beir / "queries.jsonl")
+    judgements = read_qrels(args.beir / "qrels" / "test.tsv")
+    asked = [query for query in queries if query in judgements]
+    documents = list(corpus)
+    x = encode(encoder, list(corpus.values()), None, args.cache)
+    prompt = "query" if "query" in encoder.prompts else None
+    q = encode(encoder, [queries[query] for query in asked], prompt, args.cache)
+    exact, judged = exact_best(q, x), [judgements[query] for query in asked]
+    best = ndcg(exact, documents, judged)
+    dims = [*sorted({dim for dim in args.dims if dim < x.shape[1]}, reverse=True)]
+    rows = []
+    for name in args.codecs:
+        codec, _, rescore = name.partition("+")
+        with nestvec.Table.build(x, codec=codec, rescore=rescore or None, dims=dims) as table:
+            for dim in [x.shape[1], *dims]:
+                found = table.search(q, K, dim=dim, oversample=args.oversample).ids
+                gain = ndcg(found, documents, judged)
+                rows.append(
+                    {
+                        "codec": codec,
+                        "rescore": rescore,
+                        "dim": dim,
+                        "scanned": BYTES_PER_DIMENSION[codec] * dim,
+                        "bytes": table.bytes_per_row,
+                        "recall": recall(found, exact),
+                        "ndcg": gain,
+                        "kept": gain / best,
+                    }
+                )
+    columns = [
+        Column("codec", "codec"),
+        Column("re-scored with", "rescore"),
+        Column("dimensions scanned", "dim", "d"),
+        Column("bytes scanned per row", "scanned", ".0f"),
+        Column("bytes per row", "bytes", ".0f"),
+        Column("recall@10", "recall", ".3f"),
+        Column("nDCG@10", "ndcg", ".4f"),
+        Column("of exact", "kept", ".1%"),
+    ]
+    title = f"{args.beir.name}: {len(documents):,} texts, {len(asked)} queries, oversample {args.oversample}"
+    report.table(f"{title}; exact float32 has nDCG@10 {best:.4f}", columns, rows)
+
+
+def average_ranks(values: Floats) -> Floats:
+    """Ranks from 1; equal values share the average of theirs."""
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[which]
+
+
+def spearman(a: Floats, b: Floats) -> float:
+    return float(np.corrcoef(average_ranks(a), average_ranks(b))[0, 1])
+
+
+def stsb(encoder: nestvec.Encoder, args: Any, report: Report) -> None:
+    """Rank correlation of the judges' scores with cosines, and with the bits that agree."""
+    with args.stsb.open(encoding="utf-8", newline="") as lines:
+        left, right, judged = zip(*csv.reader(lines), strict=True)
+    a, b = (encode(encoder, sentences, None, args.cache) for sentences in (left, right))
+    scores = np.array(judged, np.float64)
+    rows = []
+    for dim in [a.shape[1], *sorted({dim for dim in args.dims if dim < a.shape[1]}, reverse=True)]:
+        first, second = nestvec.truncate(a, dim), nestvec.truncate(b, dim)
+        for precision in ("float32", "int8", "ubinary"):
+            one, two = nestvec.quantize(first, precision), nestvec.quantize(second, precision)
+            if precision == "ubinary":
+                similarity = -np.bitwise_count(one ^ two).sum(axis=1, dtype=np.float64)
+            else:
+                one, two = one.astype(np.float64), two.astype(np.float64)
+                similarity = np.sum(one * two, axis=1) / np.sqrt(np.sum(one**2, axis=1) * np.sum(two**2, axis=1))
+            rows.append({"precision": precision, "dim": dim, "spearman": 100 * spearman(similarity, scores)})
+    columns = [
+        Column("precision", "precision"),
+        Column("dimensions", "dim", "d"),
+        Column("Spearman x 100", "spearman", ".2f"),
+    ]
+    report.table(f"{args.stsb.name}: {len(scores):,} pairs", columns, rows)
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--model", required=True, help="what nestvec.Encoder takes")
+    options.add_argument("--beir", type=Path, metavar="DIR", help="data set for recall and nDCG")
+    options.add_argument("--stsb", type=Path, metavar="FILE", help="CSV file of sentence pairs with scores")
+    options.add_argument("--dims", type=int, nargs="+", default=[], help="prefixes to scan, beside the whole vectors")
+    options.add_argument("--codecs", nargs="+", choices=CODECS, default=CODECS, help="tiers, the scanned one first")
+    options.add_argument("--oversample", type=int, default=4, help="rows handed to re-scoring, over k")
+    options.add_argument("--cache", type=Path, metavar="DIR", help="keep the vectors here for the next run")
+    args = options.parse_args()
+    if args.beir is None and args.stsb is None:
+        options.error("nothing to measure: give --beir, --stsb or both")
+    report = Report(args, ["numpy", "onnxruntime"])
+    encoder = nestvec.Encoder(args.model)
+    report.note(f"Model: {Path(args.model).name}, {encoder.dim} dimensions, {encoder.max_length} tokens at most")
+    if args.stsb is not None:
+        stsb(encoder, args, report)
+    if args.beir is not None:
+        beir(encoder, args, report)
+    report.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+// encode_tier against plain loops: codes by the row encoders' definitions, factors and lengths in long double.
+#include "nestvec/build.hpp"
+
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "check.hpp"
+#include "draw.hpp"
+#include "nestvec/codec.hpp"
+#include "oracle.hpp"
+
+namespace {
+
+using namespace nestvec;
+using draw::Rng;
+using draw::Tight;
+using oracle::Bytes;
+using oracle::Floats;
+
+constexpr Codec kCodecs[] = {Codec::float32, Codec::float16, Codec::int8, Codec::binary};
+constexpr Precision kPrecisions[] = {Precision::float32, Precision::float16, Precision::int8, Precision::ubinary};
+
+struct Encoded {
+  Tight<std::uint8_t> codes;
+  Tight<float> factors;
+  double longest;
+};
+
+Encoded encoded(const TierSpec& spec, const Floats& x, std::size_t dim, std::size_t threads) {
+  const std::size_t rows = x.size() / dim, blocks = block_count(rows);
+  Encoded out{
+      Tight<std::uint8_t>(spec.packed ? blocks * block_bytes(spec.codec, dim) : rows * row_bytes(spec.codec, dim)),
+      Tight<float>(has_factors(spec) ? blocks * spec.dims.size() * 64 : 0), 0};
+  std::fill(out.codes.begin(), out.codes.end(), std::uint8_t(0xa5));
+  std::fill(out.factors.begin(), out.factors.end(), draw::kNaN);
+  out.longest = encode_tier(spec, {x.data(), rows, dim}, out.codes.data(),
+                            has_factors(spec) ? out.factors.data() : nullptr, threads);
+  return out;
+}
+
+long double length_of(const float* x, std::size_t dim) {
+  long double squares = 0;
+  for (std::size_t i = 0; i < dim; ++i) squares += static_cast<long double>(x[i]) * x[i];
+  return std::sqrt(squares);
+}
+
+/// The rows that are coded: as they are, or of length 1.
+Floats source_of(const TierSpec& spec, const Floats& x, std::size_t dim) {
+  Floats source;
+  for (std::size_t begin = 0; begin < x.size(); begin += dim) {
+    const Floats row = oracle::prepared(&x[begin], dim, spec.cosine && spec.codec != Codec::binary).values;
+    source.insert(source.end(), row.begin(), row.end());
+  }
+  return source;
+}
+
+/// Within two roundings to float.
+bool close(double a, long double b) { return std::abs(a - b) <= 1.2e-7L * std::abs(b); }
+
+void check_encoded(const TierSpec& spec, const Floats& x, std::size_t dim, std::size_t threads) {
+  const std::size_t rows = x.size() / dim, bytes = row_bytes(spec.codec, dim);
+  const std::string label = std::string(name(spec.codec)) + (spec.cosine ? ", cosine" : "") +
+                            (spec.packed ? ", packed" : "") + ", rows " + std::to_string(rows) + ", dim " +
+                            std::to_string(dim) + ", threads " + std::to_string(threads);
+  const Encoded found = encoded(spec, x, dim, threads);
+  const Floats source = source_of(spec, x, dim);
+  Bytes codes(rows * bytes);
+  Floats scales(rows, 1);
+  quantize({source.data(), rows, dim}, kPrecisions[std::size_t(spec.codec)], codes.data(),
+           spec.codec == Codec::int8 ? scales.data() : nullptr, 1);
+  Bytes want = codes;
+  if (spec.packed) {
+    want.assign(found.codes.size(), 0);
+    for (std::size_t b = 0; b < block_count(rows); ++b)
+      pack_block(spec.codec, dim, &codes[b * 64 * bytes], std::min<std::size_t>(64, rows - b * 64),
+                 &want[b * block_bytes(spec.codec, dim)]);
+  }
+  CHECK(want.size() == found.codes.size() && std::memcmp(want.data(), found.codes.data(), want.size()) == 0, label);
+
+  long double longest = 0;
+  for (std::size_t r = 0; r < rows; ++r) longest = std::max(longest, length_of(&source[r * dim], dim));
+  if (spec.codec == Codec::binary) longest = 0;
+  CHECK(spec.cosine && spec.codec != Codec::binary ? found.longest == 1
+                                                   : std::abs(found.longest - longest) <= 1e-12L * longest,
+        label << ": longest " << found.longest << ", expected " << double(longest));
+
+  for (std::size_t r = 0; has_factors(spec) && r < block_count(rows) * 64; ++r)
+    for (std::size_t d = 0; d < spec.dims.size(); ++d) {
+      const float factor = found.factors[(r / 64 * spec.dims.size() + d) * 64 + r % 64];
+      const long double length = r < rows ? length_of(&source[r * dim], spec.dims[d]) : 0;
+      const std::string place = label + ", row " + std::to_string(r) + ", of dim " + std::to_string(spec.dims[d]);
+      if (r >= rows)
+        CHECK(factor == 0, place << ": padding has factor " << factor);
+      else if (!spec.cosine)
+        CHECK(factor == scales[r], place << ": " << factor);
+      else
+        CHECK(length < 1e-20L ? factor == 0 : close(factor, scales[r] / length),
+              place << ": " << factor << ", length " << double(length));
+    }
+}
+
+}  // namespace
+
+TEST(tiers_with_factors) {
+  for (Codec codec : kCodecs)
+    for (bool cosine : {false, true})
+      CHECK(has_factors({codec, true, cosine, {4}}) == (codec == Codec::int8 || (cosine && codec != Codec::binary)),
+            name(codec));
+}
+
+TEST(every_tier_at_every_dimension) {
+  Rng rng(1);
+  for (std::size_t dim = 1; dim <= 200; ++dim)
+    for (Codec codec : kCodecs)
+      for (bool cosine : {false, true}) {
+        std::vector<std::size_t> dims = {dim};
+        for (std::size_t d : {dim / 4, dim / 2})
+          if (d > 0 && d < dims.front()) dims.insert(dims.begin(), d);
+        std::sort(dims.begin(), dims.end());
+        const std::size_t rows = draw::one_of<std::size_t>(rng, {1, 63, 64, 65, 130});
+        Floats x = draw::normal(rng, rows * dim, draw::one_of(rng, {1.0F, 1e-3F, 100.0F}));
+        if (rng() % 2) std::fill_n(&x[draw::below(rng, rows) * dim], dim, 0.0F);
+        check_encoded({codec, rng() % 2 == 0, cosine, dims}, x, dim, 1);
+      }
+}
+
+TEST(threads_change_nothing) {
+  Rng rng(2);
+  const std::size_t rows = 64 * 16 * 5 + 7;  // several tasks, and a block that is not full
+  const Floats x = draw::normal(rng, rows * 20);
+  for (Codec codec : kCodecs)
+    for (bool packed : {false, true})
+      for (std::size_t threads : {0, 2, 7}) check_encoded({codec, packed, true, {5, 20}}, x, 20, threads);
+}
+
+TEST(batches_of_whole_blocks_make_the_same_table) {
+  Rng rng(3);
+  const std::size_t dim = 33, first = 192, rows = 300;
+  const Floats x = draw::normal(rng, rows * dim);
+  for (Codec codec : kCodecs)
+    for (bool packed : {false, true}) {
+      const TierSpec spec{codec, packed, true, {10, dim}};
+      const Encoded whole = encoded(spec, x, dim, 1);
+      const Encoded head = encoded(spec, Floats(x.begin(), x.begin() + first * dim), dim, 1);
+      const Encoded tail = encoded(spec, Floats(x.begin() + first * dim, x.end()), dim, 1);
+      Bytes codes(head.codes.data(), head.codes.data() + head.codes.size());
+      codes.insert(codes.end(), tail.codes.data(), tail.codes.data() + tail.codes.size());
+      CHECK(codes.size() == whole.codes.size() && std::memcmp(codes.data(), whole.codes.data(), codes.size()) == 0,
+            name(codec));
+      Floats factors(head.factors.data(), head.factors.data() + head.factors.size());
+      factors.insert(factors.end(), tail.factors.data(), tail.factors.data() + tail.factors.size());
+      CHECK(factors.size() == whole.factors.size() && std::equal(factors.begin(), factors.end(), whole.factors.data()),
+            name(codec));
+    }
+}
+
+TEST(rows_without_a_direction) {
+  const std::size_t dim = 6;
+  const Floats x = {0,      0, 0, 0, 0,      0,   // a zero row
+                    0,      0, 0, 3, 4,      0,   // its first half is zero
+                    1e-25F, 0, 0, 1, 0,      0,   // its first half is too short to have a direction
+                    1e-15F, 0, 0, 1, 0,      0,   // this one is not
+                    1e30F,  0, 0, 0, 1e30F,  0,   // squares beyond float
+                    1e-40F, 0, 0, 0, 1e-40F, 0};  // denormals
+  for (Codec codec : kCodecs)
+    for (bool cosine : {false, true}) {
+      if (codec == Codec::float16 && !cosine) continue;  // 1e30 is no half
+      check_encoded({codec, true, cosine, {3, dim}}, x, dim, 1);
+      check_encoded({codec, false, cosine, {3, dim}}, x, dim, 1);
+    }
+}
+
+TEST(bits_are_the_signs_of_the_values_as_given) {
+  const Floats x = {1e-44F, 1e6F, -1e-44F, 0, -0.0F, -1e6F};  // scaled to length 1, the smallest would vanish
+  for (bool cosine : {false, true}) {
+    const Encoded found = encoded({Codec::binary, false, cosine, {6}}, x, 6, 1);
+    CHECK(found.codes[0] == 0b11000000, int(found.codes[0]));
+  }
+}
+
+TEST(no_rows) {
+  for (Codec codec : kCodecs)
+    for (bool packed : {false, true}) CHECK(encoded({codec, packed, false, {4}}, {}, 4, 0).codes.size() == 0);
+}

@@ -1,0 +1,121 @@
+// Searching by definition: a score for every row, then a sort. What the scan and the table search are tested against.
+#pragma once
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "kernels/kernels.hpp"
+#include "nestvec/block.hpp"
+#include "nestvec/topk.hpp"
+
+namespace oracle {
+
+using nestvec::Candidate;
+using nestvec::Codec;
+using Bytes = std::vector<std::uint8_t>;
+using Floats = std::vector<float>;
+
+inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+/// The one order of additions in which final scores are made (kernels.hpp).
+inline double dot(const Floats& x, const Floats& y) {
+  double sum[8] = {};
+  for (std::size_t i = 0; i < x.size(); ++i) sum[i % 8] += double(x[i]) * double(y[i]);
+  return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+}
+
+/// The first `dim` dimensions of a row-major row of codes; bits become 1 and -1.
+inline Floats values_of(Codec codec, const std::uint8_t* row, std::size_t dim) {
+  static const nestvec::Kernels reference = nestvec::kernels_for(nestvec::Isa::reference);
+  Floats x(dim);
+  for (std::size_t i = 0; i < dim; ++i) switch (codec) {
+      case Codec::float32:
+        std::memcpy(&x[i], row + 4 * i, 4);
+        break;
+      case Codec::float16: {
+        std::uint16_t half;
+        std::memcpy(&half, row + 2 * i, 2);
+        reference.half_to_float(&half, &x[i], 1);
+        break;
+      }
+      case Codec::int8:
+        x[i] = std::int8_t(row[i]);
+        break;
+      case Codec::binary:
+        x[i] = row[i / 8] & 128 >> i % 8 ? 1 : -1;
+        break;
+    }
+  return x;
+}
+
+struct Query {
+  Floats values;  ///< of length 1 where the scores are cosines
+  Floats int8;    ///< their symmetric int8 code
+  float scale;
+};
+
+/// A query's first `dim` values.
+inline Query prepared(const float* query, std::size_t dim, bool unit) {
+  Query made{Floats(query, query + dim), Floats(dim), 1};
+  const double length = std::sqrt(dot(made.values, made.values));
+  float largest = 0;
+  for (float& value : made.values) {
+    if (unit) value = length > 0 ? float(value * (1 / length)) : 0;
+    largest = std::max(largest, std::abs(value));
+  }
+  if (largest / 127 == 0) return made;
+  made.scale = largest / 127;
+  for (std::size_t i = 0; i < dim; ++i)
+    made.int8[i] = std::min(std::max(std::nearbyint(made.values[i] / made.scale), -127.0F), 127.0F);
+  return made;
+}
+
+/// The final score of float queries: what the float codecs give, and every codec that re-scores.
+inline double float_score(const Floats& row, const Query& query, float factor) {
+  return float(dot(row, query.values) * factor);
+}
+
+/// The score that the scan gives a row, whose values these are.
+inline double scan_score(Codec codec, const Floats& row, const Query& query, float factor) {
+  if (codec == Codec::int8) return float(dot(row, query.int8)) * factor * query.scale;  // in float: rounded three times
+  if (codec != Codec::binary) return float_score(row, query, factor);
+  double differ = 0;
+  for (std::size_t i = 0; i < row.size(); ++i) differ += (row[i] > 0) != (query.values[i] > 0);
+  return -differ;
+}
+
+inline bool allowed(const std::uint64_t* filter, std::size_t row) {
+  return !filter || (filter[row / 64] >> row % 64 & 1);
+}
+
+/// The k best of the rows with a score, in the order (score, smaller id). Rows whose score is NaN are left out.
+inline std::vector<Candidate> best(const std::vector<double>& scores, std::size_t k, const std::int64_t* ids) {
+  std::vector<Candidate> all;
+  for (std::size_t r = 0; r < scores.size(); ++r)
+    if (!std::isnan(scores[r])) all.push_back({scores[r], std::int64_t(r)});
+  const auto id = [&](const Candidate& candidate) { return ids ? ids[candidate.row] : candidate.row; };
+  std::sort(all.begin(), all.end(), [&](const Candidate& a, const Candidate& b) {
+    return a.score > b.score || (a.score == b.score && id(a) < id(b));
+  });
+  all.resize(std::min(k, all.size()));
+  all.resize(k, {kNaN, -1});
+  return all;
+}
+
+inline bool same(const Candidate& a, const Candidate& b) {
+  return a.row == b.row && (a.score == b.score || (a.row < 0 && std::isnan(a.score) && std::isnan(b.score)));
+}
+
+/// The first place at which found differs from want; want.size() where there is none.
+inline std::size_t first_difference(const Candidate* found, const std::vector<Candidate>& want) {
+  std::size_t place = 0;
+  while (place < want.size() && same(found[place], want[place])) ++place;
+  return place;
+}
+
+}  // namespace oracle

@@ -1,0 +1,71 @@
+"""Writes ONNX files whose output can be worked out by hand, for what the exporter never writes.
+
+The hidden state of a token is the row of `table(vocab, dim)` that its id names, plus a tenth of its position where
+there are position_ids; the sentence embedding is the hidden state of the first token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+
+def table(vocab: int, dim: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.sin(np.arange(vocab * dim, dtype=np.float32)).reshape(vocab, dim)
+
+
+def write_graph(
+    path: Path,
+    *,
+    inputs: Sequence[str] = ("input_ids", "attention_mask"),
+    output: str = "last_hidden_state",
+    vocab: int = 128,
+    dim: int = 8,
+    integers: int = TensorProto.INT64,
+    floats: int = TensorProto.FLOAT,
+    shape: Sequence[str | int] = ("batch", "sequence"),
+    fixed_dim: bool = True,
+    external: str | None = None,
+) -> Path:
+    """Returns `path`. `external` is the name of a file for the table's data, beside the graph."""
+    nodes = [helper.make_node("Gather", ["table", "input_ids"], ["tokens"], axis=0)]
+    tensors = [numpy_helper.from_array(table(vocab, dim), "table")]
+    hidden = "tokens"
+    if "position_ids" in inputs:
+        tensors.append(numpy_helper.from_array(np.array(0.1, np.float32), "tenth"))
+        tensors.append(numpy_helper.from_array(np.array([2], np.int64), "last_axis"))
+        nodes += [
+            helper.make_node("Cast", ["position_ids"], ["positions"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["positions", "tenth"], ["tenths"]),
+            helper.make_node("Unsqueeze", ["tenths", "last_axis"], ["shifts"]),
+            helper.make_node("Add", ["tokens", "shifts"], ["moved"]),
+        ]
+        hidden = "moved"
+    out_shape: list[str | int] = [*shape, dim if fixed_dim else "dim"]
+    if output == "sentence_embedding":
+        tensors.append(numpy_helper.from_array(np.array(0, np.int64), "first"))
+        nodes.append(helper.make_node("Gather", [hidden, "first"], ["pooled"], axis=1))
+        hidden, out_shape = "pooled", [out_shape[0], out_shape[2]]
+    nodes.append(helper.make_node("Cast", [hidden], [output], to=floats))
+    infos = [helper.make_tensor_value_info(name, integers, list(shape)) for name in inputs]
+    if not fixed_dim:  # a tensor that a caller might replace by one of another width
+        infos.append(helper.make_tensor_value_info("table", TensorProto.FLOAT, ["vocab", "dim"]))
+    graph = helper.make_graph(
+        nodes,
+        "table",
+        infos,
+        [helper.make_tensor_value_info(output, floats, out_shape)],
+        tensors,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if external is None:
+        onnx.save(model, path)
+    else:
+        onnx.save(model, path, save_as_external_data=True, location=external, size_threshold=0)
+    return path

@@ -1,0 +1,139 @@
+"""The right answers, in numpy: every row is scored, and all are sorted by (score, then smaller id).
+
+Written from the documentation, as plainly as possible, and slow. What it relies on, so that scores agree to the bit:
+
+* sums of float products are taken in float64, as 8 sums over dimension mod 8 which are then added pairwise;
+* bits are x > 0; for the other codecs a cosine scales a vector by float64(1 / length), rounds it to float32, and codes
+  that;
+* a row's factor is its scale (1 but for int8), for a cosine divided by the length of the row's first d dimensions;
+* int8 against int8 is float32(sum of products) * factor * the query's scale, rounded after every product;
+* any other float score is sum * factor in float64, rounded once; a Hamming distance counts bits that differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[Any]
+Ids = npt.NDArray[np.int64]
+
+SHORTEST = 1e-20  # a shorter prefix has no direction: its factor is 0
+
+
+def dot(x: Floats, y: Floats) -> Floats:
+    """Sums of products over the last axis, in float64 and in the one order that is documented."""
+    products = x.astype(np.float64) * y.astype(np.float64)
+    dim = products.shape[-1]
+    padded = np.zeros((*products.shape[:-1], -(-dim // 8) * 8))
+    padded[..., :dim] = products
+    eight = np.add.accumulate(padded.reshape(*products.shape[:-1], -(-dim // 8), 8), axis=-2)[..., -1, :]
+    four = eight[..., :4] + eight[..., 4:]
+    two = four[..., :2] + four[..., 2:]
+    return np.asarray(two[..., 0] + two[..., 1])
+
+
+def unit(x: Floats) -> Floats:
+    """Vectors scaled to length 1, as float32; zero vectors stay zero."""
+    length = np.sqrt(dot(x, x))
+    scale = np.divide(1, length, out=np.zeros_like(length), where=length > 0)
+    return (x.astype(np.float64) * scale[..., None]).astype(np.float32)
+
+
+def int8_codes(x: Floats) -> tuple[Floats, Floats]:
+    """Codes and one float32 scale per row: max|x| / 127, and x / scale rounded half to even."""
+    scale = np.abs(x).max(axis=-1) / np.float32(127)
+    divisor = np.where(scale == 0, np.float32(1), scale)[..., None]
+    codes = np.clip(np.rint(x / divisor), -127, 127) * (scale != 0)[..., None]
+    return codes.astype(np.int8), scale
+
+
+@dataclass(frozen=True)
+class Tier:
+    """All rows under one codec: codes as numbers, and each row's factor at a dimension."""
+
+    codec: str
+    cosine: bool
+    values: Floats  # what is coded
+    codes: Floats
+    scale: Floats
+
+    @classmethod
+    def of(cls, x: Floats, codec: str, cosine: bool) -> Tier:
+        values = unit(x) if cosine and codec != "binary" else x
+        ones = np.ones(len(x), np.float32)
+        if codec == "int8":
+            return cls(codec, cosine, values, *int8_codes(values))
+        codes = values > 0 if codec == "binary" else values.astype(codec)
+        return cls(codec, cosine, values, codes, ones)
+
+    def factor(self, dim: int) -> Floats:
+        if not self.cosine:
+            return self.scale
+        length = np.sqrt(dot(self.values[:, :dim], self.values[:, :dim]))
+        factor = np.divide(self.scale, length, out=np.zeros_like(length), where=length >= SHORTEST)
+        return factor.astype(np.float32)
+
+    def scan(self, query: Floats) -> Floats:
+        """Scores against a query that is coded as the rows are; larger is better."""
+        dim = len(query)
+        if self.codec == "binary":
+            return -(self.codes[:, :dim] != (query > 0)).sum(axis=1).astype(np.int32)
+        if self.codec != "int8":
+            return self.rescore(query)
+        codes, scale = int8_codes(unit(query) if self.cosine else query)
+        sums = self.codes[:, :dim].astype(np.int64) @ codes.astype(np.int64)
+        return sums.astype(np.float32) * self.factor(dim) * (scale if scale else np.float32(1))
+
+    def rescore(self, query: Floats) -> Floats:
+        """Scores against the float query; larger is better."""
+        dim, query = len(query), unit(query) if self.cosine else query
+        return (dot(self.codes[:, :dim].astype(np.float32), query) * self.factor(dim)).astype(np.float32)
+
+
+def best(scores: Floats, ids: Ids, k: int) -> npt.NDArray[np.int64]:
+    """The positions of the k best: larger scores first, ties by the smaller id."""
+    return np.lexsort((ids, -scores.astype(np.float64)))[:k]
+
+
+def search(
+    x: Floats,
+    queries: Floats,
+    k: int,
+    *,
+    codec: str,
+    rescore: str | None = None,
+    metric: str = "cosine",
+    ids: npt.ArrayLike | None = None,
+    dim: int | None = None,
+    oversample: int = 4,
+    allowed: npt.NDArray[np.bool_] | None = None,
+) -> tuple[Floats, Ids]:
+    """What Table.search must return: scores and ids of shape (queries, min(k, rows))."""
+    rows, cosine = len(x), metric == "cosine"
+    x, queries = x.astype(np.float32), np.atleast_2d(queries).astype(np.float32)
+    row_ids = np.arange(rows, dtype=np.int64) if ids is None else np.asarray(ids, np.int64)
+    tiers = [Tier.of(x, name, cosine) for name in (codec, rescore) if name is not None]
+    k = min(k, rows)
+    hamming = codec == "binary" and rescore is None
+    out_scores = np.full((len(queries), k), -1 if hamming else np.nan, np.int32 if hamming else np.float32)
+    out_ids = np.full((len(queries), k), -1, np.int64)
+    kept = np.arange(rows) if allowed is None else np.flatnonzero(allowed)
+    for i, query in enumerate(queries):
+        scores = tiers[0].scan(query[: dim or len(query)])
+        found = kept[best(scores[kept], row_ids[kept], k * oversample if rescore else k)]
+        if rescore:
+            scores = tiers[1].rescore(query)
+            found = found[best(scores[found], row_ids[found], k)]
+        out_scores[i, : len(found)] = -scores[found] if hamming else scores[found]
+        out_ids[i, : len(found)] = row_ids[found]
+    return out_scores, out_ids
+
+
+def top(scores: Floats, k: int) -> tuple[Floats, Ids]:
+    """The k best of scores of shape (queries, rows), larger first, ties by row."""
+    order = np.stack([best(line, np.arange(scores.shape[1]), k) for line in scores])
+    return np.take_along_axis(scores, order, 1), order

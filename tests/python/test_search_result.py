@@ -1,0 +1,60 @@
+"""Hits."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+
+from nestvec import Hits, Table, hamming_topk
+from nestvec.errors import ArgumentError
+
+X = np.eye(4, dtype=np.float32)
+
+
+def test_unpacks_and_counts_queries() -> None:
+    hits = Table.build(X, codec="float32").search(X[:3], 2)
+    scores, ids = hits
+    assert scores is hits.scores
+    assert ids is hits.ids
+    assert len(hits) == 3
+    assert ids.tolist() == [[0, 1], [1, 0], [2, 0]]
+    assert scores.tolist() == [[1, 0]] * 3
+
+
+def test_texts_are_looked_up_once_and_none_where_there_is_no_hit() -> None:
+    table = Table.build(X, texts=["zero", "one", "two", "three"], ids=[7, 5, 3, 1])
+    hits = table.search(X[:1], 3, filter=[5, 7])
+    assert hits.ids.tolist() == [[7, 5, -1]]
+    assert hits.texts == [["zero", "one", None]]
+    assert hits.texts is hits.texts
+    table.close()
+    assert hits.texts == [["zero", "one", None]]
+
+
+def test_hits_without_texts() -> None:
+    for hits in (Table.build(X).search(X[:1]), hamming_topk(np.zeros((1, 1), np.uint8), np.zeros((2, 1), np.uint8), 1)):
+        with pytest.raises(ArgumentError, match=r"no table with stored texts; pass texts= to Table.build"):
+            _ = hits.texts
+
+
+def test_hits_are_told_apart_by_identity_and_cannot_be_changed() -> None:
+    table = Table.build(X)
+    one, other = table.search(X[:1]), table.search(X[:1])
+    assert one == one
+    assert one != other
+    assert len({one, other}) == 2
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.metric = "ip"  # type: ignore[misc]
+
+
+def test_pickle() -> None:
+    hits = Table.build(X).search(X[:2], 2)
+    again = pickle.loads(pickle.dumps(hits))
+    assert isinstance(again, Hits)
+    np.testing.assert_array_equal(again.ids, hits.ids)
+    np.testing.assert_array_equal(again.scores, hits.scores)
+    with pytest.raises(TypeError, match="Table cannot be copied or pickled"):
+        pickle.dumps(Table.build(X, texts=["a"] * 4).search(X))
