@@ -49,16 +49,16 @@ demo: .venv/.installed ## Encode the standard library's docstrings, build a tabl
 test: .venv/.developer ## Run the C++ tests and the Python tests (ARGS='-k pooling')
 	$(CMAKE) --preset tests $(CMAKE_ARGS) --log-level=WARNING
 	$(CMAKE) --build --preset tests
-	$(CTEST) --preset tests
+	$(CTEST) --preset tests --parallel $(JOBS)
 	$(BIN)/python -m pytest $(ARGS)
 
 sanitize: .venv/.developer ## Run the C++ tests with the address, undefined-behaviour and thread sanitizers
 	$(CMAKE) --preset asan $(CMAKE_ARGS) --log-level=WARNING
 	$(CMAKE) --build --preset asan
-	$(CTEST) --preset asan
+	$(CTEST) --preset asan --parallel $(JOBS)
 	$(CMAKE) --preset tsan $(CMAKE_ARGS) --log-level=WARNING
 	$(CMAKE) --build --preset tsan
-	$(CTEST) --preset tsan
+	$(CTEST) --preset tsan --parallel $(JOBS)
 
 lint: .venv/.developer ## Check the Python and C++ sources: ruff, mypy, clang-format
 	$(BIN)/ruff check

@@ -24,7 +24,8 @@ Matrix<const T> as_matrix(const Array<T>& array, const char* what) {
 template <class T>
 const T* sized(const Array<T>& array, std::size_t size, const char* what) {
   if (std::size_t(array.size()) != size)
-    throw ArgumentError(std::string(what) + " holds " + std::to_string(array.size()) + " values; expected " + std::to_string(size));
+    throw ArgumentError(std::string(what) + " holds " + std::to_string(array.size()) + " values; expected " +
+                        std::to_string(size));
   return array.data();
 }
 

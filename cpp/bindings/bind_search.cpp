@@ -29,7 +29,8 @@ using Ids = Array<std::int64_t>;
 /// Scores and ids as arrays of (queries, k): distances as int32, -1 where there is none; other scores as float32, or
 /// float64 where they are integers that float32 cannot hold.
 template <class Score>
-py::tuple as_arrays(const std::vector<Candidate>& found, std::size_t queries, std::size_t k, const std::int64_t* ids, int sign) {
+py::tuple as_arrays(const std::vector<Candidate>& found, std::size_t queries, std::size_t k, const std::int64_t* ids,
+                    int sign) {
   Array<Score> scores({queries, k});
   Ids rows({queries, k});
   Score* score = scores.mutable_data();
@@ -56,15 +57,16 @@ std::size_t checked_dim(std::size_t dim) {
 }
 
 /// encode_tier over numpy arrays. Returns (codes as bytes, factors or None, the longest row).
-py::tuple encode(const Floats& x, const std::string& codec, bool packed, bool cosine, const std::vector<std::size_t>& dims,
-                 std::size_t threads) {
+py::tuple encode(const Floats& x, const std::string& codec, bool packed, bool cosine,
+                 const std::vector<std::size_t>& dims, std::size_t threads) {
   const Matrix<const float> rows = as_matrix(x, "x");
   checked_dim(rows.cols);
   if (dims.empty() || dims.back() != rows.cols || !std::is_sorted(dims.begin(), dims.end()))
     throw ArgumentError("dims must rise to the dimension of x");
   const TierSpec spec{codec_named(codec), packed, cosine, dims};
   const std::size_t blocks = block_count(rows.rows);
-  Bytes codes(std::vector<std::size_t>{packed ? blocks * block_bytes(spec.codec, rows.cols) : rows.rows * row_bytes(spec.codec, rows.cols)});
+  Bytes codes(std::vector<std::size_t>{packed ? blocks * block_bytes(spec.codec, rows.cols)
+                                              : rows.rows * row_bytes(spec.codec, rows.cols)});
   std::optional<Floats> factors;
   if (has_factors(spec)) factors.emplace(std::vector<std::size_t>{blocks, dims.size(), kRowsPerBlock});
   std::uint8_t* codes_out = codes.mutable_data();
@@ -84,7 +86,8 @@ class Region {
   Region(Bytes data, Array<std::uint32_t> checksums)
       : data_(std::move(data)),
         checksums_(std::move(checksums)),
-        checked_(data_.data(), std::size_t(data_.size()), sized(checksums_, chunk_count(std::size_t(data_.size())), "checksums")) {}
+        checked_(data_.data(), std::size_t(data_.size()),
+                 sized(checksums_, chunk_count(std::size_t(data_.size())), "checksums")) {}
 
   void require(const Bytes& section) {
     require_inside(section.data(), std::size_t(section.size()));
@@ -131,7 +134,8 @@ class Searcher {
                    const std::optional<Bytes>& filter, std::size_t threads) const {
     const Matrix<const float> rows = as_matrix(queries, "queries");
     if (dim < 1 || dim > rows.cols || rows.cols > table_.dim || k < 1 || oversample < 1)
-      throw ArgumentError("search needs 1 <= dim <= the queries' columns <= the table's dimension, k and oversample >= 1");
+      throw ArgumentError(
+          "search needs 1 <= dim <= the queries' columns <= the table's dimension, k and oversample >= 1");
     const std::size_t columns = std::min(k, table_.rows);
     std::vector<Candidate> found(rows.rows * columns);
     {
@@ -139,7 +143,8 @@ class Searcher {
       check_finite(rows, "queries", Precision::float32, threads);
       std::vector<std::uint64_t> allowed;
       if (filter) allowed = as_bits(*filter, table_.rows);
-      nestvec::search(table_, rows, {columns, dim, oversample, filter ? allowed.data() : nullptr, threads}, found.data());
+      nestvec::search(table_, rows, {columns, dim, oversample, filter ? allowed.data() : nullptr, threads},
+                      found.data());
     }
     if (table_.scanned.codec == Codec::binary && !table_.rescored)
       return as_arrays<std::int32_t>(found, rows.rows, columns, table_.ids, -1);
@@ -151,7 +156,8 @@ class Searcher {
     const auto& [codec_name, codes, factors, row_bound] = arrays;
     const Codec codec = codec_named(codec_name);
     const std::size_t blocks = block_count(table_.rows);
-    const std::size_t bytes = packed ? blocks * block_bytes(codec, table_.dim) : table_.rows * row_bytes(codec, table_.dim);
+    const std::size_t bytes =
+        packed ? blocks * block_bytes(codec, table_.dim) : table_.rows * row_bytes(codec, table_.dim);
     Tier tier{codec, sized(codes, bytes, "codes"), nullptr, row_bound};
     if (has_factors({codec, packed, table_.cosine, table_.dims}) != factors.has_value())
       throw ArgumentError("a tier of int8 or of cosine scores has factors, and no other has");
@@ -180,15 +186,18 @@ py::tuple hamming_topk(const Bytes& queries, const Bytes& codes, std::size_t k, 
   return as_arrays<std::int32_t>(found, q.rows, columns, nullptr, -1);
 }
 
-py::tuple inner_topk_int8(const Array<std::int8_t>& queries, const Array<std::int8_t>& x, std::size_t k, std::size_t threads) {
+py::tuple inner_topk_int8(const Array<std::int8_t>& queries, const Array<std::int8_t>& x, std::size_t k,
+                          std::size_t threads) {
   const Matrix<const std::int8_t> q = as_matrix(queries, "queries"), rows = as_matrix(x, "x");
   const std::size_t dim = checked_dim(rows.cols), columns = std::min(k, rows.rows);
   if (q.cols != rows.cols) throw ArgumentError("queries and x differ in dimension");
   std::vector<Candidate> found(q.rows * columns);
   {
     const py::gil_scoped_release release;
-    const ScanRows source{
-        .codec = Codec::int8, .count = rows.rows, .dim = dim, .row_major = reinterpret_cast<const std::uint8_t*>(rows.data)};
+    const ScanRows source{.codec = Codec::int8,
+                          .count = rows.rows,
+                          .dim = dim,
+                          .row_major = reinterpret_cast<const std::uint8_t*>(rows.data)};
     const Matrix<const std::uint8_t> codes{reinterpret_cast<const std::uint8_t*>(q.data), q.rows, q.cols};
     backends().back()->scan(source, ScanQueries::from_codes(Codec::int8, codes, dim), columns, threads, found.data());
   }
@@ -201,7 +210,8 @@ py::tuple inner_topk_float(const Floats& queries, const py::array& x, std::size_
     throw ArgumentError("x must be a C-contiguous float32 or float16 array of shape (rows, dim)");
   const Codec codec = half ? Codec::float16 : Codec::float32;
   const Matrix<const float> q = as_matrix(queries, "queries");
-  const std::size_t dim = checked_dim(std::size_t(x.shape(1))), count = std::size_t(x.shape(0)), columns = std::min(k, count);
+  const std::size_t dim = checked_dim(std::size_t(x.shape(1))), count = std::size_t(x.shape(0)),
+                    columns = std::min(k, count);
   if (q.cols != dim) throw ArgumentError("queries and x differ in dimension");
   const auto* data = static_cast<const std::uint8_t*>(x.data());
   std::vector<Candidate> found(q.rows * columns);
@@ -211,7 +221,8 @@ py::tuple inner_topk_float(const Floats& queries, const py::array& x, std::size_
     const double longest = longest_row(codec, {data, count, row_bytes(codec, dim)}, dim, threads);
     if (!std::isfinite(longest)) throw ArgumentError("x holds NaN or infinite values; expected finite ones");
     const ScanRows source{.codec = codec, .count = count, .dim = dim, .row_major = data};
-    backends().back()->scan(source, ScanQueries::from_floats(codec, q, dim, false, longest), columns, threads, found.data());
+    backends().back()->scan(source, ScanQueries::from_floats(codec, q, dim, false, longest), columns, threads,
+                            found.data());
   }
   return as_arrays<float>(found, q.rows, columns, nullptr, 1);
 }
@@ -223,20 +234,29 @@ void bind_search(py::module_& m) {
   using namespace nestvec;
   m.attr("MAX_DIM") = kMaxDim;
   m.attr("BLOCK_ROWS") = kRowsPerBlock;
-  m.def("block_bytes", [](const std::string& codec, std::size_t dim) { return block_bytes(codec_named(codec), checked_dim(dim)); },
-        py::arg("codec"), py::arg("dim"));
-  m.def("row_bytes", [](const std::string& codec, std::size_t dim) { return row_bytes(codec_named(codec), checked_dim(dim)); },
-        py::arg("codec"), py::arg("dim"));
-  m.def("encode_tier", &encode, py::arg("x").noconvert(), py::arg("codec"), py::arg("packed"), py::arg("cosine"), py::arg("dims"),
-        py::arg("threads"));
-  m.def("checksums", [](const Bytes& data) {
-    Array<std::uint32_t> out(std::vector<std::size_t>{chunk_count(std::size_t(data.size()))});
-    std::uint32_t* checksums = out.mutable_data();
-    const py::gil_scoped_release release;
-    checksum_chunks(data.data(), std::size_t(data.size()), checksums, 0);
-    return out;
-  }, py::arg("data").noconvert());
-  m.def("crc32c", [](const Bytes& data) { return crc32c(data.data(), std::size_t(data.size())); }, py::arg("data").noconvert());
+  m.def(
+      "block_bytes",
+      [](const std::string& codec, std::size_t dim) { return block_bytes(codec_named(codec), checked_dim(dim)); },
+      py::arg("codec"), py::arg("dim"));
+  m.def(
+      "row_bytes",
+      [](const std::string& codec, std::size_t dim) { return row_bytes(codec_named(codec), checked_dim(dim)); },
+      py::arg("codec"), py::arg("dim"));
+  m.def("encode_tier", &encode, py::arg("x").noconvert(), py::arg("codec"), py::arg("packed"), py::arg("cosine"),
+        py::arg("dims"), py::arg("threads"));
+  m.def(
+      "checksums",
+      [](const Bytes& data) {
+        Array<std::uint32_t> out(std::vector<std::size_t>{chunk_count(std::size_t(data.size()))});
+        std::uint32_t* checksums = out.mutable_data();
+        const py::gil_scoped_release release;
+        checksum_chunks(data.data(), std::size_t(data.size()), checksums, 0);
+        return out;
+      },
+      py::arg("data").noconvert());
+  m.def(
+      "crc32c", [](const Bytes& data) { return crc32c(data.data(), std::size_t(data.size())); },
+      py::arg("data").noconvert());
   m.attr("CHECKSUM_CHUNK") = kChecksumChunk;
   py::class_<Region, std::shared_ptr<Region>>(m, "Region")
       .def(py::init<Bytes, Array<std::uint32_t>>(), py::arg("data").noconvert(), py::arg("checksums").noconvert())
@@ -246,9 +266,12 @@ void bind_search(py::module_& m) {
                     std::optional<Ids>, std::shared_ptr<Region>>(),
            py::arg("rows"), py::arg("dim"), py::arg("cosine"), py::arg("dims"), py::arg("scanned"), py::arg("rescored"),
            py::arg("ids"), py::arg("region"))
-      .def("search", &Searcher::search, py::arg("queries").noconvert(), py::arg("k"), py::arg("dim"), py::arg("oversample"),
-           py::arg("filter"), py::arg("threads"));
-  m.def("hamming_topk", &hamming_topk, py::arg("queries").noconvert(), py::arg("codes").noconvert(), py::arg("k"), py::arg("threads"));
-  m.def("inner_topk_int8", &inner_topk_int8, py::arg("queries").noconvert(), py::arg("x").noconvert(), py::arg("k"), py::arg("threads"));
-  m.def("inner_topk_float", &inner_topk_float, py::arg("queries").noconvert(), py::arg("x").noconvert(), py::arg("k"), py::arg("threads"));
+      .def("search", &Searcher::search, py::arg("queries").noconvert(), py::arg("k"), py::arg("dim"),
+           py::arg("oversample"), py::arg("filter"), py::arg("threads"));
+  m.def("hamming_topk", &hamming_topk, py::arg("queries").noconvert(), py::arg("codes").noconvert(), py::arg("k"),
+        py::arg("threads"));
+  m.def("inner_topk_int8", &inner_topk_int8, py::arg("queries").noconvert(), py::arg("x").noconvert(), py::arg("k"),
+        py::arg("threads"));
+  m.def("inner_topk_float", &inner_topk_float, py::arg("queries").noconvert(), py::arg("x").noconvert(), py::arg("k"),
+        py::arg("threads"));
 }

@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <string>
 
 #include "kernels/kernels.hpp"
-#include "nestvec/error.hpp"
+#include "names.hpp"
 
 namespace nestvec {
 
@@ -14,30 +13,27 @@ static_assert(kRowsPerBlock == kBlockRows);
 namespace {
 
 struct Geometry {
-  std::string_view name;
   std::size_t word_bytes, dims_per_word, bits_per_dim;
 };
 
-constexpr Geometry kGeometry[] = {{"float32", 4, 1, 32}, {"float16", 4, 2, 16}, {"int8", 4, 4, 8}, {"binary", 8, 64, 1}};
+constexpr Named<Codec> kCodecs[] = {
+    {"float32", Codec::float32}, {"float16", Codec::float16}, {"int8", Codec::int8}, {"binary", Codec::binary}};
+constexpr Geometry kGeometry[] = {{4, 1, 32}, {4, 2, 16}, {4, 4, 8}, {8, 64, 1}};  // both in the order of Codec
 
 const Geometry& of(Codec codec) { return kGeometry[std::size_t(codec)]; }
 
 }  // namespace
 
-Codec codec_named(std::string_view name) {
-  std::string known;
-  for (std::size_t i = 0; i < std::size(kGeometry); ++i) {
-    if (kGeometry[i].name == name) return Codec(i);
-    known += (i ? ", " : "") + std::string(kGeometry[i].name);
-  }
-  throw ArgumentError("codec is \"" + std::string(name) + "\"; expected one of " + known);
-}
-
-std::string_view name(Codec codec) { return of(codec).name; }
+Codec codec_named(std::string_view name) { return value_named(kCodecs, "codec", name); }
+std::string_view name(Codec codec) { return kCodecs[std::size_t(codec)].name; }
 std::size_t word_bytes(Codec codec) { return of(codec).word_bytes; }
-std::size_t word_count(Codec codec, std::size_t dim) { return (dim + of(codec).dims_per_word - 1) / of(codec).dims_per_word; }
+std::size_t word_count(Codec codec, std::size_t dim) {
+  return (dim + of(codec).dims_per_word - 1) / of(codec).dims_per_word;
+}
 std::size_t row_bytes(Codec codec, std::size_t dim) { return (dim * of(codec).bits_per_dim + 7) / 8; }
-std::size_t block_bytes(Codec codec, std::size_t dim) { return word_count(codec, dim) * word_bytes(codec) * kBlockRows; }
+std::size_t block_bytes(Codec codec, std::size_t dim) {
+  return word_count(codec, dim) * word_bytes(codec) * kBlockRows;
+}
 std::size_t block_count(std::size_t rows) { return rows / kBlockRows + (rows % kBlockRows != 0); }
 
 namespace {
@@ -45,7 +41,8 @@ namespace {
 /// Spreads whole words of row-major rows over their lanes, 16 words at a time: a cache line of each row is read whole
 /// while the 64 lines that it goes to stay close by.
 template <std::size_t kWordBytes>
-void interleave(const std::uint8_t* rows, std::size_t stride, std::size_t words, std::size_t count, std::uint8_t* block) {
+void interleave(const std::uint8_t* rows, std::size_t stride, std::size_t words, std::size_t count,
+                std::uint8_t* block) {
   for (std::size_t first = 0; first < words; first += 16)
     for (std::size_t r = 0; r < count; ++r)
       for (std::size_t w = first; w < std::min(first + 16, words); ++w)

@@ -54,9 +54,12 @@ double set_factors(const TierSpec& spec, const float* row, float scale, float* f
 
 }  // namespace
 
-bool has_factors(const TierSpec& spec) { return spec.codec != Codec::binary && (spec.cosine || spec.codec == Codec::int8); }
+bool has_factors(const TierSpec& spec) {
+  return spec.codec != Codec::binary && (spec.cosine || spec.codec == Codec::int8);
+}
 
-double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* codes, float* factors, std::size_t threads) {
+double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* codes, float* factors,
+                   std::size_t threads) {
   const std::size_t bytes = row_bytes(spec.codec, x.cols), blocks = block_count(x.rows);
   const std::size_t tasks = (blocks + kBlocksPerTask - 1) / kBlocksPerTask;
   const bool bits = spec.codec == Codec::binary, to_unit = spec.cosine && !bits;  // signs have no length

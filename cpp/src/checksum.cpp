@@ -49,12 +49,14 @@ void CheckedRegion::require(const std::uint8_t* from, std::size_t bytes, std::si
   parallel_for((end - begin + kChunksPerTask - 1) / kChunksPerTask, threads, [&](std::size_t, std::size_t task) {
     const std::size_t chunk = begin + task * kChunksPerTask, last = std::min(chunk + kChunksPerTask, end);
     std::uint32_t found[kChunksPerTask];
-    checksum_run(data_ + chunk * kChecksumChunk, std::min(last * kChecksumChunk, bytes_) - chunk * kChecksumChunk, found);
+    checksum_run(data_ + chunk * kChecksumChunk, std::min(last * kChecksumChunk, bytes_) - chunk * kChecksumChunk,
+                 found);
     for (std::size_t c = chunk; c < last; ++c) {
       if (found[c - chunk] != checksums_[c])
-        throw TableFileError("the table is damaged: bytes " + std::to_string(c * kChecksumChunk) + " to " +
-                             std::to_string(std::min((c + 1) * kChecksumChunk, bytes_)) +
-                             " of its data differ from their checksum; restore the file from a copy, or build it again");
+        throw TableFileError(
+            "the table is damaged: bytes " + std::to_string(c * kChecksumChunk) + " to " +
+            std::to_string(std::min((c + 1) * kChecksumChunk, bytes_)) +
+            " of its data differ from their checksum; restore the file from a copy, or build it again");
       verified_[c].store(true, std::memory_order_release);
     }
   });

@@ -116,7 +116,8 @@ class Pool {
       Job* job = nullptr;
       wake_.wait(lock, [&] {
         for (Job* candidate : jobs_)
-          if (candidate->joined < candidate->workers && candidate->next < candidate->tasks) return (job = candidate) != nullptr;
+          if (candidate->joined < candidate->workers && candidate->next < candidate->tasks)
+            return (job = candidate) != nullptr;
         return false;
       });
       const std::size_t worker = job->joined++;

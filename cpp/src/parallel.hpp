@@ -15,8 +15,8 @@ std::size_t available_threads();
 void parallel_for(std::size_t tasks, std::size_t threads,
                   const std::function<void(std::size_t worker, std::size_t task)>& body);
 
-/// How many workers parallel_for(tasks, threads, ...) uses. To size state per worker, ask once and pass the answer on as
-/// `threads`: the affinity may change between two calls.
+/// How many workers parallel_for(tasks, threads, ...) uses. To size state per worker, ask once and pass the answer on
+/// as `threads`: the affinity may change between two calls.
 std::size_t worker_count(std::size_t tasks, std::size_t threads);
 
 }  // namespace nestvec

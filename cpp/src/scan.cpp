@@ -100,7 +100,8 @@ class Scan {
   }
 
   void scan_tile(Worker& own, std::size_t tile, std::size_t first, std::size_t begin, std::size_t end) const {
-    const std::size_t first_block = tile * blocks_per_tile_, end_block = std::min(first_block + blocks_per_tile_, blocks_);
+    const std::size_t first_block = tile * blocks_per_tile_,
+                      end_block = std::min(first_block + blocks_per_tile_, blocks_);
     const std::uint8_t* blocks = rows_.blocks + first_block * stored_bytes_;
     if (rows_.row_major) blocks = pack_tile(own, first_block, end_block);
     for (std::size_t q = begin; q < end; q += kQueryTile) {
@@ -123,9 +124,8 @@ class Scan {
       TopK& best = own.best[q + i];
       for (; bits; bits &= bits - 1) {
         const std::size_t r = std::size_t(std::countr_zero(bits));
-        best.offer({double(hits[i].scores[r] * scale), std::int64_t(b * kBlockRows + r)}, [&](std::int64_t row) {
-          return exact(first + q + i, row, own.row.data(), own.scratch.data());
-        });
+        best.offer({double(hits[i].scores[r] * scale), std::int64_t(b * kBlockRows + r)},
+                   [&](std::int64_t row) { return exact(first + q + i, row, own.row.data(), own.scratch.data()); });
       }
       own.limits[q + i] = scale == 1 ? float_below(best.limit()) : scaled_limit(best.limit(), scale);
     }
@@ -146,21 +146,22 @@ class Scan {
         return run.hamming(reinterpret_cast<const std::uint64_t*>(block), words_, last_mask_,
                            reinterpret_cast<const std::uint64_t*>(queries), count, limits, hits);
       case Codec::int8:
-        return run.dot_i8(reinterpret_cast<const std::int8_t*>(block), words_, reinterpret_cast<const std::int32_t*>(queries),
-                          count, factors, limits, hits);
+        return run.dot_i8(reinterpret_cast<const std::int8_t*>(block), words_,
+                          reinterpret_cast<const std::int32_t*>(queries), count, factors, limits, hits);
       case Codec::float16:
-        return run.dot_f16(reinterpret_cast<const std::uint16_t*>(block), words_, reinterpret_cast<const float*>(queries),
-                           count, factors, limits, hits);
+        return run.dot_f16(reinterpret_cast<const std::uint16_t*>(block), words_,
+                           reinterpret_cast<const float*>(queries), count, factors, limits, hits);
       case Codec::float32:
-        return run.dot_f32(reinterpret_cast<const float*>(block), words_, reinterpret_cast<const float*>(queries), count,
-                           factors, limits, hits);
+        return run.dot_f32(reinterpret_cast<const float*>(block), words_, reinterpret_cast<const float*>(queries),
+                           count, factors, limits, hits);
     }
   }
 
   const std::uint8_t* pack_tile(Worker& own, std::size_t first_block, std::size_t end_block) const {
     for (std::size_t b = first_block; b < end_block; ++b)
       pack_block(rows_.codec, rows_.dim, rows_.row_major + b * kBlockRows * row_bytes(rows_.codec, rows_.dim),
-                 std::min(kBlockRows, rows_.count - b * kBlockRows), own.tile.data() + (b - first_block) * stored_bytes_);
+                 std::min(kBlockRows, rows_.count - b * kBlockRows),
+                 own.tile.data() + (b - first_block) * stored_bytes_);
     return own.tile.data();
   }
 
@@ -244,11 +245,13 @@ ScanQueries ScanQueries::from_floats(Codec codec, Matrix<const float> x, std::si
       continue;
     }
     std::memcpy(query, values.data(), dim * sizeof(float));
-    // Any order of n float products and sums, fused or not, is within n units / (1 - n units) of the exact sum times the
-    // two lengths (Higham, Accuracy and Stability of Numerical Algorithms, 3.1); 8 more cover the factor, the rounding
-    // of the final score and of unit lengths. The last term covers products below the range of normal floats.
+    // Any order of n float products and sums, fused or not, is within n units / (1 - n units) of the exact sum times
+    // the two lengths (Higham, Accuracy and Stability of Numerical Algorithms, 3.1); 8 more cover the factor, the
+    // rounding of the final score and of unit lengths. The last term covers products below the range of normal floats.
     const double n = double(dim + 8);
-    if (norm > 0) queries.errors[q] = {2 * kFloatUnit, 1.01 * n * kFloatUnit / (1 - n * kFloatUnit) * norm * row_bound + n * 0x1p-126};
+    if (norm > 0)
+      queries.errors[q] = {2 * kFloatUnit,
+                           1.01 * n * kFloatUnit / (1 - n * kFloatUnit) * norm * row_bound + n * 0x1p-126};
   }
   return queries;
 }
@@ -293,7 +296,8 @@ const float* widened(Codec codec, const std::uint8_t* row, std::size_t dim, floa
 
 }  // namespace
 
-float exact_score(Codec codec, const std::uint8_t* row, const float* query, std::size_t dim, float factor, float* scratch) {
+float exact_score(Codec codec, const std::uint8_t* row, const float* query, std::size_t dim, float factor,
+                  float* scratch) {
   return float(dot(widened(codec, row, dim, scratch), query, dim) * factor);
 }
 

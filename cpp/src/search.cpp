@@ -66,20 +66,22 @@ std::size_t factor_index(const Table& table, const Tier& tier, std::size_t dim) 
   if (found != table.dims.end()) return std::size_t(found - table.dims.begin());
   std::string declared;
   for (std::size_t d : table.dims) declared += (declared.empty() ? "" : ", ") + std::to_string(d);
-  throw ArgumentError("dim is " + std::to_string(dim) + "; this table's scores need a factor per row, and it keeps them for " +
-                      declared + ": name the dimension in dims= when the table is built");
+  throw ArgumentError("dim is " + std::to_string(dim) +
+                      "; this table's scores need a factor per row, and it keeps them for " + declared +
+                      ": name the dimension in dims= when the table is built");
 }
 
 void search(const Table& table, Matrix<const float> queries, const SearchOptions& options, Candidate* out) {
   if (table.rows == 0 || queries.rows == 0) return;
   const Tier& tier = table.scanned;
   const ScanRows rows = rows_of(table, tier, options.dim, options.allowed);
-  if (table.rescored) factors_for(table, *table.rescored, queries.cols);  // an undeclared width is an error before the scan
+  if (table.rescored)
+    factors_for(table, *table.rescored, queries.cols);  // an undeclared width is an error before the scan
   if (table.checked && !table.scan_checked) {
     table.checked->require(tier.codes, block_count(table.rows) * block_bytes(tier.codec, table.dim), options.threads);
     table.scan_checked = true;
   }
-  const std::size_t survivors = !table.rescored                                    ? options.k
+  const std::size_t survivors = !table.rescored                               ? options.k
                                 : options.k > table.rows / options.oversample ? table.rows
                                                                               : options.k * options.oversample;
   const std::size_t together = std::max<std::size_t>(1, kCandidateBytes / (survivors * sizeof(Candidate)));

@@ -38,9 +38,18 @@ class Hits:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # With the texts of these hits, and without the table that they came from.
+        texts = None if self._look_up is None else self.texts
+        return _restored, (self.scores, self.ids, self.metric, texts)
+
     @cached_property
     def texts(self) -> Texts:
         """The stored text of each hit, None where there is no hit. Raises `ArgumentError` if none are stored."""
         if self._look_up is None:
             raise ArgumentError("these hits come from no table with stored texts; pass texts= to Table.build")
         return self._look_up(self.ids)
+
+
+def _restored(scores: npt.NDArray[Any], ids: npt.NDArray[np.int64], metric: str, texts: Texts | None) -> Hits:
+    return Hits(scores, ids, metric, None if texts is None else lambda _: texts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ from nestvec.topk import result_count, thread_count
 if TYPE_CHECKING:
     from nestvec.encoder import Encoder
 
+_Part = TypeVar("_Part")
+
 
 class Table:
     """Rows of compressed embeddings with ids, searched exactly: the k best by (score, then smaller id).
@@ -36,8 +38,9 @@ class Table:
         self._layout = layout
         self._rows = rows
         self._sections: Sections | None = sections
-        self._row_ids = RowIds(sections, rows)
-        self._texts = StoredTexts(sections, self._row_ids) if "texts.offsets" in sections else None
+        row_ids = RowIds(sections, rows)
+        self._row_ids: RowIds | None = row_ids
+        self._texts = StoredTexts(sections, row_ids) if "texts.offsets" in sections else None
         self._description = dict(description)
         self._searcher: _core.Searcher | None = None
         self._lock = Lock()
@@ -122,7 +125,7 @@ class Table:
 
     def save(self, path: str | Path) -> None:
         """Writes the table to a file, in one step: a crash or a full disk leaves what was there. Raises OSError."""
-        sections = self._open_sections()
+        sections = _opened(self._sections)
         for name in sections:
             sections.verified(name)
         write_table(Path(path), sections, self._description)
@@ -164,6 +167,7 @@ class Table:
         if vectors.ndim == 1:
             vectors = vectors[None]
         width = self._check_width(vectors.shape[1], dim)
+        texts = self._texts  # before the search: another thread may close the table in the middle of it
         scores, ids = self._ready().search(
             vectors,
             result_count(k),
@@ -172,13 +176,12 @@ class Table:
             None if filter is None else self._mask(filter),
             thread_count(threads),
         )
-        texts = self._texts
         return Hits(scores, ids, self.metric, None if texts is None else texts.look_up)
 
     def texts(self, ids: ArrayInput) -> Texts:
         """The stored texts of ids of shape (queries, k), None for the id -1. Raises `ArgumentError` for unknown ids."""
-        self._open_sections()
         texts = self._texts
+        _opened(self._sections)
         if texts is None:
             raise ArgumentError("this table stores no texts; pass texts= to Table.build")
         array = as_array(ids, "ids")
@@ -227,19 +230,18 @@ class Table:
     @property
     def ids(self) -> npt.NDArray[np.int64]:
         """The id of each row, (rows,) int64, read-only."""
-        self._open_sections()
-        stored = self._row_ids.stored()
+        stored = _opened(self._row_ids).stored()
         return np.arange(self._rows, dtype=np.int64) if stored is None else stored
 
     @property
     def has_texts(self) -> bool:
         """Whether texts are stored with the rows."""
-        return "texts.offsets" in self._open_sections()
+        return "texts.offsets" in _opened(self._sections)
 
     @property
     def nbytes(self) -> int:
         """Bytes of all sections: codes, factors, ids and texts."""
-        return sum(section.data.nbytes for section in self._open_sections().values())
+        return sum(section.data.nbytes for section in _opened(self._sections).values())
 
     @property
     def bytes_per_row(self) -> float:
@@ -247,7 +249,7 @@ class Table:
         total = 0.0
         for number, codec in enumerate(name for name in (self.codec, self.rescore) if name is not None):
             total += _core.row_bytes(codec, self.dim)
-            total += 4 * len(self.dims) if f"tier{number}.factors" in self._open_sections() else 0
+            total += 4 * len(self.dims) if f"tier{number}.factors" in _opened(self._sections) else 0
         return total
 
     def info(self) -> dict[str, Any]:
@@ -262,11 +264,11 @@ class Table:
             "bytes": self.nbytes,
             "bytes_per_row": self.bytes_per_row,
             "float32_bytes": 4 * self.rows * self.dim,
-            "has_ids": "ids" in self._open_sections(),
+            "has_ids": "ids" in _opened(self._sections),
             "has_texts": self.has_texts,
             "sections": {
                 name: {"dtype": section.dtype, "shape": list(section.shape), "bytes": section.data.nbytes}
-                for name, section in self._open_sections().items()
+                for name, section in _opened(self._sections).items()
             },
             "encoder": self.encoder,
         }
@@ -274,9 +276,7 @@ class Table:
     def close(self) -> None:
         """Ends the table's use. Its file or memory is let go once no array and no hit from it is in use."""
         with self._lock:
-            self._sections = self._searcher = None
-            self._row_ids = RowIds(Sections({}), 0)
-            self._texts = None
+            self._sections = self._searcher = self._row_ids = self._texts = None
 
     def __enter__(self) -> Table:
         return self
@@ -294,11 +294,6 @@ class Table:
         rescore = f", rescore={self.rescore!r}" if self.rescore else ""
         return f"Table(rows={self.rows}, dim={self.dim}, codec={self.codec!r}{rescore}, metric={self.metric!r})"
 
-    def _open_sections(self) -> Sections:
-        if self._sections is None:
-            raise ArgumentError("this table is closed; open it again")
-        return self._sections
-
     def _ready(self) -> _core.Searcher:
         """The compiled view of the sections. The scanned codes and gathered rows are verified as they are reached."""
         searcher = self._searcher
@@ -306,7 +301,7 @@ class Table:
             return searcher
         with self._lock:
             if self._searcher is None:
-                sections = self._open_sections()
+                sections = _opened(self._sections)
                 tiers = [
                     (
                         tier["codec"],
@@ -325,7 +320,7 @@ class Table:
                     list(self.dims),
                     tiers[0],
                     tiers[1] if self.rescore else None,
-                    self._row_ids.stored(),
+                    _opened(self._row_ids).stored(),
                     sections.region,
                 )
             return self._searcher
@@ -363,10 +358,17 @@ class Table:
             raise ArgumentError(
                 f"filter has the dtype {array.dtype} and shape {array.shape}; expected a boolean mask or a list of ids"
             )
-        rows, found = self._row_ids.find(array.astype(np.int64))
+        rows, found = _opened(self._row_ids).find(array.astype(np.int64))
         mask = np.zeros(self._rows, np.uint8)
         mask[rows[found]] = 1
         return mask
+
+
+def _opened(part: _Part | None) -> _Part:
+    """A part of a table, unless `close` took it away."""
+    if part is None:
+        raise ArgumentError("this table is closed; open it again")
+    return part
 
 
 def _are_texts(queries: Sequence[Any], encoder: Encoder | None) -> bool:

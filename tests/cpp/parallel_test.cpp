@@ -20,6 +20,14 @@
 #include "check.hpp"
 #include "draw.hpp"
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED
+#endif
+#endif
+
 namespace {
 
 using namespace nestvec;
@@ -46,7 +54,7 @@ void check_run(std::size_t tasks, std::size_t threads, const std::string& label)
 
 /// False under the sanitizers: their own locks are not made for a child that goes on with threads.
 bool can_fork() {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef SANITIZED
   std::printf("NOT TESTED: forks, under a sanitizer\n");
   return false;
 #else

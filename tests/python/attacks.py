@@ -182,6 +182,7 @@ ATTACKS: list[Attack] = [
     _sections("a checksum too many", CHECKSUMS, checksums=Piece("U32", [2], bytes(8))),
     _sections("checksums of another dtype", CHECKSUMS, checksums=Piece("F32", [1], bytes(4))),
     _sections("checksums of another rank", CHECKSUMS, checksums=Piece("U32", [1, 1], bytes(4))),
+    _sections("checksums of another name", CHECKSUMS, checksums=None, sums=Piece("U32", [1], bytes(4))),
     _first("checksums first", CHECKSUMS, "checksums"),
     *(
         _first(f"{name} first", "its sections stand in the order", name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import pickle
 
@@ -50,11 +51,20 @@ def test_hits_are_told_apart_by_identity_and_cannot_be_changed() -> None:
         one.metric = "ip"  # type: ignore[misc]
 
 
-def test_pickle() -> None:
-    hits = Table.build(X).search(X[:2], 2)
-    again = pickle.loads(pickle.dumps(hits))
-    assert isinstance(again, Hits)
-    np.testing.assert_array_equal(again.ids, hits.ids)
-    np.testing.assert_array_equal(again.scores, hits.scores)
-    with pytest.raises(TypeError, match="Table cannot be copied or pickled"):
-        pickle.dumps(Table.build(X, texts=["a"] * 4).search(X))
+def test_pickles_hold_the_texts_of_the_hits_and_not_the_table() -> None:
+    x = np.random.default_rng(0).standard_normal((5000, 64)).astype(np.float32)
+    for texts in (None, [f"text {row}" for row in range(5000)]):
+        hits = Table.build(x, codec="float32", texts=texts).search(x[:2], 2)
+        pickled = pickle.dumps(hits)
+        assert len(pickled) < 1000
+        again = pickle.loads(pickle.dumps(pickle.loads(pickled)))
+        assert isinstance(again, Hits)
+        np.testing.assert_array_equal(again.ids, hits.ids)
+        np.testing.assert_array_equal(again.scores, hits.scores)
+        assert again.metric == "cosine"
+        if texts is None:
+            with pytest.raises(ArgumentError, match="no table with stored texts"):
+                _ = again.texts
+        else:
+            assert again.texts == hits.texts
+            assert copy.copy(hits).texts == hits.texts

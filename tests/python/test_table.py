@@ -24,7 +24,7 @@ ROWS, DIM, DIMS = 150, 70, (20, 33)
 
 
 def mixed_rows(rng: np.random.Generator, rows: int = ROWS, dim: int = DIM) -> npt.NDArray[np.float32]:
-    """Rows that tie a lot: small integers, duplicates, zeros, zero prefixes, lengths from 1e-25 to 1e4."""
+    """Rows that tie a lot, with zeros, zero prefixes, prefixes of next to no length, and lengths from 1e-25 to 1e4."""
     x = rng.standard_normal((rows, dim)).astype(np.float32)
     x[rows // 3 : rows // 2] = np.rint(x[rows // 3 : rows // 2])
     x[rows // 2 : rows // 2 + 8] = x[3]
@@ -32,6 +32,8 @@ def mixed_rows(rng: np.random.Generator, rows: int = ROWS, dim: int = DIM) -> np
     x[5:9, : DIMS[0]] = 0
     x[10] *= np.float32(1e-25)
     x[11] *= np.float32(1e4)
+    x[12, : DIMS[0]] *= np.float32(1e-8)  # short, but with a direction
+    x[13, : DIMS[0]] *= np.float32(1e-22)  # too short for one
     return x
 
 

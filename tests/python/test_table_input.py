@@ -97,6 +97,11 @@ def test_options_that_are_refused(options: dict[str, Any], message: str) -> None
         TABLE.search(X[:2], **options)
 
 
+def test_more_columns_than_the_table_has_are_refused_whatever_dim_says() -> None:
+    with pytest.raises(ArgumentError, match="queries have 17 columns; expected the table's 16"):
+        TABLE.search(np.zeros((2, 17)), dim=17)
+
+
 def test_the_edges_of_what_is_taken() -> None:
     first = TABLE.search(X[:2])
     assert first.ids.shape == (2, 10)

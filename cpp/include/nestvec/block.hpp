@@ -1,7 +1,7 @@
 // How rows of codes lie in memory: the codecs, their row-major rows, and the packed block of 64 rows.
 //
-// In a packed block the 64 rows are word-interleaved: word 0 of row 0, of row 1, ... of row 63, then word 1 of row 0, ...
-// A word is what one SIMD lane eats. The first words of a block are its rows' first dimensions, so a prefix of the
+// In a packed block the 64 rows are word-interleaved: word 0 of row 0, of row 1, ... of row 63, then word 1 of row 0,
+// ... A word is what one SIMD lane eats. The first words of a block are its rows' first dimensions, so a prefix of the
 // dimensions is a prefix of the bytes.
 //
 //   codec     row-major row       word           dimensions in a word

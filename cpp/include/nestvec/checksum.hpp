@@ -18,7 +18,8 @@ std::size_t chunk_count(std::size_t bytes);
 /// out[i] = CRC-32C of chunk i; the last chunk may be shorter. Uses up to `threads` threads (0: all).
 void checksum_chunks(const std::uint8_t* data, std::size_t bytes, std::uint32_t* out, std::size_t threads);
 
-/// A region of memory whose chunks are compared with their checksums before they are first used. Safe from many threads.
+/// A region of memory whose chunks are compared with their checksums before they are first used. Safe from many
+/// threads.
 class CheckedRegion {
  public:
   /// Keeps pointers: data (`bytes` bytes) and checksums (chunk_count(bytes) of them) must outlive the region.

@@ -14,9 +14,9 @@ namespace nestvec {
 struct ScanRows {
   Codec codec;
   std::size_t count;
-  std::size_t dim;                         ///< dimensions stored; queries may use fewer
-  const std::uint8_t* blocks = nullptr;    ///< block_count(count) packed blocks
-  const std::uint8_t* row_major = nullptr; ///< count rows of row_bytes(codec, dim)
+  std::size_t dim;                          ///< dimensions stored; queries may use fewer
+  const std::uint8_t* blocks = nullptr;     ///< block_count(count) packed blocks
+  const std::uint8_t* row_major = nullptr;  ///< count rows of row_bytes(codec, dim)
   const float* factors = nullptr;          ///< what a row's sum of products is multiplied by: 64 a block; null: nothing
   std::size_t factor_stride = 0;           ///< floats from one block's factors to the next block's
   const std::int64_t* ids = nullptr;       ///< null: a row's number is its id
@@ -46,14 +46,17 @@ class ScanQueries {
   std::vector<float> scales;           ///< score = kernel's score * scale
   std::vector<ScoreError> errors;      ///< how far that may lie from the exact score
 
-  const std::uint8_t* query(std::size_t i) const { return reinterpret_cast<const std::uint8_t*>(storage.data()) + i * stride; }
+  const std::uint8_t* query(std::size_t i) const {
+    return reinterpret_cast<const std::uint8_t*>(storage.data()) + i * stride;
+  }
 
  private:
   ScanQueries(Codec codec, std::size_t count, std::size_t dim);
   std::uint8_t* query(std::size_t i) { return reinterpret_cast<std::uint8_t*>(storage.data()) + i * stride; }
 };
 
-/// out: queries.count x k candidates, each row in order; k is at least 1 and at most rows.count (0 where there are none).
+/// out: queries.count x k candidates, each row in order; k is at least 1 and at most rows.count (0 where there are
+/// none).
 void scan(const ScanRows& rows, const ScanQueries& queries, std::size_t k, std::size_t threads, Candidate* out);
 
 /// The length of the longest of row-major float32 or float16 rows; not finite where a value is not.
@@ -61,6 +64,7 @@ double longest_row(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim
 
 /// The exact score of one row-major row against a float query: products in double, added up as 8 sums over dimension
 /// mod 8, then pairwise; times factor; rounded once to float. scratch: dim floats.
-float exact_score(Codec codec, const std::uint8_t* row, const float* query, std::size_t dim, float factor, float* scratch);
+float exact_score(Codec codec, const std::uint8_t* row, const float* query, std::size_t dim, float factor,
+                  float* scratch);
 
 }  // namespace nestvec

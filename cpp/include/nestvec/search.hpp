@@ -31,9 +31,9 @@ struct Table {
   std::vector<std::size_t> dims;  ///< the declared dimensions, rising; the last one is dim
   Tier scanned;
   std::optional<Tier> rescored;
-  const std::int64_t* ids;                 ///< null: a row's number is its id
-  const Backend* backend;                  ///< scans the first tier
-  CheckedRegion* checked;                  ///< what the sections lie in; null where they have no checksums
+  const std::int64_t* ids;  ///< null: a row's number is its id
+  const Backend* backend;   ///< scans the first tier
+  CheckedRegion* checked;   ///< what the sections lie in; null where they have no checksums
   mutable std::atomic<bool> scan_checked = false;
 };
 

@@ -39,7 +39,9 @@ struct ScoreError {
 /// stays at 2k + 32 candidates whatever the data.
 class TopK {
  public:
-  TopK(std::size_t k, ScoreError error, Order order) : k_(k), error_(error), order_(order) { kept_.reserve(capacity()); }
+  TopK(std::size_t k, ScoreError error, Order order) : k_(k), error_(error), order_(order) {
+    kept_.reserve(capacity());
+  }
 
   /// Only scores above the limit matter; it rises as better candidates come in.
   double limit() const { return limit_; }

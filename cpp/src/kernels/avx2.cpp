@@ -118,8 +118,7 @@ struct DotI8 {
 #pragma GCC unroll 4
         for (int q = 0; q < Q; ++q) {
           const __m256i values = _mm256_cvtepi8_epi16(_mm_set1_epi32(query[q * stride + 1 + w]));
-          for (int g = 0; g < G; ++g)
-            sum[q][g] = _mm256_add_epi32(sum[q][g], _mm256_madd_epi16(codes[g], values));
+          for (int g = 0; g < G; ++g) sum[q][g] = _mm256_add_epi32(sum[q][g], _mm256_madd_epi16(codes[g], values));
         }
       }
       for (int q = 0; q < Q; ++q) {
@@ -200,7 +199,8 @@ struct DotF16 {
       }
       for (int q = 0; q < Q; ++q) {
         const __m256 added = _mm256_hadd_ps(sum[q][0], sum[q][1]);
-        const __m256 in_order = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(added), _MM_SHUFFLE(3, 1, 2, 0)));
+        const __m256 in_order =
+            _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(added), _MM_SHUFFLE(3, 1, 2, 0)));
         keep_scaled(in_order, factors, limits[first + q], row, hits[first + q]);
       }
     }
@@ -235,8 +235,8 @@ void dot_exact(const float* x, const float* y, size_t dim, double* out) {
 void int8_to_float(const int8_t* codes, float* out, size_t count) {
   size_t i = 0;
   for (; i + 8 <= count; i += 8)
-    _mm256_storeu_ps(out + i, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(
-                                  _mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + i)))));
+    _mm256_storeu_ps(out + i, _mm256_cvtepi32_ps(
+                                  _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + i)))));
   for (; i < count; ++i) out[i] = codes[i];
 }
 

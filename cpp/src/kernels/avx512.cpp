@@ -169,8 +169,7 @@ struct DotF32 {
         }
       }
       for (int q = 0; q < Q; ++q)
-        for (int g = 0; g < G; ++g)
-          keep_scaled(sum[q][g], factors, limits[first + q], row + g * 16, hits[first + q]);
+        for (int g = 0; g < G; ++g) keep_scaled(sum[q][g], factors, limits[first + q], row + g * 16, hits[first + q]);
     }
   }
 };
@@ -200,8 +199,8 @@ struct DotF16 {
       for (size_t w = 0; w < words; ++w) {
         __m512 codes[G];
         for (int g = 0; g < G; ++g)
-          codes[g] = _mm512_cvtph_ps(_mm256_loadu_si256(
-              reinterpret_cast<const __m256i*>(block + (w * kBlockRows + row + g * 8) * 2)));
+          codes[g] = _mm512_cvtph_ps(
+              _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + (w * kBlockRows + row + g * 8) * 2)));
 #pragma GCC unroll 8
         for (int q = 0; q < Q; ++q) {
           const float* pair = queries + (q * words + w) * 2;

@@ -30,7 +30,8 @@ struct Kernels {
                   const float* limits, BlockHits* hits);
 
   /// score = float(sum of products, exact in int32) * factors[row]; where factors is null, without the factor.
-  /// A word is 4 dimensions. A query is the sum of its values, then its words: 4 values each, the first in the low byte.
+  /// A word is 4 dimensions. A query is the sum of its values, then its words: 4 values each, the first in the low
+  /// byte.
   void (*dot_i8)(const int8_t* block, size_t words, const int32_t* queries, size_t query_count, const float* factors,
                  const float* limits, BlockHits* hits);
 
@@ -39,7 +40,8 @@ struct Kernels {
   void (*dot_f32)(const float* block, size_t words, const float* queries, size_t query_count, const float* factors,
                   const float* limits, BlockHits* hits);
 
-  /// As dot_f32 over half floats (IEEE binary16 bit patterns). A word is two dimensions; queries: query_count x words x 2.
+  /// As dot_f32 over half floats (IEEE binary16 bit patterns). A word is two dimensions; queries: query_count x words
+  /// x 2.
   void (*dot_f16)(const uint16_t* block, size_t words, const float* queries, size_t query_count, const float* factors,
                   const float* limits, BlockHits* hits);
 

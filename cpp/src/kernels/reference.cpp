@@ -82,7 +82,7 @@ uint16_t to_half(float x) {
   const uint32_t bits = std::bit_cast<uint32_t>(x), magnitude = bits & 0x7fffffff;
   const uint16_t sign = uint16_t(bits >> 16 & 0x8000);
   if (magnitude > 0x7f800000) return uint16_t(sign | 0x7e00 | (magnitude >> 13 & 0x3ff));  // NaN, quiet
-  if (magnitude >= 0x477ff000) return uint16_t(sign | 0x7c00);                            // 65520 and above
+  if (magnitude >= 0x477ff000) return uint16_t(sign | 0x7c00);                             // 65520 and above
   if (magnitude < 0x38800000) {  // below 2^-14: a subnormal; adding 0.5 rounds at the 2^-24 it counts in
     const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
     return uint16_t(sign | (std::bit_cast<uint32_t>(shifted) - 0x3f000000));
