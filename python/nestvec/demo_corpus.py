@@ -160,6 +160,8 @@ def c_docstrings(modules: Mapping[str, str] = C_MODULES) -> Iterator[tuple[str, 
 
 def _member_docstrings(owner: object, prefix: str) -> Iterator[tuple[str, str]]:
     for name, value in sorted(vars(owner).items()):
+        if owner is sys:  # test runners and others replace its hooks; sys.__excepthook__ is still the original
+            value = getattr(sys, f"__{name}__", value)
         if name.startswith("_") or not (isinstance(value, type) or _is_routine_or_attribute(value)):
             continue
         yield from _object_docstring(value, prefix + name)

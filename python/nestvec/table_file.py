@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nestvec import _core
-from nestvec.errors import TableFileError
+from nestvec.errors import ArgumentError, TableFileError
 
 FORMAT = "nestvec-table"
 VERSION = 1
@@ -140,6 +140,11 @@ def _header(sections: Mapping[str, tuple[str, tuple[int, ...], int]], descriptio
         offset += size
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % _ALIGNMENT)
+    if len(text) > _MAX_HEADER_BYTES:
+        raise ArgumentError(
+            f"the table's description takes {len(text)} bytes; expected at most {_MAX_HEADER_BYTES}: its encoder's "
+            "fingerprint is that long, build it without encoder="
+        )
     return struct.pack("<Q", len(text)) + _signed(text)
 
 

@@ -62,13 +62,13 @@ bool can_fork() {
 #endif
 }
 
-/// Whether a forked child ends well; one that hangs is killed after 20 seconds.
+/// Whether a forked child ends well; one that hangs is killed after 60 seconds.
 template <class Body>
 bool child_succeeds(Body body) {
   std::fflush(stdout);
   const pid_t child = fork();
   if (child == 0) {
-    alarm(20);
+    alarm(60);
     _exit(body() ? 0 : 1);
   }
   int status = -1;
@@ -87,7 +87,7 @@ bool sums_up(std::size_t tasks, std::size_t threads) {
 TEST(a_fork_during_the_first_use) {
   if (!can_fork()) return;
   draw::Rng rng(1);
-  for (int i = 0; i < 40; ++i) {
+  for (int i = 0; i < 40 && check::failures == 0; ++i) {
     const std::size_t delay = draw::below(rng, 300);
     CHECK(child_succeeds([&] {
             std::atomic<bool> started = false;
@@ -99,7 +99,7 @@ TEST(a_fork_during_the_first_use) {
             const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(delay);
             while (std::chrono::steady_clock::now() < until) continue;
             const bool good = child_succeeds([] {
-              alarm(5);
+              alarm(30);
               return sums_up(100, 0);
             });
             first.join();
@@ -172,6 +172,22 @@ TEST(an_exception_comes_out_and_the_pool_goes_on) {
   };
   CHECK_THROWS(parallel_for(100, 7, fails), std::out_of_range);
   CHECK(begun >= 1 && begun <= 7, begun << " tasks began, but a worker stops at its first error");
+}
+
+TEST(after_an_exception_no_task_begins) {
+  std::atomic<bool> failing = false;
+  std::atomic<int> ran = 0;
+  const auto body = [&](std::size_t, std::size_t task) {
+    ++ran;
+    if (task == 0) {
+      failing = true;
+      throw std::runtime_error("the first task");
+    }
+    while (!failing) std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  };
+  CHECK_THROWS(parallel_for(5000, 3, body), std::runtime_error);
+  CHECK(ran < 5000, "all ran, a millisecond each");
 }
 
 TEST(calls_may_nest) {

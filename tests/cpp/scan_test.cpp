@@ -225,7 +225,10 @@ TEST(zeros) {
       Floats queries = draw::normal(rng, 4 * 40), values = draw::normal(rng, 300 * 40);
       std::fill_n(queries.begin(), 40, 0.0F);
       std::fill_n(queries.begin() + 40, 40, -0.0F);
-      check_both_layouts(rows_of(codec, values, 40), {queries, 40, 7, unit}, "zero queries");
+      Rows rows = rows_of(codec, values, 40);
+      check_both_layouts(rows, {queries, 40, 7, unit}, "zero queries");
+      rows.ids = draw::shuffled_ids(rng, 300);
+      check_both_layouts(rows, {queries, 40, 7, unit}, "zero queries, ids");
       check_both_layouts(rows_of(codec, Floats(300 * 40, -0.0F), 40), {queries, 40, 300, unit}, "zero rows");
     }
 }
@@ -245,6 +248,17 @@ TEST(large_and_small_values) {
     Floats queries = draw::normal(rng, 5 * 50, scale);
     for (std::size_t i = 0; i < 5; ++i) queries[i * 50] = 1e18F;  // the others are far smaller, yet above 0
     check_both_layouts(drawn(rng, Codec::binary, 300, 50), {queries, 50, 20, true}, "bits, scale");
+  }
+}
+
+TEST(int8_scores_below_the_normal_floats) {
+  Rng rng(10);
+  for (float scale : {1e-41F, 1e-43F}) {  // of 16 and of 2 bits: rows whose sums differ have equal scores
+    Rows rows = drawn(rng, Codec::int8, 1000, 50);
+    rows.ids = draw::shuffled_ids(rng, 1000);
+    rows.factors = Floats(block_count(1000) * 2 * 64);
+    for (float& factor : rows.factors) factor = draw::one_of(rng, {1.1e-3F, 0.9e-3F, 1e-5F});
+    check_both_layouts(rows, {draw::normal(rng, 9 * 50, scale), 50, 20}, "denormals");
   }
 }
 

@@ -194,9 +194,16 @@ TEST(batches_and_threads_change_nothing) {
 
 TEST(many_survivors_go_in_several_passes) {
   Rng rng(3);
-  const Built built(rng, 5000, {24}, false, Codec::binary,
-                    Codec::float16);  // 5000 candidates of 16 bytes: 209 queries at a time
+  // 5000 candidates of 16 bytes for each query: 209 queries at a time.
+  const Built built(rng, 5000, {24}, false, Codec::binary, Codec::float16);
+  const Built one_tier(rng, 5000, {24}, false, Codec::binary, std::nullopt);
   const Floats queries = draw::normal(rng, 450 * 24);
+  std::vector<Candidate> all(250 * 5000), alone(5000);
+  search(one_tier.table, {queries.data(), 250, 24}, {5000, 24, 1, nullptr, 0}, all.data());
+  for (std::size_t q : {0, 208, 209, 249}) {
+    search(one_tier.table, {&queries[q * 24], 1, 24}, {5000, 24, 1, nullptr, 1}, alone.data());
+    CHECK(oracle::first_difference(&all[q * 5000], alone) == 5000, "one tier, query " << q);
+  }
   std::vector<Candidate> found(450), one(1);
   search(built.table, {queries.data(), 450, 24}, {1, 24, 1000000, nullptr, 0}, found.data());
   for (std::size_t q = 0; q < 450; ++q) {

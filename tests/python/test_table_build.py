@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from forge import Forged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,6 +63,15 @@ def test_drawn_batches(sizes: list[int], kind: tuple[str, str | None, str], dim:
     x = vectors(sum(sizes), dim)
     options: dict[str, Any] = dict(zip(("codec", "rescore", "metric"), kind, strict=True))
     assert sections_of(Table.build(cut(x, sizes), **options)) == sections_of(Table.build(x, **options))
+
+
+def test_the_longest_row_is_that_of_all_batches(tmp_path: Path) -> None:
+    x = vectors(200)
+    x[70] *= 1000
+    for metric, expected in (("ip", np.linalg.norm(x[70])), ("cosine", 1)):
+        Table.build(cut(x, [50, 50]), codec="float32", rescore="int8", metric=metric, path=tmp_path / "table")
+        for tier in Forged.read((tmp_path / "table").read_bytes()).table["tiers"]:
+            assert tier["longest_row"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_list_or_tuple_of_arrays_is_batches() -> None:
@@ -146,6 +156,11 @@ def test_float16_rows_and_queries() -> None:
         (np.zeros((3, 4), np.bool_), "x has the dtype bool"),
         (np.zeros((3, 4), np.complex64), "x has the dtype complex64"),
         (np.zeros((3, 4), object), "x has the dtype object"),
+        *(
+            [(np.zeros((3, 4), np.longdouble), "x has the dtype float(96|128)")]
+            if np.longdouble(0).itemsize > 8
+            else []
+        ),
         (np.zeros(4), r"x has the shape \(4,\); expected \(rows, dim\)"),
         (np.zeros((2, 3, 4)), r"x has the shape \(2, 3, 4\); expected \(rows, dim\)"),
         (3.5, r"x has the shape \(\)"),

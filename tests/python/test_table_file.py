@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from nestvec import Table, _core, table_file
-from nestvec.errors import TableFileError
+from nestvec.errors import ArgumentError, TableFileError
 
 Open = Callable[[bytes], Table]
 KINDS = tuple(product(("float32", "float16", "int8", "binary"), (None, "float32", "float16", "int8"), ("cosine", "ip")))
@@ -280,6 +281,12 @@ class TestSaving:
             table.save(folder / "missing" / "table")
         with pytest.raises(NotADirectoryError):
             table.save(folder / "table" / "table")
+
+    def test_a_description_that_no_reader_would_take(self, folder: Path) -> None:
+        encoder: Any = SimpleNamespace(fingerprint={"prompts": "p" * (1 << 20)})
+        table = Table.build(np.ones((3, 4)), encoder=encoder)
+        with pytest.raises(ArgumentError, match=r"description takes 10.* bytes; expected at most 1048576"):
+            table.save(folder / "table")
 
     def test_names(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
