@@ -91,7 +91,8 @@ class Pool {
       grow(job.workers - 1);
       jobs_.push_back(&job);  // last: if it or grow throws, no helper knows of the job
     }
-    wake_.notify_all();
+    // Not all: to wake the helpers of the largest call so far costs 0.4 ms where there are 64 of them on 2 CPUs.
+    for (std::size_t helper = 1; helper < job.workers; ++helper) wake_.notify_one();
     work(job, 0);
     std::unique_lock lock(mutex_);
     jobs_.remove(&job);

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import math
 import os
 import re
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nestvec.errors import ArgumentError, MissingDependencyError, ModelError
+from nestvec.errors import ArgumentError, ModelError
 from nestvec.export_checkpoint import Architecture, Checkpoint, read_architecture, transformer_folder
+from nestvec.optional import require
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
@@ -64,10 +64,10 @@ def export_onnx(
     if target.suffix != ".onnx" or target.is_dir():
         raise ArgumentError(f"output is {str(target)!r}; expected the name of a file that ends in .onnx")
     report = progress or (lambda stage, fraction: None)
-    _require("onnx", "export")
-    _require("safetensors", "export")
+    require("onnx", "export", "export")
+    require("safetensors", "export", "export")
     if check:
-        _require("onnxruntime", "cpu")
+        require("onnxruntime", "cpu", "export")
     folder = transformer_folder(Path(model_dir))
     architecture = read_architecture(folder)
     with Checkpoint(folder, architecture) as checkpoint:
@@ -83,15 +83,6 @@ def export_onnx(
             files.commit()
     report("done", 1.0)
     return target
-
-
-def _require(module: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise MissingDependencyError(
-            f"export needs {module}, which is not installed: pip install 'nestvec[{extra}]'"
-        ) from None
 
 
 def _hash(checkpoint: Checkpoint, report: Progress) -> str:
@@ -219,7 +210,7 @@ def _describe(tensor: TensorProto, array: Array) -> None:
 
 def _check(path: Path, architecture: Architecture) -> None:
     """Runs the model on texts alone and padded together. Raises `ModelError` where it fails or they differ."""
-    onnxruntime = _require("onnxruntime", "cpu")
+    onnxruntime = require("onnxruntime", "cpu", "export")
     lengths = [min(length, architecture.max_tokens) for length in CHECK_LENGTHS]
     padding_id, width = architecture.padding_id, max(lengths)
     ids = np.full((len(lengths) + 1, width), padding_id, dtype=np.int64)  # the last row is padding alone

@@ -9,12 +9,12 @@ import errno
 import json
 import mmap
 import os
-import secrets
 import struct
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -102,14 +102,14 @@ def refuse_folder(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[FileIO]:
     """An unbuffered temporary file beside `path` that takes its name when the block ends well.
 
     It is synced first, and the folder after, so that a crash leaves the old file or the new one. On an error, a full
     disk or an interrupt the temporary file goes and the old file stays.
     """
     refuse_folder(path)
-    temporary = path.parent / f".nestvec-{secrets.token_hex(8)}.tmp"
+    temporary = path.parent / f".nestvec-{os.urandom(8).hex()}.tmp"
     try:
         with temporary.open("x+b", buffering=0) as file:
             yield file
@@ -166,8 +166,25 @@ def write_table(path: Path, sections: Mapping[str, Section], description: Mappin
         for section in sections.values():
             if section.data.nbytes:
                 write_all(file, section.data.data)
-        data = map_file(file)[len(header) :]
-        write_all(file, _core.checksums(data).view(np.uint8).data)
+        write_all(file, _checksums(file, len(header)).view(np.uint8).data)
+
+
+def _checksums(file: FileIO, start: int) -> npt.NDArray[np.uint32]:
+    """Of all chunks from `start` to the end. They are read back in pieces: a map would count as memory in use."""
+    file.seek(start)
+    piece = np.empty(_COPY_BYTES, np.uint8)
+    found = [np.empty(0, np.uint32)]
+    while filled := _fill(piece.data, file):
+        found.append(_core.checksums(piece[:filled]))
+    return np.concatenate(found)
+
+
+def _fill(piece: memoryview, file: FileIO) -> int:
+    """Reads until the piece is full or the file ends: `readinto` of an unbuffered file may stop early."""
+    filled = 0
+    while filled < piece.nbytes and (count := file.readinto(piece[filled:])):
+        filled += count
+    return filled
 
 
 class Sections(dict[str, Section]):

@@ -253,11 +253,11 @@ TEST(large_and_small_values) {
 
 TEST(int8_scores_below_the_normal_floats) {
   Rng rng(10);
-  for (float scale : {1e-41F, 1e-43F}) {  // of 16 and of 2 bits: rows whose sums differ have equal scores
+  for (float scale : {5e-44F, 1e-43F, 3e-43F}) {  // times the factors, scores of a few times 2^-149: most are equal
     Rows rows = drawn(rng, Codec::int8, 1000, 50);
     rows.ids = draw::shuffled_ids(rng, 1000);
     rows.factors = Floats(block_count(1000) * 2 * 64);
-    for (float& factor : rows.factors) factor = draw::one_of(rng, {1.1e-3F, 0.9e-3F, 1e-5F});
+    for (float& factor : rows.factors) factor = draw::one_of(rng, {1.1e-4F, 0.9e-4F, 1e-5F});
     check_both_layouts(rows, {draw::normal(rng, 9 * 50, scale), 50, 20}, "denormals");
   }
 }

@@ -249,7 +249,7 @@ class TestSaving:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt(), MemoryError()])
-    @pytest.mark.parametrize("step", ["write_all", "map_file", "_core.checksums", "os.fsync", "Path.replace"])
+    @pytest.mark.parametrize("step", ["write_all", "_fill", "_core.checksums", "os.fsync", "Path.replace"])
     def test_an_error_at_any_step(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException
     ) -> None:
