@@ -40,6 +40,7 @@ inline void keep_scaled(__m512 scores, const float* factors, float limit, size_t
 /// The smallest distance d that fails -d > limit.
 inline int64_t distance_limit(float limit) {
   if (limit < -0x1p30f) return INT64_MAX;  // more than any distance; also no limit yet
+  if (!(limit < 0)) return 0;              // nothing beats it; NaN too
   const int64_t whole = int64_t(-limit);
   return whole + (float(whole) < -limit);
 }

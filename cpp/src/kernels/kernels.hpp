@@ -35,7 +35,7 @@ struct Kernels {
   void (*dot_i8)(const int8_t* block, size_t words, const int32_t* queries, size_t query_count, const float* factors,
                  const float* limits, BlockHits* hits);
 
-  /// score = sum of products * factors[row], summed in any order: within the bound in topk.cpp of the exact score.
+  /// score = sum of products * factors[row], summed in any order: within the bound in scan.cpp of the exact score.
   /// A word is one dimension. queries: query_count x words.
   void (*dot_f32)(const float* block, size_t words, const float* queries, size_t query_count, const float* factors,
                   const float* limits, BlockHits* hits);

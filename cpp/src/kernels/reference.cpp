@@ -25,7 +25,7 @@ void hamming(const uint64_t* block, size_t words, uint64_t last_mask, const uint
         distance[r] += uint32_t(std::popcount((block[w * kBlockRows + r] ^ query[w]) & mask));
     }
     hits[q].rows = 0;
-    for (size_t r = 0; r < kBlockRows; ++r) keep(-float(distance[r]), r, limits[q], hits[q]);
+    for (size_t r = 0; r < kBlockRows; ++r) keep(0.0f - float(distance[r]), r, limits[q], hits[q]);
   }
 }
 
