@@ -52,7 +52,7 @@ test: .venv/.developer ## Run the C++ tests and the Python tests (ARGS='-k pooli
 	$(CTEST) --preset tests --parallel $(JOBS)
 	$(BIN)/python -m pytest $(ARGS)
 
-sanitize: .venv/.developer ## Run the C++ tests with the address, undefined-behaviour and thread sanitizers
+sanitize: .venv/.developer ## Run the C++ tests with the address and undefined-behaviour, and those with threads with the thread sanitizer
 	$(CMAKE) --preset asan $(CMAKE_ARGS) --log-level=WARNING
 	$(CMAKE) --build --preset asan
 	$(CTEST) --preset asan --parallel $(JOBS)
