@@ -61,17 +61,8 @@ def sign_batches(codes: Array) -> Iterator[Array]:
     return _batches(len(codes), lambda part: bytes_to_signs[codes[part]].reshape(len(codes[part]), -1))
 
 
-def _best_of_product(product: Callable[[Array], Any], queries: Array, rows: int, largest: bool) -> Answer:
-    """The ten best scores of each query, best first: what a user of a product without a top-k writes.
-
-    As many queries at a time as give 20 million scores: 100 over 1,000,000 rows at once are slower, by page faults.
-    """
-    step = max(1, 20_000_000 // rows)
-    parts = [_best(np.asarray(product(queries[at : at + step])), largest) for at in range(0, len(queries), step)]
-    return np.concatenate([scores for scores, _ in parts]), np.concatenate([ids for _, ids in parts])
-
-
 def _best(scores: Array, largest: bool) -> Answer:
+    """The ten best columns of each row, best first: what a user of a product without a top-k writes."""
     last = scores.shape[1] - K
     ids = np.argpartition(scores, last, axis=1)[:, last:] if largest else np.argpartition(scores, K, axis=1)[:, :K]
     found = np.take_along_axis(scores, ids, axis=1)
@@ -125,7 +116,7 @@ def _slower_hamming(codes: Array, q: Array, threads: int) -> list[Contender]:
         Contender(
             "numkong hammings_packed + argpartition",
             q,
-            lambda qs: _best_of_product(lambda few: numkong.hammings_packed(few, packed), qs, len(codes), False),
+            lambda qs: _best(np.asarray(numkong.hammings_packed(qs, packed)), largest=False),
         ),
     ]
 
@@ -179,7 +170,7 @@ def _numkong_inner(name: str, x: Array, q: Array) -> Contender:
     return Contender(
         f"{name} + argpartition",
         q,
-        lambda qs: _best_of_product(lambda few: numkong.dots_packed(few, packed), qs, len(x), True),
+        lambda qs: _best(np.asarray(numkong.dots_packed(qs, packed)), largest=True),
     )
 
 
@@ -230,8 +221,6 @@ def float32(rows: int, queries: int, threads: int, dim: int = 768) -> Question:
     flat.add(x)
     peers = [
         Contender("faiss IndexFlatIP", q, lambda qs: flat.search(qs, K)),
-        Contender(
-            "numpy matmul + argpartition", q, lambda qs: _best_of_product(lambda few: few @ x.T, qs, len(x), True)
-        ),
+        Contender("numpy matmul + argpartition", q, lambda qs: _best(qs @ x.T, largest=True)),
     ]
     return _inner_question("float32", x, q, "float32", threads, peers, {})
