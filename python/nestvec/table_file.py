@@ -10,7 +10,6 @@ import json
 import mmap
 import os
 import struct
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,6 +78,8 @@ class Spool:
 def _unnamed_file(directory: Path | None) -> BinaryIO:
     if directory is None and hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("nestvec"), "w+b", buffering=0)
+    import tempfile  # here, because it brings shutil, bz2, lzma and random along, and searching needs none of them
+
     return tempfile.TemporaryFile(dir=directory, buffering=0)
 
 
