@@ -22,7 +22,6 @@ py::dict capabilities() {
   out["isa"] = nestvec::name(nestvec::chosen_isa());
   out["tiers"] = tiers;
   out["threads"] = nestvec::available_threads();
-  out["cuda"] = false;
   return out;
 }
 

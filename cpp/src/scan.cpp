@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <limits>
 #include <string>
@@ -20,6 +21,13 @@ constexpr std::size_t kWorkerBytes = 1 << 20;      // codes x queries below whic
 constexpr std::size_t kCollectorBytes = 32 << 20;  // for all candidates that are held at one time
 
 constexpr double kFloatUnit = 0x1p-24;  // largest relative error of one float operation
+
+/// 5.20e+38 as such, where std::to_string writes 39 digits.
+std::string three_digits(double x) {
+  char text[16];
+  std::snprintf(text, sizeof text, "%.3g", x);
+  return text;
+}
 
 /// The largest float that is not above x.
 float float_below(double x) {
@@ -235,8 +243,8 @@ ScanQueries ScanQueries::from_floats(Codec codec, Matrix<const float> x, std::si
     }
     const double kernel_norm = codec == Codec::int8 ? std::max(norm, 127 * std::sqrt(double(dim))) : norm;
     if (!(kernel_norm * row_bound < 0x1p126))
-      throw ArgumentError("the inner product of query " + std::to_string(q) + " (length " + std::to_string(norm) +
-                          ") with the longest row (" + std::to_string(row_bound) +
+      throw ArgumentError("the inner product of query " + std::to_string(q) + " (length " + three_digits(norm) +
+                          ") with the longest row (" + three_digits(row_bound) +
                           ") can leave the range of float32; scale the vectors down, or use metric=\"cosine\"");
     if (codec == Codec::int8) {
       quantize_int8({values.data(), 1, dim}, codes.data(), &queries.scales[q], 1);

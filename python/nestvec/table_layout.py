@@ -68,6 +68,8 @@ def one_of(value: str, what: str, known: tuple[str, ...]) -> None:
 
 def declared(dims: Sequence[int], dim: int) -> tuple[int, ...]:
     """The declared dimensions in rising order, `dim` itself the last. Raises `ArgumentError` for one out of range."""
+    if not 1 <= dim <= _core.MAX_DIM:
+        raise ArgumentError(f"the dimension is {dim}; expected 1 to {_core.MAX_DIM}")
     if not hasattr(dims, "__iter__"):
         raise ArgumentError(f"dims is {dims!r}; expected a sequence of integers from 1 to {dim}")
     return tuple(sorted({as_index(d, "an item of dims", 1, dim) for d in dims} | {dim}))
@@ -82,7 +84,6 @@ def checked_layout(description: Mapping[str, Any], sections: Mapping[str, Sectio
         well_formed = (
             all(type(number) is int for number in (rows, dim, *dims))
             and 0 <= rows < 1 << 48
-            and 1 <= dim <= _core.MAX_DIM
             and list(declared(dims, dim)) == dims
             and description["metric"] in METRICS
             and 1 <= len(tiers) <= 2

@@ -10,15 +10,15 @@
 #include "check.hpp"
 #include "draw.hpp"
 #include "nestvec/error.hpp"
+#include "oracle.hpp"
 
 namespace {
 
 using namespace nestvec;
 using draw::Rng;
 using draw::Tight;
-using Bytes = std::vector<std::uint8_t>;
-
-constexpr Codec kCodecs[] = {Codec::float32, Codec::float16, Codec::int8, Codec::binary};
+using oracle::Bytes;
+using oracle::kCodecs;
 
 /// The table at the top of block.hpp.
 struct Geometry {

@@ -18,8 +18,8 @@ using draw::Rng;
 using draw::Tight;
 using oracle::Bytes;
 using oracle::Floats;
+using oracle::kCodecs;
 
-constexpr Codec kCodecs[] = {Codec::float32, Codec::float16, Codec::int8, Codec::binary};
 constexpr Precision kPrecisions[] = {Precision::float32, Precision::float16, Precision::int8, Precision::ubinary};
 
 struct Encoded {

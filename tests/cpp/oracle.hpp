@@ -20,6 +20,7 @@ using nestvec::Codec;
 using Bytes = std::vector<std::uint8_t>;
 using Floats = std::vector<float>;
 
+inline constexpr Codec kCodecs[] = {Codec::float32, Codec::float16, Codec::int8, Codec::binary};
 inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 /// The one order of additions in which final scores are made (kernels.hpp).

@@ -20,8 +20,7 @@ using draw::Rng;
 using draw::Tight;
 using oracle::Bytes;
 using oracle::Floats;
-
-constexpr Codec kCodecs[] = {Codec::float32, Codec::float16, Codec::int8, Codec::binary};
+using oracle::kCodecs;
 
 /// Rows of codes in both layouts, with what may come with them.
 struct Rows {

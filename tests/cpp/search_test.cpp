@@ -19,8 +19,7 @@ using namespace nestvec;
 using draw::Rng;
 using draw::Tight;
 using oracle::Floats;
-
-constexpr Codec kCodecs[] = {Codec::float32, Codec::float16, Codec::int8, Codec::binary};
+using oracle::kCodecs;
 
 /// One tier's sections, and the values of its row-major codes for the oracle.
 struct Sections {

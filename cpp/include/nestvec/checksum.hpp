@@ -25,7 +25,8 @@ class CheckedRegion {
   /// Keeps pointers: data (`bytes` bytes) and checksums (chunk_count(bytes) of them) must outlive the region.
   CheckedRegion(const std::uint8_t* data, std::size_t bytes, const std::uint32_t* checksums);
 
-  /// Verifies the chunks under [from, from + bytes), those that were not yet. Throws TableFileError when one differs.
+  /// Verifies the chunks under [from, from + bytes), from the first that was not yet. Throws TableFileError when one
+  /// differs.
   void require(const std::uint8_t* from, std::size_t bytes, std::size_t threads);
 
  private:
