@@ -13,14 +13,17 @@
 namespace nestvec {
 namespace {
 
-/// Runs `body` for tiles of 8, 4, 2 and 1 queries until all are done.
-template <template <int> class Body, class... Args>
-inline void for_query_tiles(size_t query_count, Args... args) {
-  size_t q = 0;
-  for (; q + 8 <= query_count; q += 8) Body<8>::run(q, args...);
-  for (; q + 4 <= query_count; q += 4) Body<4>::run(q, args...);
-  for (; q + 2 <= query_count; q += 2) Body<2>::run(q, args...);
-  for (; q < query_count; ++q) Body<1>::run(q, args...);
+/// Runs `Body` for every block and tiles of 8, 4, 2 and 1 queries until all are done.
+template <template <int> class Body, class Query>
+inline void for_query_tiles(size_t query_count, const BlockRun& run, const Query* queries, const float* limits,
+                            BlockHits* hits) {
+  for (size_t b = 0; b < run.count; ++b) {
+    size_t q = 0;
+    for (; q + 8 <= query_count; q += 8) Body<8>::run(q, run, b, queries, limits, hits);
+    for (; q + 4 <= query_count; q += 4) Body<4>::run(q, run, b, queries, limits, hits);
+    for (; q + 2 <= query_count; q += 2) Body<2>::run(q, run, b, queries, limits, hits);
+    for (; q < query_count; ++q) Body<1>::run(q, run, b, queries, limits, hits);
+  }
 }
 
 inline void keep(__m512 scores, __mmask16 better, size_t row, BlockHits& hits) {
@@ -49,13 +52,17 @@ template <int Q>
 struct Hamming {
   static constexpr int G = Q >= 8 ? 1 : 8 / Q;  // groups of 8 rows
 
-  static void run(size_t first, const uint64_t* block, size_t words, uint64_t last_mask, const uint64_t* queries,
-                  const float* limits, BlockHits* hits) {
+  static void run(size_t first, const BlockRun& run, size_t b, const uint64_t* queries, const float* limits,
+                  BlockHits* hits) {
+    const uint64_t* block = reinterpret_cast<const uint64_t*>(run.codes + b * run.stride);
+    const size_t words = run.words, blocks = run.count;
+    const uint64_t last_mask = run.last_mask;
+    hits += b;
     queries += first * words;
     const __m512i mask = _mm512_set1_epi64(int64_t(last_mask));
     __m512i limit[Q];
     for (int q = 0; q < Q; ++q) {
-      hits[first + q].rows = 0;
+      hits[(first + q) * blocks].rows = 0;
       limit[q] = _mm512_set1_epi64(distance_limit(limits[first + q]));
     }
     for (size_t row = 0; row < kBlockRows; row += 8 * G) {
@@ -93,16 +100,16 @@ struct Hamming {
         for (int g = 0; g < G; ++g) {
           if (!better[q][g]) continue;
           const __m256 distance = _mm256_cvtepi32_ps(_mm512_cvtepi64_epi32(sum[q][g]));
-          _mm256_storeu_ps(hits[first + q].scores + row + g * 8, _mm256_sub_ps(_mm256_setzero_ps(), distance));
-          hits[first + q].rows |= uint64_t(better[q][g]) << (row + g * 8);
+          _mm256_storeu_ps(hits[(first + q) * blocks].scores + row + g * 8,
+                           _mm256_sub_ps(_mm256_setzero_ps(), distance));
+          hits[(first + q) * blocks].rows |= uint64_t(better[q][g]) << (row + g * 8);
         }
     }
   }
 };
 
-void hamming(const uint64_t* block, size_t words, uint64_t last_mask, const uint64_t* queries, size_t query_count,
-             const float* limits, BlockHits* hits) {
-  for_query_tiles<Hamming>(query_count, block, words, last_mask, queries, limits, hits);
+void hamming(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  for_query_tiles<Hamming>(query_count, run, static_cast<const uint64_t*>(queries), limits, hits);
 }
 
 // ---- dot_i8: VPDPBUSD multiplies unsigned by signed bytes. The codes are made unsigned by flipping their top bit,
@@ -112,12 +119,16 @@ template <int Q>
 struct DotI8 {
   static constexpr int G = Q >= 8 ? 2 : 4;  // groups of 16 rows
 
-  static void run(size_t first, const int8_t* block, size_t words, const int32_t* queries, const float* factors,
-                  const float* limits, BlockHits* hits) {
+  static void run(size_t first, const BlockRun& run, size_t b, const int32_t* queries, const float* limits,
+                  BlockHits* hits) {
+    const int8_t* block = reinterpret_cast<const int8_t*>(run.codes + b * run.stride);
+    const float* factors = run.factors ? run.factors + b * run.factor_stride : nullptr;
+    const size_t words = run.words, blocks = run.count;
+    hits += b;
     const size_t stride = words + 1;  // the sum, then the words
     const int32_t* query = queries + first * stride;
     const __m512i top_bits = _mm512_set1_epi8(int8_t(-128));
-    for (int q = 0; q < Q; ++q) hits[first + q].rows = 0;
+    for (int q = 0; q < Q; ++q) hits[(first + q) * blocks].rows = 0;
     for (size_t row = 0; row < kBlockRows; row += 16 * G) {
       __m512i sum[Q][G];
       for (int q = 0; q < Q; ++q)
@@ -135,14 +146,14 @@ struct DotI8 {
       }
       for (int q = 0; q < Q; ++q)
         for (int g = 0; g < G; ++g)
-          keep_scaled(_mm512_cvtepi32_ps(sum[q][g]), factors, limits[first + q], row + g * 16, hits[first + q]);
+          keep_scaled(_mm512_cvtepi32_ps(sum[q][g]), factors, limits[first + q], row + g * 16,
+                      hits[(first + q) * blocks]);
     }
   }
 };
 
-void dot_i8(const int8_t* block, size_t words, const int32_t* queries, size_t query_count, const float* factors,
-            const float* limits, BlockHits* hits) {
-  for_query_tiles<DotI8>(query_count, block, words, queries, factors, limits, hits);
+void dot_i8(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  for_query_tiles<DotI8>(query_count, run, static_cast<const int32_t*>(queries), limits, hits);
 }
 
 // ---- dot_f32
@@ -151,10 +162,14 @@ template <int Q>
 struct DotF32 {
   static constexpr int G = Q >= 8 ? 2 : 4;  // groups of 16 rows
 
-  static void run(size_t first, const float* block, size_t words, const float* queries, const float* factors,
-                  const float* limits, BlockHits* hits) {
+  static void run(size_t first, const BlockRun& run, size_t b, const float* queries, const float* limits,
+                  BlockHits* hits) {
+    const float* block = reinterpret_cast<const float*>(run.codes + b * run.stride);
+    const float* factors = run.factors ? run.factors + b * run.factor_stride : nullptr;
+    const size_t words = run.words, blocks = run.count;
+    hits += b;
     queries += first * words;
-    for (int q = 0; q < Q; ++q) hits[first + q].rows = 0;
+    for (int q = 0; q < Q; ++q) hits[(first + q) * blocks].rows = 0;
     for (size_t row = 0; row < kBlockRows; row += 16 * G) {
       __m512 sum[Q][G];
       for (auto& of_query : sum)
@@ -170,14 +185,14 @@ struct DotF32 {
         }
       }
       for (int q = 0; q < Q; ++q)
-        for (int g = 0; g < G; ++g) keep_scaled(sum[q][g], factors, limits[first + q], row + g * 16, hits[first + q]);
+        for (int g = 0; g < G; ++g)
+          keep_scaled(sum[q][g], factors, limits[first + q], row + g * 16, hits[(first + q) * blocks]);
     }
   }
 };
 
-void dot_f32(const float* block, size_t words, const float* queries, size_t query_count, const float* factors,
-             const float* limits, BlockHits* hits) {
-  for_query_tiles<DotF32>(query_count, block, words, queries, factors, limits, hits);
+void dot_f32(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  for_query_tiles<DotF32>(query_count, run, static_cast<const float*>(queries), limits, hits);
 }
 
 // ---- dot_f16: a register of 16 widened halves is 8 rows x 2 dimensions. The two sums of a row stay apart in
@@ -187,12 +202,16 @@ template <int Q>
 struct DotF16 {
   static constexpr int G = Q >= 8 ? 2 : 4;  // groups of 8 rows; even
 
-  static void run(size_t first, const uint16_t* block, size_t words, const float* queries, const float* factors,
-                  const float* limits, BlockHits* hits) {
+  static void run(size_t first, const BlockRun& run, size_t b, const float* queries, const float* limits,
+                  BlockHits* hits) {
+    const uint16_t* block = reinterpret_cast<const uint16_t*>(run.codes + b * run.stride);
+    const float* factors = run.factors ? run.factors + b * run.factor_stride : nullptr;
+    const size_t words = run.words, blocks = run.count;
+    hits += b;
     queries += first * words * 2;
     const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-    for (int q = 0; q < Q; ++q) hits[first + q].rows = 0;
+    for (int q = 0; q < Q; ++q) hits[(first + q) * blocks].rows = 0;
     for (size_t row = 0; row < kBlockRows; row += 8 * G) {
       __m512 sum[Q][G];
       for (auto& of_query : sum)
@@ -216,15 +235,14 @@ struct DotF16 {
         for (int g = 0; g < G; g += 2) {
           const __m512 scores = _mm512_add_ps(_mm512_permutex2var_ps(sum[q][g], even, sum[q][g + 1]),
                                               _mm512_permutex2var_ps(sum[q][g], odd, sum[q][g + 1]));
-          keep_scaled(scores, factors, limits[first + q], row + g * 8, hits[first + q]);
+          keep_scaled(scores, factors, limits[first + q], row + g * 8, hits[(first + q) * blocks]);
         }
     }
   }
 };
 
-void dot_f16(const uint16_t* block, size_t words, const float* queries, size_t query_count, const float* factors,
-             const float* limits, BlockHits* hits) {
-  for_query_tiles<DotF16>(query_count, block, words, queries, factors, limits, hits);
+void dot_f16(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  for_query_tiles<DotF16>(query_count, run, static_cast<const float*>(queries), limits, hits);
 }
 
 }  // namespace
