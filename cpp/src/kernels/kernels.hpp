@@ -100,11 +100,13 @@ struct Kernels {
   void (*crc32c)(const uint8_t* data, size_t chunk_bytes, size_t count, uint32_t* out);
 };
 
-enum class Isa { reference, avx2, avx512, neon };
+enum class Isa { reference, avx2, avx512, neon, neondot };
 
 void install_reference(Kernels& kernels);
 void install_avx2(Kernels& kernels);
 void install_avx512(Kernels& kernels);
+void install_neon(Kernels& kernels);
+void install_neondot(Kernels& kernels);
 
 const char* name(Isa isa);
 bool supported(Isa isa);       ///< compiled in, and this CPU has it
