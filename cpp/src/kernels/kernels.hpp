@@ -105,7 +105,10 @@ enum class Isa { reference, avx2, avx512, neon, neondot };
 void install_reference(Kernels& kernels);
 void install_avx2(Kernels& kernels);
 void install_avx512(Kernels& kernels);
+void install_avx512_lut(Kernels& kernels);  ///< part of install_avx512
 void install_neon(Kernels& kernels);
+void install_neon_lut(Kernels& kernels);   ///< part of install_neon
+void install_neon_rows(Kernels& kernels);  ///< part of install_neon
 void install_neondot(Kernels& kernels);
 
 const char* name(Isa isa);

@@ -1,4 +1,4 @@
-// NEON, which every AArch64 CPU has: popcount and inner products; neon_look_ups.cpp and neon_rows.cpp hold the rest. A
+// NEON, which every AArch64 CPU has: popcount and inner products; neon_lut.cpp and neon_rows.cpp hold the rest. A
 // lane is a row. A tile holds Q queries x G groups of rows in 16 of the 32 registers: a load of codes serves Q queries.
 // What a block and one query cost (128-bit operations; speed: not measured):
 //   hamming   per word and 2 rows:    eor, cnt, add                          3 operations for 16 bytes
@@ -219,7 +219,7 @@ void install_neon(Kernels& kernels) {
   kernels.dot_f32 = dot<Float32>;
   kernels.dot_f16 = dot<Float16>;
   kernels.dot_bf16 = dot<Bfloat16>;
-  install_neon_look_ups(kernels);
+  install_neon_lut(kernels);
   install_neon_rows(kernels);
 }
 

@@ -6,10 +6,6 @@
 #include "kernels/kernels.hpp"
 
 namespace nestvec {
-
-void install_neon_look_ups(Kernels& kernels);
-void install_neon_rows(Kernels& kernels);
-
 namespace {
 
 /// One block and 1, 2 or 4 queries.

@@ -1,5 +1,7 @@
 // NEON: packing, product quantization, final scores and conversions. Speed: not measured.
-#include "kernels/neon.hpp"
+#include <arm_neon.h>
+
+#include "kernels/kernels.hpp"
 
 namespace nestvec {
 namespace {

@@ -148,7 +148,7 @@ void lut4_words(const BlockRun& run, const void* queries, size_t query_count, co
 
 }  // namespace
 
-void install_neon_look_ups(Kernels& kernels) {
+void install_neon_lut(Kernels& kernels) {
   kernels.lut8 = lut8;
   kernels.lut4 = lut4_words<Pairs2>;
   kernels.lut4_bits = lut4_words<Pairs4>;
