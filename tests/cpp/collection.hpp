@@ -87,7 +87,7 @@ struct Rows {
   Scanned scanned;
   std::size_t count, dim;
   nestvec::Pq pq;
-  Floats centroids{};
+  Floats centroids{}, by_code{};  // by_code: empty where rows are decoded from centroids
   Tight<std::uint8_t> row_major{0}, packed{0};
   Floats factors{};                 // empty: none
   std::vector<std::int64_t> ids{};  // empty: none
@@ -97,8 +97,7 @@ struct Rows {
         count(values.size() / dim_),
         dim(dim_),
         pq{dim, scanned.is_pq() ? 1 + draw::below(rng, dim) : 0, scanned.codec} {
-    if (scanned.is_pq()) centroids = drawn_centroids(rng, pq);
-    pq.centroids = centroids.data();
+    if (scanned.is_pq()) set_centroids(drawn_centroids(rng, pq), rng() % 2);
     const Codec codec = scanned.codec;
     const std::size_t bytes = row_bytes(codec, columns()), block = block_bytes(codec, columns());
     row_major = Tight<std::uint8_t>(count * bytes);
@@ -118,6 +117,17 @@ struct Rows {
     Floats values = draw::normal(rng, count * dim);
     for (std::size_t r = 10; r < count; r += 10) std::copy_n(&values[draw::below(rng, r) * dim], dim, &values[r * dim]);
     return values;
+  }
+
+  void set_centroids(Floats values, bool with_by_code) {
+    centroids = std::move(values);
+    pq.centroids = centroids.data();
+    by_code = with_by_code ? centroids_by_code(pq) : Floats();
+    pq.by_code = with_by_code ? by_code.data() : nullptr;
+  }
+  void scale_centroids(float scale) {
+    for (float& value : centroids) value *= scale;
+    set_centroids(centroids, !by_code.empty());
   }
 
   /// Of two declared dimensions; the first is used.

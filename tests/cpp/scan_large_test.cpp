@@ -100,7 +100,7 @@ TEST(measured_rows_that_are_not_finite_are_refused) {
         Floats values = draw::normal(rng, count * 40);
         values[draw::below(rng, values.size())] = bad;
         const Rows rows(rng, {codec, QueryKind::values}, values, 40);
-        const Ask ask{draw::normal(rng, 3 * 40), rows.drawn_dim(rng), 1};
+        const Ask ask{draw::normal(rng, (1 + rng() % 2) * 40), 40, 1};
         for (std::size_t threads : {1, 3}) {
           const std::string message = refusal([&] { scanned(rows, ask, Layout::measured, threads, 0); });
           CHECK(message.find("NaN or infinite") != std::string::npos,
@@ -116,7 +116,7 @@ TEST(products_that_could_leave_the_range_are_refused) {
     const bool wide = scanned.codec == Codec::float32 || scanned.codec == Codec::bfloat16;
     Rows rows(rng, scanned, draw::normal(rng, 300 * 8, wide ? 1e19F : 1), 8);
     if (scanned.codec == Codec::int8) rows.factors = Floats(block_count(300) * 2 * 64, 1);
-    for (float& value : rows.centroids) value *= 1e19F;
+    rows.scale_centroids(1e19F);
     Ask ask{draw::normal(rng, 2 * 8, wide || scanned.is_pq() ? 1e20F : 1e38F), 8, 3};
     const double longest = wanted(rows, ask).longest;
     std::vector<Layout> layouts = {Layout::packed, Layout::row_major};
