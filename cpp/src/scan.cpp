@@ -70,7 +70,7 @@ class Scan {
   void run(std::size_t threads, Candidate* out) {
     const double work = double(blocks_ * used_bytes_) * double(queries_.count);
     const std::size_t workers = worker_count(std::size_t(work / kWorkerBytes), threads);
-    const std::size_t collector_bytes = (3 * k_ + 288) * sizeof(Candidate) * workers;
+    const std::size_t collector_bytes = TopK::most_kept(k_, false) * sizeof(Candidate) * workers;
     const std::size_t at_once = std::clamp<std::size_t>(kCollectorBytes / collector_bytes, 1, queries_.count);
     for (std::size_t first = 0; first < queries_.count; first += at_once)
       run_some(first, std::min(at_once, queries_.count - first), workers, out + first * k_);
