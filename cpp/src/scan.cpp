@@ -138,9 +138,9 @@ class Scan {
       if (rows_.row_major) pass.blocks = pack_tile(own, pass);
       scan_tile(own, pass);
     });
-    double longest = rows_.longest;
+    double longest = measures() ? 0 : rows_.longest;
     for (const Worker& one : state)
-      if (measures() && !one.best.empty()) longest = std::max(longest, one.longest);  // NaN is less than any
+      if (measures() && !one.best.empty()) longest = std::max(longest, one.longest);
     parallel_for((count + 63) / 64, workers, [&](std::size_t, std::size_t task) {
       Worker own;
       own.row.resize(row_bytes(rows_.codec, queries_.columns));
