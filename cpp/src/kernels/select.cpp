@@ -71,8 +71,14 @@ Kernels kernels_for(Isa isa) {
   Kernels kernels;
   install_reference(kernels);
 #ifdef NESTVEC_X86
-  if (isa == Isa::avx2 || isa == Isa::avx512) install_avx2(kernels);
-  if (isa == Isa::avx512) install_avx512(kernels);
+  if (isa == Isa::avx2 || isa == Isa::avx512) {
+    install_avx2(kernels);
+    install_avx2_pq(kernels);
+  }
+  if (isa == Isa::avx512) {
+    install_avx512(kernels);
+    install_avx512_pq(kernels);
+  }
 #else
   (void)isa;
 #endif
