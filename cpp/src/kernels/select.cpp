@@ -62,7 +62,8 @@ bool supported(Isa isa) {
   if (isa == Isa::avx512)
     return supported(Isa::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq");
+           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq") &&
+           __builtin_cpu_supports("avx512vbmi");
 #endif
   return isa == Isa::reference;
 }
@@ -71,14 +72,8 @@ Kernels kernels_for(Isa isa) {
   Kernels kernels;
   install_reference(kernels);
 #ifdef NESTVEC_X86
-  if (isa == Isa::avx2 || isa == Isa::avx512) {
-    install_avx2(kernels);
-    install_avx2_pq(kernels);
-  }
-  if (isa == Isa::avx512) {
-    install_avx512(kernels);
-    install_avx512_pq(kernels);
-  }
+  if (isa == Isa::avx2 || isa == Isa::avx512) install_avx2(kernels);
+  if (isa == Isa::avx512) install_avx512(kernels);
 #else
   (void)isa;
 #endif
