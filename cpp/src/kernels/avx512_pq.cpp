@@ -18,7 +18,7 @@ inline void scores_of(const float* centroids, size_t dim, size_t count, const fl
   for (int g = 0; g < G; ++g) sum[g] = _mm512_loadu_ps(start + g * kLanes);
   for (size_t d = 0; d < dim; ++d) {
     const __m512 value = _mm512_set1_ps(x[d]);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int g = 0; g < G; ++g)
       sum[g] = _mm512_add_ps(sum[g], _mm512_mul_ps(value, _mm512_loadu_ps(centroids + d * count + g * kLanes)));
   }
@@ -27,7 +27,7 @@ inline void scores_of(const float* centroids, size_t dim, size_t count, const fl
 
 void centroid_scores(const float* centroids, size_t dim, size_t count, const float* start, const float* x, float* out) {
   size_t j = 0;
-  for (; j + 8 * kLanes <= count; j += 8 * kLanes) scores_of<8>(centroids + j, dim, count, start + j, x, out + j);
+  for (; j + 16 * kLanes <= count; j += 16 * kLanes) scores_of<16>(centroids + j, dim, count, start + j, x, out + j);
   for (; j < count; j += kLanes) scores_of<1>(centroids + j, dim, count, start + j, x, out + j);
 }
 
@@ -37,6 +37,35 @@ void centroid_scores(const float* centroids, size_t dim, size_t count, const flo
 /// So many dimensions are summed up before the next centroids get their turn: they and the rows stay in the
 /// first-level cache.
 constexpr size_t kDims = 32;
+
+/// columns[d * R + r] = x[r * x_stride + d]: 4 x 4 values at a time change places within a register of 4 such squares.
+template <size_t R>
+inline void transpose(const float* x, size_t x_stride, size_t rows, size_t dims, float* columns) {
+  size_t d = 0;
+  for (; d + 4 <= dims; d += 4)
+    for (size_t group = 0; group < R; group += kLanes) {
+      __m512 v[4];  // v[i]: rows i, 4 + i, 8 + i and 12 + i
+      for (size_t i = 0; i < 4; ++i) {
+        const auto four = [&](size_t r) {  // a row that does not exist is the last one again
+          return _mm_loadu_ps(x + (group + r < rows ? group + r : rows - 1) * x_stride + d);
+        };
+        const __m256 low = _mm256_insertf128_ps(_mm256_castps128_ps256(four(i)), four(4 + i), 1);
+        const __m256 high = _mm256_insertf128_ps(_mm256_castps128_ps256(four(8 + i)), four(12 + i), 1);
+        v[i] = _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+      }
+      const __m512d low01 = _mm512_castps_pd(_mm512_unpacklo_ps(v[0], v[1]));
+      const __m512d low23 = _mm512_castps_pd(_mm512_unpacklo_ps(v[2], v[3]));
+      const __m512d high01 = _mm512_castps_pd(_mm512_unpackhi_ps(v[0], v[1]));
+      const __m512d high23 = _mm512_castps_pd(_mm512_unpackhi_ps(v[2], v[3]));
+      float* out = columns + d * R + group;
+      _mm512_store_pd(out, _mm512_unpacklo_pd(low01, low23));
+      _mm512_store_pd(out + R, _mm512_unpackhi_pd(low01, low23));
+      _mm512_store_pd(out + 2 * R, _mm512_unpacklo_pd(high01, high23));
+      _mm512_store_pd(out + 3 * R, _mm512_unpackhi_pd(high01, high23));
+    }
+  for (; d < dims; ++d)
+    for (size_t r = 0; r < R; ++r) columns[d * R + r] = x[(r < rows ? r : rows - 1) * x_stride + d];
+}
 
 /// G x 16 rows, of which the first `rows` exist.
 template <int G>
@@ -54,8 +83,7 @@ void nearest_tile(const float* centroids, size_t dim, size_t count, const float*
   for (size_t first = 0; first < dim; first += kDims) {
     const size_t dims = dim - first < kDims ? dim - first : kDims;
     const bool last = first + dims == dim;
-    for (size_t r = 0; r < R; ++r)
-      for (size_t d = 0; d < dims; ++d) columns[d * R + r] = r < rows ? x[r * x_stride + first + d] : 0;
+    transpose<R>(x + first, x_stride, rows, dims, columns);
     for (size_t j = 0; j < count; j += C) {
       __m512 sum[C][G];
       for (size_t c = 0; c < C; ++c)
