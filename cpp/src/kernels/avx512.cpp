@@ -364,6 +364,7 @@ void install_avx512(Kernels& kernels) {
   kernels.interleave = interleave;
   install_avx512_lut(kernels);
   install_avx512_rows(kernels);
+  install_avx512_pq(kernels);
 }
 
 }  // namespace nestvec

@@ -88,8 +88,9 @@ struct Kernels {
   void (*centroid_scores)(const float* centroids, size_t dim, size_t count, const float* start, const float* x,
                           float* out);
 
-  /// codes[r * code_stride] = the index of the largest of row r's centroid_scores, the first one of equals.
-  /// x: rows, x_stride floats apart. count: 16 or 256.
+  /// codes[r * code_stride] = the index of the largest of row r's centroid_scores, the first one of equals; NaN is
+  /// larger than nothing, and 0 stands where no score is above -infinity. x: rows, x_stride floats apart.
+  /// count: 16 or 256.
   void (*nearest)(const float* centroids, size_t dim, size_t count, const float* start, const float* x, size_t x_stride,
                   size_t rows, uint8_t* codes, size_t code_stride);
 
@@ -112,8 +113,10 @@ enum class Isa { reference, avx2, avx512, neon };
 
 void install_reference(Kernels& kernels);
 void install_avx2(Kernels& kernels);
+void install_avx2_pq(Kernels& kernels);  ///< part of install_avx2
 void install_avx512(Kernels& kernels);
-void install_avx512_lut(Kernels& kernels);  ///< these two are parts of install_avx512
+void install_avx512_lut(Kernels& kernels);  ///< these three are parts of install_avx512
+void install_avx512_pq(Kernels& kernels);
 void install_avx512_rows(Kernels& kernels);
 
 const char* name(Isa isa);

@@ -188,10 +188,13 @@ void nearest(const float* centroids, size_t dim, size_t count, const float* star
   for (size_t r = 0; r < rows; ++r) {
     float scores[256];
     centroid_scores(centroids, dim, count, start, x + r * x_stride, scores);
-    size_t best = 0;
-    for (size_t j = 1; j < count; ++j)
-      if (scores[j] > scores[best]) best = j;
-    codes[r * code_stride] = uint8_t(best);
+    float best = -INFINITY;
+    codes[r * code_stride] = 0;
+    for (size_t j = 0; j < count; ++j)
+      if (scores[j] > best) {
+        best = scores[j];
+        codes[r * code_stride] = uint8_t(j);
+      }
   }
 }
 
