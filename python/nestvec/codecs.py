@@ -10,8 +10,8 @@ from nestvec.errors import ArgumentError
 
 RESCORE_CODECS = ("float32", "float16", "bfloat16", "int8")
 _EXPECTED = (
-    "float32, float16, bfloat16, int8, binary, or a product quantizer: pq<m>x8 or pq<m>x4 with m sub-quantizers of 8 or "
-    "4 bits, such as pq96x8"
+    "float32, float16, bfloat16, int8, binary, or a product quantizer: pq<m>x8 or pq<m>x4, with m sub-quantizers of 8 "
+    "or 4 bits, such as pq96x8"
 )
 _PQ = re.compile(r"pq([1-9][0-9]{0,4})x([48])")
 

@@ -38,8 +38,8 @@ class Bits:
         array = as_array(memoryview(packed) if isinstance(packed, bytes) else packed, "packed bits")
         if array.dtype != np.uint8 or array.ndim not in (1, 2):
             raise ArgumentError(
-                f"packed bits have the dtype {array.dtype} and shape {array.shape}; expected uint8 of the shape (bytes,) "
-                'or (queries, bytes): numpy.packbits(mask, axis=-1, bitorder="little")'
+                f"packed bits have the dtype {array.dtype} and shape {array.shape}; expected uint8, (bytes,) or (queries, "
+                'bytes): numpy.packbits(mask, axis=-1, bitorder="little")'
             )
         self.packed: npt.NDArray[np.uint8] = array
 
@@ -47,7 +47,7 @@ class Bits:
         return f"Bits({self.packed!r})"
 
 
-Filter: TypeAlias = ArrayInput | Bits | Sequence[ArrayInput]
+Filter: TypeAlias = ArrayInput | Bits
 
 
 def filter_words(filter: Filter, row_ids: RowIds, rows: int, queries: int) -> Words:
@@ -128,6 +128,6 @@ def _allow(ids: npt.NDArray[Any], row_ids: RowIds, rows: int, words: Words, what
         missing += count
     if missing:
         raise ArgumentError(
-            f"{what} holds {missing} of {len(ids)} ids that the table does not hold, the first of them {unknown}; leave "
-            "them out"
+            f"{what} holds {len(ids)} ids, of which the table does not hold {missing}, the first of them {unknown}; "
+            "leave these out"
         )

@@ -39,9 +39,7 @@ class FileSpool:
     """A spool in an unnamed file: of `directory`, or of the system's folder for temporary files."""
 
     def __init__(self, directory: Path | None) -> None:
-        import tempfile  # here, because it brings shutil, bz2, lzma and random along, and searching needs none of them
-
-        self._file: BinaryIO = tempfile.TemporaryFile(dir=directory, buffering=0)
+        self._file = _unnamed_file(directory)
 
     def append(self, array: npt.NDArray[Any]) -> None:
         """Writes the array's bytes after those that are there."""
@@ -55,6 +53,12 @@ class FileSpool:
     def __del__(self) -> None:
         if hasattr(self, "_file"):  # else opening it failed
             self._file.close()  # of a spool that was not needed, or of a build that failed
+
+
+def _unnamed_file(directory: Path | None) -> BinaryIO:
+    import tempfile  # here, because it brings shutil, bz2, lzma and random along, and searching needs none of them
+
+    return tempfile.TemporaryFile(dir=directory, buffering=0)
 
 
 if sys.platform == "linux":

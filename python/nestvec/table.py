@@ -198,7 +198,8 @@ class Table:
             None if filter is None else filter_words(filter, _opened(self._row_ids), self._rows, len(vectors)),
             thread_count(threads),
         )
-        return Hits(scores, ids, self._layout.metric if float_query else self.metric, None if texts is None else texts.look_up)
+        metric = self._layout.metric if float_query else self.metric
+        return Hits(scores, ids, metric, None if texts is None else texts.look_up)
 
     def texts(self, ids: ArrayInput) -> Texts:
         """The stored texts of ids of shape (queries, k), None for the id -1. Raises `ArgumentError` for unknown ids."""
@@ -390,7 +391,9 @@ class Table:
             return False
         one_of(query, "query", ("binary", "float"))
         if self.codec != "binary":
-            raise ArgumentError(f"query is {query!r}, and the table's codec {self.codec}; leave it out: it is for binary")
+            raise ArgumentError(
+                f"query is {query!r}, and the table's codec {self.codec}; leave it out: it is for binary"
+            )
         return query == "float"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.arrays import ArrayInput, as_array
-from nestvec.errors import ArgumentError
 from nestvec.codecs import Codec
+from nestvec.errors import ArgumentError
 from nestvec.spool import make_spool
 from nestvec.table_file import Section
 from nestvec.table_layout import SECTION_ORDER, Layout

@@ -44,10 +44,13 @@ class RowIds:
         rows = at if order is None else order[at]
         return np.where(stored[rows] == ids, rows, -1)
 
+
 def _rise(ids: Int64) -> bool:
     """Whether each id is larger than the one before it; compared in pieces, for the memory's sake."""
     pieces = range(0, len(ids) - 1, 1 << 16)
-    return all(bool((ids[at + 1 : at + 1 + (1 << 16)] > ids[at : at + (1 << 16)][: len(ids) - 1 - at]).all()) for at in pieces)
+    return all(
+        bool((ids[at + 1 : at + 1 + (1 << 16)] > ids[at : at + (1 << 16)][: len(ids) - 1 - at]).all()) for at in pieces
+    )
 
 
 class StoredTexts:
