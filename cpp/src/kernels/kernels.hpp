@@ -105,6 +105,7 @@ enum class Isa { reference, avx2, avx512, neon };
 void install_reference(Kernels& kernels);
 void install_avx2(Kernels& kernels);
 void install_avx512(Kernels& kernels);
+void install_avx512_lut(Kernels& kernels);  ///< part of install_avx512
 
 const char* name(Isa isa);
 bool supported(Isa isa);       ///< compiled in, and this CPU has it
