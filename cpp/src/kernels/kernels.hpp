@@ -109,7 +109,7 @@ struct Kernels {
   void (*crc32c)(const uint8_t* data, size_t chunk_bytes, size_t count, uint32_t* out);
 };
 
-enum class Isa { reference, avx2, avx512, neon };
+enum class Isa { reference, avx2, avx512, neon, neondot };
 
 void install_reference(Kernels& kernels);
 void install_avx2(Kernels& kernels);
@@ -118,6 +118,10 @@ void install_avx512(Kernels& kernels);
 void install_avx512_lut(Kernels& kernels);  ///< these three are parts of install_avx512
 void install_avx512_pq(Kernels& kernels);
 void install_avx512_rows(Kernels& kernels);
+void install_neon(Kernels& kernels);
+void install_neon_lut(Kernels& kernels);   ///< part of install_neon
+void install_neon_rows(Kernels& kernels);  ///< part of install_neon
+void install_neondot(Kernels& kernels);
 
 const char* name(Isa isa);
 bool supported(Isa isa);       ///< compiled in, and this CPU has it
