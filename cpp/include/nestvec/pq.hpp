@@ -16,6 +16,8 @@ struct Pq {
   std::size_t dim, columns;          ///< dimensions, and the sub-quantizers that share them out
   Codec codec;                       ///< pq8 or pq4: 256 or 16 centroids to a sub-quantizer
   const float* centroids = nullptr;  ///< dim x count(): row d holds dimension d of the centroids of its sub-quantizer
+  /// What centroids_by_code gives, for decoding: a centroid's values side by side. Null: decode_pq gathers them.
+  const float* by_code = nullptr;
 
   std::size_t count() const { return codec == Codec::pq8 ? 256 : 16; }
   std::size_t begin(std::size_t j) const { return j * dim / columns; }
@@ -46,6 +48,9 @@ class PqEncoder {
 
 /// PqEncoder::encode on several threads.
 void encode_pq(const Pq& pq, Matrix<const float> x, std::uint8_t* codes, std::size_t threads);
+
+/// The centroids of one sub-quantizer after another, and of each one centroid after another.
+std::vector<float> centroids_by_code(const Pq& pq);
 
 /// The first `dim` dimensions of a row-major row of codes.
 void decode_pq(const Pq& pq, const std::uint8_t* row, std::size_t dim, float* out);
