@@ -1,7 +1,7 @@
 """What this core can do at best, measured beside the contenders: reading memory, and each kernel's operation in L1.
 
-cpp/ceilings.cpp is compiled into build/bench on first use, by the C++ compiler that $CXX names (c++ by default). Without
-one, or on a CPU that lacks the instructions, there is no ceiling to show.
+cpp/ceilings.cpp is compiled into build/bench on first use, by the C++ compiler that $CXX names (c++ by default).
+Without one, or on a CPU that lacks the instructions, there is no ceiling to show.
 """
 
 from __future__ import annotations

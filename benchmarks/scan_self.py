@@ -112,7 +112,8 @@ def prefix(rows: int, queries: int, bits: int = 1024, prefix_bits: int = 256) ->
             return table.search(qs, K, dim=dim, threads=threads)
 
         def true_scores(ids: Array, width: int = dim // 8) -> Array:
-            return np.bitwise_count(codes[ids, :width] ^ q[:, None, :width]).sum(axis=2, dtype=np.int64)
+            distances: Array = np.bitwise_count(codes[ids, :width] ^ q[:, None, :width]).sum(axis=2, dtype=np.int64)
+            return distances
 
         contenders.append(Contender(name, q_signs, search, nbytes=rows * dim // 8))
         judges.append(Exact(true_scores, names=[name]))
@@ -141,7 +142,7 @@ def python_threads(rows: int, queries: int, bits: int = 1024) -> Question:
 
     def read(found: list[nestvec.Hits]) -> tuple[Array, Array]:
         assert all(np.array_equal(hits.ids, found[0].ids) for hits in found)
-        return tuple(found[0])
+        return found[0].scores, found[0].ids
 
     contenders = [
         Contender(name, q_signs, search, read, nbytes=codes.nbytes, searches=count)
