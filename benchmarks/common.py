@@ -179,6 +179,11 @@ class Report:
             self._json.write_text(json.dumps(found, indent=1) + "\n")
 
 
+def counted(queries: int) -> str:
+    """So many queries, in words."""
+    return "1 query" if queries == 1 else f"{queries} queries"
+
+
 def verdict(what: str, value: float, limit: float, unit: str, at_least: bool = False) -> str:
     """One line that holds a measured value against its target."""
     met = value >= limit if at_least else value <= limit

@@ -1,7 +1,8 @@
 """Peak memory of building and searching tables, each in a process of its own, against what is promised.
 
-Promised: building holds at most the batch in hand, the codes and 64 MB; searching, the mapped table and 64 MB; a scan of
-100 queries, 16 MB beside a table in memory. Counted is what a process gains once it has imported numpy and nestvec, read from /proc every millisecond: this needs Linux.
+Promised: building holds at most the batch in hand, the codes and 64 MB; searching, the mapped table and 64 MB; a scan
+of 100 queries, 16 MB beside a table in memory. Counted is what a process gains once it has imported numpy and nestvec,
+read from /proc every millisecond: this needs Linux.
 Memory files (memfd) count whole, also pages that the process has not mapped. An MB is a million bytes.
 """
 

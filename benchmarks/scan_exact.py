@@ -172,6 +172,7 @@ def float32(rows: int, queries: int, dim: int = 768) -> Question:
         lambda qs, threads: best_columns(qs @ x.T, largest=True),
         nbytes=x.nbytes,
         work=work,
+        all_scores=True,
     )
     hnsw = Contender(
         "hnswlib BFIndex",

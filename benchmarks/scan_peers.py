@@ -71,6 +71,7 @@ def numkong_hamming(codes: Array, q: Array, work: Work) -> Contender:
         lambda qs, threads: best_columns(np.asarray(numkong.hammings_packed(qs, packed)), largest=False),
         nbytes=codes.nbytes,
         work=work,
+        all_scores=True,
     )
 
 
@@ -95,6 +96,7 @@ def numkong_inner(dtype: str, x: Array, q: Array, work: Work) -> Contender:
         lambda qs, threads: best_columns(np.asarray(numkong.dots_packed(qs, packed)), largest=True),
         nbytes=x.nbytes,
         work=work,
+        all_scores=True,
     )
 
 

@@ -31,7 +31,7 @@ class Contender:
     """One way to answer: `search(queries, threads)` is timed; `read` turns what it returns into scores and ids.
 
     nbytes: the codes that it scans for one query; None where that is not counted. work: None where it is unknown.
-    searches: how often one call of `search` goes through its queries.
+    searches: how often one call of `search` goes through its queries. all_scores: it holds every score of every query.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Contender:
     nbytes: int | None = None
     work: Work | None = None
     searches: int = 1
+    all_scores: bool = False
 
 
 @dataclass(frozen=True)
