@@ -143,7 +143,13 @@ class Searcher {
       check_finite(rows, "queries", Precision::float32, threads);
       std::vector<std::uint64_t> allowed;
       if (filter) allowed = as_bits(*filter, table_.rows);
-      nestvec::search(table_, rows, {columns, dim, oversample, filter ? allowed.data() : nullptr, threads},
+      nestvec::search(table_, rows,
+                      {.k = columns,
+                       .dim = dim,
+                       .oversample = oversample,
+                       .kind = usual_kind(table_.scanned.codec),
+                       .allowed = filter ? allowed.data() : nullptr,
+                       .threads = threads},
                       found.data());
     }
     if (table_.scanned.codec == Codec::binary && !table_.rescored)
@@ -180,7 +186,7 @@ py::tuple hamming_topk(const Bytes& queries, const Bytes& codes, std::size_t k, 
   std::vector<Candidate> found(q.rows * columns);
   {
     const py::gil_scoped_release release;
-    const ScanRows source{.codec = Codec::binary, .count = rows.rows, .dim = dim, .row_major = rows.data};
+    const ScanRows source{.codec = Codec::binary, .count = rows.rows, .columns = dim, .row_major = rows.data};
     backends().back()->scan(source, ScanQueries::from_codes(Codec::binary, q, dim), columns, threads, found.data());
   }
   return as_arrays<std::int32_t>(found, q.rows, columns, nullptr, -1);
@@ -196,7 +202,7 @@ py::tuple inner_topk_int8(const Array<std::int8_t>& queries, const Array<std::in
     const py::gil_scoped_release release;
     const ScanRows source{.codec = Codec::int8,
                           .count = rows.rows,
-                          .dim = dim,
+                          .columns = dim,
                           .row_major = reinterpret_cast<const std::uint8_t*>(rows.data)};
     const Matrix<const std::uint8_t> codes{reinterpret_cast<const std::uint8_t*>(q.data), q.rows, q.cols};
     backends().back()->scan(source, ScanQueries::from_codes(Codec::int8, codes, dim), columns, threads, found.data());
@@ -218,11 +224,13 @@ py::tuple inner_topk_float(const Floats& queries, const py::array& x, std::size_
   {
     const py::gil_scoped_release release;
     check_finite(q, "queries", Precision::float32, threads);
-    const double longest = longest_row(codec, {data, count, row_bytes(codec, dim)}, dim, threads);
-    if (!std::isfinite(longest)) throw ArgumentError("x holds NaN or infinite values; expected finite ones");
-    const ScanRows source{.codec = codec, .count = count, .dim = dim, .row_major = data};
-    backends().back()->scan(source, ScanQueries::from_floats(codec, q, dim, false, longest), columns, threads,
-                            found.data());
+    const ScanRows source{.codec = codec,
+                          .count = count,
+                          .columns = dim,
+                          .row_major = data,
+                          .longest = std::numeric_limits<double>::quiet_NaN()};
+    const ScanQueries prepared = ScanQueries::from_floats(codec, QueryKind::values, q, dim, false);
+    backends().back()->scan(source, prepared, columns, threads, found.data());
   }
   return as_arrays<float>(found, q.rows, columns, nullptr, 1);
 }

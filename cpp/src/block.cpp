@@ -17,8 +17,11 @@ struct Geometry {
 };
 
 constexpr Named<Codec> kCodecs[] = {
-    {"float32", Codec::float32}, {"float16", Codec::float16}, {"int8", Codec::int8}, {"binary", Codec::binary}};
-constexpr Geometry kGeometry[] = {{4, 1, 32}, {4, 2, 16}, {4, 4, 8}, {8, 64, 1}};  // both in the order of Codec
+    {"float32", Codec::float32}, {"float16", Codec::float16}, {"bfloat16", Codec::bfloat16},
+    {"int8", Codec::int8},       {"binary", Codec::binary},   {"pq8", Codec::pq8},
+    {"pq4", Codec::pq4}};
+constexpr Geometry kGeometry[] = {{4, 1, 32}, {4, 2, 16}, {4, 2, 16}, {4, 4, 8},
+                                  {8, 64, 1}, {1, 1, 8},  {4, 8, 4}};  // both in the order of Codec
 
 const Geometry& of(Codec codec) { return kGeometry[std::size_t(codec)]; }
 
@@ -36,25 +39,10 @@ std::size_t block_bytes(Codec codec, std::size_t dim) {
 }
 std::size_t block_count(std::size_t rows) { return rows / kBlockRows + (rows % kBlockRows != 0); }
 
-namespace {
-
-/// Spreads whole words of row-major rows over their lanes, 16 words at a time: a cache line of each row is read whole
-/// while the 64 lines that it goes to stay close by.
-template <std::size_t kWordBytes>
-void interleave(const std::uint8_t* rows, std::size_t stride, std::size_t words, std::size_t count,
-                std::uint8_t* block) {
-  for (std::size_t first = 0; first < words; first += 16)
-    for (std::size_t r = 0; r < count; ++r)
-      for (std::size_t w = first; w < std::min(first + 16, words); ++w)
-        std::memcpy(block + (w * kBlockRows + r) * kWordBytes, rows + r * stride + w * kWordBytes, kWordBytes);
-}
-
-}  // namespace
-
 void pack_block(Codec codec, std::size_t dim, const std::uint8_t* rows, std::size_t count, std::uint8_t* block) {
   const std::size_t bytes = row_bytes(codec, dim), word = word_bytes(codec), whole = bytes / word, tail = bytes % word;
   if (count < kBlockRows || tail) std::memset(block, 0, block_bytes(codec, dim));
-  (word == 8 ? interleave<8> : interleave<4>)(rows, bytes, whole, count, block);
+  kernels().interleave(rows, bytes, count, whole, word, block);
   for (std::size_t r = 0; r < count && tail; ++r)
     std::memcpy(block + (whole * kBlockRows + r) * word, rows + r * bytes + whole * word, tail);
 }

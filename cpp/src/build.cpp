@@ -33,10 +33,9 @@ Precision precision_of(Codec codec) {
       return Precision::float16;
     case Codec::int8:
       return Precision::int8;
-    case Codec::binary:
-      break;
+    default:
+      return Precision::ubinary;
   }
-  return Precision::ubinary;
 }
 
 /// The factors of one row, 64 apart; returns the row's length.

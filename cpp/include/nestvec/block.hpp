@@ -7,8 +7,13 @@
 //   codec     row-major row       word           dimensions in a word
 //   float32   dim x f32           1 x f32        1
 //   float16   dim x f16           2 x f16        2
+//   bfloat16  dim x bf16          2 x bf16       2; the upper halves of floats
 //   int8      dim x i8            4 x i8         4
 //   binary    ceil(dim / 8) u8    8 x u8         64; the first dimension is the top bit of the first byte
+//   pq8       dim x u8            1 x u8         1
+//   pq4       ceil(dim / 2) u8    4 x u8         8; the first of two is the low nibble
+//
+// The "dimensions" of a product quantizer's rows are its sub-quantizers (pq.hpp).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -16,7 +21,7 @@
 
 namespace nestvec {
 
-enum class Codec { float32, float16, int8, binary };
+enum class Codec { float32, float16, bfloat16, int8, binary, pq8, pq4 };
 
 inline constexpr std::size_t kRowsPerBlock = 64;
 

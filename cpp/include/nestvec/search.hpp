@@ -10,6 +10,8 @@
 #include "nestvec/block.hpp"
 #include "nestvec/checksum.hpp"
 #include "nestvec/matrix.hpp"
+#include "nestvec/pq.hpp"
+#include "nestvec/queries.hpp"
 #include "nestvec/topk.hpp"
 
 namespace nestvec {
@@ -21,7 +23,10 @@ struct Tier {
   /// A row's score is its sum of products times its factor (scale of int8, inverse length for cosine). Per block: 64
   /// factors for each declared dimension in turn. Null where the sum is the score.
   const float* factors;
-  double row_bound;  ///< at least the largest length * factor of a row
+  double row_bound;           ///< at least the largest length * factor of a row
+  std::optional<Pq> pq = {};  ///< the codebook of a product quantizer's codes
+
+  std::size_t columns(std::size_t dim) const { return pq ? pq->columns : dim; }
 };
 
 /// Views of a table's sections; whoever owns them outlives it.
@@ -38,11 +43,13 @@ struct Table {
 };
 
 struct SearchOptions {
-  std::size_t k;           ///< at most rows
-  std::size_t dim;         ///< prefix of the scanned tier
-  std::size_t oversample;  ///< candidates to re-score, as a multiple of k
-  const std::uint64_t* allowed;
-  std::size_t threads;
+  std::size_t k;                           ///< at most rows
+  std::size_t dim;                         ///< prefix of the scanned tier
+  std::size_t oversample;                  ///< candidates to re-score, as a multiple of k
+  QueryKind kind;                          ///< what the scan compares the rows with
+  const std::uint64_t* allowed = nullptr;  ///< as in ScanRows
+  std::size_t allowed_stride = 0;
+  std::size_t threads = 0;
 };
 
 /// The index of `dim` in the declared dimensions; throws ArgumentError that lists them where a score needs factors and

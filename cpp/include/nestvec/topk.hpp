@@ -46,6 +46,12 @@ class TopK {
   /// Only scores above the limit matter; it rises as better candidates come in.
   double limit() const { return limit_; }
 
+  /// From now on scores may be off by as much as `error`, which is never less than before.
+  void widen(ScoreError error) {
+    limit_ = std::nextafter(limit_ - 2 * (error.absolute - error_.absolute), -std::numeric_limits<double>::infinity());
+    error_ = error;
+  }
+
   /// exact(row) gives a row's exact score; it is only called where the error is not zero.
   template <class Exact>
   void offer(Candidate candidate, const Exact& exact) {

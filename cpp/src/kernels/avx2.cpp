@@ -11,13 +11,16 @@
 namespace nestvec {
 namespace {
 
-/// Runs `body` for tiles of 4, 2 and 1 queries until all are done.
-template <template <int> class Body, class... Args>
-inline void for_query_tiles(size_t query_count, Args... args) {
-  size_t q = 0;
-  for (; q + 4 <= query_count; q += 4) Body<4>::run(q, args...);
-  for (; q + 2 <= query_count; q += 2) Body<2>::run(q, args...);
-  for (; q < query_count; ++q) Body<1>::run(q, args...);
+/// Runs `Body` for every block and tiles of 4, 2 and 1 queries until all are done.
+template <template <int> class Body, class Query>
+inline void for_query_tiles(size_t query_count, const BlockRun& run, const Query* queries, const float* limits,
+                            BlockHits* hits) {
+  for (size_t b = 0; b < run.count; ++b) {
+    size_t q = 0;
+    for (; q + 4 <= query_count; q += 4) Body<4>::run(q, run, b, queries, limits, hits);
+    for (; q + 2 <= query_count; q += 2) Body<2>::run(q, run, b, queries, limits, hits);
+    for (; q < query_count; ++q) Body<1>::run(q, run, b, queries, limits, hits);
+  }
 }
 
 inline void keep(__m256 scores, float limit, size_t row, BlockHits& hits) {
@@ -49,10 +52,14 @@ template <int Q>
 struct Hamming {
   static constexpr int G = 2;  // groups of 4 rows
 
-  static void run(size_t first, const uint64_t* block, size_t words, uint64_t last_mask, const uint64_t* queries,
-                  const float* limits, BlockHits* hits) {
+  static void run(size_t first, const BlockRun& run, size_t b, const uint64_t* queries, const float* limits,
+                  BlockHits* hits) {
+    const uint64_t* block = reinterpret_cast<const uint64_t*>(run.codes + b * run.stride);
+    const size_t words = run.words, blocks = run.count;
+    const uint64_t last_mask = run.last_mask;
+    hits += b;
     queries += first * words;
-    for (int q = 0; q < Q; ++q) hits[first + q].rows = 0;
+    for (int q = 0; q < Q; ++q) hits[(first + q) * blocks].rows = 0;
     for (size_t row = 0; row < kBlockRows; row += 4 * G) {
       __m256i sum[Q][G];
       for (auto& of_query : sum)
@@ -61,7 +68,7 @@ struct Hamming {
         const size_t end = begin + 31 < words ? begin + 31 : words;
         __m256i bytes[Q][G];
         for (auto& of_query : bytes)
-          for (auto& b : of_query) b = _mm256_setzero_si256();
+          for (auto& counts : of_query) counts = _mm256_setzero_si256();
         for (size_t w = begin; w < end; ++w) {
           const __m256i mask = _mm256_set1_epi64x(w + 1 == words ? int64_t(last_mask) : -1);
           for (int g = 0; g < G; ++g) {
@@ -83,15 +90,14 @@ struct Hamming {
             _mm256_shuffle_ps(_mm256_castsi256_ps(sum[q][0]), _mm256_castsi256_ps(sum[q][1]), _MM_SHUFFLE(2, 0, 2, 0));
         const __m256i in_order = _mm256_permute4x64_epi64(_mm256_castps_si256(packed), _MM_SHUFFLE(3, 1, 2, 0));
         const __m256 negated = _mm256_sub_ps(_mm256_setzero_ps(), _mm256_cvtepi32_ps(in_order));
-        keep(negated, limits[first + q], row, hits[first + q]);
+        keep(negated, limits[first + q], row, hits[(first + q) * blocks]);
       }
     }
   }
 };
 
-void hamming(const uint64_t* block, size_t words, uint64_t last_mask, const uint64_t* queries, size_t query_count,
-             const float* limits, BlockHits* hits) {
-  for_query_tiles<Hamming>(query_count, block, words, last_mask, queries, limits, hits);
+void hamming(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  for_query_tiles<Hamming>(query_count, run, static_cast<const uint64_t*>(queries), limits, hits);
 }
 
 // ---- dot_i8: widened to 16 bits, where vpmaddwd is exact for every value, -128 included. A register is 4 rows with
@@ -101,11 +107,15 @@ template <int Q>
 struct DotI8 {
   static constexpr int G = 2;  // groups of 4 rows
 
-  static void run(size_t first, const int8_t* block, size_t words, const int32_t* queries, const float* factors,
-                  const float* limits, BlockHits* hits) {
+  static void run(size_t first, const BlockRun& run, size_t b, const int32_t* queries, const float* limits,
+                  BlockHits* hits) {
+    const int8_t* block = reinterpret_cast<const int8_t*>(run.codes + b * run.stride);
+    const float* factors = run.factors ? run.factors + b * run.factor_stride : nullptr;
+    const size_t words = run.words, blocks = run.count;
+    hits += b;
     const size_t stride = words + 1;  // the sum (not needed here), then the words
     const int32_t* query = queries + first * stride;
-    for (int q = 0; q < Q; ++q) hits[first + q].rows = 0;
+    for (int q = 0; q < Q; ++q) hits[(first + q) * blocks].rows = 0;
     for (size_t row = 0; row < kBlockRows; row += 4 * G) {
       __m256i sum[Q][G];
       for (auto& of_query : sum)
@@ -123,15 +133,14 @@ struct DotI8 {
       }
       for (int q = 0; q < Q; ++q) {
         const __m256i rows = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sum[q][0], sum[q][1]), _MM_SHUFFLE(3, 1, 2, 0));
-        keep_scaled(_mm256_cvtepi32_ps(rows), factors, limits[first + q], row, hits[first + q]);
+        keep_scaled(_mm256_cvtepi32_ps(rows), factors, limits[first + q], row, hits[(first + q) * blocks]);
       }
     }
   }
 };
 
-void dot_i8(const int8_t* block, size_t words, const int32_t* queries, size_t query_count, const float* factors,
-            const float* limits, BlockHits* hits) {
-  for_query_tiles<DotI8>(query_count, block, words, queries, factors, limits, hits);
+void dot_i8(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  for_query_tiles<DotI8>(query_count, run, static_cast<const int32_t*>(queries), limits, hits);
 }
 
 // ---- dot_f32
@@ -140,10 +149,14 @@ template <int Q>
 struct DotF32 {
   static constexpr int G = Q >= 4 ? 2 : 4;  // groups of 8 rows
 
-  static void run(size_t first, const float* block, size_t words, const float* queries, const float* factors,
-                  const float* limits, BlockHits* hits) {
+  static void run(size_t first, const BlockRun& run, size_t b, const float* queries, const float* limits,
+                  BlockHits* hits) {
+    const float* block = reinterpret_cast<const float*>(run.codes + b * run.stride);
+    const float* factors = run.factors ? run.factors + b * run.factor_stride : nullptr;
+    const size_t words = run.words, blocks = run.count;
+    hits += b;
     queries += first * words;
-    for (int q = 0; q < Q; ++q) hits[first + q].rows = 0;
+    for (int q = 0; q < Q; ++q) hits[(first + q) * blocks].rows = 0;
     for (size_t row = 0; row < kBlockRows; row += 8 * G) {
       __m256 sum[Q][G];
       for (auto& of_query : sum)
@@ -159,14 +172,14 @@ struct DotF32 {
         }
       }
       for (int q = 0; q < Q; ++q)
-        for (int g = 0; g < G; ++g) keep_scaled(sum[q][g], factors, limits[first + q], row + g * 8, hits[first + q]);
+        for (int g = 0; g < G; ++g)
+          keep_scaled(sum[q][g], factors, limits[first + q], row + g * 8, hits[(first + q) * blocks]);
     }
   }
 };
 
-void dot_f32(const float* block, size_t words, const float* queries, size_t query_count, const float* factors,
-             const float* limits, BlockHits* hits) {
-  for_query_tiles<DotF32>(query_count, block, words, queries, factors, limits, hits);
+void dot_f32(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  for_query_tiles<DotF32>(query_count, run, static_cast<const float*>(queries), limits, hits);
 }
 
 // ---- dot_f16: 8 widened halves are 4 rows x 2 dimensions; the two sums of a row are added at the end.
@@ -175,10 +188,14 @@ template <int Q>
 struct DotF16 {
   static constexpr int G = 2;  // groups of 4 rows
 
-  static void run(size_t first, const uint16_t* block, size_t words, const float* queries, const float* factors,
-                  const float* limits, BlockHits* hits) {
+  static void run(size_t first, const BlockRun& run, size_t b, const float* queries, const float* limits,
+                  BlockHits* hits) {
+    const uint16_t* block = reinterpret_cast<const uint16_t*>(run.codes + b * run.stride);
+    const float* factors = run.factors ? run.factors + b * run.factor_stride : nullptr;
+    const size_t words = run.words, blocks = run.count;
+    hits += b;
     queries += first * words * 2;
-    for (int q = 0; q < Q; ++q) hits[first + q].rows = 0;
+    for (int q = 0; q < Q; ++q) hits[(first + q) * blocks].rows = 0;
     for (size_t row = 0; row < kBlockRows; row += 4 * G) {
       __m256 sum[Q][G];
       for (auto& of_query : sum)
@@ -201,15 +218,14 @@ struct DotF16 {
         const __m256 added = _mm256_hadd_ps(sum[q][0], sum[q][1]);
         const __m256 in_order =
             _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(added), _MM_SHUFFLE(3, 1, 2, 0)));
-        keep_scaled(in_order, factors, limits[first + q], row, hits[first + q]);
+        keep_scaled(in_order, factors, limits[first + q], row, hits[(first + q) * blocks]);
       }
     }
   }
 };
 
-void dot_f16(const uint16_t* block, size_t words, const float* queries, size_t query_count, const float* factors,
-             const float* limits, BlockHits* hits) {
-  for_query_tiles<DotF16>(query_count, block, words, queries, factors, limits, hits);
+void dot_f16(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  for_query_tiles<DotF16>(query_count, run, static_cast<const float*>(queries), limits, hits);
 }
 
 // ---- dot_exact: the product of two floats fits a double, so fusing it into the sum rounds no differently
@@ -285,7 +301,15 @@ void crc32c(const uint8_t* data, size_t chunk_bytes, size_t count, uint32_t* out
 }  // namespace
 
 void install_avx2(Kernels& kernels) {
-  kernels = {hamming, dot_i8, dot_f32, dot_f16, dot_exact, int8_to_float, half_to_float, float_to_half, crc32c};
+  kernels.hamming = hamming;
+  kernels.dot_i8 = dot_i8;
+  kernels.dot_f32 = dot_f32;
+  kernels.dot_f16 = dot_f16;
+  kernels.dot_exact = dot_exact;
+  kernels.int8_to_float = int8_to_float;
+  kernels.half_to_float = half_to_float;
+  kernels.float_to_half = float_to_half;
+  kernels.crc32c = crc32c;
 }
 
 }  // namespace nestvec

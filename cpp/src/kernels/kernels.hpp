@@ -4,8 +4,9 @@
 // compiled with instruction-set flags.
 //
 // A packed block is 64 rows, word-interleaved: word 0 of the 64 rows, then word 1 of the 64 rows, ... (block.hpp).
-// The scan kernels score one block against a handful of queries, so that one load of codes serves all of them, and
-// report the rows that beat each query's limit as one bit per row: a vector compare rejects 8 to 16 rows at once.
+// The scan kernels score a run of blocks against a handful of queries, so that one load of codes serves several
+// queries, or one load of a query's look-up table several blocks. They report the rows that beat each query's limit as
+// one bit per row: a vector compare rejects 8 to 64 rows at once.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -17,33 +18,72 @@ inline constexpr size_t kBlockRows = 64;
 /// A scan kernel is given at most this many queries: what fits into registers beside the codes.
 inline constexpr size_t kQueryTile = 8;
 
+/// And at most this many blocks.
+inline constexpr size_t kBlockTile = 4;
+
+/// The blocks that a scan kernel scores.
+struct BlockRun {
+  const uint8_t* codes;  ///< of the first block
+  size_t stride;         ///< bytes from a block to the next
+  size_t count;          ///< blocks, 1 to kBlockTile
+  size_t words;          ///< of each block, the first so many are scored
+  /// Beside a load from codes + i, the memory at ahead + (i >> ahead_shift) is worth a prefetch into the second-level
+  /// cache. It may lie past the end of the codes.
+  uintptr_t ahead;
+  unsigned ahead_shift;
+  uint64_t last_mask;    ///< hamming: the bits that count in the last word
+  const float* factors;  ///< dot_*: 64 a block, what the sums are multiplied by; null: nothing
+  size_t factor_stride;  ///< floats from a block's factors to the next block's
+};
+
 /// What one query found in one block.
 struct BlockHits {
   alignas(64) float scores[kBlockRows];  ///< scores[r], larger is better; written where bit r of `rows` is set
   uint64_t rows;                         ///< bit r: the score of row r is larger than the query's limit
 };
 
+/// Scores every block of a run against every query; hits[q * run.count + b] is what query q found in block b.
+/// queries: query_count, one after another, each in the form that the kernel names. limits: one for each query.
+using ScanKernel = void(const BlockRun& run, const void* queries, size_t query_count, const float* limits,
+                        BlockHits* hits);
+
 struct Kernels {
-  /// score = -(number of differing bits) over `words` words, of the last one only the bits in `last_mask`.
-  /// queries: query_count x words.
-  void (*hamming)(const uint64_t* block, size_t words, uint64_t last_mask, const uint64_t* queries, size_t query_count,
-                  const float* limits, BlockHits* hits);
+  /// score = -(number of differing bits). A word is a uint64_t. query: words x uint64_t.
+  ScanKernel* hamming;
 
-  /// score = float(sum of products, exact in int32) * factors[row]; where factors is null, without the factor.
-  /// A word is 4 dimensions. A query is the sum of its values, then its words: 4 values each, the first in the low
-  /// byte.
-  void (*dot_i8)(const int8_t* block, size_t words, const int32_t* queries, size_t query_count, const float* factors,
-                 const float* limits, BlockHits* hits);
+  /// score = float(sum of products, exact in int32) * factor. A word is 4 dimensions. query: the sum of its values as
+  /// int32_t, then words x 4 int8_t.
+  ScanKernel* dot_i8;
 
-  /// score = sum of products * factors[row], summed in any order: within the bound in scan.cpp of the exact score.
-  /// A word is one dimension. queries: query_count x words.
-  void (*dot_f32)(const float* block, size_t words, const float* queries, size_t query_count, const float* factors,
-                  const float* limits, BlockHits* hits);
+  /// score = sum of products * factor, summed in any order: within the bound in queries.cpp of the exact score.
+  /// A word of dot_f32 is one dimension, of the half floats (IEEE binary16; bfloat16, the upper half of a float) two.
+  /// query: a float for each dimension of the words.
+  ScanKernel *dot_f32, *dot_f16, *dot_bf16;
 
-  /// As dot_f32 over half floats (IEEE binary16 bit patterns). A word is two dimensions; queries: query_count x words
-  /// x 2.
-  void (*dot_f16)(const uint16_t* block, size_t words, const float* queries, size_t query_count, const float* factors,
-                  const float* limits, BlockHits* hits);
+  /// score = sum of table[code], one table a word, a byte of code each. query: words x 256 uint8_t, each at most 127,
+  /// so that two look-ups can be added as bytes.
+  ScanKernel* lut8;
+
+  /// score = sum of table[code], one table a nibble. A word is 4 bytes, each a low and a high nibble. query: words x
+  /// 8 x 16 int8_t: the tables of the 4 low nibbles, then those of the 4 high ones.
+  ScanKernel* lut4;
+
+  /// As lut4 where a word is 8 bytes. query: words x 2 x 8 x 16: as lut4 for bytes 0 to 3, then for bytes 4 to 7.
+  ScanKernel* lut4_bits;
+
+  /// Packs whole words of `count` <= 64 row-major rows, `stride` bytes apart, into their lanes of a block.
+  /// word_bytes: 1, 4 or 8.
+  void (*interleave)(const uint8_t* rows, size_t stride, size_t count, size_t words, size_t word_bytes, uint8_t* block);
+
+  /// out[j] = start[j] + x[0] * centroids[0][j] + x[1] * centroids[1][j] + ...: products and sums rounded to float, in
+  /// this order, so that every tier agrees to the bit. centroids: dim x count; count: a multiple of 16.
+  void (*centroid_scores)(const float* centroids, size_t dim, size_t count, const float* start, const float* x,
+                          float* out);
+
+  /// codes[r * code_stride] = the index of the largest of row r's centroid_scores, the first one of equals.
+  /// x: rows, x_stride floats apart. count: 16 or 256.
+  void (*nearest)(const float* centroids, size_t dim, size_t count, const float* start, const float* x, size_t x_stride,
+                  size_t rows, uint8_t* codes, size_t code_stride);
 
   /// The final score of a row: products in double, where they are exact, added up as 8 sums over dimension mod 8, and
   /// these as ((0+4) + (2+6)) + ((1+5) + (3+7)). The same bits on every tier.
@@ -65,6 +105,7 @@ enum class Isa { reference, avx2, avx512, neon };
 void install_reference(Kernels& kernels);
 void install_avx2(Kernels& kernels);
 void install_avx512(Kernels& kernels);
+void install_avx512_lut(Kernels& kernels);  ///< part of install_avx512
 
 const char* name(Isa isa);
 bool supported(Isa isa);       ///< compiled in, and this CPU has it

@@ -7,50 +7,153 @@
 namespace nestvec {
 namespace {
 
-void keep(float score, size_t row, float limit, BlockHits& hits) {
-  if (score > limit) {
-    hits.scores[row] = score;
-    hits.rows |= uint64_t{1} << row;
+/// A lane of a block: word w of row r is lanes[w * kBlockRows + r].
+template <class Word>
+const Word* lanes(const BlockRun& run, size_t block) {
+  return reinterpret_cast<const Word*>(run.codes + block * run.stride);
+}
+
+/// Reports the rows of one block that beat the limit, once their sums have been multiplied by their factors.
+void keep(const float* sums, const BlockRun& run, size_t block, float limit, BlockHits& hits) {
+  const float* factors = run.factors ? run.factors + block * run.factor_stride : nullptr;
+  hits.rows = 0;
+  for (size_t r = 0; r < kBlockRows; ++r) {
+    const float score = factors ? sums[r] * factors[r] : sums[r];
+    if (!(score > limit)) continue;
+    hits.scores[r] = score;
+    hits.rows |= uint64_t{1} << r;
   }
 }
 
-void hamming(const uint64_t* block, size_t words, uint64_t last_mask, const uint64_t* queries, size_t query_count,
-             const float* limits, BlockHits* hits) {
-  for (size_t q = 0; q < query_count; ++q) {
-    const uint64_t* query = queries + q * words;
+/// Calls sums_of(q, b, sums) for every query and block, and keeps what beats the limit.
+template <class Sums>
+void scan(const BlockRun& run, size_t query_count, const float* limits, BlockHits* hits, const Sums& sums_of) {
+  for (size_t q = 0; q < query_count; ++q)
+    for (size_t b = 0; b < run.count; ++b) {
+      float sums[kBlockRows];
+      sums_of(q, b, sums);
+      keep(sums, run, b, limits[q], hits[q * run.count + b]);
+    }
+}
+
+void hamming(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  scan(run, query_count, limits, hits, [&](size_t q, size_t b, float* sums) {
+    const uint64_t *query = static_cast<const uint64_t*>(queries) + q * run.words, *block = lanes<uint64_t>(run, b);
     uint32_t distance[kBlockRows] = {};
-    for (size_t w = 0; w < words; ++w) {
-      const uint64_t mask = w + 1 == words ? last_mask : ~uint64_t{0};
+    for (size_t w = 0; w < run.words; ++w) {
+      const uint64_t mask = w + 1 == run.words ? run.last_mask : ~uint64_t{0};
       for (size_t r = 0; r < kBlockRows; ++r)
         distance[r] += uint32_t(std::popcount((block[w * kBlockRows + r] ^ query[w]) & mask));
     }
-    hits[q].rows = 0;
-    for (size_t r = 0; r < kBlockRows; ++r) keep(0.0f - float(distance[r]), r, limits[q], hits[q]);
-  }
+    for (size_t r = 0; r < kBlockRows; ++r) sums[r] = 0.0f - float(distance[r]);
+  });
 }
 
-void dot_i8(const int8_t* block, size_t words, const int32_t* queries, size_t query_count, const float* factors,
-            const float* limits, BlockHits* hits) {
-  for (size_t q = 0; q < query_count; ++q) {
-    const int32_t* query = queries + q * (words + 1) + 1;
+void dot_i8(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  scan(run, query_count, limits, hits, [&](size_t q, size_t b, float* sums) {
+    const int32_t* query = static_cast<const int32_t*>(queries) + q * (run.words + 1) + 1;
+    const int8_t* block = lanes<int8_t>(run, b);
     int32_t dot[kBlockRows] = {};
-    for (size_t w = 0; w < words; ++w)
+    for (size_t w = 0; w < run.words; ++w)
       for (size_t r = 0; r < kBlockRows; ++r)
         for (size_t i = 0; i < 4; ++i) dot[r] += block[(w * kBlockRows + r) * 4 + i] * int8_t(query[w] >> 8 * i);
-    hits[q].rows = 0;
-    for (size_t r = 0; r < kBlockRows; ++r)
-      keep(factors ? float(dot[r]) * factors[r] : float(dot[r]), r, limits[q], hits[q]);
+    for (size_t r = 0; r < kBlockRows; ++r) sums[r] = float(dot[r]);
+  });
+}
+
+void dot_f32(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  scan(run, query_count, limits, hits, [&](size_t q, size_t b, float* sums) {
+    const float *query = static_cast<const float*>(queries) + q * run.words, *block = lanes<float>(run, b);
+    for (size_t r = 0; r < kBlockRows; ++r) sums[r] = 0;
+    for (size_t w = 0; w < run.words; ++w)
+      for (size_t r = 0; r < kBlockRows; ++r) sums[r] += block[w * kBlockRows + r] * query[w];
+  });
+}
+
+/// Half floats of either kind, two a word, widened by `widen` a word at a time.
+template <class Widen>
+void dot_halves(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits,
+                const Widen& widen) {
+  for (size_t b = 0; b < run.count; ++b) {
+    float dot[kQueryTile][kBlockRows] = {};
+    for (size_t w = 0; w < run.words; ++w) {
+      float codes[kBlockRows * 2];
+      widen(lanes<uint16_t>(run, b) + w * kBlockRows * 2, codes, kBlockRows * 2);
+      for (size_t q = 0; q < query_count; ++q) {
+        const float* query = static_cast<const float*>(queries) + (q * run.words + w) * 2;
+        for (size_t r = 0; r < kBlockRows; ++r) dot[q][r] += codes[r * 2] * query[0] + codes[r * 2 + 1] * query[1];
+      }
+    }
+    for (size_t q = 0; q < query_count; ++q) keep(dot[q], run, b, limits[q], hits[q * run.count + b]);
   }
 }
 
-void dot_f32(const float* block, size_t words, const float* queries, size_t query_count, const float* factors,
-             const float* limits, BlockHits* hits) {
-  for (size_t q = 0; q < query_count; ++q) {
-    float dot[kBlockRows] = {};
-    for (size_t w = 0; w < words; ++w)
-      for (size_t r = 0; r < kBlockRows; ++r) dot[r] += block[w * kBlockRows + r] * queries[q * words + w];
-    hits[q].rows = 0;
-    for (size_t r = 0; r < kBlockRows; ++r) keep(factors ? dot[r] * factors[r] : dot[r], r, limits[q], hits[q]);
+void lut8(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  scan(run, query_count, limits, hits, [&](size_t q, size_t b, float* sums) {
+    const uint8_t *tables = static_cast<const uint8_t*>(queries) + q * run.words * 256, *block = lanes<uint8_t>(run, b);
+    uint32_t sum[kBlockRows] = {};
+    for (size_t w = 0; w < run.words; ++w)
+      for (size_t r = 0; r < kBlockRows; ++r) sum[r] += tables[w * 256 + block[w * kBlockRows + r]];
+    for (size_t r = 0; r < kBlockRows; ++r) sums[r] = float(sum[r]);
+  });
+}
+
+/// kBytes of code a word and row; every 4 of them have 4 tables for their low and 4 for their high nibbles.
+template <size_t kBytes>
+void lut4_words(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  scan(run, query_count, limits, hits, [&](size_t q, size_t b, float* sums) {
+    const int8_t* tables = static_cast<const int8_t*>(queries) + q * run.words * kBytes * 32;
+    const uint8_t* block = lanes<uint8_t>(run, b);
+    int32_t sum[kBlockRows] = {};
+    for (size_t w = 0; w < run.words; ++w)
+      for (size_t r = 0; r < kBlockRows; ++r)
+        for (size_t i = 0; i < kBytes; ++i) {
+          const uint8_t byte = block[(w * kBlockRows + r) * kBytes + i];
+          const int8_t* low = tables + (w * kBytes + i / 4 * 4) * 32 + i % 4 * 16;
+          sum[r] += low[byte & 15] + low[64 + (byte >> 4)];
+        }
+    for (size_t r = 0; r < kBlockRows; ++r) sums[r] = float(sum[r]);
+  });
+}
+
+void lut4(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  lut4_words<4>(run, queries, query_count, limits, hits);
+}
+
+void lut4_bits(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  lut4_words<8>(run, queries, query_count, limits, hits);
+}
+
+/// 16 words at a time: a cache line of each row is read whole while the 64 lines that it goes to stay close by.
+template <size_t kWordBytes>
+void interleave_words(const uint8_t* rows, size_t stride, size_t count, size_t words, uint8_t* block) {
+  for (size_t first = 0; first < words; first += 16)
+    for (size_t r = 0; r < count; ++r)
+      for (size_t w = first; w < words && w < first + 16; ++w)
+        __builtin_memcpy(block + (w * kBlockRows + r) * kWordBytes, rows + r * stride + w * kWordBytes, kWordBytes);
+}
+
+void interleave(const uint8_t* rows, size_t stride, size_t count, size_t words, size_t word_bytes, uint8_t* block) {
+  if (word_bytes == 8) return interleave_words<8>(rows, stride, count, words, block);
+  if (word_bytes == 4) return interleave_words<4>(rows, stride, count, words, block);
+  interleave_words<1>(rows, stride, count, words, block);
+}
+
+void centroid_scores(const float* centroids, size_t dim, size_t count, const float* start, const float* x, float* out) {
+  for (size_t j = 0; j < count; ++j) out[j] = start[j];
+  for (size_t d = 0; d < dim; ++d)
+    for (size_t j = 0; j < count; ++j) out[j] += x[d] * centroids[d * count + j];
+}
+
+void nearest(const float* centroids, size_t dim, size_t count, const float* start, const float* x, size_t x_stride,
+             size_t rows, uint8_t* codes, size_t code_stride) {
+  for (size_t r = 0; r < rows; ++r) {
+    float scores[256];
+    centroid_scores(centroids, dim, count, start, x + r * x_stride, scores);
+    size_t best = 0;
+    for (size_t j = 1; j < count; ++j)
+      if (scores[j] > scores[best]) best = j;
+    codes[r * code_stride] = uint8_t(best);
   }
 }
 
@@ -95,21 +198,14 @@ void float_to_half(const float* x, uint16_t* out, size_t count) {
   for (size_t i = 0; i < count; ++i) out[i] = to_half(x[i]);
 }
 
-void dot_f16(const uint16_t* block, size_t words, const float* queries, size_t query_count, const float* factors,
-             const float* limits, BlockHits* hits) {
-  float dot[kQueryTile][kBlockRows] = {};
-  for (size_t w = 0; w < words; ++w) {
-    float codes[kBlockRows * 2];
-    half_to_float(block + w * kBlockRows * 2, codes, kBlockRows * 2);
-    for (size_t q = 0; q < query_count; ++q) {
-      const float* query = queries + (q * words + w) * 2;
-      for (size_t r = 0; r < kBlockRows; ++r) dot[q][r] += codes[r * 2] * query[0] + codes[r * 2 + 1] * query[1];
-    }
-  }
-  for (size_t q = 0; q < query_count; ++q) {
-    hits[q].rows = 0;
-    for (size_t r = 0; r < kBlockRows; ++r) keep(factors ? dot[q][r] * factors[r] : dot[q][r], r, limits[q], hits[q]);
-  }
+void dot_f16(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  dot_halves(run, queries, query_count, limits, hits, half_to_float);
+}
+
+void dot_bf16(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  dot_halves(run, queries, query_count, limits, hits, [](const uint16_t* upper, float* out, size_t count) {
+    for (size_t i = 0; i < count; ++i) out[i] = std::bit_cast<float>(uint32_t(upper[i]) << 16);
+  });
 }
 
 // CRC-32C, reflected, polynomial 0x1EDC6F41 (RFC 3720, appendix B.4), eight bytes a step by eight tables: entry b of
@@ -155,7 +251,22 @@ void crc32c(const uint8_t* data, size_t chunk_bytes, size_t count, uint32_t* out
 }  // namespace
 
 void install_reference(Kernels& kernels) {
-  kernels = {hamming, dot_i8, dot_f32, dot_f16, dot_exact, int8_to_float, half_to_float, float_to_half, crc32c};
+  kernels.hamming = hamming;
+  kernels.dot_i8 = dot_i8;
+  kernels.dot_f32 = dot_f32;
+  kernels.dot_f16 = dot_f16;
+  kernels.dot_bf16 = dot_bf16;
+  kernels.lut8 = lut8;
+  kernels.lut4 = lut4;
+  kernels.lut4_bits = lut4_bits;
+  kernels.interleave = interleave;
+  kernels.centroid_scores = centroid_scores;
+  kernels.nearest = nearest;
+  kernels.dot_exact = dot_exact;
+  kernels.int8_to_float = int8_to_float;
+  kernels.half_to_float = half_to_float;
+  kernels.float_to_half = float_to_half;
+  kernels.crc32c = crc32c;
 }
 
 }  // namespace nestvec

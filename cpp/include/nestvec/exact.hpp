@@ -1,0 +1,21 @@
+// Final scores: products in double, in one order of additions, rounded once to float.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "nestvec/block.hpp"
+#include "nestvec/matrix.hpp"
+#include "nestvec/pq.hpp"
+
+namespace nestvec {
+
+/// The exact score of one row-major row against a float query: products in double, added up as 8 sums over dimension
+/// mod 8, then pairwise; times factor; rounded once to float. Bits count as 1 and -1; a product quantizer's codes as
+/// the centroids that they name. dim: of the query. scratch: dim floats.
+float exact_score(Codec codec, const Pq* pq, const std::uint8_t* row, const float* query, std::size_t dim, float factor,
+                  float* scratch);
+
+/// The length of the longest of row-major rows of a float codec; not finite where a value is not.
+double longest_row(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim);
+
+}  // namespace nestvec

@@ -1,0 +1,73 @@
+// Queries in the forms that the scan kernels read, with what turns a kernel's score into the true one.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "nestvec/block.hpp"
+#include "nestvec/matrix.hpp"
+#include "nestvec/pq.hpp"
+#include "nestvec/topk.hpp"
+
+namespace nestvec {
+
+/// What a scan compares a query's form with.
+enum class QueryKind {
+  codes,     ///< binary and int8: the query in the rows' own codec
+  values,    ///< the float codecs: the query as it is
+  look_ups,  ///< binary and product quantizers: the float query as tables of its products with all codes
+};
+
+/// score = kernel's score * scale + offset, off by at most error.relative * |score| + error.absolute, plus
+/// per_length * the length of the longest row (times its factor).
+struct QueryScale {
+  float scale = 1;
+  double offset = 0;
+  ScoreError error;
+  double per_length = 0;
+};
+
+/// Queries over the first `dim` dimensions of rows of one codec.
+class ScanQueries {
+ public:
+  /// From float vectors, whose first `dim` columns are used. `unit` scales each to length 1 (zero stays zero), or for
+  /// look-ups in bits, whose rows have a length of sqrt(dim), to 1 / sqrt(dim). Bits are x > 0; int8 is symmetric with
+  /// a scale per query. pq: the codebook, for its codecs; `dim` is where one of its sub-quantizers begins, or its own.
+  static ScanQueries from_floats(Codec codec, QueryKind kind, Matrix<const float> x, std::size_t dim, bool unit,
+                                 const Pq* pq = nullptr);
+
+  /// From row-major codes, binary or int8 (whose scores are integers).
+  static ScanQueries from_codes(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim);
+
+  Codec codec;
+  QueryKind kind;
+  std::size_t count, dim;
+  std::size_t columns;             ///< of a row's codes: dim, or the sub-quantizers that share it
+  std::vector<QueryScale> scales;  ///< one for each query
+
+  const std::uint8_t* query(std::size_t i) const { return form_.front().bytes + i * stride_; }
+  /// The query's values as exact_score takes them; kinds values and look_ups.
+  const float* values(std::size_t i) const;
+
+  /// Throws ArgumentError where an inner product with a row of that length (times its factor) could leave the range of
+  /// float.
+  void require_range(double longest_row) const;
+
+ private:
+  struct alignas(64) Line {
+    std::uint8_t bytes[64];
+  };
+
+  ScanQueries(Codec codec, QueryKind kind, std::size_t count, std::size_t dim, const Pq* pq);
+  std::uint8_t* query(std::size_t i) { return form_.front().bytes + i * stride_; }
+
+  std::size_t stride_;  // bytes from one query's form to the next
+  std::vector<Line> form_;
+  std::vector<float> values_;  // look_ups: count x dim
+  std::vector<double> lengths_;
+};
+
+/// The kind of query that a codec is scanned with where nothing else is asked for.
+QueryKind usual_kind(Codec codec);
+
+}  // namespace nestvec

@@ -1,0 +1,64 @@
+#include "nestvec/exact.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/kernels.hpp"
+
+namespace nestvec {
+namespace {
+
+double dot(const float* x, const float* y, std::size_t dim) {
+  double sum;
+  kernels().dot_exact(x, y, dim, &sum);
+  return sum;
+}
+
+/// A row's values as floats: where they lie, or widened into scratch.
+const float* widened(Codec codec, const Pq* pq, const std::uint8_t* row, std::size_t dim, float* scratch) {
+  const auto* halves = reinterpret_cast<const std::uint16_t*>(row);
+  switch (codec) {
+    case Codec::float32:
+      return reinterpret_cast<const float*>(row);
+    case Codec::float16:
+      kernels().half_to_float(halves, scratch, dim);
+      break;
+    case Codec::bfloat16:
+      for (std::size_t i = 0; i < dim; ++i) scratch[i] = std::bit_cast<float>(std::uint32_t{halves[i]} << 16);
+      break;
+    case Codec::int8:
+      kernels().int8_to_float(reinterpret_cast<const std::int8_t*>(row), scratch, dim);
+      break;
+    case Codec::binary:
+      for (std::size_t i = 0; i < dim; ++i) scratch[i] = row[i / 8] >> (7 - i % 8) & 1 ? 1.0f : -1.0f;
+      break;
+    case Codec::pq8:
+    case Codec::pq4:
+      decode_pq(*pq, row, dim, scratch);
+      break;
+  }
+  return scratch;
+}
+
+}  // namespace
+
+float exact_score(Codec codec, const Pq* pq, const std::uint8_t* row, const float* query, std::size_t dim, float factor,
+                  float* scratch) {
+  return float(dot(widened(codec, pq, row, dim, scratch), query, dim) * factor);
+}
+
+double longest_row(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim) {
+  std::vector<float> scratch(dim);
+  double longest = 0;
+  for (std::size_t r = 0; r < rows.rows; ++r) {
+    const float* x = widened(codec, nullptr, rows.row(r), dim, scratch.data());
+    const double square = dot(x, x, dim);
+    longest = std::max(longest, std::isnan(square) ? std::numeric_limits<double>::infinity() : square);
+  }
+  return std::sqrt(longest);
+}
+
+}  // namespace nestvec

@@ -1,0 +1,154 @@
+#include "nestvec/queries.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <string>
+
+#include "kernels/kernels.hpp"
+#include "look_ups.hpp"
+#include "nestvec/codec.hpp"
+#include "nestvec/error.hpp"
+
+namespace nestvec {
+namespace {
+
+constexpr double kFloatUnit = 0x1p-24;  // largest relative error of one float operation
+
+/// 5.20e+38 as such, where std::to_string writes 39 digits.
+std::string three_digits(double x) {
+  char text[16];
+  std::snprintf(text, sizeof text, "%.3g", x);
+  return text;
+}
+
+double length(const float* x, std::size_t dim) {
+  double sum;
+  kernels().dot_exact(x, x, dim, &sum);
+  return std::sqrt(sum);
+}
+
+/// dot_i8's form: the sum of the values, then the values.
+void set_int8_query(const std::int8_t* values, std::size_t dim, std::uint8_t* query) {
+  std::int32_t sum = 0;
+  for (std::size_t i = 0; i < dim; ++i) sum += values[i];
+  std::memcpy(query, &sum, 4);
+  std::memcpy(query + 4, values, dim);
+}
+
+std::size_t form_bytes(Codec codec, QueryKind kind, std::size_t columns) {
+  if (kind == QueryKind::look_ups) return look_up_bytes(codec, columns);
+  const std::size_t words = word_count(codec, columns);
+  switch (codec) {
+    case Codec::binary:
+      return words * 8;
+    case Codec::int8:
+      return (words + 1) * 4;
+    case Codec::float16:
+    case Codec::bfloat16:
+      return words * 8;
+    default:
+      return words * 4;
+  }
+}
+
+/// Any order of n float products and sums, fused or not, is within so many times the two lengths of the exact sum
+/// (Higham, Accuracy and Stability of Numerical Algorithms, 3.1); 8 more cover the factor, the rounding of the final
+/// score and of unit lengths.
+double summing_error(std::size_t dim) {
+  const double n = double(dim + 8);
+  return 1.01 * n * kFloatUnit / (1 - n * kFloatUnit);
+}
+
+}  // namespace
+
+QueryKind usual_kind(Codec codec) {
+  if (codec == Codec::pq8 || codec == Codec::pq4) return QueryKind::look_ups;
+  return codec == Codec::binary || codec == Codec::int8 ? QueryKind::codes : QueryKind::values;
+}
+
+ScanQueries::ScanQueries(Codec codec_, QueryKind kind_, std::size_t count_, std::size_t dim_, const Pq* pq)
+    : codec(codec_),
+      kind(kind_),
+      count(count_),
+      dim(dim_),
+      columns(pq ? columns_of(*pq, dim_) : dim_),
+      scales(count_),
+      stride_(form_bytes(codec_, kind_, columns)),
+      form_(count_ * stride_ / sizeof(Line) + 1),
+      values_(kind_ == QueryKind::look_ups ? count_ * dim_ : 0) {}
+
+const float* ScanQueries::values(std::size_t i) const {
+  return kind == QueryKind::look_ups ? values_.data() + i * dim : reinterpret_cast<const float*>(query(i));
+}
+
+ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const float> x, std::size_t dim, bool unit,
+                                     const Pq* pq) {
+  ScanQueries queries(codec, kind, x.rows, dim, pq);
+  queries.lengths_.resize(x.rows);
+  const bool bits = codec == Codec::binary;
+  const double row_length = bits ? std::sqrt(double(dim)) : 1;  // as a cosine takes it
+  std::vector<float> values(dim);
+  std::vector<std::int8_t> codes(codec == Codec::int8 ? dim : 0);
+  for (std::size_t q = 0; q < x.rows; ++q) {
+    QueryScale& out = queries.scales[q];
+    std::uint8_t* query = queries.query(q);
+    if (bits && kind == QueryKind::codes) {  // signs have no length
+      pack_bits({x.row(q), 1, dim}, query, 1);
+      continue;
+    }
+    const double given = length(x.row(q), dim), scale = !unit ? 1 : given > 0 ? 1 / (given * row_length) : 0;
+    for (std::size_t i = 0; i < dim; ++i) values[i] = float(x.row(q)[i] * scale);
+    const double norm = !unit ? given : given > 0 ? 1 / row_length : 0;
+    queries.lengths_[q] = norm;
+    if (codec == Codec::int8) {
+      queries.lengths_[q] = std::max(norm, 127 * std::sqrt(double(dim)));  // of the codes too
+      quantize_int8({values.data(), 1, dim}, codes.data(), &out.scale, 1);
+      if (out.scale == 0) out.scale = 1;  // all codes are 0, and so is every score
+      set_int8_query(codes.data(), dim, query);
+      continue;
+    }
+    // The last term covers products below the range of normal floats.
+    out.error = {2 * kFloatUnit, norm > 0 ? double(dim + 8) * 0x1p-126 : 0};
+    out.per_length = summing_error(dim) * norm;
+    if (kind == QueryKind::values) {
+      std::memcpy(query, values.data(), dim * sizeof(float));
+      if (norm == 0) out.error = {};
+      continue;
+    }
+    std::copy(values.begin(), values.end(), queries.values_.begin() + std::ptrdiff_t(q * dim));
+    const LookUps found =
+        bits ? look_up_bits(values.data(), dim, query) : look_up_centroids(*pq, values.data(), queries.columns, query);
+    out.scale = found.scale;
+    out.offset = found.offset;
+    // The sum of the look-ups, each at most 127, is exact; its product with the scale is rounded to float, the offset
+    // and the limits derived from it to double.
+    const double largest = 127.0 * double(bits ? (dim + 3) / 4 : queries.columns) * found.scale;
+    out.error.absolute += found.error + kFloatUnit * largest + 0x1p-40 * std::abs(found.offset);
+  }
+  return queries;
+}
+
+ScanQueries ScanQueries::from_codes(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim) {
+  ScanQueries queries(codec, QueryKind::codes, rows.rows, dim, nullptr);
+  for (std::size_t q = 0; q < rows.rows; ++q) {
+    if (codec == Codec::int8) {
+      set_int8_query(reinterpret_cast<const std::int8_t*>(rows.row(q)), dim, queries.query(q));
+      queries.scales[q].error = {2 * kFloatUnit, 0};  // the kernel rounds sums above 2^24 to float
+    } else {
+      std::memcpy(queries.query(q), rows.row(q), row_bytes(codec, dim));
+    }
+  }
+  return queries;
+}
+
+void ScanQueries::require_range(double longest_row) const {
+  for (std::size_t q = 0; q < lengths_.size(); ++q)
+    if (!(lengths_[q] * longest_row < 0x1p126))
+      throw ArgumentError("the inner product of query " + std::to_string(q) + " (length " + three_digits(lengths_[q]) +
+                          ") with the longest row (" + three_digits(longest_row) +
+                          ") can leave the range of float32; scale the vectors down, or use metric=\"cosine\"");
+}
+
+}  // namespace nestvec
