@@ -31,12 +31,13 @@ class Timing:
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
 
-    def run(self, call: Callable[[], T]) -> T:
-        """Calls, and adds the time that it took."""
+    def run(self, call: Callable[[], T], repeats: int = 1) -> T:
+        """Calls so often, and adds the time that one call took."""
         cpu, wall = time.process_time(), time.perf_counter()
-        result = call()
-        self.wall.append(time.perf_counter() - wall)
-        self.cpu.append(time.process_time() - cpu)
+        for _ in range(repeats):
+            result = call()
+        self.wall.append((time.perf_counter() - wall) / repeats)
+        self.cpu.append((time.process_time() - cpu) / repeats)
         return result
 
     def seconds(self, clock: str = "wall") -> float:
@@ -54,19 +55,28 @@ class Timing:
         return median(cpu / wall for cpu, wall in zip(self.cpu, self.wall, strict=True))
 
 
-def interleave(calls: Mapping[str, Callable[[], object]], rounds: int, seconds: float = 0.0) -> dict[str, Timing]:
+def interleave(
+    calls: Mapping[str, Callable[[], object]], rounds: int, seconds: float = 0.0, least: float = 0.0
+) -> dict[str, Timing]:
     """Times each call once a round, in an order drawn anew for each round, so that drift and caches hit all alike.
 
-    Runs at least `rounds` rounds, and up to ten times as many while they have not taken `seconds` in all. Call each
-    once beforehand: nothing is warmed up here.
+    Runs at least `rounds` rounds, and up to ten times as many while they have not taken `seconds` in all. A call that
+    takes less than `least` seconds is repeated within its round to fill them. Call each once beforehand: nothing is
+    warmed up here.
     """
     timings = {name: Timing() for name in calls}
+    repeats = dict.fromkeys(calls, 1)
+    if least:
+        for name, call in calls.items():
+            trial = Timing()
+            trial.run(call)
+            repeats[name] = max(1, int(least / trial.seconds()))
     order = random.Random(0)
     end = time.perf_counter() + seconds
     done = 0
     while done < max(2, rounds) or (done < 10 * rounds and time.perf_counter() < end):
         for name in order.sample(list(calls), len(calls)):
-            timings[name].run(calls[name])
+            timings[name].run(calls[name], repeats[name])
         done += 1
     return timings
 

@@ -26,7 +26,7 @@ _DASHES = ("-", "--", ":")
 def draw(panels: Sequence[tuple[str, str, Lines]], caption: str, path: Path) -> None:
     """Writes one PNG: two panels a row, each (title, name of x, lines), both axes logarithmic, y from the data."""
     rows = (len(panels) + 1) // 2
-    figure = Figure(figsize=(12, 4.4 * rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(12, 5.2 * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, 2, squeeze=False).flat
     for number, axis in enumerate(axes):
         if number < len(panels):
@@ -55,4 +55,4 @@ def _panel(axis: Axes, title: str, x_name: str, lines: Lines) -> None:
     axis.set_ylabel("million rows a second")
     axis.set_title(title, fontsize=11)
     axis.grid(visible=True, which="major", color="#dddddd", lw=0.6)
-    axis.legend(fontsize=7, framealpha=0.8)
+    axis.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)

@@ -69,7 +69,7 @@ def measure(
     calls |= ceilings.calls()
     for call in calls.values():
         call()
-    return interleave(calls, rounds, seconds)
+    return interleave(calls, rounds, seconds, least=0.001)
 
 
 def rows_of(
