@@ -166,7 +166,7 @@ def main() -> None:
     options.add_argument("--rows", type=int, help="rows of the curves against batch size and threads")
     options.add_argument("--max-bytes", type=int, default=1_000_000_000, help="codes of the largest table")
     options.add_argument("--scores", type=float, default=2.0, help="GB for a peer that keeps every score")
-    options.add_argument("--limit", type=float, default=3.0, help="seconds of one call, after which a line ends")
+    options.add_argument("--limit", type=float, default=1.0, help="seconds of one call, after which a line ends")
     options.add_argument("--rounds", type=int, default=3, help="least rounds of each point")
     options.add_argument("--seconds", type=float, default=0.3, help="go on up to here, to ten times the rounds")
     args = options.parse_args()
