@@ -62,8 +62,6 @@ class Scan {
         words_(word_count(rows.codec, queries.columns)),
         last_mask_(rows.codec == Codec::binary ? last_word_mask(queries.columns) : 0),
         ahead_(used_bytes_ == stored_bytes_ ? kAhead : (kAhead + stored_bytes_ - 1) / stored_bytes_ * stored_bytes_),
-        // The tables of a lut8 query fill the first-level cache: one query after another passes over the tile.
-        together_(rows.codec == Codec::pq8 ? 1 : kQueryTile),
         blocks_per_tile_(std::max<std::size_t>(1, kTileBytes / used_bytes_)),
         tiles_((blocks_ + blocks_per_tile_ - 1) / blocks_per_tile_) {
     if (!measures()) queries.require_range(rows.longest);
@@ -72,7 +70,7 @@ class Scan {
   void run(std::size_t threads, Candidate* out) {
     const double work = double(blocks_ * used_bytes_) * double(queries_.count);
     const std::size_t workers = worker_count(std::size_t(work / kWorkerBytes), threads);
-    const std::size_t collector_bytes = (2 * k_ + 32) * sizeof(Candidate) * workers;
+    const std::size_t collector_bytes = (3 * k_ + 288) * sizeof(Candidate) * workers;
     const std::size_t at_once = std::clamp<std::size_t>(kCollectorBytes / collector_bytes, 1, queries_.count);
     for (std::size_t first = 0; first < queries_.count; first += at_once)
       run_some(first, std::min(at_once, queries_.count - first), workers, out + first * k_);
@@ -153,12 +151,12 @@ class Scan {
   }
 
   void scan_tile(Worker& own, const Pass& pass) const {
-    const std::size_t passes = (pass.end - pass.begin + together_ - 1) / together_;
+    const std::size_t passes = (pass.end - pass.begin + kQueryTile - 1) / kQueryTile;
     // A single pass is bound by memory, and prefetches just ahead of itself. Of several, each prefetches 1 / 2^shift of
     // the next tile until all of it is there.
     const unsigned shift = unsigned(std::bit_width(passes)) - 1;
     for (std::size_t p = 0; p < passes; ++p) {
-      const std::size_t q = pass.begin + p * together_, count = std::min(together_, pass.end - q);
+      const std::size_t q = pass.begin + p * kQueryTile, count = std::min(kQueryTile, pass.end - q);
       std::uint64_t live[kBlockTile + 1];  // the rows of the next blocks that some query of this pass may have
       for (std::size_t b = pass.first_block, run; b < pass.end_block; b += std::max<std::size_t>(1, run)) {
         for (run = 0; run <= kBlockTile; ++run)
@@ -276,8 +274,7 @@ class Scan {
   ScanKernel* const kernel_;
   const std::size_t blocks_, stored_bytes_, used_bytes_, words_;
   const std::uint64_t last_mask_;
-  const std::size_t ahead_;     // bytes: whole blocks where only their first words are read
-  const std::size_t together_;  // queries in one pass over a tile
+  const std::size_t ahead_;  // bytes: whole blocks where only their first words are read
   const std::size_t blocks_per_tile_, tiles_;
 };
 

@@ -11,6 +11,7 @@
 
 #include "kernels/kernels.hpp"
 #include "nestvec/block.hpp"
+#include "nestvec/pq.hpp"
 #include "nestvec/topk.hpp"
 
 namespace oracle {
@@ -20,7 +21,8 @@ using nestvec::Codec;
 using Bytes = std::vector<std::uint8_t>;
 using Floats = std::vector<float>;
 
-inline constexpr Codec kCodecs[] = {Codec::float32, Codec::float16, Codec::int8, Codec::binary};
+inline constexpr Codec kCodecs[] = {Codec::float32, Codec::float16, Codec::bfloat16, Codec::int8,
+                                    Codec::binary,  Codec::pq8,     Codec::pq4};
 inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 /// The one order of additions in which final scores are made (kernels.hpp).
@@ -30,8 +32,8 @@ inline double dot(const Floats& x, const Floats& y) {
   return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
 }
 
-/// The first `dim` dimensions of a row-major row of codes; bits become 1 and -1.
-inline Floats values_of(Codec codec, const std::uint8_t* row, std::size_t dim) {
+/// The first `dim` dimensions of a row-major row of codes; bits become 1 and -1, and what `pq` codes its centroids.
+inline Floats values_of(Codec codec, const std::uint8_t* row, std::size_t dim, const nestvec::Pq* pq = nullptr) {
   static const nestvec::Kernels reference = nestvec::kernels_for(nestvec::Isa::reference);
   Floats x(dim);
   for (std::size_t i = 0; i < dim; ++i) switch (codec) {
@@ -44,12 +46,26 @@ inline Floats values_of(Codec codec, const std::uint8_t* row, std::size_t dim) {
         reference.half_to_float(&half, &x[i], 1);
         break;
       }
+      case Codec::bfloat16: {
+        std::uint16_t half;
+        std::memcpy(&half, row + 2 * i, 2);
+        x[i] = std::bit_cast<float>(std::uint32_t{half} << 16);
+        break;
+      }
       case Codec::int8:
         x[i] = std::int8_t(row[i]);
         break;
       case Codec::binary:
         x[i] = row[i / 8] & 128 >> i % 8 ? 1 : -1;
         break;
+      case Codec::pq8:
+      case Codec::pq4: {
+        std::size_t j = 0;
+        while (pq->begin(j + 1) <= i) ++j;
+        const unsigned code = codec == Codec::pq8 ? row[j] : row[j / 2] / (j % 2 ? 16 : 1) % 16;
+        x[i] = pq->centroids[i * pq->count() + code];
+        break;
+      }
     }
   return x;
 }

@@ -11,6 +11,7 @@
 #include "draw.hpp"
 #include "kernels/kernels.hpp"
 #include "nestvec/error.hpp"
+#include "nestvec/exact.hpp"
 #include "oracle.hpp"
 
 namespace {
@@ -20,7 +21,8 @@ using draw::Rng;
 using draw::Tight;
 using oracle::Bytes;
 using oracle::Floats;
-using oracle::kCodecs;
+
+constexpr Codec kCodecs[] = {Codec::float32, Codec::float16, Codec::int8, Codec::binary};
 
 /// Rows of codes in both layouts, with what may come with them.
 struct Rows {
@@ -31,14 +33,15 @@ struct Rows {
   std::vector<std::int64_t> ids;         // empty: none
   std::vector<std::uint64_t> allowed{};  // empty: all
 
-  ScanRows view(bool as_blocks) const {
+  ScanRows view(bool as_blocks, double longest = 0) const {
     return {.codec = codec,
             .count = count,
-            .dim = dim,
+            .columns = dim,
             .blocks = as_blocks ? packed.data() : nullptr,
             .row_major = as_blocks ? nullptr : row_major.data(),
             .factors = factors.empty() ? nullptr : factors.data(),
             .factor_stride = 2 * kRowsPerBlock,
+            .longest = longest,
             .ids = ids.empty() ? nullptr : ids.data(),
             .allowed = allowed.empty() ? nullptr : allowed.data()};
   }
@@ -135,7 +138,8 @@ void check_scan(const Rows& rows, const Ask& ask, bool as_blocks, std::size_t th
                 const std::string& what) {
   const Matrix<const float> x{ask.queries.data(), ask.queries.size() / rows.dim, rows.dim};
   std::vector<Candidate> found(want.best.size());
-  scan(rows.view(as_blocks), ScanQueries::from_floats(rows.codec, x, ask.dim, ask.unit, want.row_bound), ask.k, threads,
+  scan(rows.view(as_blocks, want.row_bound),
+       ScanQueries::from_floats(rows.codec, usual_kind(rows.codec), x, ask.dim, ask.unit), ask.k, threads,
        found.data());
   const std::size_t i = oracle::first_difference(found.data(), want.best);
   CHECK(i == found.size(),
@@ -263,14 +267,16 @@ TEST(int8_scores_below_the_normal_floats) {
 
 TEST(products_that_could_leave_the_range_are_refused) {
   const Floats query = {1e19F, 0};
+  const auto queries = [&](Codec codec, bool unit) {
+    return ScanQueries::from_floats(codec, usual_kind(codec), {query.data(), 1, 2}, 2, unit);
+  };
   for (Codec codec : {Codec::float32, Codec::float16, Codec::int8}) {
-    CHECK_THROWS(ScanQueries::from_floats(codec, {query.data(), 1, 2}, 2, false, 1e19), ArgumentError);
-    CHECK_THROWS(ScanQueries::from_floats(codec, {query.data(), 1, 2}, 2, false, oracle::kNaN), ArgumentError);
-    CHECK_THROWS(ScanQueries::from_floats(codec, {query.data(), 1, 2}, 2, false, HUGE_VAL), ArgumentError);
-    CHECK(ScanQueries::from_floats(codec, {query.data(), 1, 2}, 2, false, 1e17).count == 1);
-    CHECK(ScanQueries::from_floats(codec, {query.data(), 1, 2}, 2, true, 1e19).count == 1);
+    for (double longest : {1e19, oracle::kNaN, HUGE_VAL})
+      CHECK_THROWS(queries(codec, false).require_range(longest), ArgumentError);
+    queries(codec, false).require_range(1e17);
+    queries(codec, true).require_range(1e19);
   }
-  CHECK(ScanQueries::from_floats(Codec::binary, {query.data(), 1, 2}, 2, false, 1e30).count == 1);
+  queries(Codec::binary, false).require_range(1e30);
 }
 
 TEST(codes_as_queries_have_integer_scores) {
@@ -283,7 +289,7 @@ TEST(codes_as_queries_have_integer_scores) {
         rows[i] = std::uint8_t(rng() % 256 ? 128 : 129);  // sums differ by 128s
       for (std::size_t i = 0; extreme && i < queries.size(); ++i) queries[i] = std::uint8_t(128 + rng() % 2);
       std::vector<Candidate> found(5 * k);
-      const ScanRows bytes{.codec = Codec::int8, .count = count, .dim = dim, .row_major = rows.data()};
+      const ScanRows bytes{.codec = Codec::int8, .count = count, .columns = dim, .row_major = rows.data()};
       scan(bytes, ScanQueries::from_codes(Codec::int8, {queries.data(), 5, dim}, dim), k, 2, found.data());
       for (std::size_t q = 0; q < 5; ++q) {
         std::vector<double> scores(count);
@@ -294,7 +300,7 @@ TEST(codes_as_queries_have_integer_scores) {
           CHECK(oracle::same(found[q * k + i], want[i]),
                 "int8, dim " << dim << ", place " << i << ": " << found[q * k + i].score);
       }
-      const ScanRows bits{.codec = Codec::binary, .count = count, .dim = dim * 8, .row_major = rows.data()};
+      const ScanRows bits{.codec = Codec::binary, .count = count, .columns = dim * 8, .row_major = rows.data()};
       scan(bits, ScanQueries::from_codes(Codec::binary, {queries.data(), 5, dim}, dim * 8), k, 2, found.data());
       for (std::size_t q = 0; q < 5; ++q) {
         std::vector<double> scores(count);
@@ -311,11 +317,11 @@ TEST(codes_as_queries_have_integer_scores) {
 TEST(nothing_to_scan) {
   Candidate untouched{7, 7};
   const Floats query = {1};
-  const ScanQueries one = ScanQueries::from_floats(Codec::float32, {query.data(), 1, 1}, 1, false, 1);
-  const ScanQueries none = ScanQueries::from_floats(Codec::float32, {query.data(), 0, 1}, 1, false, 1);
+  const ScanQueries one = ScanQueries::from_floats(Codec::float32, QueryKind::values, {query.data(), 1, 1}, 1, false);
+  const ScanQueries none = ScanQueries::from_floats(Codec::float32, QueryKind::values, {query.data(), 0, 1}, 1, false);
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(query.data());
-  scan({.codec = Codec::float32, .count = 0, .dim = 1}, one, 0, 0, &untouched);
-  scan({.codec = Codec::float32, .count = 1, .dim = 1, .row_major = bytes}, none, 1, 0, &untouched);
+  scan({.codec = Codec::float32, .count = 0, .columns = 1}, one, 0, 0, &untouched);
+  scan({.codec = Codec::float32, .count = 1, .columns = 1, .row_major = bytes}, none, 1, 0, &untouched);
   CHECK(untouched.row == 7 && none.count == 0);
 }
 
@@ -330,15 +336,14 @@ TEST(the_longest_row_is_found) {
         const Floats x = oracle::values_of(codec, rows.data() + r * row_bytes(codec, 30), 30);
         want = std::max(want, std::sqrt(oracle::dot(x, x)));
       }
-      for (std::size_t threads : {1, 3})
-        CHECK(longest_row(codec, {rows.data(), count, row_bytes(codec, 30)}, 30, threads) == want,
-              name(codec) << ", rows " << count);
+      CHECK(longest_row(codec, {rows.data(), count, row_bytes(codec, 30)}, 30) == want, name(codec)
+                                                                                            << ", rows " << count);
       for (float bad : {draw::kNaN, draw::kInfinity, -draw::kInfinity}) {
         if (count == 0) continue;
         Floats with_bad = values;
         with_bad[draw::below(rng, values.size())] = bad;
         const Tight<std::uint8_t> bad_rows = coded(codec, with_bad, 30);
-        CHECK(!std::isfinite(longest_row(codec, {bad_rows.data(), count, row_bytes(codec, 30)}, 30, 2)),
+        CHECK(!std::isfinite(longest_row(codec, {bad_rows.data(), count, row_bytes(codec, 30)}, 30)),
               name(codec) << ", " << bad);
       }
     }
@@ -351,7 +356,7 @@ TEST(exact_scores_follow_their_definition) {
       const Floats queries = draw::normal(rng, dim);
       const Tight<std::uint8_t> row = coded(codec, draw::normal(rng, dim), dim);
       Floats scratch(dim);
-      const float found = exact_score(codec, row.data(), queries.data(), dim, 0.7F, scratch.data());
+      const float found = exact_score(codec, nullptr, row.data(), queries.data(), dim, 0.7F, scratch.data());
       const double want = oracle::float_score(oracle::values_of(codec, row.data(), dim),
                                               oracle::prepared(queries.data(), dim, false), 0.7F);
       CHECK(found == want, name(codec) << ", dim " << dim);

@@ -19,7 +19,8 @@ using namespace nestvec;
 using draw::Rng;
 using draw::Tight;
 using oracle::Floats;
-using oracle::kCodecs;
+
+constexpr Codec kCodecs[] = {Codec::float32, Codec::float16, Codec::int8, Codec::binary};
 
 /// One tier's sections, and the values of its row-major codes for the oracle.
 struct Sections {
@@ -164,6 +165,7 @@ TEST(drawn_tables_are_searched_like_a_sort) {
     const SearchOptions ask{.k = std::min(rows, draw::one_of<std::size_t>(rng, {1, 3, 10, rows})),
                             .dim = scan_dim,
                             .oversample = draw::one_of<std::size_t>(rng, {1, 4, 1000}),
+                            .kind = usual_kind(codec),
                             .allowed = rng() % 3 ? nullptr : filter.data(),
                             .threads = draw::one_of<std::size_t>(rng, {0, 1, 2, 7})};
     const std::size_t query_count = rows == 700 ? 1 + rng() % 9 : 1 + rng() % 40;
@@ -181,9 +183,10 @@ TEST(batches_and_threads_change_nothing) {
     const Floats queries = draw::normal(rng, count * 128);
     std::vector<Candidate> alone(count * k), together(count * k);
     for (std::size_t q = 0; q < count; ++q)
-      search(built.table, {&queries[q * 128], 1, 128}, {k, 32, 3, nullptr, 1}, &alone[q * k]);
+      search(built.table, {&queries[q * 128], 1, 128}, {k, 32, 3, usual_kind(codec), nullptr, 0, 1}, &alone[q * k]);
     for (std::size_t threads : {1, 2, 7}) {
-      search(built.table, {queries.data(), count, 128}, {k, 32, 3, nullptr, threads}, together.data());
+      search(built.table, {queries.data(), count, 128}, {k, 32, 3, usual_kind(codec), nullptr, 0, threads},
+             together.data());
       for (std::size_t i = 0; i < alone.size(); ++i)
         CHECK(oracle::same(together[i], alone[i]),
               name(codec) << ", threads " << threads << ", query " << i / k << ", place " << i % k);
@@ -198,19 +201,19 @@ TEST(many_survivors_go_in_several_passes) {
   const Built one_tier(rng, 5000, {24}, false, Codec::binary, std::nullopt);
   const Floats queries = draw::normal(rng, 450 * 24);
   std::vector<Candidate> all(250 * 5000), alone(5000);
-  search(one_tier.table, {queries.data(), 250, 24}, {5000, 24, 1, nullptr, 0}, all.data());
+  search(one_tier.table, {queries.data(), 250, 24}, {5000, 24, 1, QueryKind::codes, nullptr, 0, 0}, all.data());
   for (std::size_t q : {0, 208, 209, 249}) {
-    search(one_tier.table, {&queries[q * 24], 1, 24}, {5000, 24, 1, nullptr, 1}, alone.data());
+    search(one_tier.table, {&queries[q * 24], 1, 24}, {5000, 24, 1, QueryKind::codes, nullptr, 0, 1}, alone.data());
     CHECK(oracle::first_difference(&all[q * 5000], alone) == 5000, "one tier, query " << q);
   }
   std::vector<Candidate> found(450), one(1);
-  search(built.table, {queries.data(), 450, 24}, {1, 24, 1000000, nullptr, 0}, found.data());
+  search(built.table, {queries.data(), 450, 24}, {1, 24, 1000000, QueryKind::codes, nullptr, 0, 0}, found.data());
   for (std::size_t q = 0; q < 450; ++q) {
-    search(built.table, {&queries[q * 24], 1, 24}, {1, 24, 1000000, nullptr, 1}, one.data());
+    search(built.table, {&queries[q * 24], 1, 24}, {1, 24, 1000000, QueryKind::codes, nullptr, 0, 1}, one.data());
     CHECK(oracle::same(found[q], one[0]), "query " << q);
   }
-  check_search(built, Floats(queries.begin(), queries.begin() + 24), 24, {3, 24, SIZE_MAX, nullptr, 1},
-               "the largest oversample");
+  check_search(built, Floats(queries.begin(), queries.begin() + 24), 24,
+               {3, 24, SIZE_MAX, QueryKind::codes, nullptr, 0, 1}, "the largest oversample");
 }
 
 TEST(a_prefix_needs_its_factors) {
@@ -223,7 +226,8 @@ TEST(a_prefix_needs_its_factors) {
       const Built rescored(rng, 100, {10, 30}, cosine, Codec::binary, codec);
       const auto ask = [&](const Built& of, std::size_t cols, std::size_t dim) -> std::string {
         try {
-          search(of.table, {query.data(), 1, cols}, {1, dim, 4, nullptr, 1}, found.data());
+          search(of.table, {query.data(), 1, cols}, {1, dim, 4, usual_kind(of.scanned.spec.codec), nullptr, 0, 1},
+                 found.data());
         } catch (const ArgumentError& error) {
           return error.what();
         }
@@ -245,8 +249,8 @@ TEST(nothing_to_search) {
       some(rng, 70, {8}, true, Codec::int8, Codec::float32);
   const Floats query(8, 1);
   Candidate untouched{7, 7};
-  search(empty.table, {query.data(), 1, 8}, {0, 8, 4, nullptr, 0}, &untouched);
-  search(some.table, {query.data(), 0, 8}, {1, 8, 4, nullptr, 0}, &untouched);
+  search(empty.table, {query.data(), 1, 8}, {0, 8, 4, QueryKind::codes, nullptr, 0, 0}, &untouched);
+  search(some.table, {query.data(), 0, 8}, {1, 8, 4, QueryKind::codes, nullptr, 0, 0}, &untouched);
   CHECK(untouched.row == 7);
 }
 
@@ -269,7 +273,7 @@ TEST(damaged_codes_are_never_scored) {
       CheckedRegion region(data.data(), data.size(), sums.data());
       built.table.checked = &region;
       built.table.scan_checked = false;
-      check_search(built, query, dim, {k, dim, 1, nullptr, 2}, "checked");
+      check_search(built, query, dim, {k, dim, 1, QueryKind::codes, nullptr, 0, 2}, "checked");
     };
     search_anew(5);
     for (std::size_t place : {std::size_t{0}, scanned - 1, second + row * dim * 4 + 5}) {

@@ -33,14 +33,14 @@ struct ScoreError {
 
 /// Collects the k best by exact score from candidates whose scores may be off by `error`.
 ///
-/// Candidates gather until the reservoir is full; then all that are certainly not among the k best go: those whose
-/// score is worse than the k-th best by more than twice the error. What is left is scored exactly, once, at the end.
-/// Should so many lie within the error that the reservoir stays full, they are scored exactly on the way, so memory
-/// stays at 2k + 32 candidates whatever the data.
+/// Candidates gather until the reservoir is full. Then those go that are certainly not among the k best: their score is
+/// worse than the k-th best by more than twice the error. Where so many lie within it that the reservoir stays full,
+/// they are scored exactly, and the k best of them set the limit from then on, once the error below the worst. Nothing
+/// is scored twice, and memory stays at 3k + 288 candidates whatever the data.
 class TopK {
  public:
   TopK(std::size_t k, ScoreError error, Order order) : k_(k), error_(error), order_(order) {
-    kept_.reserve(capacity());
+    near_.reserve(capacity());
   }
 
   /// Only scores above the limit matter; it rises as better candidates come in.
@@ -48,7 +48,7 @@ class TopK {
 
   /// From now on scores may be off by as much as `error`, which is never less than before.
   void widen(ScoreError error) {
-    limit_ = std::nextafter(limit_ - 2 * (error.absolute - error_.absolute), -std::numeric_limits<double>::infinity());
+    limit_ = just_below(limit_ - 2 * (error.absolute - error_.absolute));
     error_ = error;
   }
 
@@ -56,71 +56,84 @@ class TopK {
   template <class Exact>
   void offer(Candidate candidate, const Exact& exact) {
     if (!(candidate.score > limit_)) return;
-    kept_.push_back(candidate);
-    if (kept_.size() == capacity()) shrink(exact);
+    near_.push_back(candidate);
+    if (near_.size() == capacity()) shrink(exact);
   }
 
   /// As offer for exact scores, for candidates in any order of rows.
   void add(Candidate candidate) {
-    if (!std::isnan(candidate.score)) kept_.push_back(candidate);
+    if (!std::isnan(candidate.score)) near_.push_back(candidate);
   }
 
   /// Adds what another collector kept, before finish().
-  void merge(const TopK& other) { kept_.insert(kept_.end(), other.kept_.begin(), other.kept_.end()); }
+  void merge(const TopK& other) {
+    near_.insert(near_.end(), other.near_.begin(), other.near_.end());
+    sure_.insert(sure_.end(), other.sure_.begin(), other.sure_.end());
+  }
 
   /// Writes the best k by exact score, in order; where there are fewer, the rest has row -1 and score NaN.
   template <class Exact>
   void finish(Candidate* out, const Exact& exact) {
     if (!error_.exact()) {
-      if (kept_.size() > k_) drop_hopeless();
+      drop_hopeless();
       score_exactly(exact);
     }
-    const std::size_t found = std::min(k_, kept_.size());
-    std::partial_sort(kept_.begin(), kept_.begin() + std::ptrdiff_t(found), kept_.end(), order_);
-    std::copy_n(kept_.begin(), found, out);
-    std::fill(out + found, out + k_, Candidate{std::numeric_limits<double>::quiet_NaN(), -1});
+    std::vector<Candidate>& found = error_.exact() ? near_ : sure_;
+    const std::size_t count = std::min(k_, found.size());
+    std::partial_sort(found.begin(), found.begin() + std::ptrdiff_t(count), found.end(), order_);
+    std::copy_n(found.begin(), count, out);
+    std::fill(out + count, out + k_, Candidate{std::numeric_limits<double>::quiet_NaN(), -1});
   }
 
  private:
-  std::size_t capacity() const { return 2 * k_ + 32; }
+  static double just_below(double x) { return std::nextafter(x, -std::numeric_limits<double>::infinity()); }
+
+  std::size_t capacity() const { return 2 * k_ + (error_.exact() ? 32 : 288); }
 
   template <class Exact>
   void shrink(const Exact& exact) {
-    drop_hopeless();
-    if (kept_.size() > k_ + k_ / 2 + 16) {  // a crowd within the error
-      score_exactly(exact);
-      if (kept_.size() > k_) cut_to_k();
+    if (error_.exact()) {
+      cut_to_k(near_);
+      const double kth = near_[k_ - 1].score;
+      limit_ = order_.ids ? just_below(kth) : kth;  // rows come in rising order: without ids a tie has lost
+      return;
     }
+    drop_hopeless();
+    if (near_.size() <= k_ + 144) return;
+    score_exactly(exact);
+    if (sure_.size() < k_) return;
+    cut_to_k(sure_);
+    const double kth = sure_[k_ - 1].score;
+    limit_ = std::max(limit_, just_below(kth - (error_.relative * std::fabs(kth) + error_.absolute)));
   }
 
-  void cut_to_k() {
-    std::nth_element(kept_.begin(), kept_.begin() + std::ptrdiff_t(k_ - 1), kept_.end(), order_);
-    kept_.resize(k_);
+  /// Keeps the k best, the worst of them last.
+  void cut_to_k(std::vector<Candidate>& candidates) const {
+    std::nth_element(candidates.begin(), candidates.begin() + std::ptrdiff_t(k_ - 1), candidates.end(), order_);
+    candidates.resize(k_);
   }
 
   void drop_hopeless() {
-    std::nth_element(kept_.begin(), kept_.begin() + std::ptrdiff_t(k_ - 1), kept_.end(), order_);
-    const double kth = kept_[k_ - 1].score, down = -std::numeric_limits<double>::infinity();
-    if (error_.exact()) {
-      kept_.resize(k_);
-      limit_ = order_.ids ? std::nextafter(kth, down) : kth;  // rows come in rising order: without ids a tie has lost
-    } else {
-      limit_ = std::nextafter(kth - 2 * (error_.relative * std::fabs(kth) + error_.absolute), down);
-      std::erase_if(kept_, [&](const Candidate& candidate) { return !(candidate.score > limit_); });
-    }
+    if (near_.size() < k_) return;
+    std::nth_element(near_.begin(), near_.begin() + std::ptrdiff_t(k_ - 1), near_.end(), order_);
+    const double kth = near_[k_ - 1].score;
+    limit_ = std::max(limit_, just_below(kth - 2 * (error_.relative * std::fabs(kth) + error_.absolute)));
+    std::erase_if(near_, [&](const Candidate& candidate) { return !(candidate.score > limit_); });
   }
 
   template <class Exact>
   void score_exactly(const Exact& exact) {
-    for (Candidate& candidate : kept_) candidate.score = exact(candidate.row);
-    std::erase_if(kept_, [](const Candidate& candidate) { return std::isnan(candidate.score); });
+    for (const Candidate& candidate : near_)
+      if (const double score = exact(candidate.row); !std::isnan(score)) sure_.push_back({score, candidate.row});
+    near_.clear();
   }
 
   std::size_t k_;
   ScoreError error_;
   Order order_;
   double limit_ = -std::numeric_limits<double>::infinity();
-  std::vector<Candidate> kept_;
+  std::vector<Candidate> near_;  // by their scores as they came; where these are exact, all there are
+  std::vector<Candidate> sure_;  // by their exact scores
 };
 
 }  // namespace nestvec
