@@ -42,12 +42,12 @@ class Timing:
 
     def seconds(self, clock: str = "wall") -> float:
         """The median."""
-        return median(getattr(self, clock))
+        return float(median(getattr(self, clock)))
 
     def spread(self, clock: str = "wall") -> float:
         """Half the distance between the quartiles, as a share of the median."""
         low, _, high = quantiles(getattr(self, clock), n=4, method="inclusive")
-        return (high - low) / 2 / self.seconds(clock)
+        return float((high - low) / 2 / self.seconds(clock))
 
     @property
     def cores(self) -> float:
