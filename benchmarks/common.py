@@ -144,6 +144,7 @@ class Report:
         self._json: Path | None = args.json
         self._disturbance = Disturbance()
         self._machine = machine(packages)
+        self._notes: list[str] = []
         self._tables: list[dict[str, Any]] = []
         self._console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
         self._command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
@@ -153,7 +154,8 @@ class Report:
         self.note(f"{found['system']}, {', '.join(versions)}")
 
     def note(self, text: str) -> None:
-        """Prints one line of words."""
+        """Prints one line of words, and keeps it for `--json`."""
+        self._notes.append(text)
         self._console.print(f"{text}\n" if self._markdown else text, markup=False, soft_wrap=True)
 
     def table(self, title: str, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -184,6 +186,7 @@ class Report:
                 "command": self._command,
                 "machine": self._machine,
                 "cores_of_others": others,
+                "notes": self._notes,
                 "tables": self._tables,
             }
             self._json.write_text(json.dumps(found, indent=1) + "\n")

@@ -145,6 +145,8 @@ def main() -> None:
     report.note(
         f"nestvec runs at {nestvec.capabilities()['isa']}, faiss at {faiss_level}; the other peers choose by the CPU."
     )
+    if args.rows is not None:
+        report.note("The targets were set for the default numbers of rows.")
     started = time.perf_counter()
     for name, (make, rows) in QUESTIONS.items():
         if name not in args.only and not any(name.startswith(group) and group in args.only for group in GROUPS):

@@ -50,9 +50,16 @@ class Ceilings:
             if not ways:
                 continue
             best = max(ways, key=lambda way: way.work / timings[way.name].seconds(clock))
-            seconds = timings[best.name].seconds(clock)
+            timing = timings[best.name]
+            seconds = timing.seconds(clock)
             self.rates[kind] = best.work / seconds
-            row = {"contender": best.name, "ms": 1e3 * seconds, "spread": timings[best.name].spread(clock)}
+            row = {
+                "contender": best.name,
+                "ms": 1e3 * seconds,
+                "spread": timing.spread(clock),
+                "wall_seconds": timing.wall,
+                "cpu_seconds": timing.cpu,
+            }
             ratio = {"ratio": seconds / first} if kind == STREAM else {}
             found.append({**row, **ratio, self._units[kind]: self.rates[kind] / 1e9, "kind": kind})
         return found
