@@ -146,7 +146,7 @@ class Report:
         self._machine = machine(packages)
         self._notes: list[str] = []
         self._tables: list[dict[str, Any]] = []
-        self._console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
+        self._console = Console(width=None if sys.stdout.isatty() else 170, highlight=False)
         self._command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
         found = self._machine
         versions = [f"{name} {found[name]}" for name in ("python", "nestvec", *packages)]
