@@ -19,9 +19,12 @@ using draw::Tight;
 using oracle::Bytes;
 using oracle::Floats;
 
-constexpr Codec kCodecs[] = {Codec::float32, Codec::float16, Codec::int8, Codec::binary};
+constexpr Codec kCodecs[] = {Codec::float32, Codec::float16, Codec::bfloat16, Codec::int8, Codec::binary};
 
-Precision precision_of(Codec codec) { return precision_named(codec == Codec::binary ? "ubinary" : name(codec)); }
+Precision precision_of(Codec codec) {
+  if (codec == Codec::bfloat16) return Precision::bfloat16;
+  return precision_named(codec == Codec::binary ? "ubinary" : name(codec));
+}
 
 struct Encoded {
   Tight<std::uint8_t> codes;
