@@ -27,7 +27,7 @@ import nestvec
 
 SLACK = 64e6
 SCAN_SLACK = 16e6
-SCANS: list[tuple[str, dict[str, str], int]] = [  # codec, options, and by how much to divide the rows
+SCANS: list[tuple[str, dict[str, Any], int]] = [  # codec, options, and by how much to divide the rows
     ("binary", {}, 1),
     ("binary", {"query": "float"}, 1),
     ("int8", {}, 1),
@@ -98,7 +98,7 @@ class Scan:
     rows: int
     dim: int
     codec: str
-    options: dict[str, str]
+    options: dict[str, Any]
 
     def prepare(self) -> None:
         """Builds the table from batches of random floats."""
