@@ -35,9 +35,7 @@ struct Sections {
   double row_bound;
 
   Sections(Rng& rng, const TierSpec& spec_, const Floats& x, std::size_t dim)
-      : spec(spec_),
-        rows(x.size() / dim),
-        pq{dim, 1 + draw::below(rng, dim), spec.codec} {
+      : spec(spec_), rows(x.size() / dim), pq{dim, 1 + draw::below(rng, dim), spec.codec} {
     if (spec.codec == Codec::pq8 || spec.codec == Codec::pq4) {
       centroids = draw::normal(rng, dim * pq.count());
       pq.centroids = centroids.data();
