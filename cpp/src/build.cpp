@@ -56,7 +56,8 @@ double set_factors(const TierSpec& spec, const float* row, float scale, float* f
 }  // namespace
 
 bool has_factors(const TierSpec& spec) {
-  return spec.codec != Codec::binary && !spec.pq && (spec.cosine || spec.codec == Codec::int8);
+  if (spec.codec == Codec::binary || spec.codec == Codec::pq8 || spec.codec == Codec::pq4) return false;
+  return spec.cosine || spec.codec == Codec::int8;
 }
 
 Precision required_range(const TierSpec& spec) {

