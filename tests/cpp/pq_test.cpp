@@ -197,6 +197,13 @@ TEST(training_on_few_different_rows_keeps_them) {
   });
 }
 
+TEST(training_on_as_many_different_rows_as_centroids_keeps_them) {
+  Rng rng(13);
+  Floats x = draw::normal(rng, 256 * 8);
+  for (std::size_t i = 0; i < 256 * 8 * 9; ++i) x.push_back(x[i]);
+  CHECK(trained_and_coded({8, 2, Codec::pq8}, x) == x);
+}
+
 TEST(training_leaves_no_centroid_unused) {
   for (std::uint64_t seed = 0; seed < 200; ++seed) {
     Rng rng(static_cast<unsigned>(seed));
