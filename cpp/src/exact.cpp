@@ -11,6 +11,8 @@
 namespace nestvec {
 namespace {
 
+constexpr std::size_t kAhead = 8192;  // bytes; a prefetch past the end does nothing
+
 double dot(const float* x, const float* y, std::size_t dim) {
   double sum;
   kernels().dot_exact(x, y, dim, &sum);
@@ -68,6 +70,7 @@ double longest_row(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim
   std::vector<float> scratch(dim);
   double longest = 0;
   for (std::size_t r = 0; r < rows.rows; ++r) {
+    for (std::size_t i = 0; i < rows.cols; i += 64) __builtin_prefetch(rows.row(r) + i + kAhead);
     const float* x = widened(codec, nullptr, rows.row(r), dim, scratch.data());
     const double square = dot(x, x, dim);
     longest = std::max(longest, std::isnan(square) ? std::numeric_limits<double>::infinity() : square);

@@ -17,6 +17,7 @@ namespace {
 constexpr std::size_t kTileBytes = 256 << 10;     // of codes: stays in the second-level cache while the queries pass
 constexpr std::size_t kWorkerBytes = 1 << 20;     // codes x queries below which a second thread does not pay
 constexpr std::size_t kCollectorBytes = 8 << 20;  // for all candidates that are held at one time
+constexpr std::size_t kDirectBytes = 128;         // of a row: below, its horizontal sum costs more than packing
 constexpr std::size_t kAhead = 4096;  // bytes: a core waits 100 ns for memory and reads 15 to 20 bytes in each of them
 
 constexpr double kFloatUnit = 0x1p-24;  // largest relative error of one float operation
@@ -48,6 +49,23 @@ ScanKernel* kernel_for(Codec codec, QueryKind kind) {
   return table.dot_f32;
 }
 
+/// What scans row-major rows of the codec as they lie, for one query; null where nothing does.
+RowKernel* row_kernel_for(Codec codec) {
+  const Kernels& table = kernels();
+  switch (codec) {
+    case Codec::binary:
+      return table.hamming_rows;
+    case Codec::int8:
+      return table.dot_i8_rows;
+    case Codec::float16:
+      return table.dot_f16_rows;
+    case Codec::float32:
+      return table.dot_f32_rows;
+    default:
+      return nullptr;
+  }
+}
+
 /// One scan: rows, queries, and where the work is cut into tiles of blocks x chunks of queries.
 class Scan {
  public:
@@ -56,6 +74,9 @@ class Scan {
         queries_(queries),
         k_(k),
         kernel_(kernel_for(queries.codec, queries.kind)),
+        row_kernel_(rows.row_major && queries.count == 1 && row_bytes(rows.codec, rows.columns) >= kDirectBytes
+                        ? row_kernel_for(rows.codec)
+                        : nullptr),
         blocks_(block_count(rows.count)),
         stored_bytes_(block_bytes(rows.codec, rows.columns)),
         used_bytes_(block_bytes(rows.codec, queries.columns)),
@@ -70,7 +91,7 @@ class Scan {
   void run(std::size_t threads, Candidate* out) {
     const double work = double(blocks_ * used_bytes_) * double(queries_.count);
     const std::size_t workers = worker_count(std::size_t(work / kWorkerBytes), threads);
-    const std::size_t collector_bytes = (3 * k_ + 288) * sizeof(Candidate) * workers;
+    const std::size_t collector_bytes = TopK::most_kept(k_, false) * sizeof(Candidate) * workers;
     const std::size_t at_once = std::clamp<std::size_t>(kCollectorBytes / collector_bytes, 1, queries_.count);
     for (std::size_t first = 0; first < queries_.count; first += at_once)
       run_some(first, std::min(at_once, queries_.count - first), workers, out + first * k_);
@@ -113,12 +134,13 @@ class Scan {
           first,
           begin,
           std::min(begin + chunk, count)};
+      if (row_kernel_) return scan_rows(own, pass);
       if (rows_.row_major) pass.blocks = pack_tile(own, pass);
       scan_tile(own, pass);
     });
-    double longest = rows_.longest;
+    double longest = measures() ? 0 : rows_.longest;
     for (const Worker& one : state)
-      if (measures() && !one.best.empty()) longest = std::max(longest, one.longest);  // NaN is less than any
+      if (measures() && !one.best.empty()) longest = std::max(longest, one.longest);
     parallel_for((count + 63) / 64, workers, [&](std::size_t, std::size_t task) {
       Worker own;
       own.row.resize(row_bytes(rows_.codec, queries_.columns));
@@ -207,6 +229,35 @@ class Scan {
     }
   }
 
+  /// One query over row-major rows as they lie.
+  void scan_rows(Worker& own, const Pass& pass) const {
+    const std::size_t bytes = row_bytes(rows_.codec, rows_.columns);
+    for (std::size_t b = pass.first_block; b < pass.end_block; ++b) {
+      const std::uint64_t live = live_rows(b, pass.first, 1);
+      if (live == 0) continue;
+      const std::size_t first = b * kBlockRows, count = std::min(kBlockRows, rows_.count - first);
+      const std::uint8_t* rows = rows_.row_major + first * bytes;
+      float scores[kBlockRows], squares[kBlockRows];
+      row_kernel_(rows, bytes, count, queries_.dim, queries_.query(pass.first), scores, squares);
+      if (measures()) {
+        const double square = *std::max_element(squares, squares + count);
+        const bool counted = std::all_of(squares, squares + count, [](float x) { return std::isfinite(x); });
+        const double underflow = double(queries_.dim) * 0x1p-126;
+        const double longest = counted ? std::sqrt(1.01 * square + underflow)
+                                       : longest_row(rows_.codec, {rows, count, bytes}, queries_.dim);
+        if (longest > own.longest) lengthen(own, pass, longest);
+      }
+      const QueryScale& scale = queries_.scales[pass.first];
+      for (std::size_t r = 0; r < count; ++r) {
+        const float score = scores[r] * rows_.factor(first + r);
+        if (!(score > own.limits[0]) || !(live >> r & 1)) continue;
+        own.best[0].offer({double(score * scale.scale), std::int64_t(first + r)},
+                          [&](std::int64_t row) { return exact(pass.first, row, own); });
+        own.limits[0] = kernel_limit(own.best[0].limit(), scale);
+      }
+    }
+  }
+
   /// A limit for the kernel that no score above `limit` fails once it has been scaled and rounded.
   static float kernel_limit(double limit, const QueryScale& scale) {
     if (scale.scale == 1 && scale.offset == 0) return float_below(limit);
@@ -272,6 +323,7 @@ class Scan {
   const ScanQueries& queries_;
   const std::size_t k_;
   ScanKernel* const kernel_;
+  RowKernel* const row_kernel_;  // null: rows are scanned in blocks
   const std::size_t blocks_, stored_bytes_, used_bytes_, words_;
   const std::uint64_t last_mask_;
   const std::size_t ahead_;  // bytes: whole blocks where only their first words are read

@@ -12,14 +12,17 @@
 #include "kernels/kernels.hpp"
 #include "nestvec/block.hpp"
 #include "nestvec/pq.hpp"
+#include "nestvec/queries.hpp"
 #include "nestvec/topk.hpp"
 
 namespace oracle {
 
 using nestvec::Candidate;
 using nestvec::Codec;
+using nestvec::QueryKind;
 using Bytes = std::vector<std::uint8_t>;
 using Floats = std::vector<float>;
+using Words = std::vector<std::uint64_t>;
 
 inline constexpr Codec kCodecs[] = {Codec::float32, Codec::float16, Codec::bfloat16, Codec::int8,
                                     Codec::binary,  Codec::pq8,     Codec::pq4};
@@ -76,10 +79,10 @@ struct Query {
   float scale;
 };
 
-/// A query's first `dim` values.
-inline Query prepared(const float* query, std::size_t dim, bool unit) {
+/// A query's first `dim` values. `unit`: of length 1, or where rows are 1 and -1, of length 1 / sqrt(dim).
+inline Query prepared(const float* query, std::size_t dim, bool unit, bool signs = false) {
   Query made{Floats(query, query + dim), Floats(dim), 1};
-  const double length = std::sqrt(dot(made.values, made.values));
+  const double length = std::sqrt(dot(made.values, made.values)) * (signs ? std::sqrt(double(dim)) : 1);
   float largest = 0;
   for (float& value : made.values) {
     if (unit) value = length > 0 ? float(value * (1 / length)) : 0;
@@ -92,15 +95,21 @@ inline Query prepared(const float* query, std::size_t dim, bool unit) {
   return made;
 }
 
+/// As a scan takes it: the signs of a query that becomes bits are those of the values as given, however small.
+inline Query prepared(Codec codec, QueryKind kind, const float* query, std::size_t dim, bool unit) {
+  if (codec != Codec::binary) return prepared(query, dim, unit);
+  return prepared(query, dim, unit && kind == QueryKind::look_ups, true);
+}
+
 /// The final score of float queries: what the float codecs give, and every codec that re-scores.
 inline double float_score(const Floats& row, const Query& query, float factor) {
   return float(dot(row, query.values) * factor);
 }
 
 /// The score that the scan gives a row, whose values these are.
-inline double scan_score(Codec codec, const Floats& row, const Query& query, float factor) {
+inline double scan_score(Codec codec, QueryKind kind, const Floats& row, const Query& query, float factor) {
+  if (kind != QueryKind::codes) return float_score(row, query, factor);
   if (codec == Codec::int8) return float(dot(row, query.int8)) * factor * query.scale;  // in float: rounded three times
-  if (codec != Codec::binary) return float_score(row, query, factor);
   double differ = 0;
   for (std::size_t i = 0; i < row.size(); ++i) differ += (row[i] > 0) != (query.values[i] > 0);
   return -differ;

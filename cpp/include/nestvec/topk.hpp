@@ -40,8 +40,11 @@ struct ScoreError {
 class TopK {
  public:
   TopK(std::size_t k, ScoreError error, Order order) : k_(k), error_(error), order_(order) {
-    near_.reserve(capacity());
+    kept_.reserve(most_kept(k, error.exact()));
   }
+
+  /// How many candidates a collector holds at most.
+  static std::size_t most_kept(std::size_t k, bool exact) { return exact ? 2 * k + 32 : 3 * k + 288; }
 
   /// Only scores above the limit matter; it rises as better candidates come in.
   double limit() const { return limit_; }
@@ -56,19 +59,20 @@ class TopK {
   template <class Exact>
   void offer(Candidate candidate, const Exact& exact) {
     if (!(candidate.score > limit_)) return;
-    near_.push_back(candidate);
-    if (near_.size() == capacity()) shrink(exact);
+    kept_.push_back(candidate);
+    if (kept_.size() == most_kept(k_, error_.exact())) shrink(exact);
   }
 
   /// As offer for exact scores, for candidates in any order of rows.
   void add(Candidate candidate) {
-    if (!std::isnan(candidate.score)) near_.push_back(candidate);
+    if (!std::isnan(candidate.score)) kept_.push_back(candidate);
   }
 
   /// Adds what another collector kept, before finish().
   void merge(const TopK& other) {
-    near_.insert(near_.end(), other.near_.begin(), other.near_.end());
-    sure_.insert(sure_.end(), other.sure_.begin(), other.sure_.end());
+    kept_.insert(kept_.begin(), other.kept_.begin(), other.kept_.begin() + std::ptrdiff_t(other.sure_));
+    kept_.insert(kept_.end(), other.kept_.begin() + std::ptrdiff_t(other.sure_), other.kept_.end());
+    sure_ += other.sure_;
   }
 
   /// Writes the best k by exact score, in order; where there are fewer, the rest has row -1 and score NaN.
@@ -78,62 +82,65 @@ class TopK {
       drop_hopeless();
       score_exactly(exact);
     }
-    std::vector<Candidate>& found = error_.exact() ? near_ : sure_;
-    const std::size_t count = std::min(k_, found.size());
-    std::partial_sort(found.begin(), found.begin() + std::ptrdiff_t(count), found.end(), order_);
-    std::copy_n(found.begin(), count, out);
-    std::fill(out + count, out + k_, Candidate{std::numeric_limits<double>::quiet_NaN(), -1});
+    const std::size_t found = std::min(k_, kept_.size());
+    std::partial_sort(kept_.begin(), kept_.begin() + std::ptrdiff_t(found), kept_.end(), order_);
+    std::copy_n(kept_.begin(), found, out);
+    std::fill(out + found, out + k_, Candidate{std::numeric_limits<double>::quiet_NaN(), -1});
   }
 
  private:
   static double just_below(double x) { return std::nextafter(x, -std::numeric_limits<double>::infinity()); }
 
-  std::size_t capacity() const { return 2 * k_ + (error_.exact() ? 32 : 288); }
-
   template <class Exact>
   void shrink(const Exact& exact) {
     if (error_.exact()) {
-      cut_to_k(near_);
-      const double kth = near_[k_ - 1].score;
-      limit_ = order_.ids ? just_below(kth) : kth;  // rows come in rising order: without ids a tie has lost
+      cut_to_k();
+      limit_ = order_.ids ? just_below(kept_[k_ - 1].score) : kept_[k_ - 1].score;  // rows rise: without ids a tie lost
       return;
     }
     drop_hopeless();
-    if (near_.size() <= k_ + 144) return;
+    if (kept_.size() <= 2 * k_ + 144) return;
     score_exactly(exact);
-    if (sure_.size() < k_) return;
-    cut_to_k(sure_);
-    const double kth = sure_[k_ - 1].score;
+    if (kept_.size() < k_) return;
+    cut_to_k();
+    sure_ = k_;
+    const double kth = kept_[k_ - 1].score;
     limit_ = std::max(limit_, just_below(kth - (error_.relative * std::fabs(kth) + error_.absolute)));
   }
 
-  /// Keeps the k best, the worst of them last.
-  void cut_to_k(std::vector<Candidate>& candidates) const {
-    std::nth_element(candidates.begin(), candidates.begin() + std::ptrdiff_t(k_ - 1), candidates.end(), order_);
-    candidates.resize(k_);
+  /// Keeps the k best of all, the worst of them last.
+  void cut_to_k() {
+    std::nth_element(kept_.begin(), kept_.begin() + std::ptrdiff_t(k_ - 1), kept_.end(), order_);
+    kept_.resize(k_);
   }
 
+  /// Judges the candidates that are not scored exactly yet by each other.
   void drop_hopeless() {
-    if (near_.size() < k_) return;
-    std::nth_element(near_.begin(), near_.begin() + std::ptrdiff_t(k_ - 1), near_.end(), order_);
-    const double kth = near_[k_ - 1].score;
-    limit_ = std::max(limit_, just_below(kth - 2 * (error_.relative * std::fabs(kth) + error_.absolute)));
-    std::erase_if(near_, [&](const Candidate& candidate) { return !(candidate.score > limit_); });
+    const auto begin = kept_.begin() + std::ptrdiff_t(sure_);
+    if (kept_.size() < sure_ + k_) return;
+    const auto kth = begin + std::ptrdiff_t(k_ - 1);
+    std::nth_element(begin, kth, kept_.end(), order_);
+    const double margin = 2 * (error_.relative * std::fabs(kth->score) + error_.absolute);
+    limit_ = std::max(limit_, just_below(kth->score - margin));
+    kept_.erase(std::remove_if(begin, kept_.end(), [&](const Candidate& one) { return !(one.score > limit_); }),
+                kept_.end());
   }
 
   template <class Exact>
   void score_exactly(const Exact& exact) {
-    for (const Candidate& candidate : near_)
-      if (const double score = exact(candidate.row); !std::isnan(score)) sure_.push_back({score, candidate.row});
-    near_.clear();
+    const auto begin = kept_.begin() + std::ptrdiff_t(sure_);
+    for (auto candidate = begin; candidate != kept_.end(); ++candidate) candidate->score = exact(candidate->row);
+    kept_.erase(std::remove_if(begin, kept_.end(), [](const Candidate& one) { return std::isnan(one.score); }),
+                kept_.end());
+    sure_ = kept_.size();
   }
 
   std::size_t k_;
   ScoreError error_;
   Order order_;
   double limit_ = -std::numeric_limits<double>::infinity();
-  std::vector<Candidate> near_;  // by their scores as they came; where these are exact, all there are
-  std::vector<Candidate> sure_;  // by their exact scores
+  std::vector<Candidate> kept_;
+  std::size_t sure_ = 0;  // the first so many are scored exactly, where scores come with an error
 };
 
 }  // namespace nestvec

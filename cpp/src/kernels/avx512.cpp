@@ -323,6 +323,7 @@ inline void interleave_tile(const uint8_t* rows, size_t stride, size_t count, si
   __m512i tile[N];
   for (size_t r = 0; r < N; ++r) {
     const Mask some = r < count ? first(words) : Mask{0};
+    _mm_prefetch(reinterpret_cast<const char*>(rows + (r + 2 * N) * stride), _MM_HINT_T0);
     tile[r] = N == 8 ? _mm512_maskz_loadu_epi64(__mmask8(some), rows + r * stride)
                      : _mm512_maskz_loadu_epi32(__mmask16(some), rows + r * stride);
   }
@@ -362,6 +363,7 @@ void install_avx512(Kernels& kernels) {
   kernels.dot_bf16 = dot_bf16;
   kernels.interleave = interleave;
   install_avx512_lut(kernels);
+  install_avx512_rows(kernels);
   install_avx512_pq(kernels);
 }
 
