@@ -38,8 +38,8 @@ class Bits:
         array = as_array(memoryview(packed) if isinstance(packed, bytes) else packed, "packed bits")
         if array.dtype != np.uint8 or array.ndim not in (1, 2):
             raise ArgumentError(
-                f"packed bits have the dtype {array.dtype} and shape {array.shape}; expected uint8, (bytes,) or (queries, "
-                'bytes): numpy.packbits(mask, axis=-1, bitorder="little")'
+                f"packed bits have the dtype {array.dtype} and shape {array.shape}; expected uint8 of (bytes,) or "
+                '(queries, bytes): numpy.packbits(mask, axis=-1, bitorder="little")'
             )
         self.packed: npt.NDArray[np.uint8] = array
 

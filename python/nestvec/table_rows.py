@@ -46,11 +46,10 @@ class RowIds:
 
 
 def _rise(ids: Int64) -> bool:
-    """Whether each id is larger than the one before it; compared in pieces, for the memory's sake."""
-    pieces = range(0, len(ids) - 1, 1 << 16)
-    return all(
-        bool((ids[at + 1 : at + 1 + (1 << 16)] > ids[at : at + (1 << 16)][: len(ids) - 1 - at]).all()) for at in pieces
-    )
+    """Whether each id is larger than the one before it. Compared in pieces: a table's ids may be many."""
+    piece = 1 << 16
+    pieces = (ids[at : at + piece + 1] for at in range(0, len(ids), piece))
+    return all(bool((some[1:] > some[:-1]).all()) for some in pieces)
 
 
 class StoredTexts:
