@@ -39,6 +39,7 @@ inline double dot(const Floats& x, const Floats& y) {
 inline Floats values_of(Codec codec, const std::uint8_t* row, std::size_t dim, const nestvec::Pq* pq = nullptr) {
   static const nestvec::Kernels reference = nestvec::kernels_for(nestvec::Isa::reference);
   Floats x(dim);
+  std::size_t j = 0;  // the sub-quantizer of dimension i
   for (std::size_t i = 0; i < dim; ++i) switch (codec) {
       case Codec::float32:
         std::memcpy(&x[i], row + 4 * i, 4);
@@ -63,7 +64,6 @@ inline Floats values_of(Codec codec, const std::uint8_t* row, std::size_t dim, c
         break;
       case Codec::pq8:
       case Codec::pq4: {
-        std::size_t j = 0;
         while (pq->begin(j + 1) <= i) ++j;
         const unsigned code = codec == Codec::pq8 ? row[j] : row[j / 2] / (j % 2 ? 16 : 1) % 16;
         x[i] = pq->centroids[i * pq->count() + code];

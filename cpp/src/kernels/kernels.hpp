@@ -113,7 +113,8 @@ enum class Isa { reference, avx2, avx512, neon, neondot };
 
 void install_reference(Kernels& kernels);
 void install_avx2(Kernels& kernels);
-void install_avx2_pq(Kernels& kernels);  ///< part of install_avx2
+void install_avx2_pq(Kernels& kernels);  ///< these two are parts of install_avx2
+void install_avx2_rows(Kernels& kernels);
 void install_avx512(Kernels& kernels);
 void install_avx512_lut(Kernels& kernels);  ///< these three are parts of install_avx512
 void install_avx512_pq(Kernels& kernels);

@@ -1,0 +1,36 @@
+// Forked children, and what they may do under a sanitizer.
+#pragma once
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+namespace forks {
+
+/// What the child of a process with threads can do: the address sanitizer's allocator may stay locked in it, and the
+/// thread sanitizer refuses it threads of its own.
+#if defined(__SANITIZE_ADDRESS__)
+inline constexpr bool kChildMayAllocate = false, kChildMayStartThreads = false;
+#elif defined(__SANITIZE_THREAD__)
+inline constexpr bool kChildMayAllocate = true, kChildMayStartThreads = false;
+#elif defined(__has_feature)
+inline constexpr bool kChildMayAllocate = !__has_feature(address_sanitizer),
+                      kChildMayStartThreads = !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer);
+#else
+inline constexpr bool kChildMayAllocate = true, kChildMayStartThreads = true;
+#endif
+
+/// Whether a forked child ends well; one that hangs is killed after 60 seconds.
+template <class Body>
+bool child_succeeds(Body body) {
+  std::fflush(stdout);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(60);
+    _exit(body() ? 0 : 1);
+  }
+  int status = -1;
+  return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+}
+
+}  // namespace forks
