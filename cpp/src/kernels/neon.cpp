@@ -219,6 +219,7 @@ void install_neon(Kernels& kernels) {
   kernels.dot_f32 = dot<Float32>;
   kernels.dot_f16 = dot<Float16>;
   kernels.dot_bf16 = dot<Bfloat16>;
+  install_neon_direct(kernels);
   install_neon_lut(kernels);
   install_neon_rows(kernels);
 }
