@@ -1,17 +1,20 @@
-// Building, searching and packing: encode_tier, Searcher, and the stateless top-k.
+// Searching: filters, a table's Searcher, and the stateless top-k.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "arrays.hpp"
+#include "codebook.hpp"
 #include "nestvec/build.hpp"
 #include "nestvec/codec.hpp"
 #include "nestvec/scan.hpp"
@@ -25,9 +28,10 @@ namespace {
 using Bytes = Array<std::uint8_t>;
 using Floats = Array<float>;
 using Ids = Array<std::int64_t>;
+using Words = Array<std::uint64_t>;
 
-/// Scores and ids as arrays of (queries, k): distances as int32, -1 where there is none; other scores as float32, or
-/// float64 where they are integers that float32 cannot hold.
+/// Scores and ids as arrays of (queries, k): distances and integer products as int32, -1 where there is none; other
+/// scores as float32, NaN where there is none.
 template <class Score>
 py::tuple as_arrays(const std::vector<Candidate>& found, std::size_t queries, std::size_t k, const std::int64_t* ids,
                     int sign) {
@@ -43,41 +47,20 @@ py::tuple as_arrays(const std::vector<Candidate>& found, std::size_t queries, st
   return py::make_tuple(scores, rows);
 }
 
-std::vector<std::uint64_t> as_bits(const Bytes& mask, std::size_t rows) {
-  const std::uint8_t* allowed = sized(mask, rows, "the filter");
-  std::vector<std::uint64_t> bits(block_count(rows));
-  for (std::size_t r = 0; r < rows; ++r) bits[r / 64] |= std::uint64_t{allowed[r] != 0} << r % 64;
-  return bits;
-}
-
-std::size_t checked_dim(std::size_t dim) {
-  if (dim < 1 || dim > kMaxDim)
-    throw ArgumentError("the dimension is " + std::to_string(dim) + "; expected 1 to " + std::to_string(kMaxDim));
-  return dim;
-}
-
-/// encode_tier over numpy arrays. Returns (codes as bytes, factors or None, the longest row).
-py::tuple encode(const Floats& x, const std::string& codec, bool packed, bool cosine,
-                 const std::vector<std::size_t>& dims, std::size_t threads) {
-  const Matrix<const float> rows = as_matrix(x, "x");
-  checked_dim(rows.cols);
-  if (dims.empty() || dims.back() != rows.cols || !std::is_sorted(dims.begin(), dims.end()))
-    throw ArgumentError("dims must rise to the dimension of x");
-  const TierSpec spec{codec_named(codec), packed, cosine, dims};
-  const std::size_t blocks = block_count(rows.rows);
-  Bytes codes(std::vector<std::size_t>{packed ? blocks * block_bytes(spec.codec, rows.cols)
-                                              : rows.rows * row_bytes(spec.codec, rows.cols)});
-  std::optional<Floats> factors;
-  if (has_factors(spec)) factors.emplace(std::vector<std::size_t>{blocks, dims.size(), kRowsPerBlock});
-  std::uint8_t* codes_out = codes.mutable_data();
-  float* factors_out = factors ? factors->mutable_data() : nullptr;
-  double longest;
-  {
-    const py::gil_scoped_release release;
-    check_finite(rows, "x", spec.codec == Codec::float16 && !cosine ? Precision::float16 : Precision::float32, threads);
-    longest = encode_tier(spec, rows, codes_out, factors_out, threads);
+/// Sets the bits of rows in a filter of `count` rows. Returns how many numbers are of no row, and where the first is.
+std::pair<std::size_t, std::size_t> allow_rows(const Ids& rows, Words& filter, std::size_t count) {
+  sized(filter, block_count(count), "the filter");
+  std::uint64_t* words = filter.mutable_data();
+  std::size_t missing = 0, first = 0;
+  const std::int64_t* row = rows.data();
+  for (std::size_t i = 0; i < std::size_t(rows.size()); ++i) {
+    const auto r = std::uint64_t(row[i]);  // a negative number becomes one above any count
+    if (r < count)
+      words[r / 64] |= std::uint64_t{1} << r % 64;
+    else if (missing++ == 0)
+      first = i;
   }
-  return py::make_tuple(codes, factors, longest);
+  return {missing, first};
 }
 
 /// The bytes of a table file's data, verified chunk by chunk on first use.
@@ -110,8 +93,8 @@ class Region {
   CheckedRegion checked_;
 };
 
-/// A tier as Python hands it over: (codec, codes, factors or None, row_bound).
-using TierArrays = std::tuple<std::string, Bytes, std::optional<Floats>, double>;
+/// A tier as Python hands it over: (codec, codes, factors or None, row_bound, codebook or None).
+using TierArrays = std::tuple<std::string, Bytes, std::optional<Floats>, double, std::shared_ptr<Codebook>>;
 
 class Searcher {
  public:
@@ -130,42 +113,53 @@ class Searcher {
     if (rescored_) table_.rescored = view(*rescored_, false);
   }
 
-  py::tuple search(const Floats& queries, std::size_t k, std::size_t dim, std::size_t oversample,
-                   const std::optional<Bytes>& filter, std::size_t threads) const {
+  py::tuple search(const Floats& queries, std::size_t k, std::size_t dim, std::size_t oversample, bool float_query,
+                   const std::optional<Words>& filter, std::size_t threads) const {
     const Matrix<const float> rows = as_matrix(queries, "queries");
     if (dim < 1 || dim > rows.cols || rows.cols > table_.dim || k < 1 || oversample < 1)
       throw ArgumentError(
           "search needs 1 <= dim <= the queries' columns <= the table's dimension, k and oversample >= 1");
-    const std::size_t columns = std::min(k, table_.rows);
-    std::vector<Candidate> found(rows.rows * columns);
+    const Codec codec = table_.scanned.codec;
+    if (float_query && codec != Codec::binary) throw ArgumentError("only bits are scanned in two ways");
+    SearchOptions options{.k = std::min(k, table_.rows),
+                          .dim = dim,
+                          .oversample = oversample,
+                          .kind = float_query ? QueryKind::look_ups : usual_kind(codec),
+                          .threads = threads};
+    if (filter) {
+      const Matrix<const std::uint64_t> words = as_matrix(*filter, "the filter");
+      if ((words.rows != 1 && words.rows != rows.rows) || words.cols != block_count(table_.rows))
+        throw ArgumentError("a filter has the shape (1 or queries, words of 64 rows)");
+      options.allowed = words.data;
+      options.allowed_stride = words.rows == 1 ? 0 : words.cols;
+    }
+    std::vector<Candidate> found(rows.rows * options.k);
     {
       const py::gil_scoped_release release;
       check_finite(rows, "queries", Precision::float32, threads);
-      std::vector<std::uint64_t> allowed;
-      if (filter) allowed = as_bits(*filter, table_.rows);
-      nestvec::search(table_, rows,
-                      {.k = columns,
-                       .dim = dim,
-                       .oversample = oversample,
-                       .kind = usual_kind(table_.scanned.codec),
-                       .allowed = filter ? allowed.data() : nullptr,
-                       .threads = threads},
-                      found.data());
+      nestvec::search(table_, rows, options, found.data());
     }
-    if (table_.scanned.codec == Codec::binary && !table_.rescored)
-      return as_arrays<std::int32_t>(found, rows.rows, columns, table_.ids, -1);
-    return as_arrays<float>(found, rows.rows, columns, table_.ids, 1);
+    if (codec == Codec::binary && !float_query && !table_.rescored)
+      return as_arrays<std::int32_t>(found, rows.rows, options.k, table_.ids, -1);
+    return as_arrays<float>(found, rows.rows, options.k, table_.ids, 1);
   }
 
  private:
   Tier view(const TierArrays& arrays, bool packed) const {
-    const auto& [codec_name, codes, factors, row_bound] = arrays;
-    const Codec codec = codec_named(codec_name);
-    const std::size_t blocks = block_count(table_.rows);
+    const auto& [codec_name, codes, factors, row_bound, codebook] = arrays;
+    const Pq* pq = codebook ? &codebook->pq() : nullptr;
+    const TierSpec spec{codec_named(codec_name), packed, table_.cosine, table_.dims, pq};
+    check_codebook(spec.codec, table_.dim, pq);
+    const std::size_t blocks = block_count(table_.rows), columns = spec.columns(table_.dim);
     const std::size_t bytes =
-        packed ? blocks * block_bytes(codec, table_.dim) : table_.rows * row_bytes(codec, table_.dim);
-    Tier tier{codec, sized(codes, bytes, "codes"), nullptr, row_bound};
-    if (has_factors({codec, packed, table_.cosine, table_.dims}) != factors.has_value())
+        packed ? blocks * block_bytes(spec.codec, columns) : table_.rows * row_bytes(spec.codec, columns);
+    Tier tier{spec.codec, sized(codes, bytes, "codes"), nullptr, row_bound};
+    if (spec.codec == Codec::binary) tier.row_bound = std::sqrt(double(table_.dim));  // as 1 and -1
+    if (pq) {
+      tier.pq = *pq;
+      tier.row_bound = longest_decoded(*pq);
+    }
+    if (has_factors(spec) != factors.has_value())
       throw ArgumentError("a tier of int8 or of cosine scores has factors, and no other has");
     if (factors) tier.factors = sized(*factors, blocks * table_.dims.size() * kRowsPerBlock, "factors");
     if (region_) region_->require_inside(codes.data(), bytes);
@@ -240,32 +234,7 @@ py::tuple inner_topk_float(const Floats& queries, const py::array& x, std::size_
 
 void bind_search(py::module_& m) {
   using namespace nestvec;
-  m.attr("MAX_DIM") = kMaxDim;
-  m.attr("BLOCK_ROWS") = kRowsPerBlock;
-  m.def(
-      "block_bytes",
-      [](const std::string& codec, std::size_t dim) { return block_bytes(codec_named(codec), checked_dim(dim)); },
-      py::arg("codec"), py::arg("dim"));
-  m.def(
-      "row_bytes",
-      [](const std::string& codec, std::size_t dim) { return row_bytes(codec_named(codec), checked_dim(dim)); },
-      py::arg("codec"), py::arg("dim"));
-  m.def("encode_tier", &encode, py::arg("x").noconvert(), py::arg("codec"), py::arg("packed"), py::arg("cosine"),
-        py::arg("dims"), py::arg("threads"));
-  m.def(
-      "checksums",
-      [](const Bytes& data) {
-        Array<std::uint32_t> out(std::vector<std::size_t>{chunk_count(std::size_t(data.size()))});
-        std::uint32_t* checksums = out.mutable_data();
-        const py::gil_scoped_release release;
-        checksum_chunks(data.data(), std::size_t(data.size()), checksums, 0);
-        return out;
-      },
-      py::arg("data").noconvert());
-  m.def(
-      "crc32c", [](const Bytes& data) { return crc32c(data.data(), std::size_t(data.size())); },
-      py::arg("data").noconvert());
-  m.attr("CHECKSUM_CHUNK") = kChecksumChunk;
+  m.def("allow_rows", &allow_rows, py::arg("rows").noconvert(), py::arg("filter").noconvert(), py::arg("count"));
   py::class_<Region, std::shared_ptr<Region>>(m, "Region")
       .def(py::init<Bytes, Array<std::uint32_t>>(), py::arg("data").noconvert(), py::arg("checksums").noconvert())
       .def("require", &Region::require, py::arg("section").noconvert());
@@ -275,7 +244,7 @@ void bind_search(py::module_& m) {
            py::arg("rows"), py::arg("dim"), py::arg("cosine"), py::arg("dims"), py::arg("scanned"), py::arg("rescored"),
            py::arg("ids"), py::arg("region"))
       .def("search", &Searcher::search, py::arg("queries").noconvert(), py::arg("k"), py::arg("dim"),
-           py::arg("oversample"), py::arg("filter"), py::arg("threads"));
+           py::arg("oversample"), py::arg("float_query"), py::arg("filter").noconvert(), py::arg("threads"));
   m.def("hamming_topk", &hamming_topk, py::arg("queries").noconvert(), py::arg("codes").noconvert(), py::arg("k"),
         py::arg("threads"));
   m.def("inner_topk_int8", &inner_topk_int8, py::arg("queries").noconvert(), py::arg("x").noconvert(), py::arg("k"),

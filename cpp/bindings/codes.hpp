@@ -15,6 +15,8 @@ inline pybind11::array make_codes(Precision precision, std::size_t rows, std::si
         return pybind11::dtype::of<float>();
       case Precision::float16:
         return pybind11::dtype("float16");
+      case Precision::bfloat16:
+        return pybind11::dtype::of<std::uint16_t>();
       case Precision::int8:
       case Precision::binary:
         return pybind11::dtype::of<std::int8_t>();

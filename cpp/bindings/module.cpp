@@ -6,6 +6,7 @@
 namespace py = pybind11;
 
 void bind_backend(py::module_& m);
+void bind_build(py::module_& m);
 void bind_codec(py::module_& m);
 void bind_epilogue(py::module_& m);
 void bind_search(py::module_& m);
@@ -32,6 +33,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     }
   });
   bind_backend(m);
+  bind_build(m);
   bind_codec(m);
   bind_epilogue(m);
   bind_search(m);

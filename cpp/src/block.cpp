@@ -47,10 +47,20 @@ void pack_block(Codec codec, std::size_t dim, const std::uint8_t* rows, std::siz
     std::memcpy(block + (whole * kBlockRows + r) * word, rows + r * bytes + whole * word, tail);
 }
 
+namespace {
+
+template <std::size_t kWordBytes>
+void gather_words(const std::uint8_t* lane, std::size_t words, std::uint8_t* out) {
+  for (std::size_t w = 0; w < words; ++w)
+    std::memcpy(out + w * kWordBytes, lane + w * kWordBytes * kBlockRows, kWordBytes);
+}
+
+}  // namespace
+
 void unpack_row(Codec codec, std::size_t dim, const std::uint8_t* block, std::size_t row, std::uint8_t* out) {
   const std::size_t bytes = row_bytes(codec, dim), word = word_bytes(codec), whole = bytes / word;
   const std::uint8_t* lane = block + row * word;
-  for (std::size_t w = 0; w < whole; ++w) std::memcpy(out + w * word, lane + w * word * kBlockRows, word);
+  (word == 8 ? gather_words<8> : word == 4 ? gather_words<4> : gather_words<1>)(lane, whole, out);
   std::memcpy(out + whole * word, lane + whole * word * kBlockRows, bytes - whole * word);
 }
 

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "kernels/kernels.hpp"
-#include "nestvec/codec.hpp"
 #include "parallel.hpp"
 
 namespace nestvec {
@@ -31,6 +31,8 @@ Precision precision_of(Codec codec) {
       return Precision::float32;
     case Codec::float16:
       return Precision::float16;
+    case Codec::bfloat16:
+      return Precision::bfloat16;
     case Codec::int8:
       return Precision::int8;
     default:
@@ -54,14 +56,23 @@ double set_factors(const TierSpec& spec, const float* row, float scale, float* f
 }  // namespace
 
 bool has_factors(const TierSpec& spec) {
-  return spec.codec != Codec::binary && (spec.cosine || spec.codec == Codec::int8);
+  if (spec.codec == Codec::binary || spec.codec == Codec::pq8 || spec.codec == Codec::pq4) return false;
+  return spec.cosine || spec.codec == Codec::int8;
+}
+
+Precision required_range(const TierSpec& spec) {
+  const bool halves = spec.codec == Codec::float16 || spec.codec == Codec::bfloat16;
+  return halves && !spec.cosine ? precision_of(spec.codec) : Precision::float32;
 }
 
 double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* codes, float* factors,
                    std::size_t threads) {
-  const std::size_t bytes = row_bytes(spec.codec, x.cols), blocks = block_count(x.rows);
+  const std::size_t columns = spec.columns(x.cols), bytes = row_bytes(spec.codec, columns);
+  const std::size_t blocks = block_count(x.rows);
   const std::size_t tasks = (blocks + kBlocksPerTask - 1) / kBlocksPerTask;
   const bool bits = spec.codec == Codec::binary, to_unit = spec.cosine && !bits;  // signs have no length
+  std::optional<PqEncoder> pq;
+  if (spec.pq) pq.emplace(*spec.pq);
   if (factors) std::fill_n(factors, blocks * spec.dims.size() * kRowsPerBlock, 0.0f);
   std::vector<double> longest(tasks);
   parallel_for(tasks, threads, [&](std::size_t, std::size_t task) {
@@ -77,9 +88,12 @@ double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* co
         source.data = unit.data();
       }
       std::uint8_t* target = spec.packed ? rows.data() : codes + first * bytes;
-      quantize(source, precision_of(spec.codec), target, spec.codec == Codec::int8 ? scales : nullptr, 1);
-      if (spec.packed) pack_block(spec.codec, x.cols, target, count, codes + b * block_bytes(spec.codec, x.cols));
-      if (bits) continue;
+      if (pq)
+        pq->encode(source, target);
+      else
+        quantize(source, precision_of(spec.codec), target, spec.codec == Codec::int8 ? scales : nullptr, 1);
+      if (spec.packed) pack_block(spec.codec, columns, target, count, codes + b * block_bytes(spec.codec, columns));
+      if (bits || pq) continue;
       float* block_factors = factors ? factors + b * spec.dims.size() * kRowsPerBlock : nullptr;
       for (std::size_t r = 0; r < count; ++r) {
         const double length = set_factors(spec, source.row(r), scales[r], block_factors ? block_factors + r : nullptr);
@@ -87,6 +101,7 @@ double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* co
       }
     }
   });
+  if (pq) return longest_decoded(*spec.pq);
   return to_unit || tasks == 0 ? 1 : *std::max_element(longest.begin(), longest.end());
 }
 

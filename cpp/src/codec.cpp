@@ -83,6 +83,15 @@ void pack_bits_rows(Matrix<const float> x, std::uint8_t* codes, std::uint8_t twi
   for (std::size_t r = 0; r < x.rows; ++r) pack_bits_row(x.row(r), x.cols, codes + r * bytes, twin);
 }
 
+/// For finite values: adding to the lower half carries into the upper one where it rounds up.
+void to_bfloat16(const float* x, std::size_t count, std::uint8_t* codes) {
+  auto* halves = reinterpret_cast<std::uint16_t*>(codes);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(x[i]);
+    halves[i] = std::uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+  }
+}
+
 void quantize_rows(Matrix<const float> x, Precision precision, std::uint8_t* codes, float* scales) {
   switch (precision) {
     case Precision::float32:
@@ -90,6 +99,8 @@ void quantize_rows(Matrix<const float> x, Precision precision, std::uint8_t* cod
       return;
     case Precision::float16:
       return kernels().float_to_half(x.data, reinterpret_cast<std::uint16_t*>(codes), x.rows * x.cols);
+    case Precision::bfloat16:
+      return to_bfloat16(x.data, x.rows * x.cols, codes);
     case Precision::int8:
       return quantize_int8_rows(x, codes, scales, 0);
     case Precision::uint8:
@@ -110,13 +121,15 @@ void quantize_rows(Matrix<const float> x, Precision precision, std::uint8_t* cod
     ++count;
     first = i;
   }
-  const bool half = precision == Precision::float16;
+  const char* too_large = precision == Precision::float16    ? "float16 (65520 or more)"
+                          : precision == Precision::bfloat16 ? "bfloat16 (3.3962e38 or more)"
+                                                             : nullptr;
   throw ArgumentError(std::string(what) + " holds " + std::to_string(count) + " of " + std::to_string(x.rows * x.cols) +
                       " values that are " +
-                      (half ? "NaN or too large for float16 (65520 or more)" : "NaN or infinite as float32") +
+                      (too_large ? std::string("NaN or too large for ") + too_large : "NaN or infinite as float32") +
                       ", the first in row " + std::to_string(first / x.cols) + ", column " +
                       std::to_string(first % x.cols) + "; expected finite numbers: " +
-                      (half ? "normalize the rows, or choose another precision" : "mend or leave out these rows"));
+                      (too_large ? "normalize the rows, or choose another precision" : "mend or leave out these rows"));
 }
 
 }  // namespace
@@ -128,6 +141,7 @@ std::size_t row_bytes(Precision precision, std::size_t dim) {
     case Precision::float32:
       return dim * 4;
     case Precision::float16:
+    case Precision::bfloat16:
       return dim * 2;
     case Precision::int8:
     case Precision::uint8:
@@ -141,7 +155,9 @@ std::size_t row_bytes(Precision precision, std::size_t dim) {
 
 float magnitude_limit(Precision precision) {
   // 65520 is half way between float16's largest number, 65504, and the next, which it lacks: a tie, rounded away.
-  return precision == Precision::float16 ? 65520.0F : std::numeric_limits<float>::infinity();
+  if (precision == Precision::float16) return 65520.0F;
+  if (precision == Precision::bfloat16) return 0x1.ffp127F;  // likewise: the largest is 0x1.fep127
+  return std::numeric_limits<float>::infinity();
 }
 
 bool all_below(const float* x, std::size_t count, float limit) {

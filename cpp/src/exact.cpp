@@ -11,11 +11,26 @@
 namespace nestvec {
 namespace {
 
+constexpr std::size_t kAhead = 8192;  // bytes; a prefetch past the end does nothing
+
 double dot(const float* x, const float* y, std::size_t dim) {
   double sum;
   kernels().dot_exact(x, y, dim, &sum);
   return sum;
 }
+
+struct Signs {
+  float of[256][8];
+};
+
+constexpr Signs make_signs() {
+  Signs signs{};
+  for (unsigned byte = 0; byte < 256; ++byte)
+    for (unsigned i = 0; i < 8; ++i) signs.of[byte][i] = byte >> (7 - i) & 1 ? 1.0f : -1.0f;
+  return signs;
+}
+
+constexpr Signs kSigns = make_signs();
 
 /// A row's values as floats: where they lie, or widened into scratch.
 const float* widened(Codec codec, const Pq* pq, const std::uint8_t* row, std::size_t dim, float* scratch) {
@@ -33,7 +48,8 @@ const float* widened(Codec codec, const Pq* pq, const std::uint8_t* row, std::si
       kernels().int8_to_float(reinterpret_cast<const std::int8_t*>(row), scratch, dim);
       break;
     case Codec::binary:
-      for (std::size_t i = 0; i < dim; ++i) scratch[i] = row[i / 8] >> (7 - i % 8) & 1 ? 1.0f : -1.0f;
+      for (std::size_t i = 0; i < dim; i += 8)
+        std::copy_n(kSigns.of[row[i / 8]], std::min<std::size_t>(8, dim - i), scratch + i);
       break;
     case Codec::pq8:
     case Codec::pq4:
@@ -54,6 +70,7 @@ double longest_row(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim
   std::vector<float> scratch(dim);
   double longest = 0;
   for (std::size_t r = 0; r < rows.rows; ++r) {
+    for (std::size_t i = 0; i < rows.cols; i += 64) __builtin_prefetch(rows.row(r) + i + kAhead);
     const float* x = widened(codec, nullptr, rows.row(r), dim, scratch.data());
     const double square = dot(x, x, dim);
     longest = std::max(longest, std::isnan(square) ? std::numeric_limits<double>::infinity() : square);

@@ -17,6 +17,7 @@ namespace {
 constexpr std::size_t kTileBytes = 256 << 10;     // of codes: stays in the second-level cache while the queries pass
 constexpr std::size_t kWorkerBytes = 1 << 20;     // codes x queries below which a second thread does not pay
 constexpr std::size_t kCollectorBytes = 8 << 20;  // for all candidates that are held at one time
+constexpr std::size_t kDirectBytes = 128;         // of a row: below, its horizontal sum costs more than packing
 constexpr std::size_t kAhead = 4096;  // bytes: a core waits 100 ns for memory and reads 15 to 20 bytes in each of them
 
 constexpr double kFloatUnit = 0x1p-24;  // largest relative error of one float operation
@@ -48,6 +49,23 @@ ScanKernel* kernel_for(Codec codec, QueryKind kind) {
   return table.dot_f32;
 }
 
+/// What scans row-major rows of the codec as they lie, for one query; null where nothing does.
+RowKernel* row_kernel_for(Codec codec) {
+  const Kernels& table = kernels();
+  switch (codec) {
+    case Codec::binary:
+      return table.hamming_rows;
+    case Codec::int8:
+      return table.dot_i8_rows;
+    case Codec::float16:
+      return table.dot_f16_rows;
+    case Codec::float32:
+      return table.dot_f32_rows;
+    default:
+      return nullptr;
+  }
+}
+
 /// One scan: rows, queries, and where the work is cut into tiles of blocks x chunks of queries.
 class Scan {
  public:
@@ -56,14 +74,15 @@ class Scan {
         queries_(queries),
         k_(k),
         kernel_(kernel_for(queries.codec, queries.kind)),
+        row_kernel_(rows.row_major && queries.count == 1 && row_bytes(rows.codec, rows.columns) >= kDirectBytes
+                        ? row_kernel_for(rows.codec)
+                        : nullptr),
         blocks_(block_count(rows.count)),
         stored_bytes_(block_bytes(rows.codec, rows.columns)),
         used_bytes_(block_bytes(rows.codec, queries.columns)),
         words_(word_count(rows.codec, queries.columns)),
         last_mask_(rows.codec == Codec::binary ? last_word_mask(queries.columns) : 0),
         ahead_(used_bytes_ == stored_bytes_ ? kAhead : (kAhead + stored_bytes_ - 1) / stored_bytes_ * stored_bytes_),
-        // The tables of a lut8 query fill the first-level cache: one query after another passes over the tile.
-        together_(rows.codec == Codec::pq8 ? 1 : kQueryTile),
         blocks_per_tile_(std::max<std::size_t>(1, kTileBytes / used_bytes_)),
         tiles_((blocks_ + blocks_per_tile_ - 1) / blocks_per_tile_) {
     if (!measures()) queries.require_range(rows.longest);
@@ -72,7 +91,7 @@ class Scan {
   void run(std::size_t threads, Candidate* out) {
     const double work = double(blocks_ * used_bytes_) * double(queries_.count);
     const std::size_t workers = worker_count(std::size_t(work / kWorkerBytes), threads);
-    const std::size_t collector_bytes = (2 * k_ + 32) * sizeof(Candidate) * workers;
+    const std::size_t collector_bytes = TopK::most_kept(k_, false) * sizeof(Candidate) * workers;
     const std::size_t at_once = std::clamp<std::size_t>(kCollectorBytes / collector_bytes, 1, queries_.count);
     for (std::size_t first = 0; first < queries_.count; first += at_once)
       run_some(first, std::min(at_once, queries_.count - first), workers, out + first * k_);
@@ -115,12 +134,13 @@ class Scan {
           first,
           begin,
           std::min(begin + chunk, count)};
+      if (row_kernel_) return scan_rows(own, pass);
       if (rows_.row_major) pass.blocks = pack_tile(own, pass);
       scan_tile(own, pass);
     });
-    double longest = rows_.longest;
+    double longest = measures() ? 0 : rows_.longest;
     for (const Worker& one : state)
-      if (measures() && !one.best.empty()) longest = std::max(longest, one.longest);  // NaN is less than any
+      if (measures() && !one.best.empty()) longest = std::max(longest, one.longest);
     parallel_for((count + 63) / 64, workers, [&](std::size_t, std::size_t task) {
       Worker own;
       own.row.resize(row_bytes(rows_.codec, queries_.columns));
@@ -153,12 +173,12 @@ class Scan {
   }
 
   void scan_tile(Worker& own, const Pass& pass) const {
-    const std::size_t passes = (pass.end - pass.begin + together_ - 1) / together_;
+    const std::size_t passes = (pass.end - pass.begin + kQueryTile - 1) / kQueryTile;
     // A single pass is bound by memory, and prefetches just ahead of itself. Of several, each prefetches 1 / 2^shift of
     // the next tile until all of it is there.
     const unsigned shift = unsigned(std::bit_width(passes)) - 1;
     for (std::size_t p = 0; p < passes; ++p) {
-      const std::size_t q = pass.begin + p * together_, count = std::min(together_, pass.end - q);
+      const std::size_t q = pass.begin + p * kQueryTile, count = std::min(kQueryTile, pass.end - q);
       std::uint64_t live[kBlockTile + 1];  // the rows of the next blocks that some query of this pass may have
       for (std::size_t b = pass.first_block, run; b < pass.end_block; b += std::max<std::size_t>(1, run)) {
         for (run = 0; run <= kBlockTile; ++run)
@@ -206,6 +226,35 @@ class Scan {
         }
       }
       if (any) own.limits[q + i] = kernel_limit(best.limit(), scale);
+    }
+  }
+
+  /// One query over row-major rows as they lie.
+  void scan_rows(Worker& own, const Pass& pass) const {
+    const std::size_t bytes = row_bytes(rows_.codec, rows_.columns);
+    for (std::size_t b = pass.first_block; b < pass.end_block; ++b) {
+      const std::uint64_t live = live_rows(b, pass.first, 1);
+      if (live == 0) continue;
+      const std::size_t first = b * kBlockRows, count = std::min(kBlockRows, rows_.count - first);
+      const std::uint8_t* rows = rows_.row_major + first * bytes;
+      float scores[kBlockRows], squares[kBlockRows];
+      row_kernel_(rows, bytes, count, queries_.dim, queries_.query(pass.first), scores, squares);
+      if (measures()) {
+        const double square = *std::max_element(squares, squares + count);
+        const bool counted = std::all_of(squares, squares + count, [](float x) { return std::isfinite(x); });
+        const double underflow = double(queries_.dim) * 0x1p-126;
+        const double longest = counted ? std::sqrt(1.01 * square + underflow)
+                                       : longest_row(rows_.codec, {rows, count, bytes}, queries_.dim);
+        if (longest > own.longest) lengthen(own, pass, longest);
+      }
+      const QueryScale& scale = queries_.scales[pass.first];
+      for (std::size_t r = 0; r < count; ++r) {
+        const float score = scores[r] * rows_.factor(first + r);
+        if (!(score > own.limits[0]) || !(live >> r & 1)) continue;
+        own.best[0].offer({double(score * scale.scale), std::int64_t(first + r)},
+                          [&](std::int64_t row) { return exact(pass.first, row, own); });
+        own.limits[0] = kernel_limit(own.best[0].limit(), scale);
+      }
     }
   }
 
@@ -274,10 +323,10 @@ class Scan {
   const ScanQueries& queries_;
   const std::size_t k_;
   ScanKernel* const kernel_;
+  RowKernel* const row_kernel_;  // null: rows are scanned in blocks
   const std::size_t blocks_, stored_bytes_, used_bytes_, words_;
   const std::uint64_t last_mask_;
-  const std::size_t ahead_;     // bytes: whole blocks where only their first words are read
-  const std::size_t together_;  // queries in one pass over a tile
+  const std::size_t ahead_;  // bytes: whole blocks where only their first words are read
   const std::size_t blocks_per_tile_, tiles_;
 };
 

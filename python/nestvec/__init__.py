@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nestvec._core import __version__, backends, capabilities
     from nestvec.encoder import Encoder, EncodeStats
     from nestvec.export import export_onnx
+    from nestvec.filters import Bits
     from nestvec.pipeline import Dense, LayerNorm, Normalize, Pipeline, Pooling, normalize, pool, quantize, truncate
     from nestvec.search_result import Hits
     from nestvec.table import Table
@@ -29,6 +30,7 @@ _HOME = {
     "__version__": "nestvec._core",
     "backends": "nestvec._core",
     "capabilities": "nestvec._core",
+    "Bits": "nestvec.filters",
     "EncodeStats": "nestvec.encoder",
     "Encoder": "nestvec.encoder",
     "export_onnx": "nestvec.export",
@@ -48,6 +50,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Bits",
     "Dense",
     "EncodeStats",
     "Encoder",

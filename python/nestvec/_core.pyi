@@ -13,21 +13,41 @@ __version__: str
 def capabilities() -> dict[str, Any]: ...
 def backends() -> list[str]: ...
 
-# Tables, scans and checksums: bind_search.cpp
+# Building: bind_build.cpp
 
 MAX_DIM: int
 BLOCK_ROWS: int
 CHECKSUM_CHUNK: int
 
-_Tier = tuple[str, npt.NDArray[np.uint8], npt.NDArray[np.float32] | None, float]
+class Codebook:
+    def __init__(self, codec: str, columns: int, centroids: npt.NDArray[np.float32]) -> None: ...
+    @staticmethod
+    def train(
+        sample: npt.NDArray[np.float32], codec: str, columns: int, cosine: bool, seed: int, threads: int
+    ) -> Codebook: ...
+    @property
+    def centroids(self) -> npt.NDArray[np.float32]: ...
 
 def block_bytes(codec: str, dim: int) -> int: ...
 def row_bytes(codec: str, dim: int) -> int: ...
+def pq_columns(codec: str, dim: int, columns: int, prefix: int) -> int: ...
 def encode_tier(
-    x: npt.NDArray[np.float32], codec: str, packed: bool, cosine: bool, dims: list[int], threads: int
+    x: npt.NDArray[np.float32],
+    codec: str,
+    packed: bool,
+    cosine: bool,
+    dims: list[int],
+    codebook: Codebook | None,
+    threads: int,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32] | None, float]: ...
 def checksums(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]: ...
 def crc32c(data: npt.NDArray[np.uint8]) -> int: ...
+
+# Filters, tables and scans: bind_search.cpp
+
+Tier = tuple[str, npt.NDArray[np.uint8], npt.NDArray[np.float32] | None, float, Codebook | None]
+
+def allow_rows(rows: npt.NDArray[np.int64], filter: npt.NDArray[np.uint64], count: int) -> tuple[int, int]: ...
 
 class Region:
     def __init__(self, data: npt.NDArray[np.uint8], checksums: npt.NDArray[np.uint32]) -> None: ...
@@ -40,8 +60,8 @@ class Searcher:
         dim: int,
         cosine: bool,
         dims: list[int],
-        scanned: _Tier,
-        rescored: _Tier | None,
+        scanned: Tier,
+        rescored: Tier | None,
         ids: npt.NDArray[np.int64] | None,
         region: Region | None,
     ) -> None: ...
@@ -51,7 +71,8 @@ class Searcher:
         k: int,
         dim: int,
         oversample: int,
-        filter: npt.NDArray[np.uint8] | None,
+        float_query: bool,
+        filter: npt.NDArray[np.uint64] | None,
         threads: int,
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]: ...
 

@@ -12,11 +12,13 @@ import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.arrays import ArrayInput, as_array, as_floats, as_index
+from nestvec.codecs import codec_named, rescore_named
 from nestvec.errors import ArgumentError, TableFileError
+from nestvec.filters import Filter, filter_words
 from nestvec.search_result import Hits, Texts
 from nestvec.table_build import Ids, build_sections
 from nestvec.table_file import Sections, open_table, refuse_folder, write_table
-from nestvec.table_layout import CODECS, METRICS, RESCORE_CODECS, Layout, checked_layout, declared, one_of
+from nestvec.table_layout import METRICS, Layout, checked_layout, one_of
 from nestvec.table_rows import RowIds, StoredTexts
 from nestvec.topk import result_count, thread_count
 
@@ -64,31 +66,40 @@ class Table:
         x: (rows, dim) floats, or an iterator of such batches (or a list of 2-D arrays): then only one batch at a time
             is held. Values must be finite.
         codec: how rows are stored and scanned: "binary" (1 bit a dimension, Hamming distance), "int8" (symmetric, one
-            scale per row), "float16", "float32".
-        rescore: a second, finer copy of the rows, "int8", "float16" or "float32", that scores the best
+            scale per row), "bfloat16", "float16", "float32"; or a product quantizer, "pq<m>x8" or "pq<m>x4", such as
+            "pq96x8": m codes of 8 or 4 bits, each the nearest of 256 or 16 centroids for its share of the dimensions
+            (Jegou, Douze, Schmid 2011), m from 1 to the dimension. Scores are then inner products with the centroids
+            that stand for the row, exact as such.
+        rescore: a second, finer copy of the rows, "int8", "bfloat16", "float16" or "float32", that scores the best
             `oversample * k` of the scan with the float query.
         ids: one unique integer from 0 for each row, by default the row's number.
         dims: nested (Matryoshka) dimensions that `search(dim=...)` will use, besides the full one. Cosine scores need
-            them declared; binary scans and inner products may use any prefix.
+            them declared; binary scans and inner products may use any prefix. Product-quantized rows can be cut only
+            for inner products, and only where one of their sub-quantizers ends.
         texts: one string for each row, stored with it.
         metric: "cosine" scales rows and queries to length 1 (a zero vector scores 0); "ip" scores by inner product. A
-            binary table without `rescore` scores by Hamming distance whatever the metric.
+            binary table without `rescore` scores by Hamming distance whatever the metric, unless a search says
+            query="float".
         encoder: the Encoder that made x; its fingerprint is stored, and `search(..., encoder=)` refuses another.
         path: write the table to this file as it is built, for one that does not fit into memory, and return it opened.
             Needs the table's size twice in that folder for a moment.
 
+        A product quantizer's centroids are trained on a sample, always the same for the same x. Of an array it is up to
+        65,536 rows, evenly spaced. Of an iterator it is the first 65,536: they are held as float32 until then, 4 bytes a
+        value, and should be like the rest. Where the rows come sorted (by topic, date or language) the centroids do not
+        suit what comes late, and recall suffers: shuffle them first, or give one array.
+
         Raises `ArgumentError`; OSError where `path` cannot be written, and the file that was there stays.
         """
-        one_of(codec, "codec", CODECS)
+        scanned = codec_named(codec)
+        rescored = None if rescore is None else rescore_named(rescore)
         one_of(metric, "metric", METRICS)
-        if rescore is not None:
-            one_of(rescore, "rescore", RESCORE_CODECS)
         target = None if path is None else Path(path)
         if target is not None:
             refuse_folder(target)
 
         def layout_of(dim: int) -> Layout:
-            return Layout(dim, declared(dims, dim), metric, codec, rescore)
+            return Layout.of(dim, dims, metric, scanned, rescored)
 
         directory = None if target is None else target.resolve().parent
         layout, rows, sections, longest = build_sections(x, layout_of, ids, texts, directory)
@@ -98,8 +109,7 @@ class Table:
             "dims": list(layout.dims),
             "metric": metric,
             "tiers": [
-                {"codec": name, "longest_row": bound}
-                for name, bound in zip([codec, rescore] if rescore else [codec], longest, strict=True)
+                {"codec": tier.name, "longest_row": bound} for tier, bound in zip(layout.tiers, longest, strict=True)
             ],
             "encoder": None if encoder is None else encoder.fingerprint,
         }
@@ -137,7 +147,8 @@ class Table:
         *,
         dim: int | None = None,
         oversample: int = 4,
-        filter: ArrayInput | None = None,
+        query: str | None = None,
+        filter: Filter | None = None,
         threads: int | None = None,
         encoder: Encoder | None = None,
     ) -> Hits:
@@ -149,12 +160,21 @@ class Table:
         dim: scan only the first `dim` dimensions, at that share of the cost; by default all the query has. Re-scoring
             uses all the query has.
         oversample: with `rescore`, the scan hands on `oversample * k` rows.
-        filter: the rows to consider, for all queries: a boolean mask of shape (rows,), or ids; ids that the table does
-            not hold are ignored.
+        query: what a binary table is scanned with. "binary", the default: the query's bits, by Hamming distance.
+            "float": the query as it is, by its inner product with the rows' bits as 1 and -1 (for a cosine, divided by
+            the square root of the dimension). Only the rows lose precision then (an asymmetric distance: Gordo,
+            Perronnin, Gong, Lazebnik 2014), so recall is better at the same bytes, for a slower scan: worth it where
+            nothing re-scores, and where recall matters more than `oversample` gives back. With `rescore` it decides
+            which rows are re-scored; without, scores are float32, larger is better, and `hits.metric` is "cosine" or
+            "ip". For no other codec.
+        filter: the rows to consider. For all queries: a boolean mask (rows,), or ids (n,) that the table holds. For
+            each query its own: a mask (queries, rows), or a list with as many arrays of ids as there are queries. Or
+            `Bits`, a mask that is packed already. Blocks of 64 rows without any of them are not read.
         threads: at most this many, by default all that the process may use.
 
-        Returns `Hits`. Raises `ArgumentError` for queries that do not fit, also NaN or infinite ones, and for an
-        encoder other than the one that made the table; `TableFileError` where the file proves damaged.
+        Returns `Hits`. Raises `ArgumentError` for queries that do not fit, also NaN or infinite ones, for a filter that
+        does not, or that names ids the table does not hold, and for an encoder other than the one that made the table;
+        `TableFileError` where the file proves damaged.
         """
         if isinstance(queries, str) or (isinstance(queries, list | tuple) and _are_texts(queries, encoder)):
             vectors = self._encode(queries, encoder)
@@ -167,16 +187,19 @@ class Table:
         if vectors.ndim == 1:
             vectors = vectors[None]
         width = self._check_width(vectors.shape[1], dim)
+        float_query = self._takes_floats(query)
         texts = self._texts  # before the search: another thread may close the table in the middle of it
         scores, ids = self._ready().search(
             vectors,
             result_count(k),
             width,
             result_count(oversample, "oversample"),
-            None if filter is None else self._mask(filter),
+            float_query,
+            None if filter is None else filter_words(filter, _opened(self._row_ids), self._rows, len(vectors)),
             thread_count(threads),
         )
-        return Hits(scores, ids, self.metric, None if texts is None else texts.look_up)
+        metric = self._layout.metric if float_query else self.metric
+        return Hits(scores, ids, metric, None if texts is None else texts.look_up)
 
     def texts(self, ids: ArrayInput) -> Texts:
         """The stored texts of ids of shape (queries, k), None for the id -1. Raises `ArgumentError` for unknown ids."""
@@ -209,12 +232,12 @@ class Table:
     @property
     def codec(self) -> str:
         """The codec of the tier that is scanned."""
-        return self._layout.codec
+        return self._layout.codec.name
 
     @property
     def rescore(self) -> str | None:
         """The codec of the tier that re-scores, if there is one."""
-        return self._layout.rescore
+        return self._layout.rescore.name if self._layout.rescore else None
 
     @property
     def metric(self) -> str:
@@ -240,17 +263,22 @@ class Table:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all sections: codes, factors, ids and texts."""
+        """Bytes of all sections: codes, codebook, factors, ids and texts."""
         return sum(section.data.nbytes for section in _opened(self._sections).values())
 
     @property
     def bytes_per_row(self) -> float:
-        """Bytes of codes and factors per row, over all tiers; padding of the last block left out."""
-        total = 0.0
-        for number, codec in enumerate(name for name in (self.codec, self.rescore) if name is not None):
-            total += _core.row_bytes(codec, self.dim)
-            total += 4 * len(self.dims) if f"tier{number}.factors" in _opened(self._sections) else 0
-        return total
+        """Bytes of codes and factors per row, over all tiers, without a codebook and the padding of the last block."""
+        _opened(self._sections)
+        layout = self._layout
+        factors = 4 * len(self.dims)
+        return float(sum(tier.row_bytes(self.dim) + layout.has_factors(tier) * factors for tier in layout.tiers))
+
+    @property
+    def codebook_bytes(self) -> int:
+        """Bytes of a product quantizer's centroids, whatever the number of rows; 0 for the other codecs."""
+        sections = _opened(self._sections)
+        return sections["tier0.codebook"].data.nbytes if "tier0.codebook" in sections else 0
 
     def info(self) -> dict[str, Any]:
         """What the table holds, as plain values: rows, dims, codecs, bytes of each section, the encoder."""
@@ -263,6 +291,7 @@ class Table:
             "rescore": self.rescore,
             "bytes": self.nbytes,
             "bytes_per_row": self.bytes_per_row,
+            "codebook_bytes": self.codebook_bytes,
             "float32_bytes": 4 * self.rows * self.dim,
             "has_ids": "ids" in _opened(self._sections),
             "has_texts": self.has_texts,
@@ -302,17 +331,7 @@ class Table:
         with self._lock:
             if self._searcher is None:
                 sections = _opened(self._sections)
-                tiers = [
-                    (
-                        tier["codec"],
-                        sections[f"tier{number}.codes"].data,
-                        sections.verified(f"tier{number}.factors").array()
-                        if f"tier{number}.factors" in sections
-                        else None,
-                        1.01 * tier["longest_row"],  # codes may round a little outwards
-                    )
-                    for number, tier in enumerate(self._description["tiers"])
-                ]
+                tiers = [self._tier(sections, number) for number in range(len(self._layout.tiers))]
                 self._searcher = _core.Searcher(
                     self._rows,
                     self.dim,
@@ -324,6 +343,25 @@ class Table:
                     sections.region,
                 )
             return self._searcher
+
+    def _tier(self, sections: Sections, number: int) -> _core.Tier:
+        """A tier as the compiled search takes it, with all that is small verified."""
+        codec = self._layout.tiers[number]
+        name = f"tier{number}.factors"
+        return (
+            codec.kind,
+            sections[f"tier{number}.codes"].data,
+            sections.verified(name).array() if name in sections else None,
+            1.01 * self._description["tiers"][number]["longest_row"],  # codes may round a little outwards
+            self._codebook(sections) if codec.sub_quantizers else None,
+        )
+
+    def _codebook(self, sections: Sections) -> _core.Codebook:
+        codec, centroids = self._layout.codec, sections.verified("tier0.codebook").array()
+        try:
+            return _core.Codebook(codec.kind, codec.sub_quantizers, centroids)
+        except ArgumentError as error:
+            raise TableFileError(f"the table is damaged: {error}; build it again") from None
 
     def _encode(self, queries: str | Sequence[str], encoder: Encoder | None) -> npt.NDArray[Any]:
         if encoder is None:
@@ -343,25 +381,20 @@ class Table:
         if columns > self.dim or (columns not in self.dims and columns != dim):
             declared = f" or a declared prefix ({', '.join(map(str, self.dims[:-1]))})" if len(self.dims) > 1 else ""
             raise ArgumentError(f"queries have {columns} columns; expected the table's {self.dim}{declared}")
-        return columns if dim is None else as_index(dim, "dim", 1, columns)
+        width = columns if dim is None else as_index(dim, "dim", 1, columns)
+        self._layout.check_prefix(width)
+        return width
 
-    def _mask(self, filter: ArrayInput) -> npt.NDArray[np.uint8]:
-        """One byte a row, not zero for those to consider."""
-        array = as_array(filter, "filter")
-        if array.dtype == np.bool_:
-            if array.shape != (self._rows,):
-                raise ArgumentError(
-                    f"filter is a mask of shape {array.shape}; expected ({self._rows},), one for each row"
-                )
-            return np.ascontiguousarray(array).view(np.uint8)
-        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+    def _takes_floats(self, query: str | None) -> bool:
+        """Whether a binary table is scanned with the float query."""
+        if query is None:
+            return False
+        one_of(query, "query", ("binary", "float"))
+        if self.codec != "binary":
             raise ArgumentError(
-                f"filter has the dtype {array.dtype} and shape {array.shape}; expected a boolean mask or a list of ids"
+                f"query is {query!r}, and the table's codec {self.codec}; leave it out: it is for binary"
             )
-        rows, found = _opened(self._row_ids).find(array.astype(np.int64))
-        mask = np.zeros(self._rows, np.uint8)
-        mask[rows[found]] = 1
-        return mask
+        return query == "float"
 
 
 def _opened(part: _Part | None) -> _Part:

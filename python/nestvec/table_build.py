@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,31 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from nestvec import _core
-from nestvec.arrays import ArrayInput, as_array, as_floats
+from nestvec.arrays import ArrayInput, as_array
+from nestvec.codecs import Codec
 from nestvec.errors import ArgumentError
-from nestvec.table_file import Section, Spool
-from nestvec.table_layout import SECTION_ORDER, Layout, codes_shape
+from nestvec.spool import make_spool
+from nestvec.table_file import Section
+from nestvec.table_layout import SECTION_ORDER, Layout
+from nestvec.vectors import Floats, Vectors
 
-_SLICE_BYTES = 16 << 20  # of float32 vectors that are encoded at one time
-Floats = npt.NDArray[Any]
+_SAMPLE_ROWS = 1 << 16  # that a codebook is trained on: 256 for each of 256 centroids
 Ids = Iterable[int] | npt.NDArray[Any]
-
-
-def as_batches(x: ArrayInput | Iterable[ArrayInput]) -> Iterator[Floats]:
-    """The vectors as float32 arrays of at most 16 MiB: of one array, or of every array of an iterable of them."""
-    batches: Iterable[ArrayInput]
-    if hasattr(x, "__next__") or (isinstance(x, list | tuple) and x and getattr(x[0], "ndim", 0) == 2):
-        batches = x  # type: ignore[assignment]
-    else:
-        batches = [x]  # type: ignore[list-item]
-    for batch in batches:
-        array = as_array(batch, "x")
-        if array.ndim != 2 or array.size == 0:
-            yield as_floats(array, "x", ("rows", "dim"))
-            continue
-        rows = max(64, _SLICE_BYTES // (4 * array.shape[1]) // 64 * 64)
-        for first in range(0, len(array), rows):
-            yield as_floats(array[first : first + rows], "x", ("rows", "dim"))
 
 
 class _Beside:
@@ -63,17 +48,22 @@ class _Beside:
 class _TierSpool:
     """Codes and factors of one tier, as they are made."""
 
-    def __init__(self, layout: Layout, codec: str, packed: bool, directory: Path | None) -> None:
+    def __init__(
+        self, layout: Layout, codec: Codec, packed: bool, codebook: _core.Codebook | None, directory: Path | None
+    ) -> None:
         self._layout = layout
         self._codec = codec
         self._packed = packed
-        self._codes = Spool(directory)
-        self._factors = Spool(directory)
+        self._codebook = codebook
+        self._codes = make_spool(directory)
+        self._factors = make_spool(directory)
         self.longest = 0.0
 
     def append(self, x: Floats) -> None:
         layout = self._layout
-        codes, factors, longest = _core.encode_tier(x, self._codec, self._packed, layout.cosine, list(layout.dims), 0)
+        codes, factors, longest = _core.encode_tier(
+            x, self._codec.kind, self._packed, layout.cosine, list(layout.dims), self._codebook, 0
+        )
         self._codes.append(codes)
         if factors is not None:
             self._factors.append(factors)
@@ -81,8 +71,11 @@ class _TierSpool:
 
     def sections(self, name: str, rows: int) -> dict[str, Section]:
         codes, factors = self._codes.map(), self._factors.map()
-        dtype, shape = codes_shape(self._codec, self._packed, rows, self._layout.dim)
+        dtype, shape = self._codec.codes_shape(self._packed, rows, self._layout.dim)
         sections = {f"{name}.codes": Section(dtype, shape, codes)}
+        if self._codebook is not None:
+            centroids = self._codebook.centroids
+            sections[f"{name}.codebook"] = Section("F32", centroids.shape, centroids.reshape(-1).view(np.uint8))
         if self._layout.has_factors(self._codec):
             sections[f"{name}.factors"] = Section("F32", self._layout.factors_shape(rows), factors)
         return sections
@@ -91,17 +84,18 @@ class _TierSpool:
 class Builder:
     """Turns batches of rows into the sections of a table, holding one batch and what spools hold in memory.
 
-    directory: where the sections are spooled as unnamed files; None keeps them in memory.
+    codebook: of a product quantizer. directory: where the sections are spooled as unnamed files; None keeps them in
+        memory.
     """
 
-    def __init__(self, layout: Layout, directory: Path | None) -> None:
+    def __init__(self, layout: Layout, codebook: _core.Codebook | None, directory: Path | None) -> None:
         self._layout = layout
-        self._tiers = [_TierSpool(layout, layout.codec, True, directory)]
+        self._tiers = [_TierSpool(layout, layout.codec, True, codebook, directory)]
         if layout.rescore is not None:
-            self._tiers.append(_TierSpool(layout, layout.rescore, False, directory))
-        self._ids = Spool(directory)
-        self._offsets = Spool(directory)
-        self._texts = Spool(directory)
+            self._tiers.append(_TierSpool(layout, layout.rescore, False, None, directory))
+        self._ids = make_spool(directory)
+        self._offsets = make_spool(directory)
+        self._texts = make_spool(directory)
         self._offsets.append(np.zeros(1, "<i8"))
         self._rest = np.empty((0, layout.dim), np.float32)  # rows that do not fill a block yet
         self._text_bytes = 0
@@ -193,6 +187,18 @@ def _check_unique(ids: npt.NDArray[np.int64]) -> None:
         )
 
 
+def _codebook(layout: Layout, vectors: Vectors) -> _core.Codebook | None:
+    """The centroids of a product quantizer, trained on a sample of the vectors; zeros where there are none."""
+    codec = layout.codec
+    if not codec.sub_quantizers:
+        return None
+    sample = vectors.sample(_SAMPLE_ROWS)
+    if not len(sample):
+        centroids = np.zeros(codec.codebook_shape(layout.dim), np.float32)
+        return _core.Codebook(codec.kind, codec.sub_quantizers, centroids)
+    return _core.Codebook.train(sample, codec.kind, codec.sub_quantizers, layout.cosine, 0, 0)
+
+
 def build_sections(
     x: ArrayInput | Iterable[ArrayInput],
     layout_of: Any,
@@ -203,20 +209,15 @@ def build_sections(
     """Runs a Builder over everything. `layout_of(dim)` is asked once, with the first batch's dimension."""
     beside_ids = None if ids is None else _Beside(as_array(ids, "ids") if isinstance(ids, np.ndarray) else ids, "ids")
     beside_texts = None if texts is None else _Beside(texts, "texts")
-    builder: Builder | None = None
-    for batch in as_batches(x):
-        if builder is None:
-            layout: Layout = layout_of(batch.shape[1])
-            builder = Builder(layout, directory)
+    vectors = Vectors(x)
+    layout: Layout = layout_of(vectors.dim)
+    builder = Builder(layout, _codebook(layout, vectors), directory)
+    for batch in vectors:
         row, count = builder.rows, len(batch)
         builder.add(
             batch,
             None if beside_ids is None else beside_ids.take(count, row),
             None if beside_texts is None else beside_texts.take(count, row),
-        )
-    if builder is None:
-        raise ArgumentError(
-            "x holds no batch, so its dimension is unknown; give at least one, of shape (0, dim) if empty"
         )
     for beside in (beside_ids, beside_texts):
         if beside is not None:

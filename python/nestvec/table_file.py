@@ -32,6 +32,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "U8": np.dtype("uint8"),
     "I8": np.dtype("int8"),
     "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),  # numpy has no bfloat16: these are the upper halves of float32
     "F32": np.dtype("<f4"),
     "U32": np.dtype("<u4"),
     "I64": np.dtype("<i8"),
@@ -53,34 +54,6 @@ class Section:
         dtype = _DTYPES[self.dtype]
         aligned = self.data if self.data.ctypes.data % dtype.itemsize == 0 else self.data.copy()
         return aligned.view(dtype).reshape(self.shape)
-
-
-class Spool:
-    """Bytes that grow at the end: in anonymous memory, or in an unnamed file of `directory`; mapped when complete."""
-
-    def __init__(self, directory: Path | None) -> None:
-        self._file = _unnamed_file(directory)
-
-    def append(self, array: npt.NDArray[Any]) -> None:
-        """Writes the array's bytes after those that are there."""
-        write_all(self._file, array.reshape(-1).view(np.uint8).data)
-
-    def map(self) -> Bytes:
-        """All bytes, as a map that outlives the spool; the spool is closed."""
-        with self._file as file:
-            return map_file(file)
-
-    def __del__(self) -> None:
-        if hasattr(self, "_file"):  # else opening it failed
-            self._file.close()  # of a spool that was not needed, or of a build that failed
-
-
-def _unnamed_file(directory: Path | None) -> BinaryIO:
-    if directory is None and hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("nestvec"), "w+b", buffering=0)
-    import tempfile  # here, because it brings shutil, bz2, lzma and random along, and searching needs none of them
-
-    return tempfile.TemporaryFile(dir=directory, buffering=0)
 
 
 def write_all(file: BinaryIO, data: memoryview) -> None:

@@ -9,22 +9,23 @@ from typing import Any
 
 from nestvec import _core
 from nestvec.arrays import as_index
+from nestvec.codecs import RESCORE_CODECS, Codec, codec_named
 from nestvec.errors import ArgumentError, TableFileError
 from nestvec.table_file import Section
 
-CODECS = ("float32", "float16", "int8", "binary")
-RESCORE_CODECS = ("float32", "float16", "int8")
 METRICS = ("cosine", "ip")
 
-# Whole blocks first, then 8-byte numbers, then rows and texts of any length: so each section is aligned.
-SECTION_ORDER = ("tier0.codes", "tier0.factors", "tier1.factors", "ids", "texts.offsets", "tier1.codes", "texts.bytes")
-
-_WORD_SHAPE: dict[str, tuple[str, tuple[int, ...]]] = {
-    "float32": ("F32", ()),
-    "float16": ("F16", (2,)),
-    "int8": ("I8", (4,)),
-    "binary": ("U8", (8,)),
-}
+# Whole blocks and codebooks first, then 8-byte numbers, then rows and texts of any length: so each section is aligned.
+SECTION_ORDER = (
+    "tier0.codes",
+    "tier0.codebook",
+    "tier0.factors",
+    "tier1.factors",
+    "ids",
+    "texts.offsets",
+    "tier1.codes",
+    "texts.bytes",
+)
 
 
 @dataclass(frozen=True)
@@ -34,30 +35,53 @@ class Layout:
     dim: int
     dims: tuple[int, ...]
     metric: str
-    codec: str
-    rescore: str | None
+    codec: Codec
+    rescore: Codec | None
+
+    @classmethod
+    def of(cls, dim: int, dims: Sequence[int], metric: str, codec: Codec, rescore: Codec | None) -> Layout:
+        """The layout with `dims` and `dim` declared. Raises `ArgumentError` for what the codec cannot be cut to."""
+        layout = cls(dim, declared(dims, dim), metric, codec, rescore)
+        if codec.sub_quantizers > dim:
+            raise ArgumentError(
+                f"codec is {codec.name!r}, whose {codec.sub_quantizers} sub-quantizers cannot share out {dim} "
+                f"dimensions; expected at most {dim} of them"
+            )
+        for prefix in layout.dims:
+            layout.check_prefix(prefix)
+        return layout
+
+    @property
+    def tiers(self) -> list[Codec]:
+        """The codec of the rows that are scanned, and of those that re-score."""
+        return [self.codec] if self.rescore is None else [self.codec, self.rescore]
 
     @property
     def cosine(self) -> bool:
         """Whether rows and queries are scaled to length 1 before they are encoded or scored."""
         return self.metric != "ip"
 
-    def has_factors(self, codec: str) -> bool:
+    def has_factors(self, codec: Codec) -> bool:
         """Whether a tier's scores need a factor per row: int8 has a scale, a cosine an inverse length."""
-        return codec != "binary" and (self.cosine or codec == "int8")
+        return codec.kind not in ("binary", "pq8", "pq4") and (self.cosine or codec.kind == "int8")
 
     def factors_shape(self, rows: int) -> tuple[int, ...]:
         """Blocks, declared dimensions, the 64 rows of a block."""
         return (-(-rows // _core.BLOCK_ROWS), len(self.dims), _core.BLOCK_ROWS)
 
+    def check_prefix(self, prefix: int) -> None:
+        """Raises `ArgumentError` where product-quantized rows cannot be scanned over their first `prefix` dimensions.
 
-def codes_shape(codec: str, packed: bool, rows: int, dim: int) -> tuple[str, tuple[int, ...]]:
-    """The dtype and shape of a tier's codes: blocks of 64 rows, word-interleaved, or one row after another."""
-    dtype, word = _WORD_SHAPE[codec]
-    if not packed:
-        return dtype, (rows, dim)
-    words = _core.block_bytes(codec, dim) // _core.block_bytes(codec, 1)
-    return dtype, (-(-rows // _core.BLOCK_ROWS), words, _core.BLOCK_ROWS, *word)
+        The other codecs are told by the compiled search, which knows for which prefixes there are factors.
+        """
+        if not self.codec.sub_quantizers or prefix == self.dim:
+            return
+        if self.cosine:
+            raise ArgumentError(
+                f"dim is {prefix}; expected {self.dim}: product-quantized rows keep no lengths of their prefixes, which "
+                'a cosine needs; use metric="ip", or another codec'
+            )
+        _core.pq_columns(self.codec.kind, self.dim, self.codec.sub_quantizers, prefix)
 
 
 def one_of(value: str, what: str, known: tuple[str, ...]) -> None:
@@ -75,32 +99,49 @@ def declared(dims: Sequence[int], dim: int) -> tuple[int, ...]:
     return tuple(sorted({as_index(d, "an item of dims", 1, dim) for d in dims} | {dim}))
 
 
-def checked_layout(description: Mapping[str, Any], sections: Mapping[str, Section]) -> tuple[Layout, int]:
-    """The layout a file describes, once its sections have exactly the dtypes and shapes that go with it."""
+def _described(description: Mapping[str, Any]) -> tuple[Layout, int] | None:
+    """The layout and the rows that a description from a file speaks of; None where it is no sound description."""
     try:
         rows, dim, dims = description["rows"], description["dim"], description["dims"]
         tiers = [(tier["codec"], tier["longest_row"]) for tier in description["tiers"]]
-        codecs = [codec for codec, _ in tiers]
         well_formed = (
             all(type(number) is int for number in (rows, dim, *dims))
             and 0 <= rows < 1 << 48
             and list(declared(dims, dim)) == dims
             and description["metric"] in METRICS
             and 1 <= len(tiers) <= 2
-            and codecs[0] in CODECS
-            and all(codec in RESCORE_CODECS for codec in codecs[1:])
+            and all(isinstance(codec, str) for codec, _ in tiers)
             and all(isinstance(bound, float | int) and 0 <= bound <= sys.float_info.max for _, bound in tiers)
         )
     except (ArgumentError, KeyError, TypeError):
-        well_formed = False
+        return None
     if not well_formed:
+        return None
+    try:
+        codecs = [codec_named(codec) for codec, _ in tiers]
+    except ArgumentError as error:
+        raise TableFileError(f"it is of a kind that this nestvec does not read: {error}") from None
+    if any(codec.name not in RESCORE_CODECS for codec in codecs[1:]):
+        return None
+    try:
+        return Layout.of(dim, dims, description["metric"], codecs[0], codecs[1] if len(codecs) == 2 else None), rows
+    except ArgumentError:
+        return None
+
+
+def checked_layout(description: Mapping[str, Any], sections: Mapping[str, Section]) -> tuple[Layout, int]:
+    """The layout a file describes, once its sections have exactly the dtypes and shapes that go with it."""
+    described = _described(description)
+    if described is None:
         raise TableFileError("its description of the table is incomplete or contradicts itself")
-    layout = Layout(dim, tuple(dims), description["metric"], codecs[0], codecs[1] if len(codecs) == 2 else None)
+    layout, rows = described
     expected: dict[str, tuple[str, tuple[int, ...]]] = {}
-    for number, codec in enumerate(codecs):
-        expected[f"tier{number}.codes"] = codes_shape(codec, number == 0, rows, dim)
+    for number, codec in enumerate(layout.tiers):
+        expected[f"tier{number}.codes"] = codec.codes_shape(number == 0, rows, layout.dim)
         if layout.has_factors(codec):
             expected[f"tier{number}.factors"] = ("F32", layout.factors_shape(rows))
+    if layout.codec.sub_quantizers:
+        expected["tier0.codebook"] = ("F32", layout.codec.codebook_shape(layout.dim))
     if "ids" in sections:
         expected["ids"] = ("I64", (rows,))
     if "texts.offsets" in sections:

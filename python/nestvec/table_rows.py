@@ -18,25 +18,39 @@ class RowIds:
     def __init__(self, sections: Sections, rows: int) -> None:
         self._sections = sections
         self._rows = rows
-        self._ascending: tuple[Int64, Int64] | None = None  # ids, and the row of each
+        self._rising: bool | None = None  # whether the ids rise from row to row; unknown until the first use
+        self._order: Int64 | None = None  # the rows in order of their ids, where they do not
 
     def stored(self) -> Int64 | None:
         """The id of each row, where they are stored."""
         return self._sections.verified("ids").array() if "ids" in self._sections else None
 
-    def find(self, ids: Int64) -> tuple[Int64, npt.NDArray[np.bool_]]:
-        """For each id its row, and whether there is one. The first use sorts the ids."""
+    def rows_of(self, ids: Int64) -> Int64:
+        """The row of each id, -1 where the table holds no such id.
+
+        The first use sorts the rows by id, 8 bytes a row, unless the ids rise from row to row.
+        """
         stored = self.stored()
         if stored is None:
-            return ids, (ids >= 0) & (ids < self._rows)
+            return np.where((ids >= 0) & (ids < self._rows), ids, -1)
         if self._rows == 0:
-            return ids, np.zeros(ids.shape, np.bool_)
-        if self._ascending is None:
-            order = np.argsort(stored, kind="stable")
-            self._ascending = stored[order], order
-        ascending, order = self._ascending
-        at = np.minimum(np.searchsorted(ascending, ids), self._rows - 1)
-        return order[at], ascending[at] == ids
+            return np.full(ids.shape, -1, np.int64)
+        if self._rising is None:
+            rising = _rise(stored)
+            self._order = None if rising else np.argsort(stored, kind="stable")
+            self._rising = rising
+        order = self._order
+        at = np.minimum(np.searchsorted(stored, ids, sorter=order), self._rows - 1)
+        rows = at if order is None else order[at]
+        return np.where(stored[rows] == ids, rows, -1)
+
+
+def _rise(ids: Int64) -> bool:
+    """Whether each id is larger than the one before it; compared in pieces, for the memory's sake."""
+    pieces = range(0, len(ids) - 1, 1 << 16)
+    return all(
+        bool((ids[at + 1 : at + 1 + (1 << 16)] > ids[at : at + (1 << 16)][: len(ids) - 1 - at]).all()) for at in pieces
+    )
 
 
 class StoredTexts:
@@ -48,8 +62,8 @@ class StoredTexts:
 
     def look_up(self, ids: Int64) -> Texts:
         """The texts of ids (queries, k), None for -1. Raises `ArgumentError` for ids that the table does not hold."""
-        rows, found = self._row_ids.find(ids)
-        unknown = ids[~found & (ids != -1)]
+        rows = self._row_ids.rows_of(ids)
+        unknown = ids[(rows < 0) & (ids != -1)]
         if unknown.size:
             raise ArgumentError(f"the table holds no row with the id {unknown[0]}")
         offsets, texts = self._sections.verified("texts.offsets").array(), self._sections["texts.bytes"].data
@@ -61,7 +75,4 @@ class StoredTexts:
             self._sections.verify(texts[begin:end])
             return texts[begin:end].tobytes().decode("utf-8", "replace")
 
-        return [
-            [text(row) if there else None for row, there in zip(row_line, found_line, strict=True)]
-            for row_line, found_line in zip(rows.tolist(), found.tolist(), strict=True)
-        ]
+        return [[text(row) if row >= 0 else None for row in line] for line in rows.tolist()]

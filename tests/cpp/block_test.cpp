@@ -30,9 +30,14 @@ Geometry geometry(Codec codec, std::size_t dim) {
     case Codec::float32:
       return {4 * dim, 4, dim};
     case Codec::float16:
+    case Codec::bfloat16:
       return {2 * dim, 4, (dim + 1) / 2};
     case Codec::int8:
       return {dim, 4, (dim + 3) / 4};
+    case Codec::pq8:
+      return {dim, 1, dim};
+    case Codec::pq4:
+      return {(dim + 1) / 2, 4, (dim + 7) / 8};
     case Codec::binary:
       break;
   }

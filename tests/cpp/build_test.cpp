@@ -18,9 +18,13 @@ using draw::Rng;
 using draw::Tight;
 using oracle::Bytes;
 using oracle::Floats;
-using oracle::kCodecs;
 
-constexpr Precision kPrecisions[] = {Precision::float32, Precision::float16, Precision::int8, Precision::ubinary};
+constexpr Codec kCodecs[] = {Codec::float32, Codec::float16, Codec::bfloat16, Codec::int8, Codec::binary};
+
+Precision precision_of(Codec codec) {
+  if (codec == Codec::bfloat16) return Precision::bfloat16;
+  return precision_named(codec == Codec::binary ? "ubinary" : name(codec));
+}
 
 struct Encoded {
   Tight<std::uint8_t> codes;
@@ -68,7 +72,7 @@ void check_encoded(const TierSpec& spec, const Floats& x, std::size_t dim, std::
   const Floats source = source_of(spec, x, dim);
   Bytes codes(rows * bytes);
   Floats scales(rows, 1);
-  quantize({source.data(), rows, dim}, kPrecisions[std::size_t(spec.codec)], codes.data(),
+  quantize({source.data(), rows, dim}, precision_of(spec.codec), codes.data(),
            spec.codec == Codec::int8 ? scales.data() : nullptr, 1);
   Bytes want = codes;
   if (spec.packed) {

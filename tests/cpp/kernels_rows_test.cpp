@@ -1,5 +1,5 @@
 // Every tier's kernels that do not scan, bit for bit against their definitions: final scores, widening and narrowing,
-// checksums.
+// packing, nearest centroids, checksums.
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -157,6 +157,108 @@ TEST(halves_of_any_count_and_alignment) {
       for (std::size_t i = 0; i < count; ++i)
         CHECK(back[i] == half_value(nearest_half(x[i])), name(tier.isa) << ", count " << count << ", value " << i);
     }
+}
+
+TEST(words_of_rows_are_interleaved) {
+  Rng rng(5);
+  for (std::size_t word_bytes : {1, 4, 8})
+    for (std::size_t i = 0; i < 300; ++i) {
+      const std::size_t words = i < 140 ? i / 2 : draw::below(rng, 300), count = i % 2 ? 64 : draw::below(rng, 65);
+      const std::size_t stride = words * word_bytes + draw::below(rng, 10);  // rows begin anywhere
+      Tight<std::uint8_t> rows(count ? (count - 1) * stride + words * word_bytes : 0, rng() % 8);
+      for (std::uint8_t& value : rows) value = draw::byte(rng);
+      std::vector<std::uint8_t> want(words * word_bytes * 64 + 1, 0xa5);
+      for (std::size_t r = 0; r < count; ++r)
+        for (std::size_t b = 0; b < words * word_bytes; ++b)
+          want[(b / word_bytes * 64 + r) * word_bytes + b % word_bytes] = rows[r * stride + b];
+      for (const Tier& tier : tiers::supported()) {
+        std::vector<std::uint8_t> block(want.size(), 0xa5);  // the lanes of missing rows stay as they were
+        tier.kernels.interleave(rows.data(), stride, count, words, word_bytes, block.data());
+        CHECK(block == want, name(tier.isa) << ", word bytes " << word_bytes << ", words " << words << ", rows "
+                                            << count << ", stride " << stride);
+      }
+    }
+}
+
+namespace {
+
+/// Centroids, what their scores start from, and rows: values from far apart, so that the order of additions shows; or
+/// few, small and integer, so that many scores are equal.
+struct Centroids {
+  std::size_t dim, count, rows, x_stride;
+  Tight<float> centroids, start, x;
+
+  Centroids(Rng& rng, std::size_t dim_, std::size_t count_, std::size_t rows_)
+      : dim(dim_),
+        count(count_),
+        rows(rows_),
+        x_stride(dim + draw::below(rng, 3)),
+        centroids(dim * count, rng() % 4),
+        start(count, rng() % 4),
+        x(rows ? (rows - 1) * x_stride + dim : 0, rng() % 4) {
+    const std::size_t pattern = rng() % 4;
+    for (Tight<float>* values : {&centroids, &start, &x})
+      for (float& value : *values) {
+        value = std::ldexp(std::normal_distribution<float>()(rng), pattern ? int(rng() % 30) - 15 : 0);
+        if (pattern == 1) value = draw::one_of(rng, {0.0F, -0.0F, 1.0F, -1.0F});
+        if (pattern == 2) value *= 0x1p-60F;  // products below the normal floats
+      }
+    if (pattern == 3)
+      for (float& value : start) value = rng() % 3 ? -draw::kInfinity : value;
+  }
+
+  float score(std::size_t row, std::size_t j) const {
+    float sum = start[j];
+    for (std::size_t d = 0; d < dim; ++d) {
+      const float product = x[row * x_stride + d] * centroids[d * count + j];
+      sum += product;
+    }
+    return sum;
+  }
+  std::string label(const Tier& tier) const {
+    return std::string(name(tier.isa)) + ", dim " + std::to_string(dim) + ", centroids " + std::to_string(count) +
+           ", rows " + std::to_string(rows);
+  }
+};
+
+}  // namespace
+
+TEST(scores_of_centroids_are_added_in_one_order) {
+  Rng rng(6);
+  for (std::size_t i = 0; i < 400; ++i) {
+    const Centroids drawn(rng, 1 + i / 10, draw::one_of<std::size_t>(rng, {16, 32, 48, 80, 240, 256, 272}), 1);
+    for (const Tier& tier : tiers::supported()) {
+      Tight<float> out(drawn.count + 1);
+      out[drawn.count] = 999;
+      tier.kernels.centroid_scores(drawn.centroids.data(), drawn.dim, drawn.count, drawn.start.data(), drawn.x.data(),
+                                   out.data());
+      for (std::size_t j = 0; j < drawn.count; ++j)
+        CHECK(bits_of(out[j]) == bits_of(drawn.score(0, j)),
+              drawn.label(tier) << ", centroid " << j << ": " << out[j] << ", expected " << drawn.score(0, j));
+      CHECK(out[drawn.count] == 999, drawn.label(tier));
+    }
+  }
+}
+
+TEST(the_first_of_equally_near_centroids_is_taken) {
+  Rng rng(7);
+  for (std::size_t i = 0; i < 200; ++i) {
+    const Centroids drawn(rng, 1 + i / 10, i % 2 ? 16 : 256, draw::below(rng, 70));
+    const std::size_t code_stride = 1 + draw::below(rng, 5);
+    std::vector<std::uint8_t> want(drawn.rows * code_stride + 1, 0xa5);
+    for (std::size_t r = 0; r < drawn.rows; ++r) {
+      std::size_t best = 0;
+      for (std::size_t j = 1; j < drawn.count; ++j)
+        if (drawn.score(r, j) > drawn.score(r, best)) best = j;
+      want[r * code_stride] = std::uint8_t(best);
+    }
+    for (const Tier& tier : tiers::supported()) {
+      std::vector<std::uint8_t> codes(want.size(), 0xa5);
+      tier.kernels.nearest(drawn.centroids.data(), drawn.dim, drawn.count, drawn.start.data(), drawn.x.data(),
+                           drawn.x_stride, drawn.rows, codes.data(), code_stride);
+      CHECK(codes == want, drawn.label(tier) << ", code stride " << code_stride);
+    }
+  }
 }
 
 namespace {

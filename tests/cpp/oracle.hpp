@@ -11,16 +11,21 @@
 
 #include "kernels/kernels.hpp"
 #include "nestvec/block.hpp"
+#include "nestvec/pq.hpp"
+#include "nestvec/queries.hpp"
 #include "nestvec/topk.hpp"
 
 namespace oracle {
 
 using nestvec::Candidate;
 using nestvec::Codec;
+using nestvec::QueryKind;
 using Bytes = std::vector<std::uint8_t>;
 using Floats = std::vector<float>;
+using Words = std::vector<std::uint64_t>;
 
-inline constexpr Codec kCodecs[] = {Codec::float32, Codec::float16, Codec::int8, Codec::binary};
+inline constexpr Codec kCodecs[] = {Codec::float32, Codec::float16, Codec::bfloat16, Codec::int8,
+                                    Codec::binary,  Codec::pq8,     Codec::pq4};
 inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 /// The one order of additions in which final scores are made (kernels.hpp).
@@ -30,10 +35,11 @@ inline double dot(const Floats& x, const Floats& y) {
   return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
 }
 
-/// The first `dim` dimensions of a row-major row of codes; bits become 1 and -1.
-inline Floats values_of(Codec codec, const std::uint8_t* row, std::size_t dim) {
+/// The first `dim` dimensions of a row-major row of codes; bits become 1 and -1, and what `pq` codes its centroids.
+inline Floats values_of(Codec codec, const std::uint8_t* row, std::size_t dim, const nestvec::Pq* pq = nullptr) {
   static const nestvec::Kernels reference = nestvec::kernels_for(nestvec::Isa::reference);
   Floats x(dim);
+  std::size_t j = 0;  // the sub-quantizer of dimension i
   for (std::size_t i = 0; i < dim; ++i) switch (codec) {
       case Codec::float32:
         std::memcpy(&x[i], row + 4 * i, 4);
@@ -44,12 +50,25 @@ inline Floats values_of(Codec codec, const std::uint8_t* row, std::size_t dim) {
         reference.half_to_float(&half, &x[i], 1);
         break;
       }
+      case Codec::bfloat16: {
+        std::uint16_t half;
+        std::memcpy(&half, row + 2 * i, 2);
+        x[i] = std::bit_cast<float>(std::uint32_t{half} << 16);
+        break;
+      }
       case Codec::int8:
         x[i] = std::int8_t(row[i]);
         break;
       case Codec::binary:
         x[i] = row[i / 8] & 128 >> i % 8 ? 1 : -1;
         break;
+      case Codec::pq8:
+      case Codec::pq4: {
+        while (pq->begin(j + 1) <= i) ++j;
+        const unsigned code = codec == Codec::pq8 ? row[j] : row[j / 2] / (j % 2 ? 16 : 1) % 16;
+        x[i] = pq->centroids[i * pq->count() + code];
+        break;
+      }
     }
   return x;
 }
@@ -60,10 +79,10 @@ struct Query {
   float scale;
 };
 
-/// A query's first `dim` values.
-inline Query prepared(const float* query, std::size_t dim, bool unit) {
+/// A query's first `dim` values. `unit`: of length 1, or where rows are 1 and -1, of length 1 / sqrt(dim).
+inline Query prepared(const float* query, std::size_t dim, bool unit, bool signs = false) {
   Query made{Floats(query, query + dim), Floats(dim), 1};
-  const double length = std::sqrt(dot(made.values, made.values));
+  const double length = std::sqrt(dot(made.values, made.values)) * (signs ? std::sqrt(double(dim)) : 1);
   float largest = 0;
   for (float& value : made.values) {
     if (unit) value = length > 0 ? float(value * (1 / length)) : 0;
@@ -76,15 +95,21 @@ inline Query prepared(const float* query, std::size_t dim, bool unit) {
   return made;
 }
 
+/// As a scan takes it: the signs of a query that becomes bits are those of the values as given, however small.
+inline Query prepared(Codec codec, QueryKind kind, const float* query, std::size_t dim, bool unit) {
+  if (codec != Codec::binary) return prepared(query, dim, unit);
+  return prepared(query, dim, unit && kind == QueryKind::look_ups, true);
+}
+
 /// The final score of float queries: what the float codecs give, and every codec that re-scores.
 inline double float_score(const Floats& row, const Query& query, float factor) {
   return float(dot(row, query.values) * factor);
 }
 
 /// The score that the scan gives a row, whose values these are.
-inline double scan_score(Codec codec, const Floats& row, const Query& query, float factor) {
+inline double scan_score(Codec codec, QueryKind kind, const Floats& row, const Query& query, float factor) {
+  if (kind != QueryKind::codes) return float_score(row, query, factor);
   if (codec == Codec::int8) return float(dot(row, query.int8)) * factor * query.scale;  // in float: rounded three times
-  if (codec != Codec::binary) return float_score(row, query, factor);
   double differ = 0;
   for (std::size_t i = 0; i < row.size(); ++i) differ += (row[i] > 0) != (query.values[i] > 0);
   return -differ;

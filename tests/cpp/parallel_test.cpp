@@ -1,9 +1,6 @@
 // The thread pool: every task once, errors, nesting, many callers at once, and forks at bad moments.
 #include "parallel.hpp"
 
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <chrono>
 #include <mutex>
@@ -19,18 +16,12 @@
 
 #include "check.hpp"
 #include "draw.hpp"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED
-#endif
-#endif
+#include "forks.hpp"
 
 namespace {
 
 using namespace nestvec;
+using forks::child_succeeds;
 
 /// Runs tasks and checks the contract: each once, rising for a worker, no worker twice at a time.
 void check_run(std::size_t tasks, std::size_t threads, const std::string& label) {
@@ -52,27 +43,10 @@ void check_run(std::size_t tasks, std::size_t threads, const std::string& label)
     CHECK(runs[task] == 1, label << ": task " << task << " ran " << runs[task] << " times");
 }
 
-/// False under the sanitizers: their own locks are not made for a child that goes on with threads.
 bool can_fork() {
-#ifdef SANITIZED
-  std::printf("NOT TESTED: forks, under a sanitizer\n");
+  if (forks::kChildrenMayStartThreads) return true;
+  std::printf("NOT TESTED: forks whose child starts threads, under a sanitizer\n");
   return false;
-#else
-  return true;
-#endif
-}
-
-/// Whether a forked child ends well; one that hangs is killed after 60 seconds.
-template <class Body>
-bool child_succeeds(Body body) {
-  std::fflush(stdout);
-  const pid_t child = fork();
-  if (child == 0) {
-    alarm(60);
-    _exit(body() ? 0 : 1);
-  }
-  int status = -1;
-  return child > 0 && waitpid(child, &status, 0) == child && status == 0;
 }
 
 bool sums_up(std::size_t tasks, std::size_t threads) {

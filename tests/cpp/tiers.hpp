@@ -13,7 +13,7 @@ struct Tier {
 };
 
 inline constexpr nestvec::Isa kAll[] = {nestvec::Isa::reference, nestvec::Isa::avx2, nestvec::Isa::avx512,
-                                        nestvec::Isa::neon};
+                                        nestvec::Isa::neon, nestvec::Isa::neondot};
 
 /// The supported tiers; says once which of the others were not tested.
 inline const std::vector<Tier>& supported() {

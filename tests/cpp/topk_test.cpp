@@ -225,3 +225,35 @@ TEST(added_candidates_may_come_in_any_order) {
     check_same(out, sorted(rows.exact, k, {}), "k " + std::to_string(k));
   }
 }
+
+TEST(an_error_that_grows_loses_nothing) {
+  Rng rng(9);
+  for (std::size_t k : {1, 3, 10, 100})
+    for (bool with_ids : {false, true})
+      for (double spread : {1.0, 1e-3, 1e-6})
+        for (double first_error : {0.0, 1e-9}) {
+          const std::size_t phases = 6, each = 700, count = phases * each;
+          const double relative = first_error == 0 ? 0 : 1e-7;
+          Rows rows = drawn(rng, count, {}, spread);
+          const Ids ids = with_ids ? draw::shuffled_ids(rng, count) : Ids();
+          const auto exact = [&](std::int64_t row) { return rows.exact[std::size_t(row)]; };
+          const Order order{with_ids ? ids.data() : nullptr};
+          std::vector<TopK> parts(2, TopK(k, {relative, first_error}, order));
+          double absolute = first_error;
+          std::uniform_real_distribution<double> within(-0.9, 0.9);
+          for (std::size_t i = 0; i < count; ++i) {
+            if (i % each == 0 && i > 0) {
+              absolute = absolute * 30 + 1e-9;
+              parts[0].widen({relative, absolute});
+            }
+            const double score = rows.exact[i], off = relative * std::abs(score) + (i % 2 ? first_error : absolute);
+            parts[i % 2].offer({score + within(rng) * off, std::int64_t(i)}, exact);  // the second's never grows
+          }
+          TopK best(k, {relative, absolute}, order);
+          for (const TopK& part : parts) best.merge(part);
+          std::vector<Candidate> out(k);
+          best.finish(out.data(), exact);
+          check_same(out, sorted(rows.exact, k, ids),
+                     label_of(k, count, ids, 2) + ", first error " + std::to_string(first_error));
+        }
+}

@@ -12,8 +12,8 @@
 
 namespace nestvec {
 
-/// The names that sentence-transformers' `precision` takes, and float16.
-enum class Precision { float32, float16, int8, uint8, binary, ubinary };
+/// The names that sentence-transformers' `precision` takes, and float16. bfloat16 has no name: numpy has no such type.
+enum class Precision { float32, float16, bfloat16, int8, uint8, binary, ubinary };
 
 /// The precision of that name; throws ArgumentError listing the known ones.
 Precision precision_named(std::string_view name);
@@ -21,7 +21,7 @@ Precision precision_named(std::string_view name);
 /// How many bytes the codes of a row of `dim` values take.
 std::size_t row_bytes(Precision precision, std::size_t dim);
 
-/// Values of this magnitude or more cannot be coded: infinity, but for float16 the first that rounds to its infinity.
+/// Values of this magnitude or more cannot be coded: infinity, but for the half floats the first that rounds to theirs.
 float magnitude_limit(Precision precision);
 
 /// Whether all values are of a magnitude below `limit`; NaN is not.
@@ -33,7 +33,8 @@ void check_finite(Matrix<const float> x, std::string_view what, Precision precis
                   std::size_t threads = 0);
 
 /// Codes x. The codes of the signed and the unsigned twin (int8 and uint8, binary and ubinary) differ by 128.
-///   float32, float16   as they are; rounded to nearest even
+///   float32            as they are
+///   float16, bfloat16  rounded to nearest even; bfloat16 is the upper half of a float
 ///   int8, uint8        quantize_int8, plus 128 for uint8
 ///   ubinary, binary    pack_bits, minus 128 for binary
 /// codes: x.rows x row_bytes. scales: x.rows floats, only written for int8 and uint8; may be null.

@@ -33,22 +33,25 @@ struct ScoreError {
 
 /// Collects the k best by exact score from candidates whose scores may be off by `error`.
 ///
-/// Candidates gather until the reservoir is full; then all that are certainly not among the k best go: those whose
-/// score is worse than the k-th best by more than twice the error. What is left is scored exactly, once, at the end.
-/// Should so many lie within the error that the reservoir stays full, they are scored exactly on the way, so memory
-/// stays at 2k + 32 candidates whatever the data.
+/// Candidates gather until the reservoir is full. Then those go that are certainly not among the k best: their score is
+/// worse than the k-th best by more than twice the error. Where so many lie within it that the reservoir stays full,
+/// they are scored exactly, and the k best of them set the limit from then on, once the error below the worst. Nothing
+/// is scored twice, and memory stays at 3k + 288 candidates whatever the data.
 class TopK {
  public:
   TopK(std::size_t k, ScoreError error, Order order) : k_(k), error_(error), order_(order) {
-    kept_.reserve(capacity());
+    kept_.reserve(most_kept(k, error.exact()));
   }
+
+  /// How many candidates a collector holds at most.
+  static std::size_t most_kept(std::size_t k, bool exact) { return exact ? 2 * k + 32 : 3 * k + 288; }
 
   /// Only scores above the limit matter; it rises as better candidates come in.
   double limit() const { return limit_; }
 
   /// From now on scores may be off by as much as `error`, which is never less than before.
   void widen(ScoreError error) {
-    limit_ = std::nextafter(limit_ - 2 * (error.absolute - error_.absolute), -std::numeric_limits<double>::infinity());
+    limit_ = just_below(limit_ - 2 * (error.absolute - error_.absolute));
     error_ = error;
   }
 
@@ -57,7 +60,7 @@ class TopK {
   void offer(Candidate candidate, const Exact& exact) {
     if (!(candidate.score > limit_)) return;
     kept_.push_back(candidate);
-    if (kept_.size() == capacity()) shrink(exact);
+    if (kept_.size() == most_kept(k_, error_.exact())) shrink(exact);
   }
 
   /// As offer for exact scores, for candidates in any order of rows.
@@ -66,13 +69,17 @@ class TopK {
   }
 
   /// Adds what another collector kept, before finish().
-  void merge(const TopK& other) { kept_.insert(kept_.end(), other.kept_.begin(), other.kept_.end()); }
+  void merge(const TopK& other) {
+    kept_.insert(kept_.begin(), other.kept_.begin(), other.kept_.begin() + std::ptrdiff_t(other.sure_));
+    kept_.insert(kept_.end(), other.kept_.begin() + std::ptrdiff_t(other.sure_), other.kept_.end());
+    sure_ += other.sure_;
+  }
 
   /// Writes the best k by exact score, in order; where there are fewer, the rest has row -1 and score NaN.
   template <class Exact>
   void finish(Candidate* out, const Exact& exact) {
     if (!error_.exact()) {
-      if (kept_.size() > k_) drop_hopeless();
+      drop_hopeless();
       score_exactly(exact);
     }
     const std::size_t found = std::min(k_, kept_.size());
@@ -82,38 +89,50 @@ class TopK {
   }
 
  private:
-  std::size_t capacity() const { return 2 * k_ + 32; }
+  static double just_below(double x) { return std::nextafter(x, -std::numeric_limits<double>::infinity()); }
 
   template <class Exact>
   void shrink(const Exact& exact) {
-    drop_hopeless();
-    if (kept_.size() > k_ + k_ / 2 + 16) {  // a crowd within the error
-      score_exactly(exact);
-      if (kept_.size() > k_) cut_to_k();
+    if (error_.exact()) {
+      cut_to_k();
+      limit_ = order_.ids ? just_below(kept_[k_ - 1].score) : kept_[k_ - 1].score;  // rows rise: without ids a tie lost
+      return;
     }
+    drop_hopeless();
+    if (kept_.size() <= 2 * k_ + 144) return;
+    score_exactly(exact);
+    if (kept_.size() < k_) return;
+    cut_to_k();
+    sure_ = k_;
+    const double kth = kept_[k_ - 1].score;
+    limit_ = std::max(limit_, just_below(kth - (error_.relative * std::fabs(kth) + error_.absolute)));
   }
 
+  /// Keeps the k best of all, the worst of them last.
   void cut_to_k() {
     std::nth_element(kept_.begin(), kept_.begin() + std::ptrdiff_t(k_ - 1), kept_.end(), order_);
     kept_.resize(k_);
   }
 
+  /// Judges the candidates that are not scored exactly yet by each other.
   void drop_hopeless() {
-    std::nth_element(kept_.begin(), kept_.begin() + std::ptrdiff_t(k_ - 1), kept_.end(), order_);
-    const double kth = kept_[k_ - 1].score, down = -std::numeric_limits<double>::infinity();
-    if (error_.exact()) {
-      kept_.resize(k_);
-      limit_ = order_.ids ? std::nextafter(kth, down) : kth;  // rows come in rising order: without ids a tie has lost
-    } else {
-      limit_ = std::nextafter(kth - 2 * (error_.relative * std::fabs(kth) + error_.absolute), down);
-      std::erase_if(kept_, [&](const Candidate& candidate) { return !(candidate.score > limit_); });
-    }
+    const auto begin = kept_.begin() + std::ptrdiff_t(sure_);
+    if (kept_.size() < sure_ + k_) return;
+    const auto kth = begin + std::ptrdiff_t(k_ - 1);
+    std::nth_element(begin, kth, kept_.end(), order_);
+    const double margin = 2 * (error_.relative * std::fabs(kth->score) + error_.absolute);
+    limit_ = std::max(limit_, just_below(kth->score - margin));
+    kept_.erase(std::remove_if(begin, kept_.end(), [&](const Candidate& one) { return !(one.score > limit_); }),
+                kept_.end());
   }
 
   template <class Exact>
   void score_exactly(const Exact& exact) {
-    for (Candidate& candidate : kept_) candidate.score = exact(candidate.row);
-    std::erase_if(kept_, [](const Candidate& candidate) { return std::isnan(candidate.score); });
+    const auto begin = kept_.begin() + std::ptrdiff_t(sure_);
+    for (auto candidate = begin; candidate != kept_.end(); ++candidate) candidate->score = exact(candidate->row);
+    kept_.erase(std::remove_if(begin, kept_.end(), [](const Candidate& one) { return std::isnan(one.score); }),
+                kept_.end());
+    sure_ = kept_.size();
   }
 
   std::size_t k_;
@@ -121,6 +140,7 @@ class TopK {
   Order order_;
   double limit_ = -std::numeric_limits<double>::infinity();
   std::vector<Candidate> kept_;
+  std::size_t sure_ = 0;  // the first so many are scored exactly, where scores come with an error
 };
 
 }  // namespace nestvec

@@ -112,52 +112,6 @@ void interleave(const uint8_t* rows, size_t stride, size_t count, size_t words, 
   interleave_words<1>(rows, stride, count, words, block);
 }
 
-// ---- centroids: 8 of them a register, products and sums apart, as the definition has them
-
-template <size_t kRegisters>
-inline void score_centroids(const float* centroids, size_t dim, size_t count, const float* start, const float* x,
-                            float* out) {
-  __m256 sum[kRegisters];
-#pragma GCC unroll 8
-  for (size_t i = 0; i < kRegisters; ++i) sum[i] = _mm256_loadu_ps(start + i * 8);
-  for (size_t d = 0; d < dim; ++d) {
-    const __m256 value = _mm256_broadcast_ss(x + d);
-#pragma GCC unroll 8
-    for (size_t i = 0; i < kRegisters; ++i)
-      sum[i] = _mm256_add_ps(sum[i], _mm256_mul_ps(value, _mm256_loadu_ps(centroids + d * count + i * 8)));
-  }
-#pragma GCC unroll 8
-  for (size_t i = 0; i < kRegisters; ++i) _mm256_storeu_ps(out + i * 8, sum[i]);
-}
-
-void centroid_scores(const float* centroids, size_t dim, size_t count, const float* start, const float* x, float* out) {
-  size_t j = 0;
-  for (; j + 64 <= count; j += 64) score_centroids<8>(centroids + j, dim, count, start + j, x, out + j);
-  for (; j < count; j += 16) score_centroids<2>(centroids + j, dim, count, start + j, x, out + j);
-}
-
-/// The first of the largest scores, as the definition finds it: 0 where the first is NaN, and no other NaN is chosen.
-inline size_t first_largest(const float* scores, size_t count) {
-  if (scores[0] != scores[0]) return 0;
-  __m256 largest = _mm256_set1_ps(scores[0]);
-  for (size_t j = 0; j < count; j += 8) largest = _mm256_max_ps(_mm256_loadu_ps(scores + j), largest);
-  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(largest), _mm256_extractf128_ps(largest, 1)),
-               two = _mm_max_ps(four, _mm_movehl_ps(four, four)), one = _mm_max_ss(two, _mm_movehdup_ps(two));
-  largest = _mm256_broadcastss_ps(one);
-  for (size_t j = 0;; j += 8)
-    if (const int equal = _mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(scores + j), largest, _CMP_EQ_OQ)))
-      return j + size_t(__builtin_ctz(unsigned(equal)));
-}
-
-void nearest(const float* centroids, size_t dim, size_t count, const float* start, const float* x, size_t x_stride,
-             size_t rows, uint8_t* codes, size_t code_stride) {
-  for (size_t r = 0; r < rows; ++r) {
-    float scores[256];
-    centroid_scores(centroids, dim, count, start, x + r * x_stride, scores);
-    codes[r * code_stride] = uint8_t(first_largest(scores, count));
-  }
-}
-
 // ---- half floats:
 // ---- half floats: the F16C conversions, the last one to seven values through a padded register
 
@@ -213,13 +167,13 @@ void install_avx2(Kernels& kernels) {
   kernels.lut4 = avx2::lut4;
   kernels.lut4_bits = avx2::lut4_bits;
   kernels.interleave = interleave;
-  kernels.centroid_scores = centroid_scores;
-  kernels.nearest = nearest;
   kernels.dot_exact = dot_exact;
   kernels.int8_to_float = int8_to_float;
   kernels.half_to_float = half_to_float;
   kernels.float_to_half = float_to_half;
   kernels.crc32c = crc32c;
+  install_avx2_pq(kernels);
+  install_avx2_rows(kernels);
 }
 
 }  // namespace nestvec

@@ -1,11 +1,13 @@
-// AVX-512 with VPOPCNTDQ and VNNI (Ice Lake and later, Zen 4 and later). One lane is one row, so no score needs a
-// horizontal sum. What bounds each kernel, for a block and one query (512-bit operations, Intel: two ports):
-//   hamming   per word and 8 rows:    xor, vpopcntq (one port), add          1.5 cycles for 64 bytes
-//   dot_i8    per word and 16 rows:   vpdpbusd                               1 cycle for 64 products
-//   dot_f32   per word and 16 rows:   vfmadd                                 0.5 cycle for 16 products
-//   dot_f16   per word and 16 rows:   2 vfmadd; the widening is shared by the queries
+// AVX-512 with VPOPCNTDQ, VNNI and VBMI (Ice Lake and later, Zen 4 and later). One lane is one row, so no score needs a
+// horizontal sum. What bounds each kernel, for a block and one query (512-bit operations, Intel: two ports, 0 and 5):
+//   hamming   per word and 8 rows:       xor, vpopcntq (port 5), add             1.5 cycles for 64 bytes
+//   dot_i8    per word and 16 rows:      vpdpbusd                                0.5 to 0.75 cycle for 64 products
+//   dot_f32   per word and 16 rows:      vfmadd                                  0.5 cycle for 16 products
+//   dot_f16, dot_bf16   per word and 16 rows:   2 vfmadd; the widening is shared by the queries
+//   lut8      per word and 64 rows:      2 vpermi2b (2 port 5 each), a blend, its mask, sums    6 cycles for 64
+//   look-ups lut4      per 4 nibbles and 16 rows: vpermb (port 5), vpdpbusd               1 cycle for 64 look-ups
 // Each template holds Q queries x G groups of rows in registers: a load of codes serves Q queries, a broadcast of a
-// query G groups.
+// query G groups. VDPBF16PS is left out: it takes 2.2 cycles for 32 products on Sapphire Rapids, two vfmadd take one.
 #include <immintrin.h>
 
 #include "kernels/kernels.hpp"
@@ -13,29 +15,36 @@
 namespace nestvec {
 namespace {
 
-/// Runs `Body` for every block and tiles of 8, 4, 2 and 1 queries until all are done.
+/// Runs `Body` for tiles of 8, 4, 2 and 1 queries until all are done.
 template <template <int> class Body, class Query>
-inline void for_query_tiles(size_t query_count, const BlockRun& run, const Query* queries, const float* limits,
-                            BlockHits* hits) {
-  for (size_t b = 0; b < run.count; ++b) {
-    size_t q = 0;
-    for (; q + 8 <= query_count; q += 8) Body<8>::run(q, run, b, queries, limits, hits);
-    for (; q + 4 <= query_count; q += 4) Body<4>::run(q, run, b, queries, limits, hits);
-    for (; q + 2 <= query_count; q += 2) Body<2>::run(q, run, b, queries, limits, hits);
-    for (; q < query_count; ++q) Body<1>::run(q, run, b, queries, limits, hits);
-  }
+inline void for_query_tiles(const BlockRun& run, const Query* queries, size_t query_size, size_t query_count,
+                            const float* limits, BlockHits* hits) {
+  size_t q = 0;
+  const auto tile = [&](auto body, size_t count) {
+    for (; q + count <= query_count; q += count)
+      for (size_t b = 0; b < run.count; ++b)
+        body.run(run, b, queries + q * query_size, limits + q, hits + q * run.count + b);
+  };
+  tile(Body<8>{}, 8);
+  tile(Body<4>{}, 4);
+  tile(Body<2>{}, 2);
+  tile(Body<1>{}, 1);
 }
 
-inline void keep(__m512 scores, __mmask16 better, size_t row, BlockHits& hits) {
+/// The 64 bytes of codes at `offset` from the first block, and what is worth reading ahead beside them.
+inline __m512i load(const BlockRun& run, size_t offset) {
+  _mm_prefetch(reinterpret_cast<const char*>(run.ahead + (offset >> run.ahead_shift)), _MM_HINT_T1);
+  return _mm512_loadu_si512(run.codes + offset);
+}
+
+/// Reports 16 rows that beat the limit, once their sums have been multiplied by their factors.
+inline void keep(__m512 sums, const BlockRun& run, size_t b, size_t row, float limit, BlockHits& hits) {
+  if (run.factors) sums = _mm512_mul_ps(sums, _mm512_loadu_ps(run.factors + b * run.factor_stride + row));
+  const __mmask16 better = _mm512_cmp_ps_mask(sums, _mm512_set1_ps(limit), _CMP_GT_OQ);
   if (better) {
-    _mm512_storeu_ps(hits.scores + row, scores);
+    _mm512_storeu_ps(hits.scores + row, sums);
     hits.rows |= uint64_t(better) << row;
   }
-}
-
-inline void keep_scaled(__m512 scores, const float* factors, float limit, size_t row, BlockHits& hits) {
-  if (factors) scores = _mm512_mul_ps(scores, _mm512_loadu_ps(factors + row));
-  keep(scores, _mm512_cmp_ps_mask(scores, _mm512_set1_ps(limit), _CMP_GT_OQ), row, hits);
 }
 
 // ---- hamming
@@ -50,66 +59,61 @@ inline int64_t distance_limit(float limit) {
 
 template <int Q>
 struct Hamming {
-  static constexpr int G = Q >= 8 ? 1 : 8 / Q;  // groups of 8 rows
+  static constexpr int G = Q >= 8 ? 1 : Q >= 4 ? 2 : Q >= 2 ? 4 : 8;  // groups of 8 rows
 
-  static void run(size_t first, const BlockRun& run, size_t b, const uint64_t* queries, const float* limits,
-                  BlockHits* hits) {
-    const uint64_t* block = reinterpret_cast<const uint64_t*>(run.codes + b * run.stride);
-    const size_t words = run.words, blocks = run.count;
-    const uint64_t last_mask = run.last_mask;
-    hits += b;
-    queries += first * words;
-    const __m512i mask = _mm512_set1_epi64(int64_t(last_mask));
+  static void run(const BlockRun& run, size_t b, const uint64_t* queries, const float* limits, BlockHits* hits) {
+    const size_t words = run.words, last = words - 1;
+    const __m512i mask = _mm512_set1_epi64(int64_t(run.last_mask));
     __m512i limit[Q];
     for (int q = 0; q < Q; ++q) {
-      hits[(first + q) * blocks].rows = 0;
-      limit[q] = _mm512_set1_epi64(distance_limit(limits[first + q]));
+      hits[size_t(q) * run.count].rows = 0;
+      limit[q] = _mm512_set1_epi64(distance_limit(limits[q]));
     }
     for (size_t row = 0; row < kBlockRows; row += 8 * G) {
+      const size_t lane = b * run.stride + row * 8;
       __m512i sum[Q][G];
       for (auto& of_query : sum)
         for (auto& s : of_query) s = _mm512_setzero_si512();
-      for (size_t w = 0; w + 1 < words; ++w) {
+      for (size_t w = 0; w < last; ++w) {
         __m512i codes[G];
-        for (int g = 0; g < G; ++g) codes[g] = _mm512_loadu_si512(block + w * kBlockRows + row + g * 8);
+        for (int g = 0; g < G; ++g) codes[g] = load(run, lane + w * 512 + size_t(g) * 64);
 #pragma GCC unroll 8
         for (int q = 0; q < Q; ++q) {
-          const __m512i query = _mm512_set1_epi64(int64_t(queries[q * words + w]));
+          const __m512i query = _mm512_set1_epi64(int64_t(queries[size_t(q) * words + w]));
 #pragma GCC unroll 8
           for (int g = 0; g < G; ++g)
             sum[q][g] = _mm512_add_epi64(sum[q][g], _mm512_popcnt_epi64(_mm512_xor_si512(codes[g], query)));
         }
       }
-      const size_t last = words - 1;
-#pragma GCC unroll 8
-      for (int q = 0; q < Q; ++q) {
-        const __m512i query = _mm512_set1_epi64(int64_t(queries[q * words + last]));
-#pragma GCC unroll 8
-        for (int g = 0; g < G; ++g) {
-          const __m512i codes = _mm512_loadu_si512(block + last * kBlockRows + row + g * 8);
-          const __m512i differ = _mm512_and_si512(_mm512_xor_si512(codes, query), mask);
-          sum[q][g] = _mm512_add_epi64(sum[q][g], _mm512_popcnt_epi64(differ));
-        }
-      }
       __mmask8 better[Q][G];
       unsigned any = 0;
-      for (int q = 0; q < Q; ++q)
-        for (int g = 0; g < G; ++g) any |= better[q][g] = _mm512_cmplt_epi64_mask(sum[q][g], limit[q]);
+      __m512i codes[G];
+      for (int g = 0; g < G; ++g) codes[g] = load(run, lane + last * 512 + size_t(g) * 64);
+#pragma GCC unroll 8
+      for (int q = 0; q < Q; ++q) {
+        const __m512i query = _mm512_set1_epi64(int64_t(queries[size_t(q) * words + last]));
+#pragma GCC unroll 8
+        for (int g = 0; g < G; ++g) {
+          const __m512i differ = _mm512_and_si512(_mm512_xor_si512(codes[g], query), mask);
+          sum[q][g] = _mm512_add_epi64(sum[q][g], _mm512_popcnt_epi64(differ));
+          any |= better[q][g] = _mm512_cmplt_epi64_mask(sum[q][g], limit[q]);
+        }
+      }
       if (any == 0) continue;  // the usual case: one branch for all queries
       for (int q = 0; q < Q; ++q)
         for (int g = 0; g < G; ++g) {
           if (!better[q][g]) continue;
+          BlockHits& found = hits[size_t(q) * run.count];
           const __m256 distance = _mm256_cvtepi32_ps(_mm512_cvtepi64_epi32(sum[q][g]));
-          _mm256_storeu_ps(hits[(first + q) * blocks].scores + row + g * 8,
-                           _mm256_sub_ps(_mm256_setzero_ps(), distance));
-          hits[(first + q) * blocks].rows |= uint64_t(better[q][g]) << (row + g * 8);
+          _mm256_storeu_ps(found.scores + row + g * 8, _mm256_sub_ps(_mm256_setzero_ps(), distance));
+          found.rows |= uint64_t(better[q][g]) << (row + size_t(g) * 8);
         }
     }
   }
 };
 
 void hamming(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
-  for_query_tiles<Hamming>(query_count, run, static_cast<const uint64_t*>(queries), limits, hits);
+  for_query_tiles<Hamming>(run, static_cast<const uint64_t*>(queries), run.words, query_count, limits, hits);
 }
 
 // ---- dot_i8: VPDPBUSD multiplies unsigned by signed bytes. The codes are made unsigned by flipping their top bit,
@@ -119,41 +123,34 @@ template <int Q>
 struct DotI8 {
   static constexpr int G = Q >= 8 ? 2 : 4;  // groups of 16 rows
 
-  static void run(size_t first, const BlockRun& run, size_t b, const int32_t* queries, const float* limits,
-                  BlockHits* hits) {
-    const int8_t* block = reinterpret_cast<const int8_t*>(run.codes + b * run.stride);
-    const float* factors = run.factors ? run.factors + b * run.factor_stride : nullptr;
-    const size_t words = run.words, blocks = run.count;
-    hits += b;
-    const size_t stride = words + 1;  // the sum, then the words
-    const int32_t* query = queries + first * stride;
+  static void run(const BlockRun& run, size_t b, const int32_t* queries, const float* limits, BlockHits* hits) {
+    const size_t stride = run.words + 1;  // the sum, then the words
     const __m512i top_bits = _mm512_set1_epi8(int8_t(-128));
-    for (int q = 0; q < Q; ++q) hits[(first + q) * blocks].rows = 0;
+    for (int q = 0; q < Q; ++q) hits[size_t(q) * run.count].rows = 0;
     for (size_t row = 0; row < kBlockRows; row += 16 * G) {
+      const size_t lane = b * run.stride + row * 4;
       __m512i sum[Q][G];
       for (int q = 0; q < Q; ++q)
-        for (int g = 0; g < G; ++g) sum[q][g] = _mm512_set1_epi32(-128 * query[q * stride]);
-      for (size_t w = 0; w < words; ++w) {
+        for (int g = 0; g < G; ++g) sum[q][g] = _mm512_set1_epi32(-128 * queries[size_t(q) * stride]);
+      for (size_t w = 0; w < run.words; ++w) {
         __m512i codes[G];
-        for (int g = 0; g < G; ++g)
-          codes[g] = _mm512_xor_si512(_mm512_loadu_si512(block + (w * kBlockRows + row + g * 16) * 4), top_bits);
+        for (int g = 0; g < G; ++g) codes[g] = _mm512_xor_si512(load(run, lane + w * 256 + size_t(g) * 64), top_bits);
 #pragma GCC unroll 8
         for (int q = 0; q < Q; ++q) {
-          const __m512i values = _mm512_set1_epi32(query[q * stride + 1 + w]);
+          const __m512i values = _mm512_set1_epi32(queries[size_t(q) * stride + 1 + w]);
 #pragma GCC unroll 4
           for (int g = 0; g < G; ++g) sum[q][g] = _mm512_dpbusd_epi32(sum[q][g], codes[g], values);
         }
       }
       for (int q = 0; q < Q; ++q)
         for (int g = 0; g < G; ++g)
-          keep_scaled(_mm512_cvtepi32_ps(sum[q][g]), factors, limits[first + q], row + g * 16,
-                      hits[(first + q) * blocks]);
+          keep(_mm512_cvtepi32_ps(sum[q][g]), run, b, row + size_t(g) * 16, limits[q], hits[size_t(q) * run.count]);
     }
   }
 };
 
 void dot_i8(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
-  for_query_tiles<DotI8>(query_count, run, static_cast<const int32_t*>(queries), limits, hits);
+  for_query_tiles<DotI8>(run, static_cast<const int32_t*>(queries), run.words + 1, query_count, limits, hits);
 }
 
 // ---- dot_f32
@@ -162,87 +159,198 @@ template <int Q>
 struct DotF32 {
   static constexpr int G = Q >= 8 ? 2 : 4;  // groups of 16 rows
 
-  static void run(size_t first, const BlockRun& run, size_t b, const float* queries, const float* limits,
-                  BlockHits* hits) {
-    const float* block = reinterpret_cast<const float*>(run.codes + b * run.stride);
-    const float* factors = run.factors ? run.factors + b * run.factor_stride : nullptr;
-    const size_t words = run.words, blocks = run.count;
-    hits += b;
-    queries += first * words;
-    for (int q = 0; q < Q; ++q) hits[(first + q) * blocks].rows = 0;
+  static void run(const BlockRun& run, size_t b, const float* queries, const float* limits, BlockHits* hits) {
+    for (int q = 0; q < Q; ++q) hits[size_t(q) * run.count].rows = 0;
     for (size_t row = 0; row < kBlockRows; row += 16 * G) {
+      const size_t lane = b * run.stride + row * 4;
       __m512 sum[Q][G];
       for (auto& of_query : sum)
         for (auto& s : of_query) s = _mm512_setzero_ps();
-      for (size_t w = 0; w < words; ++w) {
+      for (size_t w = 0; w < run.words; ++w) {
         __m512 codes[G];
-        for (int g = 0; g < G; ++g) codes[g] = _mm512_loadu_ps(block + w * kBlockRows + row + g * 16);
+        for (int g = 0; g < G; ++g) codes[g] = _mm512_castsi512_ps(load(run, lane + w * 256 + size_t(g) * 64));
 #pragma GCC unroll 8
         for (int q = 0; q < Q; ++q) {
-          const __m512 value = _mm512_set1_ps(queries[q * words + w]);
+          const __m512 value = _mm512_set1_ps(queries[size_t(q) * run.words + w]);
 #pragma GCC unroll 4
           for (int g = 0; g < G; ++g) sum[q][g] = _mm512_fmadd_ps(codes[g], value, sum[q][g]);
         }
       }
       for (int q = 0; q < Q; ++q)
         for (int g = 0; g < G; ++g)
-          keep_scaled(sum[q][g], factors, limits[first + q], row + g * 16, hits[(first + q) * blocks]);
+          keep(sum[q][g], run, b, row + size_t(g) * 16, limits[q], hits[size_t(q) * run.count]);
     }
   }
 };
 
 void dot_f32(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
-  for_query_tiles<DotF32>(query_count, run, static_cast<const float*>(queries), limits, hits);
+  for_query_tiles<DotF32>(run, static_cast<const float*>(queries), run.words, query_count, limits, hits);
 }
 
-// ---- dot_f16: a register of 16 widened halves is 8 rows x 2 dimensions. The two sums of a row stay apart in
-// neighbouring lanes until the end.
+// ---- dot_f16, dot_bf16: the 16 lanes of a register hold 2 dimensions of a row each. Float16 widens in the order of
+// memory, 8 rows to a register with their two dimensions side by side, whose sums are added at the end.
 
 template <int Q>
 struct DotF16 {
-  static constexpr int G = Q >= 8 ? 2 : 4;  // groups of 8 rows; even
+  static constexpr int G = Q >= 8 ? 1 : Q >= 4 ? 2 : 4;  // groups of 16 rows
 
-  static void run(size_t first, const BlockRun& run, size_t b, const float* queries, const float* limits,
-                  BlockHits* hits) {
-    const uint16_t* block = reinterpret_cast<const uint16_t*>(run.codes + b * run.stride);
-    const float* factors = run.factors ? run.factors + b * run.factor_stride : nullptr;
-    const size_t words = run.words, blocks = run.count;
-    hits += b;
-    queries += first * words * 2;
+  static void run(const BlockRun& run, size_t b, const float* queries, const float* limits, BlockHits* hits) {
     const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-    for (int q = 0; q < Q; ++q) hits[(first + q) * blocks].rows = 0;
-    for (size_t row = 0; row < kBlockRows; row += 8 * G) {
-      __m512 sum[Q][G];
+    for (int q = 0; q < Q; ++q) hits[size_t(q) * run.count].rows = 0;
+    for (size_t row = 0; row < kBlockRows; row += 16 * G) {
+      const size_t lane = b * run.stride + row * 4;
+      __m512 sum[Q][2 * G];
       for (auto& of_query : sum)
         for (auto& s : of_query) s = _mm512_setzero_ps();
-      for (size_t w = 0; w < words; ++w) {
-        __m512 codes[G];
-        for (int g = 0; g < G; ++g)
-          codes[g] = _mm512_cvtph_ps(
-              _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + (w * kBlockRows + row + g * 8) * 2)));
+      for (size_t w = 0; w < run.words; ++w) {
+        __m512 codes[2 * G];
+        for (int g = 0; g < G; ++g) {
+          const __m512i halves = load(run, lane + w * 256 + size_t(g) * 64);
+          codes[2 * g] = _mm512_cvtph_ps(_mm512_castsi512_si256(halves));
+          codes[2 * g + 1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1));
+        }
 #pragma GCC unroll 8
         for (int q = 0; q < Q; ++q) {
-          const float* pair = queries + (q * words + w) * 2;
-          int64_t bits;
-          __builtin_memcpy(&bits, pair, sizeof bits);
-          const __m512 values = _mm512_castsi512_ps(_mm512_set1_epi64(bits));
-#pragma GCC unroll 4
-          for (int g = 0; g < G; ++g) sum[q][g] = _mm512_fmadd_ps(codes[g], values, sum[q][g]);
+          int64_t pair;
+          __builtin_memcpy(&pair, queries + (size_t(q) * run.words + w) * 2, sizeof pair);
+          const __m512 values = _mm512_castsi512_ps(_mm512_set1_epi64(pair));
+#pragma GCC unroll 8
+          for (int g = 0; g < 2 * G; ++g) sum[q][g] = _mm512_fmadd_ps(codes[g], values, sum[q][g]);
         }
       }
       for (int q = 0; q < Q; ++q)
-        for (int g = 0; g < G; g += 2) {
-          const __m512 scores = _mm512_add_ps(_mm512_permutex2var_ps(sum[q][g], even, sum[q][g + 1]),
-                                              _mm512_permutex2var_ps(sum[q][g], odd, sum[q][g + 1]));
-          keep_scaled(scores, factors, limits[first + q], row + g * 8, hits[(first + q) * blocks]);
+        for (int g = 0; g < G; ++g) {
+          const __m512 sums = _mm512_add_ps(_mm512_permutex2var_ps(sum[q][2 * g], even, sum[q][2 * g + 1]),
+                                            _mm512_permutex2var_ps(sum[q][2 * g], odd, sum[q][2 * g + 1]));
+          keep(sums, run, b, row + size_t(g) * 16, limits[q], hits[size_t(q) * run.count]);
         }
     }
   }
 };
 
 void dot_f16(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
-  for_query_tiles<DotF16>(query_count, run, static_cast<const float*>(queries), limits, hits);
+  for_query_tiles<DotF16>(run, static_cast<const float*>(queries), run.words * 2, query_count, limits, hits);
+}
+
+template <int Q>
+struct DotBf16 {
+  static constexpr int G = Q >= 8 ? 2 : 4;  // groups of 16 rows
+
+  static void run(const BlockRun& run, size_t b, const float* queries, const float* limits, BlockHits* hits) {
+    const __m512i upper_halves = _mm512_set1_epi32(int32_t(0xffff0000));
+    for (int q = 0; q < Q; ++q) hits[size_t(q) * run.count].rows = 0;
+    for (size_t row = 0; row < kBlockRows; row += 16 * G) {
+      const size_t lane = b * run.stride + row * 4;
+      __m512 sum[Q][G];
+      for (auto& of_query : sum)
+        for (auto& s : of_query) s = _mm512_setzero_ps();
+      for (size_t w = 0; w < run.words; ++w) {
+        __m512 first[G], second[G];
+        for (int g = 0; g < G; ++g) {
+          const __m512i halves = load(run, lane + w * 256 + size_t(g) * 64);
+          first[g] = _mm512_castsi512_ps(_mm512_slli_epi32(halves, 16));
+          second[g] = _mm512_castsi512_ps(_mm512_and_si512(halves, upper_halves));
+        }
+#pragma GCC unroll 8
+        for (int q = 0; q < Q; ++q) {
+          const float* pair = queries + (size_t(q) * run.words + w) * 2;
+#pragma GCC unroll 4
+          for (int g = 0; g < G; ++g) sum[q][g] = _mm512_fmadd_ps(first[g], _mm512_set1_ps(pair[0]), sum[q][g]);
+#pragma GCC unroll 4
+          for (int g = 0; g < G; ++g) sum[q][g] = _mm512_fmadd_ps(second[g], _mm512_set1_ps(pair[1]), sum[q][g]);
+        }
+      }
+      for (int q = 0; q < Q; ++q)
+        for (int g = 0; g < G; ++g)
+          keep(sum[q][g], run, b, row + size_t(g) * 16, limits[q], hits[size_t(q) * run.count]);
+    }
+  }
+};
+
+void dot_bf16(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  for_query_tiles<DotBf16>(run, static_cast<const float*>(queries), run.words * 2, query_count, limits, hits);
+}
+
+// ---- interleave: 8 x 8 words of 8 bytes or 16 x 16 of 4 are transposed in registers
+
+/// Rows become columns: afterwards rows[j] holds what was number j of every row.
+inline void transpose(__m512i (&rows)[8]) {
+  __m512i pairs[8], fours[8];
+  for (int i = 0; i < 8; i += 2) {
+    pairs[i] = _mm512_unpacklo_epi64(rows[i], rows[i + 1]);
+    pairs[i + 1] = _mm512_unpackhi_epi64(rows[i], rows[i + 1]);
+  }
+  for (int i = 0; i < 8; i += 4)
+    for (int j = 0; j < 2; ++j) {  // lanes 0, 2 and 1, 3 of two pairs of rows
+      fours[i + j] = _mm512_shuffle_i64x2(pairs[i + j], pairs[i + j + 2], 0x88);
+      fours[i + j + 2] = _mm512_shuffle_i64x2(pairs[i + j], pairs[i + j + 2], 0xdd);
+    }
+  for (int j = 0; j < 2; ++j)
+    for (int k = 0; k < 2; ++k) {
+      rows[j + 2 * k] = _mm512_shuffle_i64x2(fours[j + 2 * k], fours[j + 2 * k + 4], 0x88);
+      rows[j + 2 * k + 4] = _mm512_shuffle_i64x2(fours[j + 2 * k], fours[j + 2 * k + 4], 0xdd);
+    }
+}
+
+inline void transpose(__m512i (&rows)[16]) {
+  __m512i pairs[16], fours[16], eights[16];
+  for (int i = 0; i < 16; i += 2) {
+    pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+    pairs[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4)
+    for (int j = 0; j < 2; ++j) {
+      fours[i + 2 * j] = _mm512_unpacklo_epi64(pairs[i + j], pairs[i + j + 2]);
+      fours[i + 2 * j + 1] = _mm512_unpackhi_epi64(pairs[i + j], pairs[i + j + 2]);
+    }
+  for (int i = 0; i < 16; i += 8)
+    for (int j = 0; j < 4; ++j) {
+      eights[i + j] = _mm512_shuffle_i32x4(fours[i + j], fours[i + j + 4], 0x88);
+      eights[i + j + 4] = _mm512_shuffle_i32x4(fours[i + j], fours[i + j + 4], 0xdd);
+    }
+  for (int j = 0; j < 8; ++j) {
+    rows[j] = _mm512_shuffle_i32x4(eights[j], eights[j + 8], 0x88);
+    rows[j + 8] = _mm512_shuffle_i32x4(eights[j], eights[j + 8], 0xdd);
+  }
+}
+
+/// One tile of rows x words: loads are masked to the words that are left, stores to the rows.
+template <int N, class Mask>
+inline void interleave_tile(const uint8_t* rows, size_t stride, size_t count, size_t words, size_t word_bytes,
+                            uint8_t* block) {
+  const auto first = [](size_t n) { return n >= N ? Mask(~Mask{0}) : Mask((1u << n) - 1); };
+  __m512i tile[N];
+  for (size_t r = 0; r < N; ++r) {
+    const Mask some = r < count ? first(words) : Mask{0};
+    _mm_prefetch(reinterpret_cast<const char*>(rows + (r + 2 * N) * stride), _MM_HINT_T0);
+    tile[r] = N == 8 ? _mm512_maskz_loadu_epi64(__mmask8(some), rows + r * stride)
+                     : _mm512_maskz_loadu_epi32(__mmask16(some), rows + r * stride);
+  }
+  transpose(tile);
+  for (size_t w = 0; w < N && w < words; ++w) {
+    uint8_t* lanes = block + w * kBlockRows * word_bytes;
+    if (N == 8)
+      _mm512_mask_storeu_epi64(lanes, __mmask8(first(count)), tile[w]);
+    else
+      _mm512_mask_storeu_epi32(lanes, __mmask16(first(count)), tile[w]);
+  }
+}
+
+template <int N, class Mask>
+inline void interleave_words(const uint8_t* rows, size_t stride, size_t count, size_t words, uint8_t* block) {
+  constexpr size_t kBytes = 64 / N;
+  for (size_t r = 0; r < count; r += N)
+    for (size_t w = 0; w < words; w += N)
+      interleave_tile<N, Mask>(rows + r * stride + w * kBytes, stride, count - r, words - w, kBytes,
+                               block + (w * kBlockRows + r) * kBytes);
+}
+
+void interleave(const uint8_t* rows, size_t stride, size_t count, size_t words, size_t word_bytes, uint8_t* block) {
+  if (word_bytes == 8) return interleave_words<8, __mmask8>(rows, stride, count, words, block);
+  if (word_bytes == 4) return interleave_words<16, __mmask16>(rows, stride, count, words, block);
+  for (size_t r = 0; r < count; ++r)
+    for (size_t w = 0; w < words; ++w) block[w * kBlockRows + r] = rows[r * stride + w];
 }
 
 }  // namespace
@@ -252,6 +360,11 @@ void install_avx512(Kernels& kernels) {
   kernels.dot_i8 = dot_i8;
   kernels.dot_f32 = dot_f32;
   kernels.dot_f16 = dot_f16;
+  kernels.dot_bf16 = dot_bf16;
+  kernels.interleave = interleave;
+  install_avx512_lut(kernels);
+  install_avx512_rows(kernels);
+  install_avx512_pq(kernels);
 }
 
 }  // namespace nestvec

@@ -47,6 +47,12 @@ struct BlockHits {
 using ScanKernel = void(const BlockRun& run, const void* queries, size_t query_count, const float* limits,
                         BlockHits* hits);
 
+/// Scores `count` row-major rows, `stride` bytes apart, against one query of the form that the block kernel of that
+/// name takes: scores[r] as there, without factors. Float codecs also give squares[r], the row's sum of squares, within
+/// a hundredth, or infinity where that leaves the range of float; the others do not touch it.
+using RowKernel = void(const uint8_t* rows, size_t stride, size_t count, size_t dim, const void* query, float* scores,
+                       float* squares);
+
 struct Kernels {
   /// score = -(number of differing bits). A word is a uint64_t. query: words x uint64_t.
   ScanKernel* hamming;
@@ -71,6 +77,8 @@ struct Kernels {
   /// As lut4 where a word is 8 bytes. query: words x 2 x 8 x 16: as lut4 for bytes 0 to 3, then for bytes 4 to 7.
   ScanKernel* lut4_bits;
 
+  RowKernel *hamming_rows, *dot_i8_rows, *dot_f32_rows, *dot_f16_rows;
+
   /// Packs whole words of `count` <= 64 row-major rows, `stride` bytes apart, into their lanes of a block.
   /// word_bytes: 1, 4 or 8.
   void (*interleave)(const uint8_t* rows, size_t stride, size_t count, size_t words, size_t word_bytes, uint8_t* block);
@@ -80,8 +88,9 @@ struct Kernels {
   void (*centroid_scores)(const float* centroids, size_t dim, size_t count, const float* start, const float* x,
                           float* out);
 
-  /// codes[r * code_stride] = the index of the largest of row r's centroid_scores, the first one of equals.
-  /// x: rows, x_stride floats apart. count: 16 or 256.
+  /// codes[r * code_stride] = the index of the largest of row r's centroid_scores, the first one of equals; NaN is
+  /// larger than nothing, and 0 stands where no score is above -infinity. x: rows, x_stride floats apart.
+  /// count: 16 or 256.
   void (*nearest)(const float* centroids, size_t dim, size_t count, const float* start, const float* x, size_t x_stride,
                   size_t rows, uint8_t* codes, size_t code_stride);
 
@@ -100,11 +109,20 @@ struct Kernels {
   void (*crc32c)(const uint8_t* data, size_t chunk_bytes, size_t count, uint32_t* out);
 };
 
-enum class Isa { reference, avx2, avx512, neon };
+enum class Isa { reference, avx2, avx512, neon, neondot };
 
 void install_reference(Kernels& kernels);
 void install_avx2(Kernels& kernels);
+void install_avx2_pq(Kernels& kernels);  ///< these two are parts of install_avx2
+void install_avx2_rows(Kernels& kernels);
 void install_avx512(Kernels& kernels);
+void install_avx512_lut(Kernels& kernels);  ///< these three are parts of install_avx512
+void install_avx512_pq(Kernels& kernels);
+void install_avx512_rows(Kernels& kernels);
+void install_neon(Kernels& kernels);
+void install_neon_lut(Kernels& kernels);   ///< part of install_neon
+void install_neon_rows(Kernels& kernels);  ///< part of install_neon
+void install_neondot(Kernels& kernels);
 
 const char* name(Isa isa);
 bool supported(Isa isa);       ///< compiled in, and this CPU has it

@@ -124,6 +124,44 @@ void lut4_bits(const BlockRun& run, const void* queries, size_t query_count, con
   lut4_words<8>(run, queries, query_count, limits, hits);
 }
 
+void hamming_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, const void* query, float* scores,
+                  float*) {
+  const uint8_t* bytes = static_cast<const uint8_t*>(query);
+  for (size_t r = 0; r < count; ++r) {
+    uint32_t distance = 0;
+    for (size_t i = 0; i < dim / 8; ++i) distance += uint32_t(std::popcount(uint8_t(rows[r * stride + i] ^ bytes[i])));
+    if (dim % 8)
+      distance += uint32_t(std::popcount(uint8_t((rows[r * stride + dim / 8] ^ bytes[dim / 8]) & 0xff00 >> dim % 8)));
+    scores[r] = 0.0f - float(distance);
+  }
+}
+
+void dot_i8_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, const void* query, float* scores,
+                 float*) {
+  const int8_t* values = static_cast<const int8_t*>(query) + 4;
+  for (size_t r = 0; r < count; ++r) {
+    int32_t sum = 0;
+    for (size_t i = 0; i < dim; ++i) sum += int8_t(rows[r * stride + i]) * values[i];
+    scores[r] = float(sum);
+  }
+}
+
+void dot_f32_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, const void* query, float* scores,
+                  float* squares) {
+  const float* values = static_cast<const float*>(query);
+  for (size_t r = 0; r < count; ++r) {
+    float sum = 0, square = 0;
+    for (size_t i = 0; i < dim; ++i) {
+      float x;
+      __builtin_memcpy(&x, rows + r * stride + i * 4, 4);
+      sum += x * values[i];
+      square += x * x;
+    }
+    scores[r] = sum;
+    squares[r] = square;
+  }
+}
+
 /// 16 words at a time: a cache line of each row is read whole while the 64 lines that it goes to stay close by.
 template <size_t kWordBytes>
 void interleave_words(const uint8_t* rows, size_t stride, size_t count, size_t words, uint8_t* block) {
@@ -150,10 +188,13 @@ void nearest(const float* centroids, size_t dim, size_t count, const float* star
   for (size_t r = 0; r < rows; ++r) {
     float scores[256];
     centroid_scores(centroids, dim, count, start, x + r * x_stride, scores);
-    size_t best = 0;
-    for (size_t j = 1; j < count; ++j)
-      if (scores[j] > scores[best]) best = j;
-    codes[r * code_stride] = uint8_t(best);
+    float best = -INFINITY;
+    codes[r * code_stride] = 0;
+    for (size_t j = 0; j < count; ++j)
+      if (scores[j] > best) {
+        best = scores[j];
+        codes[r * code_stride] = uint8_t(j);
+      }
   }
 }
 
@@ -200,6 +241,24 @@ void float_to_half(const float* x, uint16_t* out, size_t count) {
 
 void dot_f16(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
   dot_halves(run, queries, query_count, limits, hits, half_to_float);
+}
+
+void dot_f16_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, const void* query, float* scores,
+                  float* squares) {
+  const float* values = static_cast<const float*>(query);
+  for (size_t r = 0; r < count; ++r) {
+    float sum = 0, square = 0;
+    for (size_t i = 0; i < dim; ++i) {
+      uint16_t half;
+      float x;
+      __builtin_memcpy(&half, rows + r * stride + i * 2, 2);
+      half_to_float(&half, &x, 1);
+      sum += x * values[i];
+      square += x * x;
+    }
+    scores[r] = sum;
+    squares[r] = square;
+  }
 }
 
 void dot_bf16(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
@@ -259,6 +318,10 @@ void install_reference(Kernels& kernels) {
   kernels.lut8 = lut8;
   kernels.lut4 = lut4;
   kernels.lut4_bits = lut4_bits;
+  kernels.hamming_rows = hamming_rows;
+  kernels.dot_i8_rows = dot_i8_rows;
+  kernels.dot_f32_rows = dot_f32_rows;
+  kernels.dot_f16_rows = dot_f16_rows;
   kernels.interleave = interleave;
   kernels.centroid_scores = centroid_scores;
   kernels.nearest = nearest;

@@ -2,6 +2,9 @@
 #ifdef NESTVEC_X86
 #include <cpuid.h>
 #endif
+#if defined(NESTVEC_ARM64) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
 #include <cstdlib>
 #include <string>
@@ -12,13 +15,26 @@
 namespace nestvec {
 namespace {
 
-constexpr Isa kBestFirst[] = {Isa::avx512, Isa::avx2, Isa::neon, Isa::reference};
+constexpr Isa kBestFirst[] = {Isa::avx512, Isa::avx2, Isa::neondot, Isa::neon, Isa::reference};
 
 #ifdef NESTVEC_X86
 /// __builtin_cpu_supports("f16c"), a name that clang 15 does not know.
 bool has_f16c() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
+#ifdef NESTVEC_ARM64
+bool has_dot_products_and_crc32() {
+#if defined(__ARM_FEATURE_DOTPROD) && defined(__ARM_FEATURE_CRC32)
+  return true;  // the compiler uses them everywhere: every Mac has them
+#elif defined(__linux__)
+  constexpr unsigned long kBoth = HWCAP_ASIMDDP | HWCAP_CRC32;
+  return (getauxval(AT_HWCAP) & kBoth) == kBoth;
+#else
+  return false;
+#endif
 }
 #endif
 
@@ -46,6 +62,8 @@ const char* name(Isa isa) {
       return "avx512";
     case Isa::avx2:
       return "avx2";
+    case Isa::neondot:
+      return "neondot";
     case Isa::neon:
       return "neon";
     case Isa::reference:
@@ -62,7 +80,12 @@ bool supported(Isa isa) {
   if (isa == Isa::avx512)
     return supported(Isa::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq");
+           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq") &&
+           __builtin_cpu_supports("avx512vbmi");
+#endif
+#ifdef NESTVEC_ARM64
+  if (isa == Isa::neon) return true;
+  if (isa == Isa::neondot) return has_dot_products_and_crc32();
 #endif
   return isa == Isa::reference;
 }
@@ -73,6 +96,9 @@ Kernels kernels_for(Isa isa) {
 #ifdef NESTVEC_X86
   if (isa == Isa::avx2 || isa == Isa::avx512) install_avx2(kernels);
   if (isa == Isa::avx512) install_avx512(kernels);
+#elif defined(NESTVEC_ARM64)
+  if (isa == Isa::neon || isa == Isa::neondot) install_neon(kernels);
+  if (isa == Isa::neondot) install_neondot(kernels);
 #else
   (void)isa;
 #endif

@@ -1,0 +1,117 @@
+// Building: codebooks, encode_tier, the sizes of codes, and checksums.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "arrays.hpp"
+#include "codebook.hpp"
+#include "nestvec/build.hpp"
+#include "nestvec/checksum.hpp"
+#include "nestvec/normalize.hpp"
+
+namespace py = pybind11;
+
+namespace nestvec {
+namespace {
+
+using Bytes = Array<std::uint8_t>;
+using Floats = Array<float>;
+
+/// train_pq; for a cosine, on rows scaled to length 1.
+std::shared_ptr<Codebook> train(const Floats& sample, const std::string& codec, std::size_t columns, bool cosine,
+                                std::uint64_t seed, std::size_t threads) {
+  Matrix<const float> rows = as_matrix(sample, "sample");
+  const Pq pq = make_pq(codec, rows.cols, columns);
+  if (rows.rows == 0) throw ArgumentError("the sample holds no rows");
+  Floats centroids({pq.dim, pq.count()});
+  float* out = centroids.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    check_finite(rows, "the sample of x", Precision::float32, threads);
+    std::vector<float> unit;
+    if (cosine) {
+      unit.assign(rows.data, rows.data + rows.rows * rows.cols);
+      normalize_rows({unit.data(), rows.rows, rows.cols});
+      rows.data = unit.data();
+    }
+    const std::vector<float> trained = train_pq(pq, rows, seed, threads);
+    std::copy(trained.begin(), trained.end(), out);
+  }
+  return std::make_shared<Codebook>(codec, columns, std::move(centroids));
+}
+
+/// encode_tier over numpy arrays. Returns (codes as bytes, factors or None, the longest row).
+py::tuple encode(const Floats& x, const std::string& codec, bool packed, bool cosine,
+                 const std::vector<std::size_t>& dims, const std::shared_ptr<Codebook>& codebook, std::size_t threads) {
+  const Matrix<const float> rows = as_matrix(x, "x");
+  checked_dim(rows.cols);
+  if (dims.empty() || dims.back() != rows.cols || !std::is_sorted(dims.begin(), dims.end()))
+    throw ArgumentError("dims must rise to the dimension of x");
+  const TierSpec spec{codec_named(codec), packed, cosine, dims, codebook ? &codebook->pq() : nullptr};
+  check_codebook(spec.codec, rows.cols, spec.pq);
+  const std::size_t blocks = block_count(rows.rows), columns = spec.columns(rows.cols);
+  Bytes codes(std::vector<std::size_t>{packed ? blocks * block_bytes(spec.codec, columns)
+                                              : rows.rows * row_bytes(spec.codec, columns)});
+  std::optional<Floats> factors;
+  if (has_factors(spec)) factors.emplace(std::vector<std::size_t>{blocks, dims.size(), kRowsPerBlock});
+  std::uint8_t* codes_out = codes.mutable_data();
+  float* factors_out = factors ? factors->mutable_data() : nullptr;
+  double longest;
+  {
+    const py::gil_scoped_release release;
+    check_finite(rows, "x", required_range(spec), threads);
+    longest = encode_tier(spec, rows, codes_out, factors_out, threads);
+  }
+  return py::make_tuple(codes, factors, longest);
+}
+
+Array<std::uint32_t> checksums(const Bytes& data) {
+  Array<std::uint32_t> out(std::vector<std::size_t>{chunk_count(std::size_t(data.size()))});
+  std::uint32_t* sums = out.mutable_data();
+  const py::gil_scoped_release release;
+  checksum_chunks(data.data(), std::size_t(data.size()), sums, 0);
+  return out;
+}
+
+}  // namespace
+}  // namespace nestvec
+
+void bind_build(py::module_& m) {
+  using namespace nestvec;
+  m.attr("MAX_DIM") = kMaxDim;
+  m.attr("BLOCK_ROWS") = kRowsPerBlock;
+  m.attr("CHECKSUM_CHUNK") = kChecksumChunk;
+  m.def(
+      "block_bytes",
+      [](const std::string& codec, std::size_t dim) { return block_bytes(codec_named(codec), checked_dim(dim)); },
+      py::arg("codec"), py::arg("dim"));
+  m.def(
+      "row_bytes",
+      [](const std::string& codec, std::size_t dim) { return row_bytes(codec_named(codec), checked_dim(dim)); },
+      py::arg("codec"), py::arg("dim"));
+  m.def(
+      "pq_columns",
+      [](const std::string& codec, std::size_t dim, std::size_t columns, std::size_t prefix) {
+        return columns_of(make_pq(codec, dim, columns), std::min(prefix, dim));
+      },
+      py::arg("codec"), py::arg("dim"), py::arg("columns"), py::arg("prefix"));
+  py::class_<Codebook, std::shared_ptr<Codebook>>(m, "Codebook")
+      .def(py::init<const std::string&, std::size_t, Floats>(), py::arg("codec"), py::arg("columns"),
+           py::arg("centroids").noconvert())
+      .def_static("train", &train, py::arg("sample").noconvert(), py::arg("codec"), py::arg("columns"),
+                  py::arg("cosine"), py::arg("seed"), py::arg("threads"))
+      .def_property_readonly("centroids", &Codebook::centroids);
+  m.def("encode_tier", &encode, py::arg("x").noconvert(), py::arg("codec"), py::arg("packed"), py::arg("cosine"),
+        py::arg("dims"), py::arg("codebook"), py::arg("threads"));
+  m.def("checksums", &checksums, py::arg("data").noconvert());
+  m.def(
+      "crc32c", [](const Bytes& data) { return crc32c(data.data(), std::size_t(data.size())); },
+      py::arg("data").noconvert());
+}

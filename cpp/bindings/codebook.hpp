@@ -1,0 +1,56 @@
+// A product quantizer's codebook that lives in a numpy array.
+#pragma once
+#include <pybind11/numpy.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+#include <utility>
+
+#include "arrays.hpp"
+#include "nestvec/block.hpp"
+#include "nestvec/codec.hpp"
+#include "nestvec/error.hpp"
+#include "nestvec/pq.hpp"
+
+namespace nestvec {
+
+inline std::size_t checked_dim(std::size_t dim) {
+  if (dim < 1 || dim > kMaxDim)
+    throw ArgumentError("the dimension is " + std::to_string(dim) + "; expected 1 to " + std::to_string(kMaxDim));
+  return dim;
+}
+
+/// A product quantizer without centroids yet.
+inline Pq make_pq(const std::string& codec, std::size_t dim, std::size_t columns) {
+  const Pq pq{checked_dim(dim), columns, codec_named(codec)};
+  if (pq.codec != Codec::pq8 && pq.codec != Codec::pq4) throw ArgumentError(codec + " has no codebook");
+  if (columns < 1 || columns > dim) throw ArgumentError("a codebook has 1 sub-quantizer to one for each dimension");
+  return pq;
+}
+
+/// Codes of a product quantizer come with a codebook of their codec and dimension, and no other codes do.
+inline void check_codebook(Codec codec, std::size_t dim, const Pq* pq) {
+  if ((codec == Codec::pq8 || codec == Codec::pq4) != (pq != nullptr) || (pq && (pq->codec != codec || pq->dim != dim)))
+    throw ArgumentError("the codebook is not that of the codec");
+}
+
+class Codebook {
+ public:
+  /// centroids: (dim, 256 or 16), finite.
+  Codebook(const std::string& codec, std::size_t columns, Array<float> centroids) : centroids_(std::move(centroids)) {
+    const Matrix<const float> values = as_matrix(centroids_, "centroids");
+    pq_ = make_pq(codec, values.rows, columns);
+    pq_.centroids = sized(centroids_, pq_.dim * pq_.count(), "centroids");
+    check_finite(values, "the codebook");
+  }
+
+  const Pq& pq() const { return pq_; }
+  const Array<float>& centroids() const { return centroids_; }
+
+ private:
+  Array<float> centroids_;
+  Pq pq_{};
+};
+
+}  // namespace nestvec

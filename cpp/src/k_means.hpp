@@ -1,0 +1,21 @@
+// Lloyd's k-means, for codebooks.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "nestvec/matrix.hpp"
+
+namespace nestvec {
+
+/// Seeded, on one thread, the same on every CPU. points: at least one row, finite, in any scale; they are scaled in
+/// place. count: 16 or 256. centroids: points.cols x count, row d holds dimension d of all of them. Different rows up
+/// to count are centroids themselves; the centroids that are left over then repeat the first ones.
+void k_means(Matrix<float> points, std::size_t count, std::uint64_t seed, float* centroids);
+
+/// start[j] = -|centroid j|^2 / 2, from which kernels().centroid_scores makes scores that order centroids by distance.
+void nearest_start(const float* centroids, std::size_t dim, std::size_t count, float* start);
+
+/// A power of two that brings the largest magnitude near 1, so that squares stay within float.
+double unit_scale(const float* x, std::size_t count);
+
+}  // namespace nestvec

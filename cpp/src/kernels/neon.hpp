@@ -1,0 +1,64 @@
+// What the NEON files share: tiles of queries, prefetches, and the comparison with the limits. The functions lie in an
+// anonymous namespace, so that each file compiles its own copy with its own flags, and none is weak.
+#pragma once
+#include <arm_neon.h>
+
+#include "kernels/kernels.hpp"
+
+namespace nestvec {
+namespace {
+
+/// One block and 1, 2 or 4 queries.
+struct Tile {
+  const BlockRun& run;
+  const uint8_t* codes;    // of the block
+  size_t offset;           // of the block in the run, bytes
+  const float* factors;    // of the block, or null
+  const uint8_t* queries;  // the first of them
+  const float* limits;     // of query q: limits[q]
+  BlockHits* hits;         // of query q: hits[q * run.count]
+};
+
+using TileKernel = void(const Tile& tile);
+
+/// Cuts the blocks and queries of a run into tiles. A null kernel: no tiles of so many queries.
+inline void for_tiles(const BlockRun& run, const void* queries, size_t query_bytes, size_t query_count,
+                      const float* limits, BlockHits* hits, TileKernel* four, TileKernel* two, TileKernel* one) {
+  for (size_t b = 0; b < run.count; ++b)
+    for (size_t q = 0, tile; q < query_count; q += tile) {
+      const size_t left = query_count - q;
+      tile = four && left >= 4 ? 4 : two && left >= 2 ? 2 : 1;
+      BlockHits* of_tile = hits + q * run.count + b;
+      for (size_t i = 0; i < tile; ++i) of_tile[i * run.count].rows = 0;
+      TileKernel* kernel = tile == 4 ? four : tile == 2 ? two : one;
+      kernel({run, run.codes + b * run.stride, b * run.stride,
+              run.factors ? run.factors + b * run.factor_stride : nullptr,
+              static_cast<const uint8_t*>(queries) + q * query_bytes, limits + q, of_tile});
+    }
+}
+
+/// What belongs beside a load of `bytes` bytes at codes + at: one PRFM a cache line.
+inline void prefetch(const Tile& tile, size_t at, size_t bytes) {
+  for (size_t i = tile.offset + at; i < tile.offset + at + bytes; i += 64)
+    __builtin_prefetch(reinterpret_cast<const void*>(tile.run.ahead + (i >> tile.run.ahead_shift)), 0, 2);
+}
+
+/// Reports those of the 8 rows from `row` on whose scores beat the limit of query q.
+inline void keep(const Tile& tile, int q, size_t row, float32x4_t low, float32x4_t high) {
+  if (tile.factors) {
+    low = vmulq_f32(low, vld1q_f32(tile.factors + row));
+    high = vmulq_f32(high, vld1q_f32(tile.factors + row + 4));
+  }
+  const float32x4_t limit = vdupq_n_f32(tile.limits[q]);
+  const uint32x4_t better_low = vcgtq_f32(low, limit), better_high = vcgtq_f32(high, limit);
+  const uint8x8_t better = vmovn_u16(vcombine_u16(vmovn_u32(better_low), vmovn_u32(better_high)));
+  if (vget_lane_u64(vreinterpret_u64_u8(better), 0) == 0) return;  // the usual case
+  BlockHits& hits = tile.hits[size_t(q) * tile.run.count];
+  vst1q_f32(hits.scores + row, low);
+  vst1q_f32(hits.scores + row + 4, high);
+  const uint8x8_t bit_of_row = vcreate_u8(0x8040201008040201);
+  hits.rows |= uint64_t{vaddv_u8(vand_u8(better, bit_of_row))} << row;
+}
+
+}  // namespace
+}  // namespace nestvec

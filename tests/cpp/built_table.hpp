@@ -1,0 +1,112 @@
+// Tables over drawn vectors, built by encode_tier, with what the oracle needs to know of them.
+#pragma once
+#include <cmath>
+#include <optional>
+#include <vector>
+
+#include "collection.hpp"
+#include "nestvec/build.hpp"
+#include "nestvec/search.hpp"
+
+namespace tables {
+
+using collections::Scanned;
+using draw::Rng;
+using draw::Tight;
+using nestvec::Codec;
+using nestvec::Table;
+using nestvec::Tier;
+using nestvec::TierSpec;
+using oracle::Floats;
+
+/// One tier's sections, and the values of its row-major codes for the oracle.
+struct Sections {
+  TierSpec spec;
+  std::size_t rows;
+  nestvec::Pq pq;
+  Floats centroids, by_code;
+  Tight<std::uint8_t> codes{0};
+  Tight<float> factors{0};
+  std::vector<Floats> values;
+  double row_bound;
+
+  Sections(Rng& rng, const TierSpec& spec_, const Floats& x, std::size_t dim)
+      : spec(spec_), rows(x.size() / dim), pq{dim, 1 + draw::below(rng, dim), spec.codec} {
+    if (spec.codec == Codec::pq8 || spec.codec == Codec::pq4) {
+      centroids = draw::normal(rng, dim * pq.count());
+      pq.centroids = centroids.data();
+      by_code = centroids_by_code(pq);
+      pq.by_code = by_code.data();
+      spec.pq = &pq;
+    }
+    factors = Tight<float>(has_factors(spec) ? nestvec::block_count(rows) * spec.dims.size() * 64 : 0);
+    const std::size_t columns = spec.columns(dim), bytes = row_bytes(spec.codec, columns);
+    codes =
+        Tight<std::uint8_t>(spec.packed ? nestvec::block_count(rows) * block_bytes(spec.codec, columns) : rows * bytes);
+    const nestvec::Matrix<const float> source{x.data(), rows, dim};
+    row_bound = 1.01 * encode_tier(spec, source, codes.data(), factors.size() ? factors.data() : nullptr, 1);
+    TierSpec row_major = spec;
+    row_major.packed = false;
+    oracle::Bytes by_row(rows * bytes);
+    Floats unused(factors.size());
+    encode_tier(row_major, source, by_row.data(), factors.size() ? unused.data() : nullptr, 1);
+    for (std::size_t r = 0; r < rows; ++r)
+      values.push_back(oracle::values_of(spec.codec, &by_row[r * bytes], dim, spec.pq));
+  }
+  Sections(const Sections&) = delete;
+
+  float factor(std::size_t r, std::size_t dim) const {
+    if (factors.size() == 0) return 1;
+    const auto d = std::size_t(std::find(spec.dims.begin(), spec.dims.end(), dim) - spec.dims.begin());
+    return factors[(r / 64 * spec.dims.size() + (spec.cosine ? d : 0)) * 64 + r % 64];
+  }
+  Tier tier() const {
+    return {spec.codec, codes.data(), factors.size() ? factors.data() : nullptr, row_bound,
+            spec.pq ? std::optional(pq) : std::nullopt};
+  }
+};
+
+/// A table over drawn vectors of which some are equal and one is zero.
+struct Built {
+  std::size_t rows, dim;
+  bool cosine;
+  std::vector<std::size_t> dims;
+  Scanned what;
+  Floats x;
+  Sections scanned;
+  std::optional<Sections> rescored;
+  std::vector<std::int64_t> ids;
+  Table table;
+
+  Built(Rng& rng, std::size_t rows_, std::vector<std::size_t> dims_, bool cosine_, Scanned what_,
+        std::optional<Codec> rescore)
+      : rows(rows_),
+        dim(dims_.back()),
+        cosine(cosine_),
+        dims(std::move(dims_)),
+        what(what_),
+        x(drawn(rng, rows, dim)),
+        scanned(rng, {what.codec, true, cosine, dims}, x, dim),
+        ids(rng() % 2 ? draw::shuffled_ids(rng, rows) : std::vector<std::int64_t>()),
+        table{.rows = rows,
+              .dim = dim,
+              .cosine = cosine,
+              .dims = dims,
+              .scanned = scanned.tier(),
+              .rescored = std::nullopt,
+              .ids = ids.empty() ? nullptr : ids.data(),
+              .backend = nestvec::backends().back(),
+              .checked = nullptr} {
+    if (!rescore) return;
+    rescored.emplace(rng, TierSpec{*rescore, false, cosine, dims}, x, dim);
+    table.rescored = rescored->tier();
+  }
+
+  static Floats drawn(Rng& rng, std::size_t rows, std::size_t dim) {
+    Floats x = collections::Rows::with_copies(rng, rows, dim);
+    if (rows > 5) std::fill_n(&x[5 * dim], dim, 0.0F);
+    return x;
+  }
+};
+
+}  // namespace tables

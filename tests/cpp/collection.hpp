@@ -1,0 +1,245 @@
+// Drawn collections of every codec in both layouts, and their scan checked against a score for every row and a sort.
+#pragma once
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "check.hpp"
+#include "draw.hpp"
+#include "kernels/kernels.hpp"
+#include "nestvec/scan.hpp"
+#include "oracle.hpp"
+
+namespace collections {
+
+using draw::Rng;
+using draw::Tight;
+using nestvec::Candidate;
+using nestvec::Codec;
+using nestvec::kRowsPerBlock;
+using nestvec::QueryKind;
+using oracle::Bytes;
+using oracle::Floats;
+using oracle::Words;
+
+/// A codec and what it is scanned with.
+struct Scanned {
+  Codec codec;
+  QueryKind kind;
+
+  bool is_pq() const { return codec == Codec::pq8 || codec == Codec::pq4; }
+  bool is_float() const { return kind == QueryKind::values; }
+  bool has_factors() const { return is_float() || codec == Codec::int8; }
+  std::string label() const {
+    return std::string(name(codec)) + (codec == Codec::binary && kind == QueryKind::look_ups ? " by look-ups" : "");
+  }
+};
+
+inline constexpr Scanned kAll[] = {{Codec::float32, QueryKind::values},  {Codec::float16, QueryKind::values},
+                                   {Codec::bfloat16, QueryKind::values}, {Codec::int8, QueryKind::codes},
+                                   {Codec::binary, QueryKind::codes},    {Codec::binary, QueryKind::look_ups},
+                                   {Codec::pq8, QueryKind::look_ups},    {Codec::pq4, QueryKind::look_ups}};
+
+/// Any codebook will do: normal values; the sub-quantizers' ranges far apart; few values, so that many scores are
+/// equal; some sub-quantizers with a single value.
+inline Floats drawn_centroids(Rng& rng, const nestvec::Pq& pq) {
+  Floats centroids = draw::normal(rng, pq.dim * pq.count());
+  const std::size_t pattern = rng() % 4;
+  for (std::size_t j = 0; j < pq.columns && pattern; ++j) {
+    const float scale = std::exp2(float(rng() % 20) - 10), same = centroids[pq.begin(j) * pq.count()];
+    const bool flat = rng() % 3 == 0;
+    for (std::size_t i = pq.begin(j) * pq.count(); i < pq.begin(j + 1) * pq.count(); ++i) {
+      if (pattern == 1) centroids[i] *= scale;
+      if (pattern == 2) centroids[i] = float(int(rng() % 3) - 1);
+      if (pattern == 3 && flat) centroids[i] = same;
+    }
+  }
+  return centroids;
+}
+
+/// Row-major codes of one row of float values, without a scale. A product quantizer's are any that depend on the values
+/// alone.
+inline void code_row(Codec codec, const nestvec::Pq& pq, const float* values, std::size_t dim, std::uint8_t* row) {
+  for (std::size_t i = 0; i < dim; ++i) {
+    const float value = values[i];
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
+    if (codec == Codec::float32) std::memcpy(row + 4 * i, &value, 4);
+    if (codec == Codec::int8) row[i] = std::uint8_t(std::int8_t(std::clamp(value * 40, -128.0F, 127.0F)));
+    if (codec == Codec::binary) row[i / 8] |= std::uint8_t((value > 0) << (7 - i % 8));
+    if (codec == Codec::float16 || codec == Codec::bfloat16) {
+      static const nestvec::Kernels reference = nestvec::kernels_for(nestvec::Isa::reference);
+      std::uint16_t half = std::uint16_t(bits >> 16);
+      if (codec == Codec::float16) reference.float_to_half(&value, &half, 1);
+      std::memcpy(row + 2 * i, &half, 2);
+    }
+  }
+  for (std::size_t j = 0; j < pq.columns; ++j) {
+    const auto code = std::uint8_t(std::bit_cast<std::uint32_t>(values[pq.begin(j)]) * 2654435761u >> 24);
+    if (codec == Codec::pq8) row[j] = code;
+    if (codec == Codec::pq4) row[j / 2] |= std::uint8_t(code % 16 << j % 2 * 4);
+  }
+}
+
+/// Rows of codes in both layouts, with what may come with them.
+struct Rows {
+  Scanned scanned;
+  std::size_t count, dim;
+  nestvec::Pq pq;
+  Floats centroids{}, by_code{};  // by_code: empty where rows are decoded from centroids
+  Tight<std::uint8_t> row_major{0}, packed{0};
+  Floats factors{};                 // empty: none
+  std::vector<std::int64_t> ids{};  // empty: none
+
+  Rows(Rng& rng, Scanned scanned_, const Floats& values, std::size_t dim_)
+      : scanned(scanned_),
+        count(values.size() / dim_),
+        dim(dim_),
+        pq{dim, scanned.is_pq() ? 1 + draw::below(rng, dim) : 0, scanned.codec} {
+    if (scanned.is_pq()) set_centroids(drawn_centroids(rng, pq), rng() % 2);
+    const Codec codec = scanned.codec;
+    const std::size_t bytes = row_bytes(codec, columns()), block = block_bytes(codec, columns());
+    row_major = Tight<std::uint8_t>(count * bytes);
+    packed = Tight<std::uint8_t>(nestvec::block_count(count) * block);
+    for (std::size_t r = 0; r < count; ++r) code_row(codec, pq, &values[r * dim], dim, row_major.data() + r * bytes);
+    for (std::size_t b = 0; b < nestvec::block_count(count); ++b)
+      pack_block(codec, columns(), row_major.data() + b * 64 * bytes, std::min<std::size_t>(64, count - b * 64),
+                 packed.data() + b * block);
+  }
+  Rows(const Rows&) = delete;
+
+  /// Rows of which every tenth is a copy of another.
+  Rows(Rng& rng, Scanned scanned_, std::size_t count_, std::size_t dim_)
+      : Rows(rng, scanned_, with_copies(rng, count_, dim_), dim_) {}
+
+  static Floats with_copies(Rng& rng, std::size_t count, std::size_t dim) {
+    Floats values = draw::normal(rng, count * dim);
+    for (std::size_t r = 10; r < count; r += 10) std::copy_n(&values[draw::below(rng, r) * dim], dim, &values[r * dim]);
+    return values;
+  }
+
+  void set_centroids(Floats values, bool with_by_code) {
+    centroids = std::move(values);
+    pq.centroids = centroids.data();
+    by_code = with_by_code ? centroids_by_code(pq) : Floats();
+    pq.by_code = with_by_code ? by_code.data() : nullptr;
+  }
+  void scale_centroids(float scale) {
+    for (float& value : centroids) value *= scale;
+    set_centroids(centroids, !by_code.empty());
+  }
+
+  /// Of two declared dimensions; the first is used.
+  void draw_factors(Rng& rng) {
+    factors = Floats(nestvec::block_count(count) * 2 * 64, draw::kNaN);
+    for (std::size_t r = 0; r < count; ++r)
+      factors[r / 64 * 128 + r % 64] = draw::one_of(rng, {0.5F, 0.7F, 1 / 127.0F, 0.0F});
+  }
+  float factor(std::size_t r) const { return factors.empty() ? 1 : factors[r / 64 * 128 + r % 64]; }
+
+  std::size_t columns() const { return scanned.is_pq() ? pq.columns : dim; }
+  /// A dimension that a search may use.
+  std::size_t drawn_dim(Rng& rng) const {
+    return scanned.is_pq() ? pq.begin(1 + draw::below(rng, pq.columns)) : 1 + draw::below(rng, dim);
+  }
+  Floats values(std::size_t r, std::size_t dims) const {
+    return oracle::values_of(scanned.codec, row_major.data() + r * row_bytes(scanned.codec, columns()), dims, &pq);
+  }
+  nestvec::ScanQueries queries(nestvec::Matrix<const float> x, std::size_t dims, bool unit) const {
+    return nestvec::ScanQueries::from_floats(scanned.codec, scanned.kind, x, dims, unit,
+                                             scanned.is_pq() ? &pq : nullptr);
+  }
+  nestvec::ScanRows view() const {
+    return {.codec = scanned.codec,
+            .count = count,
+            .columns = columns(),
+            .factors = factors.empty() ? nullptr : factors.data(),
+            .factor_stride = 2 * kRowsPerBlock,
+            .pq = scanned.is_pq() ? &pq : nullptr,
+            .ids = ids.empty() ? nullptr : ids.data()};
+  }
+};
+
+/// What is searched for.
+struct Ask {
+  Floats queries;  // of the rows' full dimension
+  std::size_t dim, k;
+  bool unit = false;
+  Words allowed{};                 // empty: all rows
+  std::size_t allowed_stride = 0;  // 0: one filter for all queries
+
+  const std::uint64_t* filter(std::size_t q) const {
+    return allowed.empty() ? nullptr : allowed.data() + q * allowed_stride;
+  }
+};
+
+struct Wanted {
+  std::vector<Candidate> best;
+  double longest = 0;  // the largest length * factor of a row
+};
+
+inline Wanted wanted(const Rows& rows, const Ask& ask) {
+  Wanted want;
+  std::vector<Floats> values;
+  for (std::size_t r = 0; r < rows.count; ++r) {
+    values.push_back(rows.values(r, ask.dim));
+    want.longest = std::max(want.longest, std::sqrt(oracle::dot(values[r], values[r])) * rows.factor(r));
+  }
+  const auto& [codec, kind] = rows.scanned;
+  for (std::size_t q = 0; q * rows.dim < ask.queries.size(); ++q) {
+    const oracle::Query query = oracle::prepared(codec, kind, &ask.queries[q * rows.dim], ask.dim, ask.unit);
+    std::vector<double> scores(rows.count, oracle::kNaN);
+    for (std::size_t r = 0; r < rows.count; ++r)
+      if (oracle::allowed(ask.filter(q), r))
+        scores[r] = oracle::scan_score(codec, kind, values[r], query, rows.factor(r));
+    const std::vector<Candidate> best = oracle::best(scores, ask.k, rows.ids.empty() ? nullptr : rows.ids.data());
+    want.best.insert(want.best.end(), best.begin(), best.end());
+  }
+  return want;
+}
+
+enum class Layout { packed, row_major, measured };  // measured: the scan finds the longest row itself
+
+inline std::vector<Candidate> scanned(const Rows& rows, const Ask& ask, Layout layout, std::size_t threads,
+                                      double longest) {
+  const nestvec::Matrix<const float> x{ask.queries.data(), ask.queries.size() / rows.dim, rows.dim};
+  nestvec::ScanRows view = rows.view();
+  (layout == Layout::packed ? view.blocks : view.row_major) =
+      layout == Layout::packed ? rows.packed.data() : rows.row_major.data();
+  view.longest = layout == Layout::measured ? draw::kNaN : longest;
+  view.allowed = ask.filter(0);
+  view.allowed_stride = ask.allowed_stride;
+  std::vector<Candidate> found(x.rows * ask.k);
+  nestvec::scan(view, rows.queries(x, ask.dim, ask.unit), ask.k, threads, found.data());
+  return found;
+}
+
+/// Scans in one layout, with so many threads, and compares.
+inline void check_scan(const Rows& rows, const Ask& ask, Layout layout, std::size_t threads, const Wanted& want,
+                       const std::string& what) {
+  constexpr const char* kLayouts[] = {", packed", ", row-major", ", row-major and measured"};
+  const std::vector<Candidate> found = scanned(rows, ask, layout, threads, want.longest);
+  const std::size_t i = oracle::first_difference(found.data(), want.best);
+  CHECK(i == found.size(),
+        what << ": " << rows.scanned.label() << ", rows " << rows.count << ", dim " << ask.dim << " of " << rows.dim
+             << ", columns " << rows.columns() << ", k " << ask.k << (ask.unit ? ", unit" : "")
+             << (ask.allowed.empty()  ? ""
+                 : ask.allowed_stride ? ", filters"
+                                      : ", filter")
+             << ", threads " << threads << kLayouts[std::size_t(layout)] << ", query " << i / ask.k << " of "
+             << ask.queries.size() / rows.dim << ", place " << i % ask.k << ": row " << found[i].row << " score "
+             << found[i].score << ", expected row " << want.best[i].row << " score " << want.best[i].score);
+}
+
+/// Whether the scan could measure these rows itself.
+inline bool measurable(const Rows& rows) { return rows.scanned.is_float() && rows.factors.empty(); }
+
+inline void check_layouts(const Rows& rows, const Ask& ask, const std::string& what) {
+  const Wanted want = wanted(rows, ask);
+  for (Layout layout : {Layout::packed, Layout::row_major, Layout::measured})
+    for (std::size_t threads : {1, 2, 7})
+      if (layout != Layout::measured || measurable(rows)) check_scan(rows, ask, layout, threads, want, what);
+}
+
+}  // namespace collections

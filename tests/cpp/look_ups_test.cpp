@@ -1,0 +1,170 @@
+// The error that a query's rounded tables may make, against exact sums: at the worst of all rows there can be.
+#include "look_ups.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "check.hpp"
+#include "draw.hpp"
+#include "nestvec/queries.hpp"
+#include "oracle.hpp"
+
+namespace {
+
+using namespace nestvec;
+using draw::Rng;
+using oracle::Floats;
+using Real = long double;
+
+/// One place that a row has a code for: what each code's product with the query is, and what its table says.
+struct Place {
+  std::vector<Real> products, squares;  // exact; squares: of the row's values
+  std::vector<int> entries;
+};
+
+Real worst_row(const std::vector<Place>& places, int sign, Real scale, Real& sum, Real& product, Real& square) {
+  sum = product = square = 0;
+  Real off = 0;
+  for (const Place& place : places) {
+    std::size_t worst = 0;
+    const auto error = [&](std::size_t v) { return Real(sign) * (scale * place.entries[v] - place.products[v]); };
+    for (std::size_t v = 1; v < place.entries.size(); ++v)
+      if (error(v) > error(worst)) worst = v;
+    off += error(worst);
+    sum += place.entries[worst];
+    product += place.products[worst];
+    square += place.squares[worst];
+  }
+  return off;
+}
+
+/// The tables' own error, and the whole of what a scan says a score may be off by.
+void check_bound(const std::vector<Place>& places, const Floats& query, const LookUps& found,
+                 const ScanQueries& queries, const std::string& label) {
+  Real query_square = 0;
+  for (float value : query) query_square += Real(value) * value;
+  const Real n = Real(query.size() + 8);
+  const QueryScale& scale = queries.scales[0];
+  CHECK(scale.scale == found.scale && scale.offset == found.offset, label);
+  for (int sign : {1, -1}) {
+    Real sum, product, square;
+    worst_row(places, sign, found.scale, sum, product, square);
+    const Real length = std::sqrt(square), query_length = std::sqrt(query_square);
+    // The rounding of float products and sums, and what is lost below the normal floats.
+    const Real rounding = Real(1.01) * n * 0x1p-24L * query_length * length + n * 0x1p-126L;
+    const Real off = std::abs(sum * found.scale + found.offset - product);
+    CHECK(off <= Real(found.error) + rounding,
+          label << ": tables off by " << double(off) << ", error " << found.error << ", rounding " << double(rounding));
+    const double score = double(float(float(sum) * scale.scale)) + scale.offset;  // as the scan makes it
+    const Real bound = Real(scale.error.relative) * std::abs(score) + scale.error.absolute + scale.per_length * length;
+    CHECK(std::abs(score - product) <= bound,
+          label << ": score off by " << double(std::abs(score - product)) << ", expected at most " << double(bound));
+  }
+}
+
+/// Queries that tables are bad at: one value far above the others, all equal, few that are not zero, near the smallest
+/// step, below it, and beyond the square root of what a float holds.
+Floats drawn_query(Rng& rng, std::size_t dim) {
+  const float scale = draw::one_of(rng, {1.0F, 1.0F, 1e-30F, 0x1p-113F, 0x1p-120F, 1e-40F, 1e18F});
+  Floats query = draw::normal(rng, dim, scale);
+  const std::size_t pattern = rng() % 6;
+  for (float& value : query) {
+    if (pattern == 1) value *= 1e-4F;
+    if (pattern == 2) value = value > 0 ? scale : -scale;
+    if (pattern == 3 && rng() % 8) value = 0;
+  }
+  if (pattern == 1) query[draw::below(rng, dim)] = scale;
+  if (pattern == 4 && rng() % 2) std::fill(query.begin(), query.end(), 0.0F);
+  return query;
+}
+
+int as_int8(std::uint8_t entry) { return entry < 128 ? entry : int(entry) - 256; }
+
+}  // namespace
+
+TEST(tables_of_bits_are_within_their_error) {
+  Rng rng(1);
+  for (std::size_t i = 0; i < 1200; ++i) {
+    const std::size_t dim = i < 800 ? 1 + i / 4 : 1 + draw::below(rng, 3000);
+    const Floats query = drawn_query(rng, dim);
+    draw::Tight<std::uint8_t> tables(look_up_bytes(Codec::binary, dim), rng() % 8);
+    const LookUps found = look_up_bits(query.data(), dim, tables.data());
+    std::vector<Place> places;
+    for (std::size_t d = 0; d < dim; d += 4) {  // the tables of 4 bytes: 4 of low nibbles, 4 of high ones
+      const std::uint8_t* table = &tables[d / 32 * 128 + (d % 8 == 0 ? 64 : 0) + d / 8 % 4 * 16];
+      Place place;
+      for (unsigned v = 0; v < 16; ++v) {
+        Real product = 0;
+        std::size_t used = 0;
+        for (; used < 4 && d + used < dim; ++used) product += v >> (3 - used) & 1 ? query[d + used] : -query[d + used];
+        if (v % (16 >> used) != 0) continue;  // the bits past the last dimension are 0
+        place.products.push_back(product);
+        place.squares.push_back(Real(used));
+        place.entries.push_back(as_int8(table[v]));
+      }
+      places.push_back(place);
+    }
+    check_bound(places, query, found,
+                ScanQueries::from_floats(Codec::binary, QueryKind::look_ups, {query.data(), 1, dim}, dim, false),
+                "bits, dim " + std::to_string(dim));
+  }
+}
+
+namespace {
+
+/// Codebooks that tables are bad at: ranges far apart, and a range far from zero.
+Floats drawn_codebook(Rng& rng, const Pq& pq, float query_scale) {
+  Floats centroids =
+      draw::normal(rng, pq.dim * pq.count(), query_scale > 1e10F ? 1.0F : draw::one_of(rng, {1.0F, 1e3F}));
+  const std::size_t pattern = rng() % 5;
+  for (std::size_t i = 0; i < centroids.size(); ++i) {
+    const std::size_t d = i / pq.count();
+    if (pattern == 1) centroids[i] += 1000;
+    if (pattern == 2) centroids[i] *= std::exp2(-float(d * 7 % 30));
+    if (pattern == 3) centroids[i] = 3;
+    if (pattern == 4) centroids[i] = rng() % 16 ? 0 : centroids[i];
+  }
+  return centroids;
+}
+
+}  // namespace
+
+TEST(tables_of_centroids_are_within_their_error) {
+  Rng rng(2);
+  for (std::size_t i = 0; i < 600; ++i) {
+    const std::size_t stored = 1 + i / 4;
+    Pq pq{stored, 1 + draw::below(rng, stored), i % 2 ? Codec::pq8 : Codec::pq4};
+    const std::size_t columns = 1 + draw::below(rng, pq.columns), dim = pq.begin(columns);
+    const Floats query = drawn_query(rng, dim);
+    const Floats centroids = drawn_codebook(rng, pq, *std::max_element(query.begin(), query.end()));
+    pq.centroids = centroids.data();
+    draw::Tight<std::uint8_t> tables(look_up_bytes(pq.codec, columns), rng() % 8);
+    const LookUps found = look_up_centroids(pq, query.data(), columns, tables.data());
+    std::vector<Place> places(columns);
+    for (std::size_t j = 0; j < columns; ++j)
+      for (std::size_t v = 0; v < pq.count(); ++v) {
+        Real product = 0, square = 0;
+        for (std::size_t d = pq.begin(j); d < pq.begin(j + 1); ++d) {
+          const Real centroid = centroids[d * pq.count() + v];
+          product += centroid * query[d];
+          square += centroid * centroid;
+        }
+        places[j].products.push_back(product);
+        places[j].squares.push_back(square);
+        places[j].entries.push_back(pq.codec == Codec::pq8
+                                        ? tables[j * 256 + v]
+                                        : as_int8(tables[j / 8 * 128 + j % 2 * 64 + j / 2 % 4 * 16 + v]));
+        if (pq.codec == Codec::pq8) CHECK(tables[j * 256 + v] <= 127, "two look-ups must fit a byte");
+      }
+    const std::string label = std::string(name(pq.codec)) + ", " + std::to_string(columns) + " of " +
+                              std::to_string(pq.columns) + " columns, dim " + std::to_string(dim);
+    check_bound(places, query, found,
+                ScanQueries::from_floats(pq.codec, QueryKind::look_ups, {query.data(), 1, dim}, dim, false, &pq),
+                label);
+    for (std::size_t j = columns; pq.codec == Codec::pq4 && j < (columns + 7) / 8 * 8; ++j)
+      for (std::size_t v = 0; v < 16; ++v)  // the codes there are other columns'
+        CHECK(tables[j / 8 * 128 + j % 2 * 64 + j / 2 % 4 * 16 + v] == 0, label << ", column " << j);
+  }
+}
