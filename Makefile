@@ -9,7 +9,7 @@ CMAKE_ARGS ?=
 BIN := .venv/bin
 CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake
 CTEST := PATH="$(CURDIR)/$(BIN):$$PATH" ctest
-CXX_FILES := $(wildcard cpp/*/*.?pp cpp/*/*/*.?pp tests/cpp/*.?pp)
+CXX_FILES := $(wildcard cpp/*/*.?pp cpp/*/*/*.?pp tests/cpp/*.?pp benchmarks/cpp/*.?pp)
 # What the compiled module is made of: the Python files are used where they lie (an editable install).
 MODULE_SOURCES := CMakeLists.txt pyproject.toml $(shell find cpp $(wildcard cuda))
 
@@ -79,7 +79,7 @@ wheel: .venv/.developer ## Build the source distribution, and a wheel from it, i
 	@.ci/venv .venv-bench --requirement benchmarks/requirements.txt '.[cpu,cli,export]'
 	@touch $@
 
-bench: bench-latency bench-memory bench-scan bench-tiers bench-encode ## Run the benchmarks (minutes); one of them: make bench-scan
+bench: bench-latency bench-memory bench-scan bench-tiers bench-encode ## Run the benchmarks (minutes); one: make bench-scan; plots: make bench-curves
 
 bench-%: .venv-bench/.installed
 	.venv-bench/bin/python benchmarks/$*.py $(ARGS)

@@ -31,22 +31,23 @@ class Timing:
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
 
-    def run(self, call: Callable[[], T]) -> T:
-        """Calls, and adds the time that it took."""
+    def run(self, call: Callable[[], T], repeats: int = 1) -> T:
+        """Calls so often, and adds the time that one call took."""
         cpu, wall = time.process_time(), time.perf_counter()
-        result = call()
-        self.wall.append(time.perf_counter() - wall)
-        self.cpu.append(time.process_time() - cpu)
+        for _ in range(repeats):
+            result = call()
+        self.wall.append((time.perf_counter() - wall) / repeats)
+        self.cpu.append((time.process_time() - cpu) / repeats)
         return result
 
     def seconds(self, clock: str = "wall") -> float:
         """The median."""
-        return median(getattr(self, clock))
+        return float(median(getattr(self, clock)))
 
     def spread(self, clock: str = "wall") -> float:
         """Half the distance between the quartiles, as a share of the median."""
         low, _, high = quantiles(getattr(self, clock), n=4, method="inclusive")
-        return (high - low) / 2 / self.seconds(clock)
+        return float((high - low) / 2 / self.seconds(clock))
 
     @property
     def cores(self) -> float:
@@ -54,19 +55,28 @@ class Timing:
         return median(cpu / wall for cpu, wall in zip(self.cpu, self.wall, strict=True))
 
 
-def interleave(calls: Mapping[str, Callable[[], object]], rounds: int, seconds: float = 0.0) -> dict[str, Timing]:
+def interleave(
+    calls: Mapping[str, Callable[[], object]], rounds: int, seconds: float = 0.0, least: float = 0.0
+) -> dict[str, Timing]:
     """Times each call once a round, in an order drawn anew for each round, so that drift and caches hit all alike.
 
-    Runs at least `rounds` rounds, and up to ten times as many while they have not taken `seconds` in all. Call each
-    once beforehand: nothing is warmed up here.
+    Runs at least `rounds` rounds, and up to ten times as many while they have not taken `seconds` in all. A call that
+    takes less than `least` seconds is repeated within its round to fill them. Call each once beforehand: nothing is
+    warmed up here.
     """
     timings = {name: Timing() for name in calls}
+    repeats = dict.fromkeys(calls, 1)
+    if least:
+        for name, call in calls.items():
+            trial = Timing()
+            trial.run(call)
+            repeats[name] = max(1, int(least / trial.seconds()))
     order = random.Random(0)
     end = time.perf_counter() + seconds
     done = 0
     while done < max(2, rounds) or (done < 10 * rounds and time.perf_counter() < end):
         for name in order.sample(list(calls), len(calls)):
-            timings[name].run(calls[name])
+            timings[name].run(calls[name], repeats[name])
         done += 1
     return timings
 
@@ -134,8 +144,9 @@ class Report:
         self._json: Path | None = args.json
         self._disturbance = Disturbance()
         self._machine = machine(packages)
+        self._notes: list[str] = []
         self._tables: list[dict[str, Any]] = []
-        self._console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
+        self._console = Console(width=None if sys.stdout.isatty() else 170, highlight=False)
         self._command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
         found = self._machine
         versions = [f"{name} {found[name]}" for name in ("python", "nestvec", *packages)]
@@ -143,7 +154,8 @@ class Report:
         self.note(f"{found['system']}, {', '.join(versions)}")
 
     def note(self, text: str) -> None:
-        """Prints one line of words."""
+        """Prints one line of words, and keeps it for `--json`."""
+        self._notes.append(text)
         self._console.print(f"{text}\n" if self._markdown else text, markup=False, soft_wrap=True)
 
     def table(self, title: str, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -174,9 +186,15 @@ class Report:
                 "command": self._command,
                 "machine": self._machine,
                 "cores_of_others": others,
+                "notes": self._notes,
                 "tables": self._tables,
             }
             self._json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def counted(queries: int) -> str:
+    """So many queries, in words."""
+    return "1 query" if queries == 1 else f"{queries} queries"
 
 
 def verdict(what: str, value: float, limit: float, unit: str, at_least: bool = False) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import common
@@ -63,7 +64,7 @@ def contenders(
     encoder: Encoder, model: str, texts: Sequence[str], names: Sequence[str]
 ) -> tuple[dict[str, Callable[[], npt.NDArray[Any]]], dict[str, Policy]]:
     """The calls to time, and the policies among them, which know their numbers of batches."""
-    source = read_model_dir(common.Path(model))
+    source = read_model_dir(Path(model))
     onnx = OnnxModel(source.onnx, device="cpu", threads=encoder.threads, position_offset=source.position_offset)
     tokenizer = tokenizers.Tokenizer.from_file(str(source.tokenizer))
     tokenizer.enable_truncation(encoder.max_length)
@@ -105,7 +106,7 @@ def main() -> None:
     common.progress(f"{args.rounds} rounds of {len(calls)} policies")
     timings = common.interleave(calls, args.rounds)
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, timing in timings.items():
         counts = policies.get(name, stats)
         rows.append(

@@ -1,124 +1,99 @@
-"""Exact flat scans beside every peer: queries per second, and how close they come to what memory can deliver.
+"""Exact and compressed flat scans beside every peer: queries per second, and the share of what the core could do.
 
-One process, one thread unless --threads says otherwise. Every contender gets the same codes; before anything is timed,
-their answers must agree: equal scores, and ids equal but for ties.
+One process, one thread unless --threads says otherwise. The contenders of a question get the same rows; before anything
+is timed, their answers must agree: equal scores, and ids equal but for ties. Where codecs differ, recall@10 is printed.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import faiss
-import numpy as np
-from common import Column, Report, Timing, interleave, parser, progress, verdict
-from scan_contenders import TABLE, Answer, Question, float16, float32, hamming, int8
-from threadpoolctl import threadpool_limits
+from common import Column, Report, counted, parser, progress, verdict
+from scan_compressed import bits_float, pq
+from scan_exact import bfloat16, float16, float32, hamming, int8
+from scan_measure import Ceilings, keep_freed_memory, measure, rows_of
+from scan_peers import PACKAGES, force_faiss_tier, set_threads
+from scan_question import Question, Target
+from scan_self import PYTHON_THREADS, filter_hamming, filter_int8, prefix, python_threads
 
-STREAM = "read stream (numpy max)"
-PACKAGES = ("numpy", "faiss-cpu", "usearch", "numkong")
-QUESTIONS: dict[str, tuple[Callable[..., Question], int]] = {
-    **{f"hamming{bits}": (partial(hamming, bits), 1_000_000) for bits in (1024, 768, 512, 256)},
+import nestvec
+
+MILLION = 1_000_000
+QUESTIONS: dict[str, tuple[Callable[[int, int], Question], int]] = {
+    **{f"hamming{bits}": (partial(hamming, bits), MILLION) for bits in (1024, 768, 512, 256)},
     "int8": (int8, 200_000),
     "float16": (float16, 200_000),
+    "bfloat16": (bfloat16, 200_000),
     "float32": (float32, 200_000),
+    "pq": (pq, 200_000),
+    "bits-float": (bits_float, 200_000),
+    "filter-hamming": (filter_hamming, MILLION),
+    "filter-int8": (filter_int8, 200_000),
+    "prefix": (prefix, MILLION),
+    "python-threads": (python_threads, MILLION),
 }
+GROUPS = ("hamming", "filter")  # each stands for the questions whose names begin with it
 
 
-def keep_freed_memory() -> None:
-    """Tells glibc to hand large blocks out again, instead of returning them to the system after each call.
-
-    Peers without a top-k of their own fill and free 80 MB and more a call. Faulting those pages in anew took up to
-    two thirds of numkong's time and a quarter of usearch's, different from run to run; nestvec needs none.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        m_trim_threshold, m_mmap_max = -1, -4
-        libc.mallopt(m_mmap_max, 0)
-        libc.mallopt(m_trim_threshold, -1)
-
-
-def check_agreement(question: Question, answers: dict[str, Answer]) -> None:
-    """Every contender's scores are the same, and those of the rows that it names: so ids differ among ties alone."""
-    expected = answers[TABLE][0].astype(np.float64)
-    for name, (scores, ids) in answers.items():
-        distinct = np.diff(np.sort(ids, axis=1), axis=1).all()
-        wrong_scores = np.abs(scores - expected).max()
-        wrong_ids = np.abs(question.exact(ids) - expected).max()
-        if not distinct or max(wrong_scores, wrong_ids) > question.tolerance:
-            raise SystemExit(
-                f"{question.title}: {name} disagrees with {TABLE}: scores by {wrong_scores:g}, those of its ids by "
-                f"{wrong_ids:g} (tolerance {question.tolerance:g}), ids {'distinct' if distinct else 'repeated'}"
-            )
-
-
-def measure(question: Question, queries: int, args: argparse.Namespace) -> dict[str, Timing]:
-    """Seconds of one search of so many queries for each contender; for one query, those of reading the codes too."""
-    calls: dict[str, Callable[[], object]] = {
-        contender.name: partial(contender.search, contender.queries[:queries]) for contender in question.contenders
-    }
-    if queries == 1:
-        calls[STREAM] = question.codes.reshape(-1).view(np.int64).max
-    for call in calls.values():
-        call()
-    return interleave(calls, args.rounds, args.seconds)
-
-
-def rows_of(question: Question, queries: int, timings: dict[str, Timing], clock: str) -> list[dict[str, Any]]:
-    """One printed row a contender, the table's first."""
-    seconds = {name: timing.seconds(clock) for name, timing in timings.items()}
-    return [
-        {
-            "contender": name,
-            "ms": 1e3 * seconds[name],
-            "spread": timing.spread(clock),
-            "per_second": None if name == STREAM else queries / seconds[name],
-            "gbs": queries * question.codes.nbytes / seconds[name] / 1e9,
-            "gmacs": None if name == STREAM else queries * question.macs_per_query / seconds[name] / 1e9 or None,
-            "of_stream": seconds[STREAM] / seconds[name] if STREAM in seconds else None,
-            "ratio": seconds[name] / seconds[TABLE],
-            "cores": timing.cores,
-            "wall_seconds": timing.wall,
-            "cpu_seconds": timing.cpu,
-        }
-        for name, timing in timings.items()
-    ]
-
-
-def columns(queries: int, macs: bool) -> list[Column]:
-    found = [
+def columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """Those that any of the rows has."""
+    candidates = [
         Column("contender", "contender"),
+        Column("recall@10", "recall", ".3f"),
         Column("ms", "ms", ".2f"),
         Column("±", "spread", ".0%"),
         Column("queries/s", "per_second", ",.0f"),
-        Column("GB/s", "gbs", ".1f"),
+        Column("GB/s", "GB/s", ".1f"),
+        Column("GMAC/s", "GMAC/s", ".1f"),
+        Column("G look-ups/s", "G look-ups/s", ".1f"),
+        Column("of read stream", "of_stream", ".0%"),
+        Column("of L1 ceiling", "of_l1", ".0%"),
+        Column("time / first's", "ratio", ".2f"),
+        Column("cores", "cores", ".2f"),
     ]
-    if macs:
-        found.append(Column("GMAC/s", "gmacs", ".1f"))
-    if queries == 1:
-        found.append(Column("of read stream", "of_stream", ".0%"))
-    return [*found, Column("time / Table's", "ratio", ".2f"), Column("cores", "cores", ".2f")]
+    return [column for column in candidates if any(column.key in row for row in rows)]
+
+
+def targets_of(question: Question) -> list[Target]:
+    """Those of the question where AVX-512 runs. On other tiers faiss, at the same tier, should be no faster."""
+    if nestvec.capabilities()["isa"] == "avx512":
+        return [*question.targets]
+    peers = {contender.name for contender in question.contenders if contender.work is not None}
+    found = []
+    for target in question.targets:
+        if target.name.startswith("faiss"):
+            found.append(replace(target, limit=min(1.0, target.limit)))
+        elif target.name not in peers:  # nestvec itself, and the read stream
+            found.append(target)
+    return found
 
 
 def answer(question: Question, args: argparse.Namespace, report: Report) -> None:
     """Checks, times and prints one question for each number of queries."""
     progress(f"{question.title}: comparing answers")
-    check_agreement(question, {c.name: c.read(c.search(c.queries)) for c in question.contenders})
-    for queries in args.queries:
-        progress(f"{question.title}: timing {queries} queries")
-        timings = measure(question, queries, args)
-        rows = rows_of(question, queries, timings, args.clock)
-        counted = "1 query" if queries == 1 else f"{queries} queries"
-        title = f"{question.title}, {counted}, {len(timings[TABLE].wall)} rounds"
-        report.table(title, columns(queries, question.macs_per_query > 0), rows)
-        for (count, peer), target in question.targets.items():
-            if count == queries and args.threads == 1:
-                ratio = next(row["ratio"] for row in rows if row["contender"] == peer)
-                report.note(verdict(f"{TABLE} over {peer}", ratio, target, "times", at_least=True))
+    answers = {c.name: c.read(c.search(c.queries, args.threads)) for c in question.contenders}
+    recall = question.judge(question.title, answers)
+    for queries in question.query_counts or args.queries:
+        progress(f"{question.title}: timing {counted(queries)}")
+        ceilings = Ceilings(question, queries, args.threads)
+        timings = measure(question, queries, ceilings, args.threads, args.rounds, args.seconds)
+        rows = rows_of(question, queries, timings, ceilings, args.clock)
+        for row in rows:
+            if row["contender"] in recall:
+                row["recall"] = recall[row["contender"]]
+        first = question.contenders[0].name
+        report.table(f"{question.title}, {counted(queries)}, {len(timings[first].wall)} rounds", columns(rows), rows)
+        ratios = {row.get("kind", row["contender"]): row.get("ratio") for row in rows}
+        for target in targets_of(question) if args.threads == 1 else []:
+            ratio = ratios.get(target.name)
+            if target.queries == queries and ratio is not None:
+                what = f"{first} over {target.name}" if target.at_least else f"time of {target.name} over {first}"
+                report.note(verdict(what, ratio, target.limit, "times", target.at_least))
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -127,11 +102,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--only",
         nargs="+",
         metavar="NAME",
-        choices=[*QUESTIONS, "hamming"],
+        choices=[*QUESTIONS, *GROUPS],
         default=[*QUESTIONS],
-        help="questions, of " + ", ".join(QUESTIONS) + "; hamming stands for all its widths",
+        help="questions, of " + ", ".join(QUESTIONS) + "; hamming and filter stand for all of theirs",
     )
-    options.add_argument("--rows", type=int, help="rows, instead of 1,000,000 for Hamming and 200,000 for the others")
+    options.add_argument("--rows", type=int, help="rows, instead of 1,000,000 for packed bits, 200,000 for the others")
     options.add_argument("--queries", type=int, nargs="+", default=[100, 1], help="queries in one search")
     options.add_argument("--threads", type=int, default=1, help="threads for every contender; numkong uses one")
     options.add_argument("--rounds", type=int, default=5, help="least rounds of each contender")
@@ -150,18 +125,37 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def reason_to_skip(name: str, args: argparse.Namespace) -> str | None:
+    """Why this machine or these options cannot answer a question."""
+    if name != "python-threads":
+        return None
+    if args.clock == "cpu":
+        return "two threads take the processor time of one; use --clock wall"
+    cores = nestvec.capabilities()["threads"]
+    return f"this process may use {cores} core" if cores < PYTHON_THREADS else None
+
+
 def main() -> None:
     args = parse()
     keep_freed_memory()
-    threadpool_limits(args.threads)
-    faiss.omp_set_num_threads(args.threads)
+    faiss_level = force_faiss_tier()
+    set_threads(args.threads)
     report = Report(args, PACKAGES)
     report.note(f"Threads: {args.threads}. Medians of {args.clock} time; ±: half the distance between the quartiles.")
+    report.note(
+        f"nestvec runs at {nestvec.capabilities()['isa']}, faiss at {faiss_level}; the other peers choose by the CPU."
+    )
+    if args.rows is not None:
+        report.note("The targets were set for the default numbers of rows.")
     started = time.perf_counter()
     for name, (make, rows) in QUESTIONS.items():
-        if name in args.only or ("hamming" in args.only and name.startswith("hamming")):
-            progress(f"{name}: making tables")
-            answer(make(args.rows or rows, max(args.queries), args.threads), args, report)
+        if name not in args.only and not any(name.startswith(group) and group in args.only for group in GROUPS):
+            continue
+        if reason := reason_to_skip(name, args):
+            report.note(f"{name}: not measured, {reason}.")
+            continue
+        progress(f"{name}: making tables")
+        answer(make(args.rows or rows, max(100, *args.queries)), args, report)
     report.note(f"{time.perf_counter() - started:.0f} s in all.")
     report.close()
 

@@ -11,6 +11,8 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -20,21 +22,42 @@ from common import Column, Report, parser, progress
 import nestvec
 
 QUERIES = 32
-ROWS = {"binary": 40_000, "int8": 20_000, "float16": 10_000, "float32": 10_000}
-DIM = {"binary": 1024, "int8": 768, "float16": 768, "float32": 768}
 
 
-def child(codec: str) -> None:
+@dataclass(frozen=True)
+class Scan:
+    """A table of random rows, and how it is searched."""
+
+    codec: str
+    rows: int
+    dim: int = 768
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+SCANS = {
+    "binary": Scan("binary", 40_000, 1024),
+    "binary, float queries": Scan("binary", 20_000, options={"query": "float"}),
+    "int8": Scan("int8", 20_000),
+    "pq96x8": Scan("pq96x8", 20_000),
+    "pq192x4": Scan("pq192x4", 20_000),
+    "float16": Scan("float16", 10_000),
+    "bfloat16": Scan("bfloat16", 10_000),
+    "float32": Scan("float32", 10_000),
+}
+
+
+def child(name: str) -> None:
     """Answers every line of standard input with the CPU seconds of one search."""
+    scan = SCANS[name]
     draw = np.random.default_rng(0)
-    x = draw.standard_normal((ROWS[codec], DIM[codec]), dtype=np.float32)
-    queries = draw.standard_normal((QUERIES, DIM[codec]), dtype=np.float32)
-    table = nestvec.Table.build(x, codec=codec)
-    hits = table.search(queries, threads=1)
+    x = draw.standard_normal((scan.rows, scan.dim), dtype=np.float32)
+    queries = draw.standard_normal((QUERIES, scan.dim), dtype=np.float32)
+    search = partial(nestvec.Table.build(x, codec=scan.codec).search, queries, threads=1, **scan.options)
+    hits = search()
     print(json.dumps([nestvec.capabilities()["isa"], hits.ids.tolist(), hits.scores.tolist()]), flush=True)
     for _ in sys.stdin:
         start = time.process_time()
-        table.search(queries, threads=1)
+        search()
         print(time.process_time() - start, flush=True)
 
 
@@ -47,12 +70,12 @@ def ask(process: subprocess.Popen[str]) -> float:
     return float(process.stdout.readline())
 
 
-def measure(codec: str, tiers: list[str], rounds: int) -> list[dict[str, Any]]:
+def measure(name: str, tiers: list[str], rounds: int) -> list[dict[str, Any]]:
     """One row a tier; exits where two tiers' results differ."""
-    progress(f"{codec}: {', '.join(tiers)}")
+    progress(f"{name}: {', '.join(tiers)}")
     processes = {
         tier: subprocess.Popen(
-            [sys.executable, __file__, "--child", codec],
+            [sys.executable, __file__, "--child", name],
             env={**os.environ, "NESTVEC_ISA": tier},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -65,19 +88,20 @@ def measure(codec: str, tiers: list[str], rounds: int) -> list[dict[str, Any]]:
         assert process.stdout is not None
         isa, *results[tier] = json.loads(process.stdout.readline())
         if isa != tier or results[tier] != results[tiers[0]]:
-            raise SystemExit(f"{codec}: tier {tier} ran as {isa}, or its results differ from those of {tiers[0]}")
+            raise SystemExit(f"{name}: tier {tier} ran as {isa}, or its results differ from those of {tiers[0]}")
     seconds: dict[str, list[float]] = {tier: [] for tier in tiers}
     for _ in range(rounds):
         for tier, process in processes.items():
             seconds[tier].append(ask(process))
     for process in processes.values():
         process.communicate()
-    macs = QUERIES * ROWS[codec] * DIM[codec]
+    scan = SCANS[name]
+    dimensions = QUERIES * scan.rows * scan.dim
     return [
         {
-            "scan": f"{codec}, {DIM[codec]} dimensions",
+            "scan": f"{name}, {scan.dim} dimensions",
             "tier": tier,
-            "rate": macs / median(seconds[tier]) / 1e9,
+            "rate": dimensions / median(seconds[tier]) / 1e9,
             "gain": median(seconds["reference"]) / median(seconds[tier]),
         }
         for tier in tiers
@@ -88,7 +112,7 @@ def main() -> None:
     """Prints the table of docs/kernels.md."""
     options = parser(__doc__)
     options.add_argument("--rounds", type=int, default=7, help="timed searches of each tier")
-    options.add_argument("--child", choices=ROWS, help="answer for one tier; the parent starts these")
+    options.add_argument("--child", choices=SCANS, help="answer for one tier; the parent starts these")
     args = options.parse_args()
     if args.child:
         child(args.child)
@@ -101,7 +125,7 @@ def main() -> None:
         Column("10^9 dimensions/s", "rate", ".1f"),
         Column("over reference", "gain", ".1f"),
     ]
-    rows = [row for codec in ROWS for row in measure(codec, tiers, args.rounds)]
+    rows = [row for name in SCANS for row in measure(name, tiers, args.rounds)]
     report.table(f"Top-10 of {QUERIES} queries, one thread, results equal on all tiers", columns, rows)
     report.close()
 

@@ -47,20 +47,20 @@ py::tuple as_arrays(const std::vector<Candidate>& found, std::size_t queries, st
   return py::make_tuple(scores, rows);
 }
 
-/// Sets the bits of rows in a filter of `count` rows. Returns how many numbers are of no row, and where the first is.
-std::pair<std::size_t, std::size_t> allow_rows(const Ids& rows, Words& filter, std::size_t count) {
+/// Sets the bits of rows in a filter of `count` rows. Returns how many numbers are of no row.
+std::size_t allow_rows(const Ids& rows, Words& filter, std::size_t count) {
   sized(filter, block_count(count), "the filter");
   std::uint64_t* words = filter.mutable_data();
-  std::size_t missing = 0, first = 0;
+  std::size_t missing = 0;
   const std::int64_t* row = rows.data();
   for (std::size_t i = 0; i < std::size_t(rows.size()); ++i) {
     const auto r = std::uint64_t(row[i]);  // a negative number becomes one above any count
     if (r < count)
       words[r / 64] |= std::uint64_t{1} << r % 64;
-    else if (missing++ == 0)
-      first = i;
+    else
+      ++missing;
   }
-  return {missing, first};
+  return missing;
 }
 
 /// The bytes of a table file's data, verified chunk by chunk on first use.

@@ -33,14 +33,14 @@ std::vector<float> train_pq(const Pq& pq, Matrix<const float> sample, std::uint6
 }
 
 // Scores of length and centroid times a power of two are as good as scores: the one chosen keeps the squares of large
-// centroids finite and those of small ones apart. Rows 2^79 times as long as the centroids may still overflow; they get
+// centroids finite and those of small ones apart. Rows 2^100 times as long as the centroids may still overflow; they get
 // some code, the same on every CPU.
 PqEncoder::PqEncoder(const Pq& pq) : pq_(pq), centroids_(pq.dim * pq.count()), start_(pq.columns * pq.count()) {
   for (std::size_t j = 0; j < pq.columns; ++j) {
     const std::size_t width = pq.begin(j + 1) - pq.begin(j), values = width * pq.count();
     const float* from = pq.centroids + pq.begin(j) * pq.count();
     float *centroids = &centroids_[pq.begin(j) * pq.count()], *start = &start_[j * pq.count()];
-    const double scale = std::clamp(unit_scale(from, values), 0x1p-80, 0x1p32);
+    const double scale = std::clamp(unit_scale(from, values), 0x1p-80, 0x1p80);
     for (std::size_t i = 0; i < values; ++i) centroids[i] = float(from[i] * scale);
     nearest_start(centroids, width, pq.count(), start);
     for (std::size_t i = 0; i < values; ++i) centroids[i] = float(centroids[i] * scale);

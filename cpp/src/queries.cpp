@@ -143,6 +143,11 @@ ScanQueries ScanQueries::from_codes(Codec codec, Matrix<const std::uint8_t> rows
   return queries;
 }
 
+std::size_t ScanQueries::bytes_per_query(Codec codec, QueryKind kind, std::size_t dim, const Pq* pq) {
+  const std::size_t values = kind == QueryKind::look_ups ? dim * sizeof(float) : 0;
+  return form_bytes(codec, kind, pq ? columns_of(*pq, dim) : dim) + values + sizeof(QueryScale) + sizeof(double);
+}
+
 void ScanQueries::require_range(double longest_row) const {
   for (std::size_t q = 0; q < lengths_.size(); ++q)
     if (!(lengths_[q] * longest_row < 0x1p126))

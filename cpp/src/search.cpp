@@ -12,7 +12,8 @@
 namespace nestvec {
 namespace {
 
-constexpr std::size_t kCandidateBytes = 16 << 20;  // for the candidates between two tiers, at one time
+constexpr std::size_t kCandidateBytes = 4 << 20;  // for the candidates between two tiers, at one time
+constexpr std::size_t kQueryBytes = 4 << 20;      // for the queries in the form that is scanned
 
 const float* factors_for(const Table& table, const Tier& tier, std::size_t dim) {
   if (!tier.factors) return nullptr;
@@ -89,7 +90,9 @@ void search(const Table& table, Matrix<const float> queries, const SearchOptions
   const std::size_t survivors = !table.rescored                               ? options.k
                                 : options.k > table.rows / options.oversample ? table.rows
                                                                               : options.k * options.oversample;
-  const std::size_t together = std::max<std::size_t>(1, kCandidateBytes / (survivors * sizeof(Candidate)));
+  const std::size_t query_bytes = ScanQueries::bytes_per_query(tier.codec, options.kind, options.dim, rows.pq);
+  const std::size_t together =
+      std::max<std::size_t>(1, std::min(kCandidateBytes / (survivors * sizeof(Candidate)), kQueryBytes / query_bytes));
   for (std::size_t first = 0; first < queries.rows; first += together) {
     const Matrix<const float> some{queries.row(first), std::min(together, queries.rows - first), queries.cols};
     const ScanQueries prepared =

@@ -189,8 +189,13 @@ def build(
     source: Source,
     model: Model,
     output: Annotated[Path, typer.Option("--output", "-o", help="Table file to write.", show_default=False)],
-    codec: Annotated[str, typer.Option(help="What is scanned: binary, int8, float16 or float32.")] = "binary",
-    rescore: Annotated[str, typer.Option(help="What scores the best again: int8, float16, float32 or none.")] = "int8",
+    codec: Annotated[
+        str,
+        typer.Option(help="What is scanned: binary, int8, bfloat16, float16, float32, pq<m>x8 or pq<m>x4 (pq96x8)."),
+    ] = "binary",
+    rescore: Annotated[
+        str, typer.Option(help="What scores the best again: int8, bfloat16, float16, float32 or none.")
+    ] = "int8",
     dims: Annotated[
         str, typer.Option(metavar="INT,...", help="Shorter prefixes to search later with --dim.", show_default=False)
     ] = "",
@@ -268,6 +273,12 @@ def search(
         int | None, typer.Option(min=1, help="Search this prefix of the table's dims.", show_default=False)
     ] = None,
     oversample: Annotated[int, typer.Option(min=1, help="Re-score this many times k candidates.")] = 4,
+    query_kind: Annotated[
+        str | None,
+        typer.Option(
+            "--query", help="What a binary table is scanned with: binary (default) or float.", show_default=False
+        ),
+    ] = None,
     filter_ids: Annotated[
         str,
         typer.Option(metavar="INT,...|@FILE", help="Search only these ids; @FILE has one a line.", show_default=False),
@@ -284,7 +295,7 @@ def search(
     """Find the texts of a table that are nearest to a question."""
     from nestvec.table import Table
 
-    options: dict[str, Any] = {"dim": dim, "oversample": oversample, "threads": threads}
+    options: dict[str, Any] = {"dim": dim, "oversample": oversample, "query": query_kind, "threads": threads}
     if filter_ids:
         options["filter"] = _filter(filter_ids)
     with Table.open(table_file) as table:

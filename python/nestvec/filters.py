@@ -38,8 +38,8 @@ class Bits:
         array = as_array(memoryview(packed) if isinstance(packed, bytes) else packed, "packed bits")
         if array.dtype != np.uint8 or array.ndim not in (1, 2):
             raise ArgumentError(
-                f"packed bits have the dtype {array.dtype} and shape {array.shape}; expected uint8, (bytes,) or (queries, "
-                'bytes): numpy.packbits(mask, axis=-1, bitorder="little")'
+                f"packed bits have the dtype {array.dtype} and shape {array.shape}; expected uint8 of (bytes,) or "
+                '(queries, bytes): numpy.packbits(mask, axis=-1, bitorder="little")'
             )
         self.packed: npt.NDArray[np.uint8] = array
 
@@ -121,10 +121,9 @@ def _allow(ids: npt.NDArray[Any], row_ids: RowIds, rows: int, words: Words, what
     missing, unknown = 0, None
     for begin in range(0, len(ids), _IDS_AT_ONCE):
         some = ids[begin : begin + _IDS_AT_ONCE]
-        found = row_ids.rows_of(some.astype(np.int64))
-        count, at = _core.allow_rows(found, words, rows)
+        count = _core.allow_rows(row_ids.rows_in_any_order(some.astype(np.int64)), words, rows)
         if count and not missing:
-            unknown = some[at]
+            unknown = some[row_ids.rows_of(some.astype(np.int64)) < 0][0]
         missing += count
     if missing:
         raise ArgumentError(

@@ -48,15 +48,17 @@ def time_split(report: dict[str, Any]) -> str:
 
 
 def table_facts(table: Table) -> Facts:
-    """Rows, codecs and sizes of a table, in three lines."""
+    """Rows, codecs and sizes of a table, a line each."""
     nested = [str(dim) for dim in table.dims if dim != table.dim]
     prefixes = f"; prefixes {', '.join(nested)}" if nested else ""
     codecs = f"{table.codec}, re-scored with {table.rescore}" if table.rescore else table.codec
     smaller = table.dim * 4 / table.bytes_per_row
+    codebook = [("codebook", size(table.codebook_bytes))] if table.codebook_bytes else []
     return [
         ("rows", f"{table.rows:,} of {table.dim} dimensions{prefixes}"),
         ("codec", f"{codecs}; metric {table.metric}"),
         ("a row", f"{table.bytes_per_row:g} bytes, {smaller:.1f} times smaller than float32"),
+        *codebook,
     ]
 
 

@@ -20,6 +20,7 @@ from nestvec.table_build import Ids, build_sections
 from nestvec.table_file import Sections, open_table, refuse_folder, write_table
 from nestvec.table_layout import METRICS, Layout, checked_layout, one_of
 from nestvec.table_rows import RowIds, StoredTexts
+from nestvec.table_search import make_searcher
 from nestvec.topk import result_count, thread_count
 
 if TYPE_CHECKING:
@@ -85,9 +86,9 @@ class Table:
             Needs the table's size twice in that folder for a moment.
 
         A product quantizer's centroids are trained on a sample, always the same for the same x. Of an array it is up to
-        65,536 rows, evenly spaced. Of an iterator it is the first 65,536: they are held as float32 until then, 4 bytes a
-        value, and should be like the rest. Where the rows come sorted (by topic, date or language) the centroids do not
-        suit what comes late, and recall suffers: shuffle them first, or give one array.
+        65,536 rows, evenly spaced. Of an iterator it is the first 65,536, which are held as float32 until then (4 bytes
+        a value) and should be like the rest: where rows come sorted, by topic, date or language, the centroids do not
+        suit what comes late, and recall suffers. Shuffle the rows then, or give one array.
 
         Raises `ArgumentError`; OSError where `path` cannot be written, and the file that was there stays.
         """
@@ -324,44 +325,16 @@ class Table:
         return f"Table(rows={self.rows}, dim={self.dim}, codec={self.codec!r}{rescore}, metric={self.metric!r})"
 
     def _ready(self) -> _core.Searcher:
-        """The compiled view of the sections. The scanned codes and gathered rows are verified as they are reached."""
+        """The compiled view of the sections, made at the first search."""
         searcher = self._searcher
         if searcher is not None:
             return searcher
         with self._lock:
             if self._searcher is None:
-                sections = _opened(self._sections)
-                tiers = [self._tier(sections, number) for number in range(len(self._layout.tiers))]
-                self._searcher = _core.Searcher(
-                    self._rows,
-                    self.dim,
-                    self._layout.cosine,
-                    list(self.dims),
-                    tiers[0],
-                    tiers[1] if self.rescore else None,
-                    _opened(self._row_ids).stored(),
-                    sections.region,
-                )
+                sections, row_ids = _opened(self._sections), _opened(self._row_ids)
+                bounds = [tier["longest_row"] for tier in self._description["tiers"]]
+                self._searcher = make_searcher(self._layout, self._rows, sections, row_ids.stored(), bounds)
             return self._searcher
-
-    def _tier(self, sections: Sections, number: int) -> _core.Tier:
-        """A tier as the compiled search takes it, with all that is small verified."""
-        codec = self._layout.tiers[number]
-        name = f"tier{number}.factors"
-        return (
-            codec.kind,
-            sections[f"tier{number}.codes"].data,
-            sections.verified(name).array() if name in sections else None,
-            1.01 * self._description["tiers"][number]["longest_row"],  # codes may round a little outwards
-            self._codebook(sections) if codec.sub_quantizers else None,
-        )
-
-    def _codebook(self, sections: Sections) -> _core.Codebook:
-        codec, centroids = self._layout.codec, sections.verified("tier0.codebook").array()
-        try:
-            return _core.Codebook(codec.kind, codec.sub_quantizers, centroids)
-        except ArgumentError as error:
-            raise TableFileError(f"the table is damaged: {error}; build it again") from None
 
     def _encode(self, queries: str | Sequence[str], encoder: Encoder | None) -> npt.NDArray[Any]:
         if encoder is None:
@@ -391,9 +364,7 @@ class Table:
             return False
         one_of(query, "query", ("binary", "float"))
         if self.codec != "binary":
-            raise ArgumentError(
-                f"query is {query!r}, and the table's codec {self.codec}; leave it out: it is for binary"
-            )
+            raise ArgumentError(f"query is {query!r}, for a table of {self.codec}; leave it out: it is for binary ones")
         return query == "float"
 
 

@@ -78,8 +78,8 @@ class Layout:
             return
         if self.cosine:
             raise ArgumentError(
-                f"dim is {prefix}; expected {self.dim}: product-quantized rows keep no lengths of their prefixes, which "
-                'a cosine needs; use metric="ip", or another codec'
+                f"dim is {prefix}; expected {self.dim}: product-quantized rows keep no lengths of prefixes, which a "
+                'cosine needs; use metric="ip", or another codec'
             )
         _core.pq_columns(self.codec.kind, self.dim, self.codec.sub_quantizers, prefix)
 

@@ -1,4 +1,4 @@
-// encode_tier against plain loops: codes by the row encoders' definitions, factors and lengths in long double.
+// encode_tier against plain loops: codes by the row encoders, factors and lengths in long double.
 #include "nestvec/build.hpp"
 
 #include <cmath>
@@ -9,6 +9,7 @@
 #include "check.hpp"
 #include "draw.hpp"
 #include "nestvec/codec.hpp"
+#include "nestvec/pq.hpp"
 #include "oracle.hpp"
 
 namespace {
@@ -18,13 +19,30 @@ using draw::Rng;
 using draw::Tight;
 using oracle::Bytes;
 using oracle::Floats;
-
-constexpr Codec kCodecs[] = {Codec::float32, Codec::float16, Codec::bfloat16, Codec::int8, Codec::binary};
+using oracle::kCodecs;
 
 Precision precision_of(Codec codec) {
   if (codec == Codec::bfloat16) return Precision::bfloat16;
   return precision_named(codec == Codec::binary ? "ubinary" : name(codec));
 }
+
+/// Drawn centroids for the codecs that need some.
+class Codebook {
+ public:
+  Codebook(Codec codec, std::size_t dim) : pq_{dim, (dim + 2) / 3, codec} {
+    if (codec != Codec::pq8 && codec != Codec::pq4) return;
+    Rng rng(static_cast<unsigned>(dim));
+    centroids_ = draw::normal(rng, dim * pq_.count());
+    pq_.centroids = centroids_.data();
+  }
+  Codebook(const Codebook&) = delete;
+
+  const Pq* get() const { return pq_.centroids ? &pq_ : nullptr; }
+
+ private:
+  Pq pq_;
+  Floats centroids_;
+};
 
 struct Encoded {
   Tight<std::uint8_t> codes;
@@ -33,10 +51,10 @@ struct Encoded {
 };
 
 Encoded encoded(const TierSpec& spec, const Floats& x, std::size_t dim, std::size_t threads) {
-  const std::size_t rows = x.size() / dim, blocks = block_count(rows);
-  Encoded out{
-      Tight<std::uint8_t>(spec.packed ? blocks * block_bytes(spec.codec, dim) : rows * row_bytes(spec.codec, dim)),
-      Tight<float>(has_factors(spec) ? blocks * spec.dims.size() * 64 : 0), 0};
+  const std::size_t rows = x.size() / dim, blocks = block_count(rows), columns = spec.columns(dim);
+  Encoded out{Tight<std::uint8_t>(spec.packed ? blocks * block_bytes(spec.codec, columns)
+                                              : rows * row_bytes(spec.codec, columns)),
+              Tight<float>(has_factors(spec) ? blocks * spec.dims.size() * 64 : 0), 0};
   std::fill(out.codes.begin(), out.codes.end(), std::uint8_t(0xa5));
   std::fill(out.factors.begin(), out.factors.end(), draw::kNaN);
   out.longest = encode_tier(spec, {x.data(), rows, dim}, out.codes.data(),
@@ -64,7 +82,7 @@ Floats source_of(const TierSpec& spec, const Floats& x, std::size_t dim) {
 bool close(double a, long double b) { return std::abs(a - b) <= 1.2e-7L * std::abs(b); }
 
 void check_encoded(const TierSpec& spec, const Floats& x, std::size_t dim, std::size_t threads) {
-  const std::size_t rows = x.size() / dim, bytes = row_bytes(spec.codec, dim);
+  const std::size_t rows = x.size() / dim, columns = spec.columns(dim), bytes = row_bytes(spec.codec, columns);
   const std::string label = std::string(name(spec.codec)) + (spec.cosine ? ", cosine" : "") +
                             (spec.packed ? ", packed" : "") + ", rows " + std::to_string(rows) + ", dim " +
                             std::to_string(dim) + ", threads " + std::to_string(threads);
@@ -72,22 +90,26 @@ void check_encoded(const TierSpec& spec, const Floats& x, std::size_t dim, std::
   const Floats source = source_of(spec, x, dim);
   Bytes codes(rows * bytes);
   Floats scales(rows, 1);
-  quantize({source.data(), rows, dim}, precision_of(spec.codec), codes.data(),
-           spec.codec == Codec::int8 ? scales.data() : nullptr, 1);
+  if (spec.pq)
+    encode_pq(*spec.pq, {source.data(), rows, dim}, codes.data(), 1);
+  else
+    quantize({source.data(), rows, dim}, precision_of(spec.codec), codes.data(),
+             spec.codec == Codec::int8 ? scales.data() : nullptr, 1);
   Bytes want = codes;
   if (spec.packed) {
     want.assign(found.codes.size(), 0);
     for (std::size_t b = 0; b < block_count(rows); ++b)
-      pack_block(spec.codec, dim, &codes[b * 64 * bytes], std::min<std::size_t>(64, rows - b * 64),
-                 &want[b * block_bytes(spec.codec, dim)]);
+      pack_block(spec.codec, columns, &codes[b * 64 * bytes], std::min<std::size_t>(64, rows - b * 64),
+                 &want[b * block_bytes(spec.codec, columns)]);
   }
   CHECK(want.size() == found.codes.size() && std::memcmp(want.data(), found.codes.data(), want.size()) == 0, label);
 
   long double longest = 0;
   for (std::size_t r = 0; r < rows; ++r) longest = std::max(longest, length_of(&source[r * dim], dim));
   if (spec.codec == Codec::binary) longest = 0;
-  CHECK(spec.cosine && spec.codec != Codec::binary ? found.longest == 1
-                                                   : std::abs(found.longest - longest) <= 1e-12L * longest,
+  if (spec.pq) longest = longest_decoded(*spec.pq);
+  CHECK(spec.cosine && spec.codec != Codec::binary && !spec.pq ? found.longest == 1
+                                                               : std::abs(found.longest - longest) <= 1e-12L * longest,
         label << ": longest " << found.longest << ", expected " << double(longest));
 
   for (std::size_t r = 0; has_factors(spec) && r < block_count(rows) * 64; ++r)
@@ -108,10 +130,18 @@ void check_encoded(const TierSpec& spec, const Floats& x, std::size_t dim, std::
 }  // namespace
 
 TEST(tiers_with_factors) {
-  for (Codec codec : kCodecs)
+  for (Codec codec : kCodecs) {
+    const bool never = codec == Codec::binary || codec == Codec::pq8 || codec == Codec::pq4;
     for (bool cosine : {false, true})
-      CHECK(has_factors({codec, true, cosine, {4}}) == (codec == Codec::int8 || (cosine && codec != Codec::binary)),
-            name(codec));
+      CHECK(has_factors({codec, true, cosine, {4}}) == (codec == Codec::int8 || (cosine && !never)), name(codec));
+  }
+}
+
+TEST(what_the_rows_must_hold) {
+  CHECK(required_range({Codec::float16, true, false, {4}}) == Precision::float16);
+  CHECK(required_range({Codec::bfloat16, true, false, {4}}) == Precision::bfloat16);
+  for (Codec codec : kCodecs)
+    CHECK(magnitude_limit(required_range({codec, true, true, {4}})) == draw::kInfinity, name(codec));
 }
 
 TEST(every_tier_at_every_dimension) {
@@ -126,7 +156,8 @@ TEST(every_tier_at_every_dimension) {
         const std::size_t rows = draw::one_of<std::size_t>(rng, {1, 63, 64, 65, 130});
         Floats x = draw::normal(rng, rows * dim, draw::one_of(rng, {1.0F, 1e-3F, 100.0F}));
         if (rng() % 2) std::fill_n(&x[draw::below(rng, rows) * dim], dim, 0.0F);
-        check_encoded({codec, rng() % 2 == 0, cosine, dims}, x, dim, 1);
+        const Codebook codebook(codec, dim);
+        check_encoded({codec, rng() % 2 == 0, cosine, dims, codebook.get()}, x, dim, 1);
       }
 }
 
@@ -134,9 +165,12 @@ TEST(threads_change_nothing) {
   Rng rng(2);
   const std::size_t rows = 64 * 16 * 5 + 7;  // several tasks, and a block that is not full
   const Floats x = draw::normal(rng, rows * 20);
-  for (Codec codec : kCodecs)
+  for (Codec codec : kCodecs) {
+    const Codebook codebook(codec, 20);
     for (bool packed : {false, true})
-      for (std::size_t threads : {0, 2, 7}) check_encoded({codec, packed, true, {5, 20}}, x, 20, threads);
+      for (std::size_t threads : {0, 2, 7})
+        check_encoded({codec, packed, true, {5, 20}, codebook.get()}, x, 20, threads);
+  }
 }
 
 TEST(batches_of_whole_blocks_make_the_same_table) {
@@ -145,7 +179,8 @@ TEST(batches_of_whole_blocks_make_the_same_table) {
   const Floats x = draw::normal(rng, rows * dim);
   for (Codec codec : kCodecs)
     for (bool packed : {false, true}) {
-      const TierSpec spec{codec, packed, true, {10, dim}};
+      const Codebook codebook(codec, dim);
+      const TierSpec spec{codec, packed, true, {10, dim}, codebook.get()};
       const Encoded whole = encoded(spec, x, dim, 1);
       const Encoded head = encoded(spec, Floats(x.begin(), x.begin() + first * dim), dim, 1);
       const Encoded tail = encoded(spec, Floats(x.begin() + first * dim, x.end()), dim, 1);
@@ -171,8 +206,9 @@ TEST(rows_without_a_direction) {
   for (Codec codec : kCodecs)
     for (bool cosine : {false, true}) {
       if (codec == Codec::float16 && !cosine) continue;  // 1e30 is no half
-      check_encoded({codec, true, cosine, {3, dim}}, x, dim, 1);
-      check_encoded({codec, false, cosine, {3, dim}}, x, dim, 1);
+      const Codebook codebook(codec, dim);
+      check_encoded({codec, true, cosine, {3, dim}, codebook.get()}, x, dim, 1);
+      check_encoded({codec, false, cosine, {3, dim}, codebook.get()}, x, dim, 1);
     }
 }
 
@@ -185,6 +221,9 @@ TEST(bits_are_the_signs_of_the_values_as_given) {
 }
 
 TEST(no_rows) {
-  for (Codec codec : kCodecs)
-    for (bool packed : {false, true}) CHECK(encoded({codec, packed, false, {4}}, {}, 4, 0).codes.size() == 0);
+  for (Codec codec : kCodecs) {
+    const Codebook codebook(codec, 4);
+    for (bool packed : {false, true})
+      CHECK(encoded({codec, packed, false, {4}, codebook.get()}, {}, 4, 0).codes.size() == 0);
+  }
 }

@@ -1,6 +1,7 @@
 // The row encoders against plain loops, and the checks on what they are given.
 #include "nestvec/codec.hpp"
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -134,6 +135,31 @@ TEST(floats) {
   quantize(matrix(x, 6), Precision::float16, half.data(), nullptr);
   // The last three: ties to even below and above, and a denormal.
   CHECK(half == (std::vector<std::uint16_t>{0x3C00, 0xC100, 0x7BFF, 0x3C00, 0x3C02, 0x0001}));
+}
+
+TEST(upper_halves_of_floats_are_rounded_to_nearest_even) {
+  const auto coded = [](std::uint32_t bits) {
+    const std::vector<float> x = {std::bit_cast<float>(bits), -std::bit_cast<float>(bits)};
+    std::uint16_t half[2];
+    quantize(matrix(x, 2), Precision::bfloat16, half, nullptr);
+    CHECK(half[1] == (half[0] | 0x8000), std::hex << bits);
+    return half[0];
+  };
+  std::mt19937 rng(6);
+  for (int i = 0; i < 1000; ++i) {
+    const std::uint32_t upper = rng() % 0x7f7f;
+    const std::uint32_t even = upper + upper % 2;
+    for (std::uint32_t lower : {0u, 1u, 0x7fffu})
+      CHECK(coded(upper << 16 | lower) == upper, std::hex << upper << " " << lower);
+    CHECK(coded(upper << 16 | 0x8000) == even, std::hex << upper);
+    for (std::uint32_t lower : {0x8001u, 0xffffu})
+      CHECK(coded(upper << 16 | lower) == upper + 1, std::hex << upper << " " << lower);
+  }
+  CHECK(coded(0x7f7f7fff) == 0x7f7f);  // the largest below the limit
+  const float limit = magnitude_limit(Precision::bfloat16);
+  CHECK(std::bit_cast<std::uint32_t>(limit) == 0x7f7f8000);
+  const std::string text = message([&] { check_finite(matrix({1, -limit}, 2), "x", Precision::bfloat16); });
+  CHECK(contains(text, "too large for bfloat16 (3.3962e38 or more), the first in row 0, column 1;"), text);
 }
 
 TEST(ranges_equal_their_definition) {

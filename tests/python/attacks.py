@@ -162,7 +162,9 @@ ATTACKS: list[Attack] = [
         _bound(f"a longest row of {bound!r:.20}", bound)
         for bound in (float("nan"), float("inf"), -1, "1", None, 10**400)
     ),
-    _tiers("an unknown codec", DESCRIPTION, "binary", "int4"),
+    _tiers("an unknown codec", "of a kind that this nestvec does not read: codec is 'int4'", "binary", "int4"),
+    _tiers("an unknown codec to scan", "does not read: codec is 'pq5x6'; expected one of float32", "pq5x6", "int8"),
+    _tiers("centroids that re-score", DESCRIPTION, "binary", "pq3x8"),
     _tiers("bits that re-score", DESCRIPTION, "binary", "binary"),
     _tiers("three tiers", DESCRIPTION, "binary", "int8", "float32"),
     _tiers("a codec that is a list", DESCRIPTION, ["binary"]),
@@ -188,7 +190,8 @@ ATTACKS: list[Attack] = [
         _first(f"{name} first", "its sections stand in the order", name)
         for name in ("ids", "tier1.codes", "texts.bytes")
     ),
-    _piece("an unknown dtype", WRONGLY, "ids", dtype="BF16"),
+    _piece("an unknown dtype", WRONGLY, "ids", dtype="F8_E4M3"),
+    _piece("another dtype of known size", MISPLACED, "ids", dtype="BF16"),
     _piece("a dtype that is a list", WRONGLY, "ids", dtype=["I64"]),
     _piece("another dtype of the same size", MATCH, "tier0.codes", dtype="I8"),
     _piece("another shape of the same size", MATCH, "tier0.codes", shape=[2, 1, 8, 64]),

@@ -5,6 +5,8 @@ Written from the documentation, as plainly as possible, and slow. What it relies
 * sums of float products are taken in float64, as 8 sums over dimension mod 8 which are then added pairwise;
 * bits are x > 0; for the other codecs a cosine scales a vector by float64(1 / length), rounds it to float32, and codes
   that;
+* a float query against bits as 1 and -1 is scaled, for a cosine, by float64(1 / (length * sqrt(dim)));
+* a product quantizer's rows are the centroids that their codes name, without a factor;
 * a row's factor is its scale (1 but for int8), for a cosine divided by the length of the row's first d dimensions;
 * int8 against int8 is float32(sum of products) * factor * the query's scale, rounded after every product;
 * any other float score is sum * factor in float64, rounded once; a Hamming distance counts bits that differ.
@@ -43,6 +45,26 @@ def unit(x: Floats) -> Floats:
     return (x.astype(np.float64) * scale[..., None]).astype(np.float32)
 
 
+def bfloat16(x: Floats) -> Floats:
+    """The float32 values of which bfloat16 is the upper half, rounded to nearest even."""
+    bits = x.astype(np.float32).view(np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
+    return (rounded << np.uint32(16)).view(np.float32)
+
+
+def decoded(blocks: Floats, codebook: Floats, codes_a_row: int, rows: int) -> Floats:
+    """The rows that a product quantizer's packed blocks stand for, by docs/format.md."""
+    dim, centroids = codebook.shape
+    if centroids == 16:  # two codes to a byte, 4 bytes to a word
+        words = blocks.transpose(0, 2, 1, 3).reshape(-1, blocks.shape[1] * 4)
+        codes = np.stack([words & 15, words >> 4], axis=2).reshape(len(words), -1)
+    else:
+        codes = blocks.transpose(0, 2, 1).reshape(-1, blocks.shape[1])
+    begins = np.arange(codes_a_row + 1) * dim // codes_a_row
+    of_dim = np.searchsorted(begins, np.arange(dim), side="right") - 1
+    return np.asarray(codebook[np.arange(dim), codes[:rows, of_dim]])
+
+
 def int8_codes(x: Floats) -> tuple[Floats, Floats]:
     """Codes and one float32 scale per row: max|x| / 127, and x / scale rounded half to even."""
     scale = np.abs(x).max(axis=-1) / np.float32(127)
@@ -62,16 +84,21 @@ class Tier:
     scale: Floats
 
     @classmethod
-    def of(cls, x: Floats, codec: str, cosine: bool) -> Tier:
+    def of(cls, x: Floats, codec: str, cosine: bool, pq_rows: Floats | None) -> Tier:
         values = unit(x) if cosine and codec != "binary" else x
         ones = np.ones(len(x), np.float32)
         if codec == "int8":
             return cls(codec, cosine, values, *int8_codes(values))
+        if codec == "bfloat16":
+            return cls(codec, cosine, values, bfloat16(values), ones)
+        if codec.startswith("pq"):
+            assert pq_rows is not None
+            return cls(codec, cosine, values, pq_rows, ones)
         codes = values > 0 if codec == "binary" else values.astype(codec)
         return cls(codec, cosine, values, codes, ones)
 
     def factor(self, dim: int) -> Floats:
-        if not self.cosine:
+        if not self.cosine or self.codec.startswith("pq"):
             return self.scale
         length = np.sqrt(dot(self.values[:, :dim], self.values[:, :dim]))
         factor = np.divide(self.scale, length, out=np.zeros_like(length), where=length >= SHORTEST)
@@ -87,6 +114,14 @@ class Tier:
         codes, scale = int8_codes(unit(query) if self.cosine else query)
         sums = self.codes[:, :dim].astype(np.int64) @ codes.astype(np.int64)
         return sums.astype(np.float32) * self.factor(dim) * (scale if scale else np.float32(1))
+
+    def scan_floats(self, query: Floats) -> Floats:
+        """Scores of bits as 1 and -1 against the float query; larger is better."""
+        dim = len(query)
+        if self.cosine:
+            length = np.sqrt(dot(query, query)) * np.sqrt(dim)
+            query = (query.astype(np.float64) * (1 / length if length > 0 else 0)).astype(np.float32)
+        return dot(np.where(self.codes[:, :dim], np.float32(1), np.float32(-1)), query).astype(np.float32)
 
     def rescore(self, query: Floats) -> Floats:
         """Scores against the float query; larger is better."""
@@ -110,23 +145,30 @@ def search(
     ids: npt.ArrayLike | None = None,
     dim: int | None = None,
     oversample: int = 4,
+    query: str = "binary",
     allowed: npt.NDArray[np.bool_] | None = None,
+    pq_rows: Floats | None = None,
 ) -> tuple[Floats, Ids]:
-    """What Table.search must return: scores and ids of shape (queries, min(k, rows))."""
+    """What Table.search must return: scores and ids of shape (queries, min(k, rows)).
+
+    allowed: (rows,) or (queries, rows). pq_rows: what the rows of a product quantizer are decoded to.
+    """
     rows, cosine = len(x), metric == "cosine"
     x, queries = x.astype(np.float32), np.atleast_2d(queries).astype(np.float32)
     row_ids = np.arange(rows, dtype=np.int64) if ids is None else np.asarray(ids, np.int64)
-    tiers = [Tier.of(x, name, cosine) for name in (codec, rescore) if name is not None]
+    tiers = [Tier.of(x, name, cosine, pq_rows) for name in (codec, rescore) if name is not None]
     k = min(k, rows)
-    hamming = codec == "binary" and rescore is None
+    hamming = codec == "binary" and rescore is None and query == "binary"
     out_scores = np.full((len(queries), k), -1 if hamming else np.nan, np.int32 if hamming else np.float32)
     out_ids = np.full((len(queries), k), -1, np.int64)
-    kept = np.arange(rows) if allowed is None else np.flatnonzero(allowed)
-    for i, query in enumerate(queries):
-        scores = tiers[0].scan(query[: dim or len(query)])
+    masks = np.broadcast_to(True if allowed is None else allowed, (len(queries), rows))
+    for i, one in enumerate(queries):
+        kept = np.flatnonzero(masks[i])
+        scan = tiers[0].scan_floats if query == "float" else tiers[0].scan
+        scores = scan(one[: dim or len(one)])
         found = kept[best(scores[kept], row_ids[kept], k * oversample if rescore else k)]
         if rescore:
-            scores = tiers[1].rescore(query)
+            scores = tiers[1].rescore(one)
             found = found[best(scores[found], row_ids[found], k)]
         out_scores[i, : len(found)] = -scores[found] if hamming else scores[found]
         out_ids[i, : len(found)] = row_ids[found]

@@ -220,11 +220,13 @@ def test_search_reads_a_pipe(model: Path, table: Path) -> None:
 
 def test_search_options(tmp_path: Path, model: Path, table: Path) -> None:
     chosen = tmp_path / "ids.txt"
-    chosen.write_text("10\n\n30\n99\n")
-    for value in ("10,30,99", f"@{chosen}"):
+    chosen.write_text("10\n\n30\n")
+    for value in ("10,30", f"@{chosen}"):
         hits = good_json("search", table, "a cat", "-m", model, "--filter-ids", value)["results"][0]["hits"]
         assert sorted(hit["id"] for hit in hits) == [10, 30]
-    assert "no hits" in good("search", table, "a cat", "-m", model, "--filter-ids", "99")
+    assert "does not hold 1, the first of them 99" in error("search", table, "a cat", "-m", model, "--filter-ids", "99")
+    chosen.write_text("\n")
+    assert "no hits" in good("search", table, "a cat", "-m", model, "--filter-ids", f"@{chosen}")
     vectors = tmp_path / "q.npy"
     np.save(vectors, nestvec.Encoder(str(model)).encode(["a cat", "sunny"], prompt="query"))
     by_vectors = good_json("search", table, "--vectors", vectors, "--dim", 8)
@@ -241,6 +243,22 @@ def test_hamming_table_without_texts(tmp_path: Path, model: Path, documents: Pat
     assert all(value.isdigit() for line in lines[1:] for value in line.split())
     hit = good_json("search", out, "a cat", "-m", model)["results"][0]["hits"][0]
     assert set(hit) == {"rank", "id", "score"}
+    assert good("search", out, "a cat", "-m", model, "--query", "float").splitlines()[0].split() == ["cosine", "id"]
+    assert good_json("search", out, "a cat", "-m", model, "--query", "binary")["metric"] == "hamming"
+    assert "expected one of binary, float" in error("search", out, "a cat", "-m", model, "--query", "bits")
+
+
+def test_product_quantized_table(tmp_path: Path, model: Path, documents: Path) -> None:
+    out = tmp_path / "t.safetensors"
+    written = good("build", documents, "-m", model, "-o", out, "--codec", "pq8x4", "--rescore", "bfloat16")
+    for output in (written, good("info", out)):
+        for part in ("pq8x4, re-scored with bfloat16", "72 bytes, 1.8 times smaller", "codebook", "2.0 kB"):
+            assert part in output
+    assert good_json("info", out)["codebook_bytes"] == 32 * 16 * 4
+    assert len(good_json("search", out, TEXTS[3], "-m", model)["results"][0]["hits"]) == 5
+    message = error("build", documents, "-m", model, "-o", out, "--codec", "pq8")
+    assert "expected one of float32" in message
+    assert "such as pq96x8" in message
 
 
 def test_info(model: Path, table: Path) -> None:

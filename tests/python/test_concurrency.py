@@ -17,6 +17,7 @@ import pytest
 
 from nestvec import Table, hamming_topk
 from nestvec.errors import ArgumentError, TableFileError
+from nestvec.search_result import Hits
 
 ROWS, DIM = 20_000, 64
 X = np.random.default_rng(0).integers(-2, 3, (ROWS, DIM)).astype(np.float32)
@@ -110,6 +111,33 @@ def test_closing_under_searches_ends_them_in_the_documented_error(tmp_path: Path
         at_once(*[partial(search, table)] * 2, partial(close, table, attempt * 1e-4))
 
 
+@pytest.mark.parametrize(
+    ("codec", "query"), [("binary", None), ("binary", "float"), ("bfloat16", None), ("pq8x8", None), ("pq16x4", None)]
+)
+def test_searching_while_others_close_their_own_tables(codec: str, query: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    Table.build(X[:3000], codec=codec, path=path).close()
+    table = Table.open(path)
+    masks = np.random.default_rng(2).random((16, 3000)) < 0.3
+    expected = table.search(X[:16], 10, query=query, filter=masks, threads=1)
+
+    def check(hits: Hits) -> None:
+        np.testing.assert_array_equal(hits.ids, expected.ids)
+        np.testing.assert_array_equal(hits.scores, expected.scores)
+
+    def search() -> None:
+        for _ in range(20):
+            check(table.search(X[:16], 10, query=query, filter=masks))
+
+    def open_and_close() -> None:
+        for _ in range(10):
+            with Table.open(path) as own:
+                hits = own.search(X[:16], 10, query=query, filter=masks)
+            check(hits)
+
+    at_once(search, open_and_close, search, open_and_close)
+
+
 FORK = """
 import os, sys, threading
 import numpy as np
@@ -131,7 +159,8 @@ for _ in range(8):
     child = os.fork()
     if child == 0:
         same = all(np.array_equal(table.search(x[:64], 10, threads=4).ids, expected) for _ in range(3))
-        built = nv.Table.build(x, codec="float32").search(x[:8], 1).ids.shape == (8, 1)
+        built = nv.Table.build(x, codec="float32").search(x[:8], 1, filter=list(np.eye(8, dtype=int))).ids.shape == (8, 1)
+        built = built and nv.Table.build(x[:500], codec="pq8x4").search(x[:8], 1).ids.shape == (8, 1)
         os._exit(0 if same and built else 1)
     assert os.waitpid(child, 0)[1] == 0
 stop.set()

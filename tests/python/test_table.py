@@ -16,8 +16,8 @@ from nestvec import Table
 from nestvec.errors import ArgumentError
 from nestvec.search_result import Hits
 
-CODECS = ("float32", "float16", "int8", "binary")
-RESCORE = (None, "float32", "float16", "int8")
+CODECS = ("float32", "float16", "bfloat16", "int8", "binary")
+RESCORE = (None, "float32", "float16", "bfloat16", "int8")
 METRICS = ("cosine", "ip")
 TABLES = tuple(product(CODECS, RESCORE, METRICS))
 ROWS, DIM, DIMS = 150, 70, (20, 33)
@@ -81,12 +81,13 @@ class TestEveryTable:
             mask = np.zeros(ROWS, np.bool_)
             mask[rng.permutation(ROWS)[:kept]] = True
             expected = oracle.search(x, queries, 9, ids=ids, allowed=mask, **kind)
-            unknown = [-1, 5 * ROWS, -(2**63), 2**63 - 1]
             check(with_ids.search(queries, 9, filter=mask), expected)
-            check(with_ids.search(queries, 9, filter=[*ids[mask], *unknown, *ids[mask][:3]]), expected)
+            check(with_ids.search(queries, 9, filter=[*ids[mask], *ids[mask][:3]]), expected)
             expected = oracle.search(x, queries, 9, allowed=mask, **kind)
             check(without.search(queries, 9, filter=mask.tolist()), expected)
-            check(without.search(queries, 9, filter=np.append(np.flatnonzero(mask), unknown)), expected)
+            check(without.search(queries, 9, filter=np.flatnonzero(mask)), expected)
+        masks = rng.random((4, ROWS)) < [[0], [0.02], [0.5], [1]]
+        check(with_ids.search(queries, 9, filter=masks), oracle.search(x, queries, 9, ids=ids, allowed=masks, **kind))
 
     def test_more_rows_than_a_tile_on_any_number_of_threads(self, codec: str, rescore: str | None, metric: str) -> None:
         # 1 MiB of float32 codes are 4 tiles, and with 40 queries enough work for 5 threads.
@@ -120,7 +121,7 @@ def test_a_crowd_of_rows_within_the_rounding_error_keeps_its_order() -> None:
     x = np.repeat(rng.standard_normal((1, 96)), 3000, 0) * (1 + rng.integers(-3, 4, (3000, 1)) * 2.0**-24)
     x = x.astype(np.float32)
     queries = np.concatenate([x[:1], rng.standard_normal((3, 96)).astype(np.float32)])
-    for codec, metric in product(("float32", "float16"), METRICS):
+    for codec, metric in product(("float32", "float16", "bfloat16"), METRICS):
         table = Table.build(x, codec=codec, metric=metric)
         for k in (1, 40):
             check(table.search(queries, k), oracle.search(x, queries, k, codec=codec, metric=metric))
@@ -155,7 +156,7 @@ def test_any_prefix_where_scores_need_no_lengths(codec: str, rescore: str | None
 
 def test_a_cosine_prefix_has_to_be_declared() -> None:
     x = np.random.default_rng(8).standard_normal((9, 16)).astype(np.float32)
-    for codec in ("float32", "float16", "int8"):
+    for codec in ("float32", "float16", "bfloat16", "int8"):
         table = Table.build(x, codec=codec, dims=(4, 8))
         with pytest.raises(ArgumentError, match=r"dim is 5.*4, 8, 16.*dims="):
             table.search(x, dim=5)
@@ -180,13 +181,76 @@ def test_drawn_tables(data: st.DataObject) -> None:
     scanned = data.draw(st.sampled_from([None, *(d for d in dims if d <= width)]))
     queries = rng.standard_normal((data.draw(st.integers(1, 20)), width)).astype(np.float32)
     ids = rng.permutation(2 * rows)[:rows] if data.draw(st.booleans()) else None
-    mask = rng.random(rows) < 0.5 if data.draw(st.booleans()) else None
+    shape = data.draw(st.sampled_from([None, (rows,), (len(queries), rows)]))
+    mask = None if shape is None else rng.random(shape) < data.draw(st.sampled_from([0.01, 0.5, 0.99]))
     k, oversample = data.draw(st.integers(1, 250)), data.draw(st.integers(1, 6))
     kind: dict[str, Any] = {"codec": codec, "rescore": rescore, "metric": metric, "ids": ids}
     table = Table.build(x, dims=dims, **kind)
     threads = data.draw(st.sampled_from([None, 1, 2, 5]))
     hits = table.search(queries, k, dim=scanned, oversample=oversample, filter=mask, threads=threads)
     check(hits, oracle.search(x, queries, k, dim=scanned, oversample=oversample, allowed=mask, **kind))
+    if codec == "binary":
+        asked: dict[str, Any] = {"dim": scanned, "oversample": oversample, "query": "float"}
+        hits = table.search(queries, k, filter=mask, threads=threads, **asked)
+        check(hits, oracle.search(x, queries, k, allowed=mask, **asked, **kind))
+
+
+@pytest.mark.parametrize(("rescore", "metric"), list(product(RESCORE, METRICS)))
+def test_float_queries_against_bits(rescore: str | None, metric: str) -> None:
+    rng = np.random.default_rng(10)
+    x = mixed_rows(rng)
+    queries = some_queries(rng, x)
+    queries[4] *= np.float32(1e-25)
+    kind: dict[str, Any] = {"rescore": rescore, "metric": metric, "ids": rng.permutation(ROWS)}
+    table = Table.build(x, dims=DIMS, **kind)
+    for k, dim in product((1, 10, ROWS), (None, 20, 33, 1, 9, 64)):
+        hits = table.search(queries, k, dim=dim, query="float", oversample=2)
+        check(hits, oracle.search(x, queries, k, dim=dim, query="float", oversample=2, codec="binary", **kind))
+        assert hits.metric == metric
+    by_bits = table.search(queries, 10, query="binary")
+    check(by_bits, tuple(table.search(queries, 10)))
+    assert by_bits.metric == table.metric
+
+
+def test_known_answers_of_float_queries() -> None:
+    x = np.array([[1, 1, -1, -1], [1, -1, 1, -1], [-1, -1, 1, 1]], np.float32)
+    query = np.array([3, 1, 0, 0], np.float32)
+    hits = Table.build(x, metric="ip").search(query, 3, query="float")
+    assert (hits.scores.tolist(), hits.ids.tolist(), hits.metric) == ([[4, 2, -4]], [[0, 1, 2]], "ip")
+    hits = Table.build(x).search(query, 3, query="float")
+    np.testing.assert_allclose(hits.scores, [[4 / np.sqrt(40), 2 / np.sqrt(40), -4 / np.sqrt(40)]], rtol=1e-6)
+    assert (hits.ids.tolist(), hits.metric, hits.scores.dtype) == ([[0, 1, 2]], "cosine", np.float32)
+    assert Table.build(x).search(0 * query, 3, query="float").scores.tolist() == [[0, 0, 0]]
+
+
+def test_float_queries_find_more_of_the_true_neighbours() -> None:
+    rng = np.random.default_rng(11)
+    x = rng.standard_normal((2000, 128)).astype(np.float32)
+    queries = x[:50] + rng.standard_normal((50, 128)).astype(np.float32)
+    true = Table.build(x, codec="float32").search(queries, 10).ids
+    table = Table.build(x)
+
+    def found(query: str) -> int:
+        pairs = zip(true, table.search(queries, 10, query=query).ids, strict=True)
+        return sum(len(set(one) & set(other)) for one, other in pairs)
+
+    assert found("float") > 1.2 * found("binary")
+
+
+@pytest.mark.parametrize(
+    ("codec", "query", "message"),
+    [
+        ("binary", "bits", "query is 'bits'; expected one of binary, float"),
+        ("binary", True, "query is True; expected one of"),
+        ("int8", "float", "query is 'float', for a table of int8; leave it out"),
+        ("float32", "binary", "query is 'binary', for a table of float32; leave it out"),
+        ("pq4x4", "float", "query is 'float', for a table of pq4x4"),
+    ],
+)
+def test_kinds_of_queries_that_are_refused(codec: str, query: Any, message: str) -> None:
+    x = np.eye(8, dtype=np.float32)
+    with pytest.raises(ArgumentError, match=message):
+        Table.build(x, codec=codec).search(x, query=query)
 
 
 def test_known_answers() -> None:
@@ -225,4 +289,4 @@ def test_properties_and_info() -> None:
     assert (info["rows"], info["dims"], info["float32_bytes"]) == (100, [16, 48], 19200)
     assert repr(table) == "Table(rows=100, dim=48, codec='binary', rescore='int8', metric='cosine')"
     assert Table.build(x).ids.tolist() == list(range(100))
-    assert [Table.build(x, codec=codec, metric="ip").bytes_per_row for codec in CODECS] == [192, 96, 48 + 4, 6]
+    assert [Table.build(x, codec=codec, metric="ip").bytes_per_row for codec in CODECS] == [192, 96, 96, 48 + 4, 6]

@@ -18,7 +18,12 @@ from nestvec import Table, _core
 from nestvec.errors import ArgumentError
 
 Sections = dict[str, tuple[Any, ...]]
-KINDS = tuple(product(("float32", "float16", "int8", "binary"), (None, "float32", "float16", "int8"), ("cosine", "ip")))
+KINDS = (
+    *product(
+        ("float32", "float16", "bfloat16", "int8", "binary"), (None, "float32", "bfloat16", "int8"), ("cosine", "ip")
+    ),
+    *product(("pq3x8", "pq5x4"), (None, "float16"), ("cosine", "ip")),
+)
 
 
 def sections_of(table: Table) -> Sections:
@@ -41,7 +46,8 @@ def vectors(rows: int, dim: int = 24, seed: int = 0) -> npt.NDArray[np.float32]:
 @pytest.mark.parametrize(("codec", "rescore", "metric"), KINDS)
 def test_batches_give_the_bytes_of_one_array(codec: str, rescore: str | None, metric: str, tmp_path: Path) -> None:
     x = vectors(333)
-    kind: dict[str, Any] = {"codec": codec, "rescore": rescore, "metric": metric, "dims": (7, 16)}
+    dims = () if codec.startswith("pq") else (7, 16)
+    kind: dict[str, Any] = {"codec": codec, "rescore": rescore, "metric": metric, "dims": dims}
     ids = np.random.default_rng(1).permutation(333)
     texts = [f"text {row} é" * (row % 3) for row in range(333)]
     whole = Table.build(x, ids=ids, texts=texts, **kind)
@@ -57,7 +63,7 @@ def test_batches_give_the_bytes_of_one_array(codec: str, rescore: str | None, me
         np.testing.assert_array_equal(one, other)
 
 
-@given(st.lists(st.integers(0, 150), max_size=6), st.sampled_from(KINDS), st.integers(1, 70))
+@given(st.lists(st.integers(0, 150), max_size=6), st.sampled_from(KINDS), st.integers(5, 70))
 @settings(derandomize=True, deadline=None, max_examples=60, database=None)
 def test_drawn_batches(sizes: list[int], kind: tuple[str, str | None, str], dim: int) -> None:
     x = vectors(sum(sizes), dim)
@@ -97,7 +103,7 @@ def test_few_rows(rows: int, codec: str, rescore: str | None, metric: str, tmp_p
         assert hits.ids.shape == hits.scores.shape == (3, min(rows, 5))
         assert table.search(vectors(3), 5, dim=8, filter=np.ones(rows, np.bool_)).ids.shape == (3, min(rows, 5))
         assert table.search(vectors(0), 5).ids.shape == (0, min(rows, 5))
-        assert table.search(vectors(3), 5, filter=[0, 12345]).ids.shape == (3, min(rows, 5))
+        assert table.search(vectors(3), 5, filter=range(min(rows, 2))).ids.shape == (3, min(rows, 5))
     assert built.search(vectors(2), 3).texts == [["x"] * min(rows, 3)] * 2
     assert built.rows == rows == len(built.ids)
 
@@ -183,7 +189,7 @@ def test_vectors_that_are_refused(x: Any, message: str) -> None:
         Table.build(x)
 
 
-@pytest.mark.parametrize("codec", ["float32", "float16", "int8", "binary"])
+@pytest.mark.parametrize("codec", ["float32", "float16", "bfloat16", "int8", "binary", "pq1x4"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite_are_found_wherever_they_are(codec: str, value: float) -> None:
     for row, dim in product((0, 63, 64, 129), (1, 7, 24)):
@@ -193,8 +199,19 @@ def test_values_that_are_not_finite_are_found_wherever_they_are(codec: str, valu
             Table.build(x, codec=codec)
         with pytest.raises(ArgumentError, match=rf"queries holds 1 of .*row {row}, column {dim - 1}"):
             Table.build(vectors(3, dim), codec=codec).search(x)
-    with pytest.raises(ArgumentError, match=r"the first in row 1, .*\(counted from row 128 of x\)"):
+    where = "row 129, " if codec == "pq1x4" else r"row 1, .*\(counted from row 128 of x\)"
+    with pytest.raises(ArgumentError, match=f"the first in {where}"):
         Table.build(x, codec=codec)
+
+
+def test_bfloat16_that_overflows() -> None:
+    first = np.float32(1.99609375) * np.float32(2) ** 127  # half way from the largest to infinity, a tie that goes up
+    x = np.array([[1.0, np.nextafter(first, np.float32(0))], [1.0, -first]], np.float32)
+    for options in ({"codec": "bfloat16"}, {"rescore": "bfloat16"}):
+        with pytest.raises(ArgumentError, match=r"x holds 1 of 4 values .* too large for bfloat16.* row 1, column 1"):
+            Table.build(x, metric="ip", **options)
+        assert Table.build(x[:1], metric="ip", **options).rows == 1
+        assert Table.build(x, **options).rows == 2  # a cosine scales first
 
 
 def test_float16_that_overflows() -> None:
@@ -209,10 +226,10 @@ def test_float16_that_overflows() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"codec": "int4"}, "codec is 'int4'; expected one of float32, float16, int8, binary"),
+        ({"codec": "int4"}, "codec is 'int4'; expected one of float32, float16, bfloat16, int8, binary, or .* pq96x8"),
         ({"codec": None}, "codec is None"),
         ({"codec": ["int8"]}, r"codec is \['int8'\]"),
-        ({"rescore": "binary"}, "rescore is 'binary'; expected one of float32, float16, int8"),
+        ({"rescore": "binary"}, "rescore is 'binary'; expected one of float32, float16, bfloat16, int8"),
         ({"rescore": ""}, "rescore is ''"),
         ({"metric": "l2"}, "metric is 'l2'; expected one of cosine, ip"),
         ({"metric": "hamming"}, "metric is 'hamming'"),
@@ -286,8 +303,8 @@ def test_a_place_that_cannot_be_written_is_an_error_before_the_rows_are_read(tmp
 
 def test_codes_of_a_prefix_are_the_first_bytes_of_a_block() -> None:
     x = vectors(64, 128)
-    for codec in ("float32", "float16", "int8", "binary"):
-        codes, _, _ = _core.encode_tier(x, codec, True, False, [128], 0)
-        prefix, _, _ = _core.encode_tier(x[:, :64].copy(), codec, True, False, [64], 0)
+    for codec in ("float32", "float16", "bfloat16", "int8", "binary"):
+        codes, _, _ = _core.encode_tier(x, codec, True, False, [128], None, 0)
+        prefix, _, _ = _core.encode_tier(x[:, :64].copy(), codec, True, False, [64], None, 0)
         if codec != "int8":  # whose scale comes from all the dimensions
             np.testing.assert_array_equal(codes[: len(prefix)], prefix)

@@ -61,12 +61,14 @@ def check_well_formed(table: Table) -> None:
 
 def floats_of(dtype: str, value: float, count: int) -> bytes:
     with np.errstate(over="ignore"):
+        if dtype == "BF16":
+            return np.full(count, value, np.float32).view(np.uint16)[1::2].tobytes()
         return np.full(count, value, np.float16 if dtype == "F16" else np.float32).tobytes()
 
 
 @pytest.mark.parametrize("value", FLOATS, ids=str)
 @pytest.mark.parametrize("section", ["tier0.codes", "tier0.factors", "tier1.codes", "tier1.factors"])
-@pytest.mark.parametrize("codec", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("codec", ["float32", "float16", "bfloat16", "int8"])
 def test_numbers_that_are_none(codec: str, section: str, value: float, tmp_path: Path, opened: OpenForged) -> None:
     forged = table_file(tmp_path, codec, codec)
     piece = forged[section]
@@ -76,7 +78,7 @@ def test_numbers_that_are_none(codec: str, section: str, value: float, tmp_path:
             piece.data = byte * len(whole)
             check_well_formed(opened(forged))
         return
-    size = 2 if piece.dtype == "F16" else 4
+    size = 2 if piece.dtype.endswith("16") else 4
     piece.data = floats_of(piece.dtype, value, len(whole) // size)
     check_well_formed(opened(forged))
     piece.data = b"".join(  # and every third, among good ones
@@ -89,12 +91,87 @@ def test_numbers_that_are_none(codec: str, section: str, value: float, tmp_path:
 @pytest.mark.parametrize("seed", range(12))
 def test_noise(seed: int, tmp_path: Path, opened: OpenForged) -> None:
     rng = np.random.default_rng(seed)
-    codec = ("binary", "float32", "float16", "int8")[seed % 4]
+    codec = ("binary", "float32", "float16", "int8", "bfloat16", "pq5x8", "pq7x4")[seed % 7]
     forged = table_file(tmp_path, codec, (None, "float32", "int8")[seed % 3], metric=("ip", "cosine")[seed % 2])
     for name in forged.pieces:
-        if name.startswith("tier"):
+        if name.startswith("tier") and name != "tier0.codebook":
             forged[name].data = rng.bytes(len(forged[name].data))
     check_well_formed(opened(forged))
+
+
+@pytest.mark.parametrize("codec", ["pq5x8", "pq7x4"])
+class TestCodebooks:
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+    @pytest.mark.parametrize("at", [0, 100, -1])
+    def test_numbers_that_are_none(self, codec: str, value: float, at: int, tmp_path: Path, opened: OpenForged) -> None:
+        forged = table_file(tmp_path, codec)
+        centroids = np.frombuffer(forged["tier0.codebook"].data, np.float32).copy()
+        centroids[at] = value
+        forged["tier0.codebook"].data = centroids.tobytes()
+        table = opened(forged)
+        for _ in range(2):
+            with pytest.raises(
+                TableFileError, match=r"damaged: the codebook holds 1 of \d+ values that are NaN or inf"
+            ):
+                table.search(QUERIES)
+
+    @pytest.mark.parametrize("value", [0, 1e-45, 1e-38, 1e10, -1e18, 1e30, 3e38])
+    def test_numbers_that_no_training_gives(self, codec: str, value: float, tmp_path: Path, opened: OpenForged) -> None:
+        forged = table_file(tmp_path, codec)
+        whole = np.frombuffer(forged["tier0.codebook"].data, np.float32)
+        for step in (1, 3):
+            centroids = whole.copy()
+            centroids[::step] = value
+            forged["tier0.codebook"].data = centroids.tobytes()
+            table = opened(forged)
+            if value == 3e38:
+                with pytest.raises(ArgumentError, match="can leave the range of float32"):
+                    table.search(QUERIES)
+            else:
+                check_well_formed(table)
+
+    def test_its_length_is_not_taken_from_the_description(self, codec: str, tmp_path: Path, opened: OpenForged) -> None:
+        forged = table_file(tmp_path, codec)
+        expected = opened(forged).search(QUERIES, 50)
+        for bound in (0, 1e300):
+            forged.table["tiers"][0]["longest_row"] = bound
+            for one, other in zip(opened(forged).search(QUERIES, 50), expected, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+    def test_codes_beyond_the_sub_quantizers_do_not_count(self, codec: str, tmp_path: Path, opened: OpenForged) -> None:
+        forged = table_file(tmp_path, codec)
+        expected = opened(forged).search(QUERIES, 50)
+        if codec == "pq7x4":  # half a byte of every fourth is beyond 7
+            codes = np.frombuffer(forged["tier0.codes"].data, np.uint8).copy()
+            codes[3::4] |= 0xF0
+            forged["tier0.codes"].data = codes.tobytes()
+        for one, other in zip(opened(forged).search(QUERIES, 50), expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    def test_another_shape(self, codec: str, tmp_path: Path, opened: OpenForged) -> None:
+        good = table_file(tmp_path, codec, "int8", metric="ip")
+        dim, count = good["tier0.codebook"].shape
+
+        def refused(message: str, change: Callable[[Forged], Any]) -> None:
+            forged = good.copy()
+            change(forged)
+            with pytest.raises(TableFileError, match=message):
+                opened(forged)
+
+        match, described = r"sections tier\d.* do not match", "description of the table is incomplete or contradicts"
+        refused(match, lambda forged: forged.pieces.pop("tier0.codebook"))
+        refused(match, lambda forged: vars(forged["tier0.codebook"]).update(shape=[count, dim]))
+        refused(match, lambda forged: vars(forged["tier0.codebook"]).update(shape=[dim * count]))
+        refused(match, lambda forged: vars(forged["tier0.codebook"]).update(dtype="U32"))
+        refused(match, lambda forged: vars(forged["tier0.codebook"]).update(shape=[dim], data=bytes(4 * dim)))
+        for name in ("pq4x8", "pq19x8", "pq9x4", "pq19x4", "int8", "binary"):
+            refused(match, lambda forged, name=name: forged.table["tiers"][0].update(codec=name))
+        for name in ("pq20x8", "pq99999x4"):
+            refused(described, lambda forged, name=name: forged.table["tiers"][0].update(codec=name))
+        refused(described, lambda forged: forged.table["tiers"][1].update(codec=codec))
+        refused(described, lambda forged: forged.table.update(dims=[4, dim]))  # no sub-quantizer ends there
+        refused(described, lambda forged: forged.table.update(dims=[16, dim], metric="cosine"))
+        refused(match, lambda forged: forged.table.update(dims=[16 if codec == "pq7x4" else 15, dim]))  # no factors
 
 
 @pytest.mark.parametrize("bound", [0, 1e-300, 1e30, 1e300, 1.7e308])
@@ -132,7 +209,7 @@ def test_ids_that_are_no_ids(ids: list[int], tmp_path: Path, opened: OpenForged)
         forged["ids"].data = struct.pack(f"<{ROWS}q", *ids)
         table = opened(forged)
         check_well_formed(table)
-        hits = table.search(QUERIES, 5, filter=[ids[0], ids[-1], 12345])
+        hits = table.search(QUERIES, 5, filter=[ids[0], ids[-1]])
         assert set(hits.ids.ravel().tolist()) <= {ids[0], ids[-1], -1}
         assert len(hits.texts) == len(QUERIES)
 

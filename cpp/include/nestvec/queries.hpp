@@ -49,6 +49,9 @@ class ScanQueries {
   /// The query's values as exact_score takes them; kinds values and look_ups.
   const float* values(std::size_t i) const;
 
+  /// Memory that one query takes; arguments as for from_floats.
+  static std::size_t bytes_per_query(Codec codec, QueryKind kind, std::size_t dim, const Pq* pq);
+
   /// Throws ArgumentError where an inner product with a row of that length (times its factor) could leave the range of
   /// float.
   void require_range(double longest_row) const;

@@ -71,9 +71,9 @@ struct Hamming {
     }
     for (size_t row = 0; row < kBlockRows; row += 8 * G) {
       const size_t lane = b * run.stride + row * 8;
-      __m512i sum[Q][G];
-      for (auto& of_query : sum)
-        for (auto& s : of_query) s = _mm512_setzero_si512();
+      __m512i over[Q][G];  // distance - limit: a row that beats the limit ends below 0
+      for (int q = 0; q < Q; ++q)
+        for (int g = 0; g < G; ++g) over[q][g] = _mm512_sub_epi64(_mm512_setzero_si512(), limit[q]);
       for (size_t w = 0; w < last; ++w) {
         __m512i codes[G];
         for (int g = 0; g < G; ++g) codes[g] = load(run, lane + w * 512 + size_t(g) * 64);
@@ -82,12 +82,10 @@ struct Hamming {
           const __m512i query = _mm512_set1_epi64(int64_t(queries[size_t(q) * words + w]));
 #pragma GCC unroll 8
           for (int g = 0; g < G; ++g)
-            sum[q][g] = _mm512_add_epi64(sum[q][g], _mm512_popcnt_epi64(_mm512_xor_si512(codes[g], query)));
+            over[q][g] = _mm512_add_epi64(over[q][g], _mm512_popcnt_epi64(_mm512_xor_si512(codes[g], query)));
         }
       }
-      __mmask8 better[Q][G];
-      unsigned any = 0;
-      __m512i codes[G];
+      __m512i codes[G], any = _mm512_setzero_si512();
       for (int g = 0; g < G; ++g) codes[g] = load(run, lane + last * 512 + size_t(g) * 64);
 #pragma GCC unroll 8
       for (int q = 0; q < Q; ++q) {
@@ -95,18 +93,20 @@ struct Hamming {
 #pragma GCC unroll 8
         for (int g = 0; g < G; ++g) {
           const __m512i differ = _mm512_and_si512(_mm512_xor_si512(codes[g], query), mask);
-          sum[q][g] = _mm512_add_epi64(sum[q][g], _mm512_popcnt_epi64(differ));
-          any |= better[q][g] = _mm512_cmplt_epi64_mask(sum[q][g], limit[q]);
+          over[q][g] = _mm512_add_epi64(over[q][g], _mm512_popcnt_epi64(differ));
+          any = _mm512_or_si512(any, over[q][g]);
         }
       }
-      if (any == 0) continue;  // the usual case: one branch for all queries
+      if (_mm512_movepi64_mask(any) == 0) continue;  // the usual case: one branch for all queries
       for (int q = 0; q < Q; ++q)
         for (int g = 0; g < G; ++g) {
-          if (!better[q][g]) continue;
+          const __mmask8 better = _mm512_movepi64_mask(over[q][g]);
+          if (!better) continue;
           BlockHits& found = hits[size_t(q) * run.count];
-          const __m256 distance = _mm256_cvtepi32_ps(_mm512_cvtepi64_epi32(sum[q][g]));
-          _mm256_storeu_ps(found.scores + row + g * 8, _mm256_sub_ps(_mm256_setzero_ps(), distance));
-          found.rows |= uint64_t(better[q][g]) << (row + size_t(g) * 8);
+          const __m512i distance = _mm512_add_epi64(over[q][g], limit[q]);
+          const __m256 score = _mm256_cvtepi32_ps(_mm512_cvtepi64_epi32(distance));
+          _mm256_storeu_ps(found.scores + row + g * 8, _mm256_sub_ps(_mm256_setzero_ps(), score));
+          found.rows |= uint64_t(better) << (row + size_t(g) * 8);
         }
     }
   }

@@ -1,0 +1,128 @@
+"""What this core can do at best, measured beside the contenders: reading memory, and each kernel's operation in L1.
+
+cpp/ceilings.cpp is compiled into build/bench on first use, by the C++ compiler that $CXX names (c++ by default).
+Without one, or on a CPU that lacks the instructions, there is no ceiling to show.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from time import perf_counter
+
+from common import progress
+
+import nestvec
+
+SOURCES = Path(__file__).parent / "cpp"
+BUILD = Path(__file__).parent.parent / "build" / "bench"
+PREFETCH_AHEAD = (0, 4096)  # bytes; 0 leaves it to the hardware
+STREAM = "read stream"
+_CALL_SECONDS = 0.01  # of one timed call in L1
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """A call that does `work` units (bytes of codes, multiply-adds, look-ups) as fast as the core can."""
+
+    name: str
+    work: float
+    call: Callable[[], object]
+
+
+class _Entry(ctypes.Structure):
+    """`Ceiling` of cpp/ceilings.cpp."""
+
+    _fields_ = (
+        ("kind", ctypes.c_char_p),
+        ("tier", ctypes.c_char_p),
+        ("instructions", ctypes.c_char_p),
+        ("per_pass", ctypes.c_double),
+        ("supported", ctypes.c_bool),
+        ("run", ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_size_t)),
+    )
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    """Compiled from the sources as they are now, or None where they do not compile."""
+    compiler = os.environ.get("CXX", "c++").split()
+    digest = hashlib.sha256(repr(compiler).encode())
+    for source in sorted(SOURCES.iterdir()):
+        digest.update(source.read_bytes())
+    library = BUILD / f"ceilings-{digest.hexdigest()[:16]}.so"
+    if not library.exists():
+        BUILD.mkdir(parents=True, exist_ok=True)
+        unfinished = library.with_suffix(f".{os.getpid()}")
+        command = [*compiler, "-std=c++20", "-O3", "-shared", "-fPIC", str(SOURCES / "ceilings.cpp")]
+        try:
+            subprocess.run([*command, "-o", str(unfinished)], check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            progress(f"no ceilings: {' '.join(command)} failed\n{getattr(error, 'stderr', '') or error}")
+            return None
+        unfinished.rename(library)
+    found = ctypes.CDLL(str(library))
+    found.ceilings.restype = ctypes.POINTER(_Entry)
+    found.ceilings.argtypes = [ctypes.POINTER(ctypes.c_size_t)]
+    found.stream_buffer.restype = ctypes.c_void_p
+    found.stream_buffer.argtypes = [ctypes.c_size_t]
+    found.free_stream_buffer.argtypes = [ctypes.c_void_p]
+    found.read_stream.restype = ctypes.c_uint64
+    found.read_stream.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t]
+    return found
+
+
+def in_l1(kind: str) -> list[Ceiling]:
+    """The ways that nestvec's tier has to do what bounds a kind of kernel; the fastest is the ceiling. May be none."""
+    library = _library()
+    if library is None:
+        return []
+    count = ctypes.c_size_t()
+    entries = library.ceilings(ctypes.byref(count))
+    tier = nestvec.capabilities()["isa"]
+    found = []
+    for entry in (entries[number] for number in range(count.value)):
+        if (entry.kind.decode(), entry.tier.decode()) == (kind, tier) and entry.supported:
+            trial = 1000
+            entry.run(trial)
+            start = perf_counter()
+            entry.run(trial)
+            passes = max(1, int(trial * _CALL_SECONDS / (perf_counter() - start)))
+            name = f"{entry.instructions.decode()} in L1"
+            found.append(Ceiling(name, entry.per_pass * passes, partial(entry.run, passes)))
+    return found
+
+
+class _Memory:
+    """So many bytes to read, in huge pages where the system has them."""
+
+    def __init__(self, library: ctypes.CDLL, nbytes: int) -> None:
+        self._library, self._nbytes = library, nbytes
+        self._address: int | None = library.stream_buffer(nbytes)
+        if self._address is None:
+            raise MemoryError(f"no {nbytes:,} bytes for the read stream")
+
+    def read(self, ahead: int) -> None:
+        """Reads all of it, prefetching so many bytes ahead."""
+        self._library.read_stream(self._address, self._nbytes, ahead)
+
+    def __del__(self) -> None:
+        self._library.free_stream_buffer(self._address)
+
+
+def stream(nbytes: int) -> list[Ceiling]:
+    """Ways to read so many bytes of memory; the fastest is the ceiling. May be none."""
+    library = _library()
+    if library is None:
+        return []
+    memory = _Memory(library, nbytes)
+    return [
+        Ceiling(STREAM + (f", prefetching {ahead} ahead" if ahead else ""), nbytes, partial(memory.read, ahead))
+        for ahead in PREFETCH_AHEAD
+    ]

@@ -1,0 +1,226 @@
+"""Every kind of filter against the oracle, and what is refused."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import oracle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nestvec import Bits, Table
+from nestvec.errors import ArgumentError
+
+DIM = 24
+Mask = npt.NDArray[np.bool_]
+
+
+def packed(mask: Mask) -> npt.NDArray[np.uint8]:
+    return np.packbits(mask, axis=-1, bitorder="little")
+
+
+def check(table: Table, x: Any, queries: Any, filter: Any, masks: Mask) -> None:
+    expected = oracle.search(x, queries, 9, codec="int8", ids=table.ids, allowed=masks)
+    for one, other in zip(table.search(queries, 9, filter=filter), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+# How callers may write one filter for all queries, and one for each; by the mask, and the ids of the rows.
+FOR_ALL: dict[str, Callable[[Mask, Any], Any]] = {
+    "mask": lambda mask, ids: mask,
+    "list of bool": lambda mask, ids: mask.tolist(),
+    "strided mask": lambda mask, ids: np.repeat(mask, 2)[::2],
+    "bytes that are not 0 or 1": lambda mask, ids: (mask * np.uint8(2)).view(np.bool_),
+    "ids": lambda mask, ids: ids[mask],
+    "list of int": lambda mask, ids: ids[mask].tolist(),
+    "tuple of int": lambda mask, ids: tuple(ids[mask].tolist()),
+    "ids in disorder, twice": lambda mask, ids: np.repeat(ids[mask], 2)[::-1],
+    "uint64": lambda mask, ids: ids[mask].astype(np.uint64),
+    "int32": lambda mask, ids: ids[mask].astype(np.int32),
+    "Bits": lambda mask, ids: Bits(packed(mask)),
+    "Bits of bytes": lambda mask, ids: Bits(packed(mask).tobytes()),
+    "strided Bits": lambda mask, ids: Bits(np.repeat(packed(mask), 3)[::3]),
+    "unaligned Bits": lambda mask, ids: Bits(np.frombuffer(b"\0" + packed(mask).tobytes(), np.uint8)[1:]),
+}
+FOR_EACH: dict[str, Callable[[Mask, Any], Any]] = {
+    "mask": lambda masks, ids: masks,
+    "list of masks": lambda masks, ids: list(masks),
+    "nested bool": lambda masks, ids: masks.tolist(),
+    "transposed mask": lambda masks, ids: np.asfortranarray(masks),
+    "list of ids": lambda masks, ids: [ids[mask] for mask in masks],
+    "tuple of lists": lambda masks, ids: tuple(ids[mask].tolist() for mask in masks),
+    "lists of other dtypes": lambda masks, ids: [
+        ids[m].astype(t) for m, t in zip(masks, ("u4", "i2", "i8"), strict=True)
+    ],
+    "Bits": lambda masks, ids: Bits(packed(masks)),
+    "transposed Bits": lambda masks, ids: Bits(np.asfortranarray(packed(masks))),
+}
+
+
+@pytest.mark.parametrize("rows", [1, 63, 64, 65, 130, 512])
+@pytest.mark.parametrize("order", ["row numbers", "rising", "shuffled"])
+def test_every_way_to_write_a_filter(rows: int, order: str) -> None:
+    rng = np.random.default_rng(rows)
+    x = rng.standard_normal((rows, DIM)).astype(np.float32)
+    queries = rng.standard_normal((3, DIM)).astype(np.float32)
+    ids = {"row numbers": None, "rising": np.arange(rows) * 3 + 7, "shuffled": rng.permutation(3 * rows)[:rows]}[order]
+    table = Table.build(x, codec="int8", ids=ids)
+    for share in (0, 0.05, 0.5, 1):
+        masks = rng.random((3, rows)) < share
+        for write in FOR_ALL.values():
+            check(table, x, queries, write(masks[0], table.ids), masks[0])
+            check(table, x, queries[:1], write(masks[0], table.ids), masks[0])
+        for write in FOR_EACH.values():
+            check(table, x, queries, write(masks, table.ids), masks)
+
+
+@given(st.data())
+@settings(derandomize=True, deadline=None, max_examples=60, database=None)
+def test_drawn_filters(data: st.DataObject) -> None:
+    rows, count = data.draw(st.integers(1, 400)), data.draw(st.integers(2, 70))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    x = rng.integers(-2, 3, (rows, DIM)).astype(np.float32)
+    queries = rng.standard_normal((count, DIM)).astype(np.float32)
+    table = Table.build(x, codec="int8", ids=data.draw(st.sampled_from([None, rng.permutation(2 * rows)[:rows]])))
+    masks = rng.random((count, rows)) < rng.random((count, 1)) ** 4
+    masks[rng.integers(count)] = False
+    write = data.draw(st.sampled_from(["mask", "list of ids", "Bits"]))
+    check(table, x, queries, FOR_EACH[write](masks, table.ids), masks)
+
+
+def test_bits_beyond_the_last_row_do_not_count() -> None:
+    x = np.random.default_rng(0).standard_normal((70, DIM)).astype(np.float32)
+    table = Table.build(x, codec="int8")
+    everything = table.search(x[:2], 70)
+    found = table.search(x[:2], 70, filter=Bits(b"\xff" * 9))
+    np.testing.assert_array_equal(found.ids, everything.ids)
+
+
+def test_filters_that_leave_nothing() -> None:
+    x = np.random.default_rng(0).standard_normal((70, DIM)).astype(np.float32)
+    table = Table.build(x, ids=np.arange(70)[::-1])
+    for nothing in (
+        [],
+        (),
+        np.zeros(0, np.int64),
+        np.zeros(0),
+        np.zeros(70, np.bool_),
+        Bits(bytes(9)),
+        [[], []],
+        ([], []),
+    ):
+        assert table.search(x[:2], 3, filter=nothing).ids.tolist() == [[-1] * 3] * 2
+    one_has = table.search(x[:2], 3, filter=[[], [5, 6]])
+    assert one_has.ids[0].tolist() == [-1] * 3
+    assert sorted(one_has.ids[1].tolist()) == [-1, 5, 6]
+    assert table.search(x[:0], 3, filter=np.zeros((0, 70), np.bool_)).ids.shape == (0, 3)
+
+
+ROWS = 90
+X = np.random.default_rng(1).standard_normal((ROWS, DIM)).astype(np.float32)
+TABLES = {
+    "row numbers": Table.build(X),
+    "rising ids": Table.build(X, ids=np.arange(ROWS) + 100),
+    "shuffled ids": Table.build(X, ids=np.random.default_rng(2).permutation(ROWS) + 100),
+}
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES.keys())
+@pytest.mark.parametrize("unknown", [-1, 99_999, -(2**63), 2**63 - 1])
+def test_ids_that_the_table_does_not_hold_are_named(table: Table, unknown: int) -> None:
+    good = [int(id) for id in table.ids[:5]]
+    message = f"filter holds 7 ids, of which the table does not hold 2, the first of them {unknown}; leave these out"
+    with pytest.raises(ArgumentError, match=message):
+        table.search(X[:2], filter=[*good, unknown, 55_555])
+    with pytest.raises(
+        ArgumentError, match=f"filter for query 1 holds 1 ids, .* not hold 1, the first of them {unknown}"
+    ):
+        table.search(X[:2], filter=[good, [unknown]])
+
+
+def test_the_first_unknown_id_of_a_long_list() -> None:
+    known = np.zeros(200_000, np.int64)
+    for at in (0, 65_535, 65_536, 199_999):
+        ids = known.copy()
+        ids[at] = 1000 + at
+        with pytest.raises(ArgumentError, match=f"holds 200000 ids, .* not hold 1, the first of them {1000 + at};"):
+            TABLES["row numbers"].search(X[0], filter=ids)
+    assert TABLES["row numbers"].search(X[0], filter=known).ids[0, :2].tolist() == [0, -1]
+
+
+def test_an_unsigned_id_above_all_signed_ones_is_named_as_it_is() -> None:
+    with pytest.raises(ArgumentError, match=f"the first of them {2**64 - 1}"):
+        TABLES["rising ids"].search(X[0], filter=np.array([2**64 - 1], np.uint64))
+
+
+@pytest.mark.parametrize(
+    ("filter", "message"),
+    [
+        ([True] * 89, r"filter is a mask of shape \(89,\); expected \(90,\), one item for each row, or \(2, 90\), one"),
+        (np.ones((3, 90), np.bool_), r"filter is a mask of shape \(3, 90\); expected \(90,\), .* or \(2, 90\)"),
+        (np.ones((1, 90), np.bool_), r"filter is a mask of shape \(1, 90\)"),
+        (np.ones((2, 90, 1), np.bool_), r"filter is a mask of shape \(2, 90, 1\)"),
+        (True, r"filter is a mask of shape \(\)"),
+        (Bits(bytes(11)), r"filter is packed bits of shape \(11,\); expected \(12,\), 8 of the 90 rows to a byte, or"),
+        (Bits(bytes(90)), r"filter is packed bits of shape \(90,\); expected \(12,\)"),
+        (Bits(np.zeros((3, 12), np.uint8)), r"filter is packed bits of shape \(3, 12\); expected .* or \(2, 12\)"),
+        ([[1], [1, 2], [3]], "filter is a list of ids for each of 3 queries, and there are 2; expected one for each"),
+        ([[1]], "for each of 1 queries, and there are 2"),
+        ([np.array([1]), np.array([1.5])], "filter for query 1 has the dtype float64"),
+        ([[1], 5], r"filter for query 1 has the dtype int64 and shape \(\)"),
+        ([[1], [[5]]], r"filter for query 1 has the dtype int64 and shape \(1, 1\)"),
+        ([[1], "5"], "filter for query 1 has the dtype <U1"),
+        ([[1], [True] * 90], "filter for query 1 has the dtype bool"),
+        ([[True] * 90, [1]], "filter of type list cannot be read as an array"),
+        (
+            np.zeros((2, 3), np.int64),
+            r"filter has the dtype int64 and shape \(2, 3\); expected a boolean mask \(rows,\)",
+        ),
+        ([100.0], "filter has the dtype float64"),
+        (100, r"filter has the dtype int64 and shape \(\)"),
+        (["100"], "filter has the dtype <U3"),
+        ({100}, "filter has the dtype object"),
+        ([2**64], "filter has the dtype object"),
+    ],
+)
+def test_filters_that_are_refused(filter: Any, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        TABLES["row numbers"].search(X[:2], filter=filter)
+
+
+class TestBits:
+    @pytest.mark.parametrize(
+        "value",
+        [np.zeros(12), np.zeros(12, np.int8), np.ones(12, np.bool_), np.zeros((1, 1, 12), np.uint8), 5, "x", [1, 2]],
+    )
+    def test_what_is_refused(self, value: Any) -> None:
+        with pytest.raises(ArgumentError, match=r"packed bits have the dtype .*; expected uint8 of \(bytes,\) or"):
+            Bits(value)
+
+    def test_what_it_holds(self) -> None:
+        array = np.arange(12, dtype=np.uint8)
+        assert Bits(array).packed is array
+        assert Bits(bytearray(b"ab")).packed.tolist() == [97, 98]
+        assert Bits(b"").packed.shape == (0,)
+        assert repr(Bits(b"a")) == "Bits(array([97], dtype=uint8))"
+
+
+def test_filters_of_a_large_table_take_little_memory() -> None:
+    # The results and the bits themselves; nothing of 8 bytes, or even one, for each of a million rows.
+    rows = 1_000_000
+    table = Table.build(np.ones((rows, 8), np.float32), ids=np.arange(rows) + 5)
+    queries = np.ones((100, 8), np.float32)
+    table.search(queries[:1], 1)
+    some = np.arange(0, rows, 1000) + 5
+    for filter, limit in ((some, 2e6), ([some] * 100, 14e6), (np.ones(rows, np.bool_), 2e6)):
+        tracemalloc.start()
+        try:
+            table.search(queries, 10, filter=filter)
+            assert tracemalloc.get_traced_memory()[1] < limit
+        finally:
+            tracemalloc.stop()
