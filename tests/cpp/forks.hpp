@@ -5,21 +5,19 @@
 
 #include <cstdio>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define NESTVEC_SANITIZED
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define NESTVEC_SANITIZED
-#endif
-#endif
-
 namespace forks {
 
-/// False under the sanitizers: their own locks are not made for a child that goes on with threads.
-#ifdef NESTVEC_SANITIZED
-inline constexpr bool kChildrenMayStartThreads = false;
+/// What the child of a process with threads can do: the address sanitizer's allocator may stay locked in it, and the
+/// thread sanitizer refuses it threads of its own.
+#if defined(__SANITIZE_ADDRESS__)
+inline constexpr bool kChildMayAllocate = false, kChildMayStartThreads = false;
+#elif defined(__SANITIZE_THREAD__)
+inline constexpr bool kChildMayAllocate = true, kChildMayStartThreads = false;
+#elif defined(__has_feature)
+inline constexpr bool kChildMayAllocate = !__has_feature(address_sanitizer),
+                      kChildMayStartThreads = !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer);
 #else
-inline constexpr bool kChildrenMayStartThreads = true;
+inline constexpr bool kChildMayAllocate = true, kChildMayStartThreads = true;
 #endif
 
 /// Whether a forked child ends well; one that hangs is killed after 60 seconds.

@@ -44,7 +44,7 @@ void check_run(std::size_t tasks, std::size_t threads, const std::string& label)
 }
 
 bool can_fork() {
-  if (forks::kChildrenMayStartThreads) return true;
+  if (forks::kChildMayStartThreads) return true;
   std::printf("NOT TESTED: forks whose child starts threads, under a sanitizer\n");
   return false;
 }

@@ -76,8 +76,9 @@ TEST(rows_that_float_sums_cannot_tell_apart) {
         if (rng() % 3 == 0) values[i] = std::nextafter(values[i], rng() % 2 ? 1e9F : -1e9F);
       }
       Floats queries = draw::normal(rng, 9 * dim);
-      for (std::size_t i = 0; i + 1 < dim; i += 2)
-        queries[i + 1] = -queries[i] * one[i] / one[i + 1];  // the sum cancels
+      for (std::size_t begin = 0; begin < queries.size(); begin += dim)
+        for (std::size_t i = 0; i + 1 < dim; i += 2)
+          queries[begin + i + 1] = -queries[begin + i] * one[i] / one[i + 1];  // the sum cancels
       check_layouts(Rows(rng, {codec, QueryKind::values}, values, dim), {queries, dim, 10}, "near ties");
     }
 }

@@ -113,7 +113,6 @@ void interleave(const uint8_t* rows, size_t stride, size_t count, size_t words, 
   interleave_words<1>(rows, stride, count, words, block);
 }
 
-// ---- half floats:
 // ---- half floats: the F16C conversions, the last one to seven values through a padded register
 
 void half_to_float(const uint16_t* half, float* out, size_t count) {

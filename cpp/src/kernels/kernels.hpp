@@ -120,8 +120,9 @@ void install_avx512_lut(Kernels& kernels);  ///< these three are parts of instal
 void install_avx512_pq(Kernels& kernels);
 void install_avx512_rows(Kernels& kernels);
 void install_neon(Kernels& kernels);
-void install_neon_lut(Kernels& kernels);   ///< part of install_neon
-void install_neon_rows(Kernels& kernels);  ///< part of install_neon
+void install_neon_direct(Kernels& kernels);  ///< these three are parts of install_neon
+void install_neon_lut(Kernels& kernels);
+void install_neon_rows(Kernels& kernels);
 void install_neondot(Kernels& kernels);
 
 const char* name(Isa isa);
