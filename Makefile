@@ -21,7 +21,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: FORCE help demo test bench bench-encode lint format sanitize wheel clean
+.PHONY: FORCE help demo test bench bench-encode lint format sanitize emulated wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ sanitize: .venv/.developer ## Run the C++ tests with the address and undefined-b
 	$(CMAKE) --preset tsan $(CMAKE_ARGS) --log-level=WARNING
 	$(CMAKE) --build --preset tsan
 	$(CTEST) --preset tsan --parallel $(JOBS)
+
+emulated: .venv/.developer ## Run the C++ tests on emulated CPUs: 64-bit ARM, and x86-64 without AVX
+	.ci/emulated
 
 lint: .venv/.developer ## Check the Python and C++ sources: ruff, mypy, clang-format
 	$(BIN)/ruff check

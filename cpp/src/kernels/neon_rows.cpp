@@ -100,15 +100,15 @@ void centroid_scores(const float* centroids, size_t dim, size_t count, const flo
   }
 }
 
-/// The first of the largest. fmaxnm passes over NaN, as a comparison does, but for the first score, which stays.
+/// The first of the largest; fmaxnm passes over NaN.
 size_t first_largest(const float* scores, size_t count) {
-  if (scores[0] != scores[0]) return 0;
-  float32x4_t most = vld1q_f32(scores);
-  for (size_t j = 4; j < count; j += 4) most = vmaxnmq_f32(most, vld1q_f32(scores + j));
-  const float32x4_t largest = vdupq_n_f32(vmaxnmvq_f32(most));
+  float32x4_t most = vdupq_n_f32(-__builtin_inff());
+  for (size_t j = 0; j < count; j += 4) most = vmaxnmq_f32(most, vld1q_f32(scores + j));
+  const float largest = vmaxnmvq_f32(most);
+  if (!(largest > -__builtin_inff())) return 0;
   size_t j = 0;
-  while (vmaxvq_u32(vceqq_f32(vld1q_f32(scores + j), largest)) == 0) j += 4;
-  while (!(scores[j] == vgetq_lane_f32(largest, 0))) ++j;
+  while (vmaxvq_u32(vceqq_f32(vld1q_f32(scores + j), vdupq_n_f32(largest))) == 0) j += 4;
+  while (!(scores[j] == largest)) ++j;
   return j;
 }
 
