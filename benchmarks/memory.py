@@ -3,7 +3,7 @@
 Promised: building holds at most the batch in hand, the codes and 64 MB; searching, the mapped table and 64 MB; a scan
 of 100 queries, 16 MB beside a table in memory. Counted is what a process gains once it has imported numpy and nestvec,
 read from /proc every millisecond: this needs Linux.
-Memory files (memfd) count whole, also pages that the process has not mapped. An MB is a million bytes.
+An MB is a million bytes.
 """
 
 from __future__ import annotations
@@ -38,16 +38,15 @@ SCANS: list[tuple[str, dict[str, Any], int]] = [  # codec, options, and by how m
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes at one moment: anonymous pages, mapped pages of files on disk, and memory files."""
+    """Bytes at one moment: anonymous pages, and mapped pages of files."""
 
     anonymous: int
     files: int
-    memory_files: int
 
     @property
     def total(self) -> int:
-        """All three."""
-        return self.anonymous + self.files + self.memory_files
+        """Both."""
+        return self.anonymous + self.files
 
 
 @dataclass(frozen=True)
@@ -118,23 +117,10 @@ class Scan:
 
 def memory_of(pid: int) -> Memory:
     """Raises OSError or KeyError once the process has ended."""
-    proc = Path(f"/proc/{pid}")
-    status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    status = dict(line.split(":", 1) for line in lines)
     anonymous, files = (int(status[key].split()[0]) * 1024 for key in ("RssAnon", "RssFile"))
-    held: dict[int, int] = {}  # bytes by inode: a memory file may be open, mapped or both
-    for line in (proc / "maps").read_text().splitlines():
-        if "/memfd:" in line:
-            begin, end = (int(address, 16) for address in line.split()[0].split("-"))
-            inode = int(line.split()[4])
-            held[inode] = max(held.get(inode, 0), end - begin)
-    for descriptor in (proc / "fd").iterdir():
-        try:
-            if "/memfd:" in str(descriptor.readlink()):
-                stat = descriptor.stat()
-                held[stat.st_ino] = max(held.get(stat.st_ino, 0), stat.st_blocks * 512)
-        except FileNotFoundError:  # closed meanwhile
-            continue
-    return Memory(anonymous, files, sum(held.values()))
+    return Memory(anonymous, files)
 
 
 def _child(prepare: Callable[[], None] | None, work: Callable[[], None], connection: Connection) -> None:
@@ -219,7 +205,6 @@ def main() -> None:
         Column("table", "table", ".0f"),
         Column("anonymous", "anonymous", ".0f"),
         Column("mapped files", "files", ".0f"),
-        Column("memory files", "memory_files", ".0f"),
         Column("peak", "total", ".0f"),
         Column("budget", "budget", ".0f"),
         Column("", "verdict"),

@@ -21,12 +21,26 @@ import numpy.typing as npt
 from common import Column, Report, parser, progress
 
 import nestvec
+from nestvec.codecs import codec_named
 
 Floats = npt.NDArray[Any]
 
 K = 10
-CODECS = ("float32", "float16", "int8", "binary", "binary+int8", "binary+float16", "binary+float32")
-BYTES_PER_DIMENSION = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "binary": 0.125}
+TIERS = (
+    "float32",
+    "bfloat16",
+    "float16",
+    "int8",
+    "pq96x8",
+    "pq48x8",
+    "pq96x4",
+    "binary",
+    "binary?float",  # the float query against the bits
+    "binary+int8",
+    "binary+bfloat16",
+    "binary+float16",
+    "binary+float32",
+)
 
 
 def encode(
@@ -98,17 +112,19 @@ def beir(encoder: nestvec.Encoder, args: Any, report: Report) -> None:
     dims = [*sorted({dim for dim in args.dims if dim < x.shape[1]}, reverse=True)]
     rows = []
     for name in args.codecs:
-        codec, _, rescore = name.partition("+")
-        with nestvec.Table.build(x, codec=codec, rescore=rescore or None, dims=dims) as table:
-            for dim in [x.shape[1], *dims]:
-                found = table.search(q, K, dim=dim, oversample=args.oversample).ids
+        tiers, _, query = name.partition("?")
+        codec, _, rescore = tiers.partition("+")
+        prefixes = [] if codec.startswith("pq") else dims  # cosines of a product quantizer's rows have no prefixes
+        with nestvec.Table.build(x, codec=codec, rescore=rescore or None, dims=prefixes) as table:
+            for dim in [x.shape[1], *prefixes]:
+                found = table.search(q, K, dim=dim, oversample=args.oversample, query=query or None).ids
                 gain = ndcg(found, documents, judged)
                 rows.append(
                     {
-                        "codec": codec,
+                        "codec": codec + (f", {query} query" if query else ""),
                         "rescore": rescore,
                         "dim": dim,
-                        "scanned": BYTES_PER_DIMENSION[codec] * dim,
+                        "scanned": codec_named(codec).row_bytes(dim),
                         "bytes": table.bytes_per_row,
                         "recall": recall(found, exact),
                         "ndcg": gain,
@@ -171,7 +187,7 @@ def main() -> None:
     options.add_argument("--beir", type=Path, metavar="DIR", help="data set for recall and nDCG")
     options.add_argument("--stsb", type=Path, metavar="FILE", help="CSV file of sentence pairs with scores")
     options.add_argument("--dims", type=int, nargs="+", default=[], help="prefixes to scan, beside the whole vectors")
-    options.add_argument("--codecs", nargs="+", choices=CODECS, default=CODECS, help="tiers, the scanned one first")
+    options.add_argument("--codecs", nargs="+", choices=TIERS, default=TIERS, help="tiers, the scanned one first")
     options.add_argument("--oversample", type=int, default=4, help="rows handed to re-scoring, over k")
     options.add_argument("--cache", type=Path, metavar="DIR", help="keep the vectors here for the next run")
     args = options.parse_args()

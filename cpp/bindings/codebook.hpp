@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "arrays.hpp"
 #include "nestvec/block.hpp"
@@ -43,6 +44,8 @@ class Codebook {
     pq_ = make_pq(codec, values.rows, columns);
     pq_.centroids = sized(centroids_, pq_.dim * pq_.count(), "centroids");
     check_finite(values, "the codebook");
+    by_code_ = centroids_by_code(pq_);
+    pq_.by_code = by_code_.data();
   }
 
   const Pq& pq() const { return pq_; }
@@ -50,6 +53,7 @@ class Codebook {
 
  private:
   Array<float> centroids_;
+  std::vector<float> by_code_;
   Pq pq_{};
 };
 

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "kernels/kernels.hpp"
+#include "nestvec/codec.hpp"
 
 namespace nestvec {
 namespace {
@@ -12,6 +14,9 @@ namespace {
 /// A value that is rounded to the nearest of a row of steps lies within half a step of it; the rest covers the float
 /// arithmetic of at most 254 steps.
 constexpr double kRounding = 0.5 + 1e-4;
+
+/// A query with such a product is refused by ScanQueries::require_range.
+constexpr float kRefused = 0x1p126f;
 
 /// Where the table of nibble `nibble` of byte `byte` lies: the 4 low nibbles of every 4 bytes come first.
 std::size_t nibble_table(std::size_t byte, bool high) { return (byte / 4 * 8 + high * 4 + byte % 4) * 16; }
@@ -22,6 +27,19 @@ void sign_sums(const float* four, float* sums) {
     sums[v] = 0;
     for (unsigned i = 0; i < 4; ++i) sums[v] += v >> (3 - i) & 1 ? four[i] : -four[i];
   }
+}
+
+/// The smallest and the largest of `count` values, a multiple of 16: 16 of each side by side, which vectorizes.
+std::pair<float, float> range_of(const float* x, std::size_t count) {
+  float low[16], high[16];
+  std::copy_n(x, 16, low);
+  std::copy_n(x, 16, high);
+  for (std::size_t i = 16; i < count; i += 16)
+    for (std::size_t lane = 0; lane < 16; ++lane) {
+      low[lane] = x[i + lane] < low[lane] ? x[i + lane] : low[lane];
+      high[lane] = x[i + lane] > high[lane] ? x[i + lane] : high[lane];
+    }
+  return {*std::min_element(low, low + 16), *std::max_element(high, high + 16)};
 }
 
 }  // namespace
@@ -40,6 +58,7 @@ LookUps look_up_bits(const float* query, std::size_t dim, std::uint8_t* tables) 
   }
   const float step = largest / 127;
   std::fill_n(tables, look_up_bytes(Codec::binary, dim), std::uint8_t{0});
+  if (!(largest < kRefused)) return {1, 0, 0};
   if (step < 0x1p-120f) return {1, 0, double(largest) * double((dim + 3) / 4)};  // too small to be told apart
   for (std::size_t d = 0; d < dim; d += 4) {
     float four[4] = {}, sums[16];
@@ -53,35 +72,32 @@ LookUps look_up_bits(const float* query, std::size_t dim, std::uint8_t* tables) 
 
 LookUps look_up_centroids(const Pq& pq, const float* query, std::size_t columns, std::uint8_t* tables) {
   const std::size_t count = pq.count();
-  const bool signed_bytes = pq.codec == Codec::pq4;  // -127 to 127; else 0 to 127
+  const bool nibbles = pq.codec == Codec::pq4;
+  const int lowest_code = nibbles ? -127 : 0;
   const std::vector<float> zeros(count);
-  std::vector<float> products(columns * count), lowest(columns), highest(columns);
+  std::vector<float> products(columns * count), lowest(columns);
   float widest = 0;
   for (std::size_t j = 0; j < columns; ++j) {
     float* of_one = products.data() + j * count;
     const std::size_t first = pq.begin(j);
     kernels().centroid_scores(pq.centroids + first * count, pq.begin(j + 1) - first, count, zeros.data(), query + first,
                               of_one);
-    const auto [low, high] = std::minmax_element(of_one, of_one + count);
-    lowest[j] = *low;
-    highest[j] = *high;
-    widest = std::max(widest, *high - *low);
+    const auto [low, high] = range_of(of_one, count);
+    lowest[j] = low;
+    widest = std::max(widest, high - low);
   }
-  const float step = widest / (signed_bytes ? 254 : 127);
-  const bool flat = step < 0x1p-120f;
-  const float inverse = flat ? 0 : 1 / step;
   std::fill_n(tables, look_up_bytes(pq.codec, columns), std::uint8_t{0});
+  if (!all_below(products.data(), products.size(), kRefused)) return {1, 0, 0};
+  const float step = widest / float(127 - lowest_code);
+  const bool flat = step < 0x1p-120f;  // too small to be told apart: all look-ups give the lowest code
+  const float inverse = flat ? 0 : 1 / step;
   double offset = 0;
   for (std::size_t j = 0; j < columns; ++j) {
     const float* of_one = products.data() + j * count;
-    const float zero =
-        signed_bytes ? lowest[j] + (highest[j] - lowest[j]) / 2 : lowest[j];  // what a look-up of 0 means
-    offset += zero;
-    std::uint8_t* table = tables + (signed_bytes ? nibble_table(j / 2, j % 2) : j * 256);
-    for (std::size_t v = 0; v < count; ++v) {
-      const float steps = (of_one[v] - zero) * inverse;
-      table[v] = std::uint8_t(std::int8_t(int(steps + (steps < 0 ? -0.5f : 0.5f))));
-    }
+    std::uint8_t* table = tables + (nibbles ? nibble_table(j / 2, j % 2) : j * 256);
+    for (std::size_t v = 0; v < count; ++v)
+      table[v] = std::uint8_t(std::int8_t(int((of_one[v] - lowest[j]) * inverse + 0.5f) + lowest_code));
+    offset += double(lowest[j]) - double(flat ? 1 : step) * lowest_code;
   }
   return {flat ? 1 : step, offset, (flat ? double(widest) : kRounding * step) * double(columns)};
 }

@@ -32,9 +32,9 @@ std::vector<float> train_pq(const Pq& pq, Matrix<const float> sample, std::uint6
   return centroids;
 }
 
-// Scores of length and centroid times a power of two are as good as scores: the one chosen keeps the squares of large
-// centroids finite and those of small ones apart. Rows 2^100 times as long as the centroids may still overflow; they get
-// some code, the same on every CPU.
+// Scaling all scores of a sub-quantizer by a power of two changes no code: the one chosen keeps the squares of large
+// centroids finite and those of small ones apart. Where rows are 2^100 times as long as the centroids, scores may
+// still overflow; such rows get some code, the same on every CPU.
 PqEncoder::PqEncoder(const Pq& pq) : pq_(pq), centroids_(pq.dim * pq.count()), start_(pq.columns * pq.count()) {
   for (std::size_t j = 0; j < pq.columns; ++j) {
     const std::size_t width = pq.begin(j + 1) - pq.begin(j), values = width * pq.count();

@@ -138,17 +138,20 @@ class Scan {
       if (rows_.row_major) pass.blocks = pack_tile(own, pass);
       scan_tile(own, pass);
     });
-    double longest = measures() ? 0 : rows_.longest;
-    for (const Worker& one : state)
-      if (measures() && !one.best.empty()) longest = std::max(longest, one.longest);
+    std::erase_if(state, [](const Worker& one) { return one.best.empty(); });  // came too late for a task
+    double longest = rows_.longest;
+    if (measures())
+      longest = std::max_element(state.begin(), state.end(), [](const Worker& a, const Worker& b) {
+                  return a.longest < b.longest;
+                })->longest;
     parallel_for((count + 63) / 64, workers, [&](std::size_t, std::size_t task) {
       Worker own;
       own.row.resize(row_bytes(rows_.codec, queries_.columns));
       own.scratch.resize(queries_.dim);
       for (std::size_t q = task * 64; q < std::min(task * 64 + 64, count); ++q) {
-        TopK best(k_, error_of(first + q, longest), {rows_.ids});
-        for (const Worker& one : state)
-          if (!one.best.empty()) best.merge(one.best[q]);
+        TopK& best = state[0].best[q];
+        best.widen(error_of(first + q, longest));
+        for (std::size_t other = 1; other < state.size(); ++other) best.merge(state[other].best[q]);
         best.finish(out + q * k_, [&](std::int64_t row) { return exact(first + q, row, own); });
       }
     });
@@ -181,10 +184,12 @@ class Scan {
       const std::size_t q = pass.begin + p * kQueryTile, count = std::min(kQueryTile, pass.end - q);
       std::uint64_t live[kBlockTile + 1];  // the rows of the next blocks that some query of this pass may have
       for (std::size_t b = pass.first_block, run; b < pass.end_block; b += std::max<std::size_t>(1, run)) {
-        for (run = 0; run <= kBlockTile; ++run)
+        // Before the first limit every row is a candidate: one block gives a limit, four would give four times as many.
+        const std::size_t most = std::isinf(own.limits[q]) ? 1 : kBlockTile;
+        for (run = 0; run <= most; ++run)
           if (b + run == pass.end_block || !(live[run] = live_rows(b + run, pass.first + q, count))) break;
         const bool reads_on = run > 1;  // what lies ahead will be read, and not skipped
-        run = std::min(run, kBlockTile);
+        run = std::min(run, most);
         if (run == 0) continue;
         const std::size_t at = (b - pass.first_block) * stored_bytes_;
         const auto codes = reinterpret_cast<std::uintptr_t>(pass.blocks + at);

@@ -87,8 +87,9 @@ class Table:
 
         A product quantizer's centroids are trained on a sample, always the same for the same x. Of an array it is up to
         65,536 rows, evenly spaced. Of an iterator it is the first 65,536, which are held as float32 until then (4 bytes
-        a value) and should be like the rest: where rows come sorted, by topic, date or language, the centroids do not
-        suit what comes late, and recall suffers. Shuffle the rows then, or give one array.
+        a value; 8 while those of a cosine are trained on) and should be like the rest: where rows come sorted, by
+        topic, date or language, the centroids do not suit what comes late, and recall suffers. Shuffle the rows then,
+        or give one array.
 
         Raises `ArgumentError`; OSError where `path` cannot be written, and the file that was there stays.
         """

@@ -97,7 +97,10 @@ struct Rows {
         count(values.size() / dim_),
         dim(dim_),
         pq{dim, scanned.is_pq() ? 1 + draw::below(rng, dim) : 0, scanned.codec} {
-    if (scanned.is_pq()) set_centroids(drawn_centroids(rng, pq), rng() % 2);
+    if (scanned.is_pq()) {
+      const bool with_by_code = rng() % 2;  // drawn first: compilers differ in the order of a call's arguments
+      set_centroids(drawn_centroids(rng, pq), with_by_code);
+    }
     const Codec codec = scanned.codec;
     const std::size_t bytes = row_bytes(codec, columns()), block = block_bytes(codec, columns());
     row_major = Tight<std::uint8_t>(count * bytes);

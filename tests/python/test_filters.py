@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nestvec import Bits, Table
+from nestvec import Bits, Table, _core
 from nestvec.errors import ArgumentError
 
 DIM = 24
@@ -191,6 +191,15 @@ def test_an_unsigned_id_above_all_signed_ones_is_named_as_it_is() -> None:
 def test_filters_that_are_refused(filter: Any, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         TABLES["row numbers"].search(X[:2], filter=filter)
+
+
+def test_the_compiled_code_checks_what_it_writes_to() -> None:
+    with pytest.raises(ArgumentError, match="the filter holds 1 values; expected 2"):
+        _core.allow_rows(np.array([0]), np.zeros(1, np.uint64), 65)
+    searcher = TABLES["row numbers"]._ready()
+    for shape in ((1, 1), (1, 3), (3, 2), (0, 2), (2,)):
+        with pytest.raises(ArgumentError, match="filter"):
+            searcher.search(X[:2], 1, DIM, 1, False, np.zeros(shape, np.uint64), 0)
 
 
 class TestBits:

@@ -223,6 +223,13 @@ def test_known_answers_of_float_queries() -> None:
     assert Table.build(x).search(0 * query, 3, query="float").scores.tolist() == [[0, 0, 0]]
 
 
+def test_float_queries_that_leave_float32() -> None:
+    x = np.ones((3, 8), np.float32)
+    with pytest.raises(ArgumentError, match=r"query 1 .* with the longest row \(2.83\) can leave the range of float32"):
+        Table.build(x, metric="ip").search([[1.0] * 8, [1e38] * 8], query="float")
+    assert Table.build(x).search([1e38] * 8, query="float").scores.tolist() == [[1, 1, 1]]
+
+
 def test_float_queries_find_more_of_the_true_neighbours() -> None:
     rng = np.random.default_rng(11)
     x = rng.standard_normal((2000, 128)).astype(np.float32)

@@ -113,16 +113,19 @@ enum class Isa { reference, avx2, avx512, neon, neondot };
 
 void install_reference(Kernels& kernels);
 void install_avx2(Kernels& kernels);
-void install_avx2_pq(Kernels& kernels);  ///< these two are parts of install_avx2
-void install_avx2_rows(Kernels& kernels);
 void install_avx512(Kernels& kernels);
-void install_avx512_lut(Kernels& kernels);  ///< these three are parts of install_avx512
-void install_avx512_pq(Kernels& kernels);
-void install_avx512_rows(Kernels& kernels);
 void install_neon(Kernels& kernels);
-void install_neon_lut(Kernels& kernels);   ///< part of install_neon
-void install_neon_rows(Kernels& kernels);  ///< part of install_neon
 void install_neondot(Kernels& kernels);
+
+// The parts of those that lie in files of their own.
+void install_avx2_direct(Kernels& kernels);
+void install_avx2_pq(Kernels& kernels);
+void install_avx512_direct(Kernels& kernels);
+void install_avx512_lut(Kernels& kernels);
+void install_avx512_pq(Kernels& kernels);
+void install_neon_direct(Kernels& kernels);
+void install_neon_lut(Kernels& kernels);
+void install_neon_rows(Kernels& kernels);
 
 const char* name(Isa isa);
 bool supported(Isa isa);       ///< compiled in, and this CPU has it

@@ -104,8 +104,8 @@ void dot_i8_tile(const Tile& tile) {
     for (int q = 0; q < Q; ++q)
 #pragma GCC unroll 4
       for (int g = 0; g < G; g += 2)
-        keep(tile, q, row + size_t(g) * 4, vcvtq_f32_s32(vpaddq_s32(low[q][g], high[q][g])),
-             vcvtq_f32_s32(vpaddq_s32(low[q][g + 1], high[q][g + 1])));
+        keep_scaled(tile, q, row + size_t(g) * 4, vcvtq_f32_s32(vpaddq_s32(low[q][g], high[q][g])),
+                    vcvtq_f32_s32(vpaddq_s32(low[q][g + 1], high[q][g + 1])));
   }
 }
 
@@ -201,7 +201,7 @@ void dot_tile(const Tile& tile) {
 #pragma GCC unroll 4
     for (int q = 0; q < Q; ++q)
 #pragma GCC unroll 8
-      for (int g = 0; g < G; g += 2) keep(tile, q, row + size_t(g) * 4, sum[q][g], sum[q][g + 1]);
+      for (int g = 0; g < G; g += 2) keep_scaled(tile, q, row + size_t(g) * 4, sum[q][g], sum[q][g + 1]);
   }
 }
 
@@ -219,6 +219,7 @@ void install_neon(Kernels& kernels) {
   kernels.dot_f32 = dot<Float32>;
   kernels.dot_f16 = dot<Float16>;
   kernels.dot_bf16 = dot<Bfloat16>;
+  install_neon_direct(kernels);
   install_neon_lut(kernels);
   install_neon_rows(kernels);
 }

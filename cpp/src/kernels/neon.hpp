@@ -45,10 +45,6 @@ inline void prefetch(const Tile& tile, size_t at, size_t bytes) {
 
 /// Reports those of the 8 rows from `row` on whose scores beat the limit of query q.
 inline void keep(const Tile& tile, int q, size_t row, float32x4_t low, float32x4_t high) {
-  if (tile.factors) {
-    low = vmulq_f32(low, vld1q_f32(tile.factors + row));
-    high = vmulq_f32(high, vld1q_f32(tile.factors + row + 4));
-  }
   const float32x4_t limit = vdupq_n_f32(tile.limits[q]);
   const uint32x4_t better_low = vcgtq_f32(low, limit), better_high = vcgtq_f32(high, limit);
   const uint8x8_t better = vmovn_u16(vcombine_u16(vmovn_u32(better_low), vmovn_u32(better_high)));
@@ -58,6 +54,15 @@ inline void keep(const Tile& tile, int q, size_t row, float32x4_t low, float32x4
   vst1q_f32(hits.scores + row + 4, high);
   const uint8x8_t bit_of_row = vcreate_u8(0x8040201008040201);
   hits.rows |= uint64_t{vaddv_u8(vand_u8(better, bit_of_row))} << row;
+}
+
+/// The same once the sums have been multiplied by the rows' factors.
+inline void keep_scaled(const Tile& tile, int q, size_t row, float32x4_t low, float32x4_t high) {
+  if (tile.factors) {
+    low = vmulq_f32(low, vld1q_f32(tile.factors + row));
+    high = vmulq_f32(high, vld1q_f32(tile.factors + row + 4));
+  }
+  keep(tile, q, row, low, high);
 }
 
 }  // namespace

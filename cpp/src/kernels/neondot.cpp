@@ -52,7 +52,7 @@ void dot_i8_tile(const Tile& tile) {
     for (int q = 0; q < Q; ++q)
 #pragma GCC unroll 8
       for (int g = 0; g < G; g += 2)
-        keep(tile, q, row + size_t(g) * 4, vcvtq_f32_s32(sum[q][g]), vcvtq_f32_s32(sum[q][g + 1]));
+        keep_scaled(tile, q, row + size_t(g) * 4, vcvtq_f32_s32(sum[q][g]), vcvtq_f32_s32(sum[q][g + 1]));
   }
 }
 

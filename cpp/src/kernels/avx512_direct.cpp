@@ -1,5 +1,5 @@
-// The row kernels of the AVX-512 tier: one query against rows as they lie. A row ends in one horizontal sum, which the
-// wait for the next rows hides: one query is bound by memory.
+// One query against rows as they lie, in the AVX-512 tier. A row ends in one horizontal sum, which the wait for the
+// next rows hides: one query is bound by memory.
 #include <immintrin.h>
 
 #include "kernels/kernels.hpp"
@@ -110,7 +110,7 @@ void dot_f16_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, 
 
 }  // namespace
 
-void install_avx512_rows(Kernels& kernels) {
+void install_avx512_direct(Kernels& kernels) {
   kernels.hamming_rows = hamming_rows;
   kernels.dot_i8_rows = dot_i8_rows;
   kernels.dot_f32_rows = dot_f32_rows;
