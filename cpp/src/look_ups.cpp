@@ -89,17 +89,17 @@ LookUps look_up_centroids(const Pq& pq, const float* query, std::size_t columns,
   std::fill_n(tables, look_up_bytes(pq.codec, columns), std::uint8_t{0});
   if (!all_below(products.data(), products.size(), kRefused)) return {1, 0, 0};
   const float step = widest / float(127 - lowest_code);
-  const bool flat = step < 0x1p-120f;  // too small to be told apart: all look-ups give the lowest code
-  const float inverse = flat ? 0 : 1 / step;
   double offset = 0;
+  for (float low : lowest) offset += low;
+  if (step < 0x1p-120f) return {1, offset, double(widest) * double(columns)};  // too small to be told apart
+  const float inverse = 1 / step;
   for (std::size_t j = 0; j < columns; ++j) {
     const float* of_one = products.data() + j * count;
     std::uint8_t* table = tables + (nibbles ? nibble_table(j / 2, j % 2) : j * 256);
     for (std::size_t v = 0; v < count; ++v)
       table[v] = std::uint8_t(std::int8_t(int((of_one[v] - lowest[j]) * inverse + 0.5f) + lowest_code));
-    offset += double(lowest[j]) - double(flat ? 1 : step) * lowest_code;
   }
-  return {flat ? 1 : step, offset, (flat ? double(widest) : kRounding * step) * double(columns)};
+  return {step, offset - double(step) * lowest_code * double(columns), kRounding * step * double(columns)};
 }
 
 }  // namespace nestvec

@@ -17,8 +17,9 @@ using oracle::Floats;
 
 TEST(drawn_collections_are_scanned_like_a_sort) {
   Rng rng(1);
-  for (std::size_t i = 0; i < 1600; ++i) {
-    const std::size_t dim = 1 + i / 8, count = draw::one_of<std::size_t>(rng, {1, 2, 63, 64, 65, 128, 200, 320, 1000});
+  for (std::size_t i = 0; i < 800; ++i) {
+    const std::size_t dim = 1 + draw::below(rng, 200),
+                      count = draw::one_of<std::size_t>(rng, {1, 2, 63, 64, 65, 128, 200, 320, 1000});
     Rows rows(rng, collections::kAll[i % 8], count, dim);
     if (rows.scanned.has_factors() && rng() % 2) rows.draw_factors(rng);
     if (rng() % 2) rows.ids = draw::shuffled_ids(rng, count);
@@ -87,13 +88,13 @@ TEST(rows_that_rounded_tables_cannot_tell_apart) {
   // One dimension decides the tables' step, and is the same in all rows; what the others add is below half a step.
   Rng rng(5);
   for (Codec codec : {Codec::binary, Codec::pq8, Codec::pq4})
-    for (std::size_t dim : {9, 40, 200}) {
-      Floats values = draw::normal(rng, 3000 * dim);
-      for (std::size_t r = 0; r < 3000; ++r) values[r * dim] = 1;
+    for (std::size_t dim : {9, 100}) {
+      Floats values = draw::normal(rng, 1500 * dim);
+      for (std::size_t r = 0; r < 1500; ++r) values[r * dim] = 1;
       Floats queries = draw::normal(rng, 5 * dim, 1e-3F);
       for (std::size_t q = 0; q < 5; ++q) queries[q * dim] = 1;
       const Rows rows(rng, {codec, QueryKind::look_ups}, values, dim);
-      for (std::size_t k : {1, 10, 1000}) check_layouts(rows, {queries, dim, k}, "near ties");
+      for (std::size_t k : {1, 10, 500}) check_layouts(rows, {queries, dim, k}, "near ties");
     }
 }
 
@@ -153,7 +154,7 @@ TEST(codes_as_queries_have_integer_scores) {
   Rng rng(9);
   for (std::size_t dim : {1, 7, 64, 200, 4097, 20'000})
     for (bool extreme : {false, true}) {
-      const std::size_t count = 150, k = 60;
+      const std::size_t count = 70, k = 30;
       oracle::Bytes rows = draw::bytes(rng, count * dim), queries = draw::bytes(rng, 5 * dim);
       for (std::size_t i = 0; extreme && i < rows.size(); ++i)
         rows[i] = std::uint8_t(rng() % 256 ? 128 : 129);  // sums differ by 128s

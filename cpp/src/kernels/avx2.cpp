@@ -1,4 +1,5 @@
-// AVX2 with FMA, F16C and SSE4.2 (Haswell and later, Zen).
+// AVX2 with FMA, F16C, POPCNT and SSE4.2 (Haswell and later, Zen): the kernels that pack, convert and check, and the
+// table of all of this tier. The scan kernels are in avx2_dot.cpp, avx2_nibbles.cpp and avx2_lut8.cpp.
 #include "kernels/avx2.hpp"
 
 namespace nestvec {

@@ -2,11 +2,11 @@
 //
 // Rows of a word lie side by side, and each of their bytes has a table of its own. So a few words of a block are first
 // spread, once for all queries: 64 bytes hold nibble 0 of the 64 rows, the next 64 nibble 1, ... What that costs, and
-// what a query costs then (256-bit operations, three a cycle where nothing else binds):
+// what a query costs then (256-bit operations, three a cycle, shuffles and unpacking two):
 //   spreading            per 8 bytes of 64 rows: 64 shuffles, 48 others
-//   lut4, lut4_bits      per nibble and 32 rows: vpshufb, add, shift, add                       4 for 32 look-ups
+//   lut4, lut4_bits      per 2 nibbles and 32 rows: 2 vpshufb, 2 unpack, 2 vpmaddubsw, 2 add    8 for 64 look-ups
 //   hamming, 2 queries   per 3 nibbles and 32 rows: 3 vpshufb, 2 add; add, shift, add           8 for 192 look-ups
-//   hamming, 1 query     nothing is spread; per word and 4 rows: xor, 2 and, shift, 2 vpshufb, 2 add   8 for 32 bytes
+//   hamming, 1 query     nothing is spread; per word and 4 rows: 2 and, shift, 2 vpshufb, 2 add, and 2 more to compare
 #include "kernels/avx2.hpp"
 
 namespace nestvec::avx2 {
