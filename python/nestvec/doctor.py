@@ -42,7 +42,7 @@ IDENTITY_MODEL = bytes.fromhex(
 CPU_FEATURES = (
     *("sse4_2", "popcnt", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"),
     *("avx512_vpopcntdq", "avx512vbmi", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_int8", "amx_bf16"),
-    *("asimd", "asimdhp", "asimddp", "asimdfhm", "i8mm", "bf16", "sve", "sve2"),
+    *("asimd", "crc32", "asimdhp", "asimddp", "asimdfhm", "i8mm", "bf16", "sve", "sve2"),
 )
 
 
