@@ -49,7 +49,7 @@ class TopK {
   /// Only scores above the limit matter; it rises as better candidates come in.
   double limit() const { return limit_; }
 
-  /// From now on scores may be off by as much as `error`, which is never less than before.
+  /// From now on scores may be off by as much as `error`: its absolute part may have grown, its relative part stays.
   void widen(ScoreError error) {
     limit_ = just_below(limit_ - 2 * (error.absolute - error_.absolute));
     error_ = error;
