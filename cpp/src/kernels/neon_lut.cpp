@@ -1,5 +1,5 @@
 // The look-up kernels in NEON. What a block and one query cost (128-bit operations; speed: not measured):
-//   lut8       per word and 16 rows:  tbl and 3 tbx of 4 registers, 3 sub, 2 to add up        9 for 16 look-ups
+//   lut8       per word and 16 rows:  tbl and 3 tbx of 4 registers, 3 sub, 1.5 to add up     8.5 for 16 look-ups
 //   lut4       per word and 8 rows:   4 tbl of 2 registers, 4 sadalp; ld2, 4 for the indices   8 for 64 look-ups
 //   lut4_bits  per word and 8 rows:   8 tbl of 2 registers, 8 sadalp; ld4, 8 for the indices   8 for 64 look-ups
 // The loads and indices of lut4 and lut4_bits are shared by the queries of a tile.
