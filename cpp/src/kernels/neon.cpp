@@ -1,6 +1,6 @@
 // NEON, which every AArch64 CPU has: popcount and inner products of blocks; neon_lut.cpp, neon_rows.cpp and
-// neon_direct.cpp hold the rest. A lane is a row. A tile holds Q queries x G groups of rows in 16 of the 32 registers: a
-// load of codes serves Q queries.
+// neon_direct.cpp hold the rest. A lane is a row. A tile holds Q queries x G groups of rows in 16 of the 32 registers:
+// a load of codes serves Q queries.
 // What a block and one query cost (128-bit operations; speed: not measured):
 //   hamming   per word and 2 rows:    eor, cnt, add                          3 operations for 16 bytes
 //   dot_i8    per word and 4 rows:    2 smull, 2 sadalp                      4 operations for 16 products
