@@ -82,7 +82,9 @@ class Scan {
         used_bytes_(block_bytes(rows.codec, queries.columns)),
         words_(word_count(rows.codec, queries.columns)),
         last_mask_(rows.codec == Codec::binary ? last_word_mask(queries.columns) : 0),
-        ahead_(used_bytes_ == stored_bytes_ ? kAhead : (kAhead + stored_bytes_ - 1) / stored_bytes_ * stored_bytes_),
+        ahead_(rows.codec == Codec::pq8       ? kBlockTile * stored_bytes_  // all blocks of a run are read side by side
+               : used_bytes_ == stored_bytes_ ? kAhead
+                                              : (kAhead + stored_bytes_ - 1) / stored_bytes_ * stored_bytes_),
         blocks_per_tile_(std::max<std::size_t>(1, kTileBytes / used_bytes_)),
         tiles_((blocks_ + blocks_per_tile_ - 1) / blocks_per_tile_) {
     if (!measures()) queries.require_range(rows.longest);

@@ -23,14 +23,16 @@ inline __m512i load(const BlockRun& run, size_t offset) {
 constexpr size_t kWordsIn16Bits = 512;  // 512 * 127 < 65,536
 constexpr size_t kGroup = 16;           // words; a divisor of kWordsIn16Bits, even
 
-/// The sums of the even and of the odd rows of a block.
+/// The sums of a block's rows: `both` adds up even rows + 256 * odd rows, whatever overflows of it, `odd` the odd rows.
 struct Sums {
-  __m512i even, odd;
+  __m512i both = _mm512_setzero_si512(), odd = _mm512_setzero_si512();
 
   void add(__m512i pairs) {
-    even = _mm512_add_epi16(even, _mm512_and_si512(pairs, _mm512_set1_epi16(0xff)));
+    both = _mm512_add_epi16(both, pairs);
     odd = _mm512_add_epi16(odd, _mm512_srli_epi16(pairs, 8));
   }
+
+  __m512i even() const { return _mm512_sub_epi16(both, _mm512_slli_epi16(odd, 8)); }
 };
 
 inline __m512i look_up(const __m512i (&table)[4], __m512i codes) {
@@ -42,20 +44,23 @@ inline __m512i look_up(const __m512i (&table)[4], __m512i codes) {
 template <int B>
 inline void sum_for_one(const BlockRun& run, size_t first, size_t end, const uint8_t* tables, Sums* sums) {
   Sums own[B];
-  for (Sums& s : own) s.even = s.odd = _mm512_setzero_si512();
-  for (size_t w = first; w < end; w += 2) {
-    __m512i pair[B];
-    for (size_t v = w; v < w + 2 && v < end; ++v) {
-      __m512i table[4];
-      for (size_t i = 0; i < 4; ++i) table[i] = _mm512_loadu_si512(tables + v * 256 + i * 64);
+  const auto look_up_word = [&](size_t w, __m512i(&found)[B]) {
+    __m512i table[4];
+    for (size_t i = 0; i < 4; ++i) table[i] = _mm512_loadu_si512(tables + w * 256 + i * 64);
 #pragma GCC unroll 4
-      for (size_t b = 0; b < B; ++b) {
-        const __m512i found = look_up(table, load(run, b * run.stride + v * kBlockRows));
-        pair[b] = v == w ? found : _mm512_add_epi8(pair[b], found);
-      }
-    }
+    for (size_t b = 0; b < B; ++b) found[b] = look_up(table, load(run, b * run.stride + w * kBlockRows));
+  };
+  __m512i found[B], next[B];
+  size_t w = first;
+  for (; w + 2 <= end; w += 2) {
+    look_up_word(w, found);
+    look_up_word(w + 1, next);
 #pragma GCC unroll 4
-    for (int b = 0; b < B; ++b) own[b].add(pair[b]);
+    for (int b = 0; b < B; ++b) own[b].add(_mm512_add_epi8(found[b], next[b]));
+  }
+  if (w < end) {
+    look_up_word(w, found);
+    for (int b = 0; b < B; ++b) own[b].add(found[b]);
   }
   for (int b = 0; b < B; ++b) sums[b] = own[b];
 }
@@ -85,21 +90,22 @@ inline void sum_for_several(const BlockRun& run, size_t first, size_t end, const
   for (size_t begin = first; begin < end; begin += kGroup) {
     const size_t stop = begin + kGroup < end ? begin + kGroup : end;
     for (size_t b = 0; b < run.count; ++b) {
+      const auto codes_of = [&](size_t w) { return Codes(load(run, b * run.stride + w * kBlockRows)); };
       Sums own[Q];
-      for (int q = 0; q < Q; ++q)
-        own[q] = begin == first ? Sums{_mm512_setzero_si512(), _mm512_setzero_si512()} : sums[b * Q + size_t(q)];
-      for (size_t w = begin; w < stop; w += 2) {
-        __m512i pair[Q];
-        for (size_t v = w; v < w + 2 && v < stop; ++v) {
-          const Codes codes(load(run, b * run.stride + v * kBlockRows));
+      if (begin > first)
+        for (int q = 0; q < Q; ++q) own[q] = sums[b * Q + size_t(q)];
+      size_t w = begin;
+      for (; w + 2 <= stop; w += 2) {
+        const Codes codes = codes_of(w), next = codes_of(w + 1);
 #pragma GCC unroll 4
-          for (size_t q = 0; q < Q; ++q) {
-            const __m512i found = codes.look_up(tables + (q * run.words + v) * 256);
-            pair[q] = v == w ? found : _mm512_add_epi8(pair[q], found);
-          }
+        for (size_t q = 0; q < Q; ++q) {
+          const uint8_t* table = tables + (q * run.words + w) * 256;
+          own[q].add(_mm512_add_epi8(codes.look_up(table), next.look_up(table + 256)));
         }
-#pragma GCC unroll 4
-        for (int q = 0; q < Q; ++q) own[q].add(pair[q]);
+      }
+      if (w < stop) {
+        const Codes codes = codes_of(w);
+        for (size_t q = 0; q < Q; ++q) own[q].add(codes.look_up(tables + (q * run.words + w) * 256));
       }
       for (int q = 0; q < Q; ++q) sums[b * Q + size_t(q)] = own[q];
     }
@@ -108,7 +114,7 @@ inline void sum_for_several(const BlockRun& run, size_t first, size_t end, const
 
 inline void widen(const Sums& sums, uint32_t (&rows)[kBlockRows]) {
   uint16_t even[32], odd[32];
-  _mm512_storeu_si512(even, sums.even);
+  _mm512_storeu_si512(even, sums.even());
   _mm512_storeu_si512(odd, sums.odd);
   for (size_t i = 0; i < 32; ++i) {
     rows[2 * i] += even[i];
@@ -131,7 +137,7 @@ inline void keep(const uint32_t (&rows)[kBlockRows], float limit, BlockHits& hit
 inline bool may_beat(const Sums& sums, float limit) {
   if (limit < 0) return true;
   const __m512i most = _mm512_set1_epi16(limit < 65535.0f ? int16_t(uint16_t(limit)) : int16_t(-1));
-  return _mm512_cmpgt_epu16_mask(sums.even, most) | _mm512_cmpgt_epu16_mask(sums.odd, most);
+  return _mm512_cmpgt_epu16_mask(sums.even(), most) | _mm512_cmpgt_epu16_mask(sums.odd, most);
 }
 
 template <int Q>
