@@ -111,7 +111,7 @@ class Scan {
 
   /// A tile and the queries that pass over it: those from `first` on that belong to one run_some.
   struct Pass {
-    const std::uint8_t* blocks;          // of the tile
+    const std::uint8_t* blocks;          // of the tile; null where its rows are scanned as they lie
     std::size_t first_block, end_block;  // their numbers
     std::uintptr_t ahead;                // the tile that comes next
     std::size_t first, begin, end;       // queries: the first of run_some, and from it the chunk
@@ -129,7 +129,7 @@ class Scan {
       if (own.best.empty()) prepare(own, first, count);
       const std::size_t begin = task % chunks * chunk, first_block = task / chunks * blocks_per_tile_;
       Pass pass{
-          rows_.blocks + first_block * stored_bytes_,
+          nullptr,
           first_block,
           std::min(first_block + blocks_per_tile_, blocks_),
           reinterpret_cast<std::uintptr_t>(rows_.blocks) + (first_block + workers * blocks_per_tile_) * stored_bytes_,
@@ -137,7 +137,7 @@ class Scan {
           begin,
           std::min(begin + chunk, count)};
       if (row_kernel_) return scan_rows(own, pass);
-      if (rows_.row_major) pass.blocks = pack_tile(own, pass);
+      pass.blocks = rows_.row_major ? pack_tile(own, pass) : rows_.blocks + first_block * stored_bytes_;
       scan_tile(own, pass);
     });
     std::erase_if(state, [](const Worker& one) { return one.best.empty(); });  // came too late for a task
