@@ -85,7 +85,7 @@ class Scan {
         ahead_(rows.codec == Codec::pq8       ? kBlockTile * stored_bytes_  // all blocks of a run are read side by side
                : used_bytes_ == stored_bytes_ ? kAhead
                                               : (kAhead + stored_bytes_ - 1) / stored_bytes_ * stored_bytes_),
-        blocks_per_tile_(std::max<std::size_t>(1, kTileBytes / used_bytes_)),
+        blocks_per_tile_(std::clamp<std::size_t>(kTileBytes / used_bytes_, 1, blocks_)),
         tiles_((blocks_ + blocks_per_tile_ - 1) / blocks_per_tile_) {
     if (!measures()) queries.require_range(rows.longest);
   }
