@@ -8,43 +8,15 @@
 //   look-ups lut4      per 4 nibbles and 16 rows: vpermb (port 5), vpdpbusd               1 cycle for 64 look-ups
 // Each template holds Q queries x G groups of rows in registers: a load of codes serves Q queries, a broadcast of a
 // query G groups. VDPBF16PS is left out: it takes 2.2 cycles for 32 products on Sapphire Rapids, two vfmadd take one.
-#include <immintrin.h>
-
-#include "kernels/kernels.hpp"
+#include "kernels/avx512.hpp"
 
 namespace nestvec {
 namespace {
 
-/// Runs `Body` for tiles of 8, 4, 2 and 1 queries until all are done.
-template <template <int> class Body, class Query>
-inline void for_query_tiles(const BlockRun& run, const Query* queries, size_t query_size, size_t query_count,
-                            const float* limits, BlockHits* hits) {
-  size_t q = 0;
-  const auto tile = [&](auto body, size_t count) {
-    for (; q + count <= query_count; q += count)
-      for (size_t b = 0; b < run.count; ++b)
-        body.run(run, b, queries + q * query_size, limits + q, hits + q * run.count + b);
-  };
-  tile(Body<8>{}, 8);
-  tile(Body<4>{}, 4);
-  tile(Body<2>{}, 2);
-  tile(Body<1>{}, 1);
-}
-
-/// The 64 bytes of codes at `offset` from the first block, and what is worth reading ahead beside them.
-inline __m512i load(const BlockRun& run, size_t offset) {
-  _mm_prefetch(reinterpret_cast<const char*>(run.ahead + (offset >> run.ahead_shift)), _MM_HINT_T1);
-  return _mm512_loadu_si512(run.codes + offset);
-}
-
-/// Reports 16 rows that beat the limit, once their sums have been multiplied by their factors.
-inline void keep(__m512 sums, const BlockRun& run, size_t b, size_t row, float limit, BlockHits& hits) {
+/// As keep, once the sums have been multiplied by the rows' factors.
+inline void keep_scaled(__m512 sums, const BlockRun& run, size_t b, size_t row, float limit, BlockHits& hits) {
   if (run.factors) sums = _mm512_mul_ps(sums, _mm512_loadu_ps(run.factors + b * run.factor_stride + row));
-  const __mmask16 better = _mm512_cmp_ps_mask(sums, _mm512_set1_ps(limit), _CMP_GT_OQ);
-  if (better) {
-    _mm512_storeu_ps(hits.scores + row, sums);
-    hits.rows |= uint64_t(better) << row;
-  }
+  keep(sums, row, limit, hits);
 }
 
 // ---- hamming
@@ -144,7 +116,8 @@ struct DotI8 {
       }
       for (int q = 0; q < Q; ++q)
         for (int g = 0; g < G; ++g)
-          keep(_mm512_cvtepi32_ps(sum[q][g]), run, b, row + size_t(g) * 16, limits[q], hits[size_t(q) * run.count]);
+          keep_scaled(_mm512_cvtepi32_ps(sum[q][g]), run, b, row + size_t(g) * 16, limits[q],
+                      hits[size_t(q) * run.count]);
     }
   }
 };
@@ -178,7 +151,7 @@ struct DotF32 {
       }
       for (int q = 0; q < Q; ++q)
         for (int g = 0; g < G; ++g)
-          keep(sum[q][g], run, b, row + size_t(g) * 16, limits[q], hits[size_t(q) * run.count]);
+          keep_scaled(sum[q][g], run, b, row + size_t(g) * 16, limits[q], hits[size_t(q) * run.count]);
     }
   }
 };
@@ -195,8 +168,7 @@ struct DotF16 {
   static constexpr int G = Q >= 8 ? 1 : Q >= 4 ? 2 : 4;  // groups of 16 rows
 
   static void run(const BlockRun& run, size_t b, const float* queries, const float* limits, BlockHits* hits) {
-    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    const __m512i even = even_lanes(), odd = odd_lanes();
     for (int q = 0; q < Q; ++q) hits[size_t(q) * run.count].rows = 0;
     for (size_t row = 0; row < kBlockRows; row += 16 * G) {
       const size_t lane = b * run.stride + row * 4;
@@ -223,7 +195,7 @@ struct DotF16 {
         for (int g = 0; g < G; ++g) {
           const __m512 sums = _mm512_add_ps(_mm512_permutex2var_ps(sum[q][2 * g], even, sum[q][2 * g + 1]),
                                             _mm512_permutex2var_ps(sum[q][2 * g], odd, sum[q][2 * g + 1]));
-          keep(sums, run, b, row + size_t(g) * 16, limits[q], hits[size_t(q) * run.count]);
+          keep_scaled(sums, run, b, row + size_t(g) * 16, limits[q], hits[size_t(q) * run.count]);
         }
     }
   }
@@ -263,7 +235,7 @@ struct DotBf16 {
       }
       for (int q = 0; q < Q; ++q)
         for (int g = 0; g < G; ++g)
-          keep(sum[q][g], run, b, row + size_t(g) * 16, limits[q], hits[size_t(q) * run.count]);
+          keep_scaled(sum[q][g], run, b, row + size_t(g) * 16, limits[q], hits[size_t(q) * run.count]);
     }
   }
 };

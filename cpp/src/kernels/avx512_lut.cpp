@@ -1,16 +1,9 @@
 // The look-up kernels of the AVX-512 tier, with VBMI: VPERMI2B looks 64 bytes up in a table of 128, VPERMB in one
 // of 64. What they cost is at the top of avx512.cpp.
-#include <immintrin.h>
-
-#include "kernels/kernels.hpp"
+#include "kernels/avx512.hpp"
 
 namespace nestvec {
 namespace {
-
-inline __m512i load(const BlockRun& run, size_t offset) {
-  _mm_prefetch(reinterpret_cast<const char*>(run.ahead + (offset >> run.ahead_shift)), _MM_HINT_T1);
-  return _mm512_loadu_si512(run.codes + offset);
-}
 
 // ---- lut8: a table of 256 bytes is four registers of 64. Two look-ups of at most 127 add up as bytes; their sums go
 // on in 16 bits, the even rows apart from the odd ones.
@@ -123,14 +116,9 @@ inline void widen(const Sums& sums, uint32_t (&rows)[kBlockRows]) {
 }
 
 /// Reports the rows of one block whose sums beat the limit.
-inline void keep(const uint32_t (&rows)[kBlockRows], float limit, BlockHits& hits) {
-  for (size_t row = 0; row < kBlockRows; row += 16) {
-    const __m512 scores = _mm512_cvtepu32_ps(_mm512_loadu_si512(rows + row));
-    const __mmask16 better = _mm512_cmp_ps_mask(scores, _mm512_set1_ps(limit), _CMP_GT_OQ);
-    if (!better) continue;
-    _mm512_storeu_ps(hits.scores + row, scores);
-    hits.rows |= uint64_t(better) << row;
-  }
+inline void keep_sums(const uint32_t (&rows)[kBlockRows], float limit, BlockHits& hits) {
+  for (size_t row = 0; row < kBlockRows; row += 16)
+    keep(_mm512_cvtepu32_ps(_mm512_loadu_si512(rows + row)), row, limit, hits);
 }
 
 /// Whether a sum may beat the limit: compared as whole numbers of 16 bits, the limit rounded down.
@@ -158,7 +146,7 @@ void lut8_tile(const BlockRun& run, const uint8_t* tables, const float* limits, 
         if (!may_beat(sums[b * Q + q], limits[q])) continue;
         uint32_t rows[kBlockRows] = {};
         widen(sums[b * Q + q], rows);
-        keep(rows, limits[q], hits[q * run.count + b]);
+        keep_sums(rows, limits[q], hits[q * run.count + b]);
       }
     return;
   }
@@ -168,7 +156,7 @@ void lut8_tile(const BlockRun& run, const uint8_t* tables, const float* limits, 
     for (size_t i = 0; i < run.count * Q; ++i) widen(sums[i], rows[i]);
   }
   for (size_t b = 0; b < run.count; ++b)
-    for (size_t q = 0; q < Q; ++q) keep(rows[b * Q + q], limits[q], hits[q * run.count + b]);
+    for (size_t q = 0; q < Q; ++q) keep_sums(rows[b * Q + q], limits[q], hits[q * run.count + b]);
 }
 
 void lut8(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
@@ -202,8 +190,7 @@ struct Lut4 {
 
     static void run(const BlockRun& run, size_t b, const int8_t* queries, const float* limits, BlockHits* hits) {
       const __m512i ones = _mm512_set1_epi8(1);
-      const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-      const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+      const __m512i even = even_lanes(), odd = odd_lanes();
       constexpr size_t kTables = 2 * kDwords;  // registers of 4 tables for a word
       for (int q = 0; q < Q; ++q) hits[size_t(q) * run.count].rows = 0;
       for (size_t row = 0; row < kBlockRows; row += 16 * G) {
@@ -235,39 +222,19 @@ struct Lut4 {
             }
         }
         for (int q = 0; q < Q; ++q)
-          for (size_t g = 0; g < G; ++g) {
-            const __m512 scores = _mm512_cvtepi32_ps(sum[q][g]);
-            const __mmask16 better = _mm512_cmp_ps_mask(scores, _mm512_set1_ps(limits[q]), _CMP_GT_OQ);
-            if (!better) continue;
-            BlockHits& found = hits[size_t(q) * run.count];
-            _mm512_storeu_ps(found.scores + row + g * 16, scores);
-            found.rows |= uint64_t(better) << (row + g * 16);
-          }
+          for (size_t g = 0; g < G; ++g)
+            keep(_mm512_cvtepi32_ps(sum[q][g]), row + g * 16, limits[q], hits[size_t(q) * run.count]);
       }
     }
   };
-
-  static void scan(const BlockRun& run, const int8_t* queries, size_t query_count, const float* limits,
-                   BlockHits* hits) {
-    size_t q = 0;
-    const auto tile = [&](auto body, size_t count) {
-      for (; q + count <= query_count; q += count)
-        for (size_t b = 0; b < run.count; ++b)
-          body.run(run, b, queries + q * run.words * kDwords * 128, limits + q, hits + q * run.count + b);
-    };
-    tile(Tile<8>{}, 8);
-    tile(Tile<4>{}, 4);
-    tile(Tile<2>{}, 2);
-    tile(Tile<1>{}, 1);
-  }
 };
 
 void lut4(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
-  Lut4<1>::scan(run, static_cast<const int8_t*>(queries), query_count, limits, hits);
+  for_query_tiles<Lut4<1>::Tile>(run, static_cast<const int8_t*>(queries), run.words * 128, query_count, limits, hits);
 }
 
 void lut4_bits(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
-  Lut4<2>::scan(run, static_cast<const int8_t*>(queries), query_count, limits, hits);
+  for_query_tiles<Lut4<2>::Tile>(run, static_cast<const int8_t*>(queries), run.words * 256, query_count, limits, hits);
 }
 
 }  // namespace
