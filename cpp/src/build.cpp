@@ -4,7 +4,7 @@
 #include <cmath>
 #include <optional>
 
-#include "kernels/kernels.hpp"
+#include "nestvec/exact.hpp"
 #include "parallel.hpp"
 
 namespace nestvec {
@@ -13,15 +13,9 @@ namespace {
 constexpr std::size_t kBlocksPerTask = 16;
 constexpr double kShortest = 1e-20;  // a prefix shorter than this has no direction to speak of: its cosine is 0
 
-double square_length(const float* x, std::size_t dim) {
-  double sum;
-  kernels().dot_exact(x, x, dim, &sum);
-  return sum;
-}
-
 /// out = x / |x|, or zeros.
 void scale_to_unit(const float* x, std::size_t dim, float* out) {
-  const double square = square_length(x, dim), scale = square > 0 ? 1 / std::sqrt(square) : 0;
+  const double square = exact_dot(x, x, dim), scale = square > 0 ? 1 / std::sqrt(square) : 0;
   for (std::size_t i = 0; i < dim; ++i) out[i] = float(x[i] * scale);
 }
 
@@ -45,7 +39,7 @@ double set_factors(const TierSpec& spec, const float* row, float scale, float* f
   double square = 0, length = 0;
   std::size_t from = 0;
   for (std::size_t d = 0; d < spec.dims.size(); ++d) {
-    square += square_length(row + from, spec.dims[d] - from);
+    square += exact_dot(row + from, row + from, spec.dims[d] - from);
     from = spec.dims[d];
     length = std::sqrt(square);
     if (factors) factors[d * kRowsPerBlock] = float(!spec.cosine ? scale : length >= kShortest ? scale / length : 0);

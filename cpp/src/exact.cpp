@@ -13,12 +13,6 @@ namespace {
 
 constexpr std::size_t kAhead = 8192;  // bytes; a prefetch past the end does nothing
 
-double dot(const float* x, const float* y, std::size_t dim) {
-  double sum;
-  kernels().dot_exact(x, y, dim, &sum);
-  return sum;
-}
-
 struct Signs {
   float of[256][8];
 };
@@ -61,9 +55,15 @@ const float* widened(Codec codec, const Pq* pq, const std::uint8_t* row, std::si
 
 }  // namespace
 
+double exact_dot(const float* x, const float* y, std::size_t dim) {
+  double sum;
+  kernels().dot_exact(x, y, dim, &sum);
+  return sum;
+}
+
 float exact_score(Codec codec, const Pq* pq, const std::uint8_t* row, const float* query, std::size_t dim, float factor,
                   float* scratch) {
-  return float(dot(widened(codec, pq, row, dim, scratch), query, dim) * factor);
+  return float(exact_dot(widened(codec, pq, row, dim, scratch), query, dim) * factor);
 }
 
 double longest_row(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim) {
@@ -72,7 +72,7 @@ double longest_row(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim
   for (std::size_t r = 0; r < rows.rows; ++r) {
     for (std::size_t i = 0; i < rows.cols; i += 64) __builtin_prefetch(rows.row(r) + i + kAhead);
     const float* x = widened(codec, nullptr, rows.row(r), dim, scratch.data());
-    const double square = dot(x, x, dim);
+    const double square = exact_dot(x, x, dim);
     longest = std::max(longest, std::isnan(square) ? std::numeric_limits<double>::infinity() : square);
   }
   return std::sqrt(longest);

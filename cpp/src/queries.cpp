@@ -6,27 +6,19 @@
 #include <cstring>
 #include <string>
 
-#include "kernels/kernels.hpp"
 #include "look_ups.hpp"
 #include "nestvec/codec.hpp"
 #include "nestvec/error.hpp"
+#include "nestvec/exact.hpp"
 
 namespace nestvec {
 namespace {
-
-constexpr double kFloatUnit = 0x1p-24;  // largest relative error of one float operation
 
 /// 5.20e+38 as such, where std::to_string writes 39 digits.
 std::string three_digits(double x) {
   char text[16];
   std::snprintf(text, sizeof text, "%.3g", x);
   return text;
-}
-
-double length(const float* x, std::size_t dim) {
-  double sum;
-  kernels().dot_exact(x, x, dim, &sum);
-  return std::sqrt(sum);
 }
 
 /// dot_i8's form: the sum of the values, then the values.
@@ -98,7 +90,9 @@ ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const f
       pack_bits({x.row(q), 1, dim}, query, 1);
       continue;
     }
-    const double given = length(x.row(q), dim), scale = !unit ? 1 : given > 0 ? 1 / (given * row_length) : 0;
+    const double given = std::sqrt(exact_dot(x.row(q), x.row(q), dim)), scale = !unit       ? 1
+                                                                                : given > 0 ? 1 / (given * row_length)
+                                                                                            : 0;
     for (std::size_t i = 0; i < dim; ++i) values[i] = float(x.row(q)[i] * scale);
     const double norm = !unit ? given : given > 0 ? 1 / row_length : 0;
     queries.lengths_[q] = norm;

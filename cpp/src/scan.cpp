@@ -20,8 +20,6 @@ constexpr std::size_t kCollectorBytes = 8 << 20;  // for all candidates that are
 constexpr std::size_t kDirectBytes = 128;         // of a row: below, its horizontal sum costs more than packing
 constexpr std::size_t kAhead = 4096;  // bytes: a core waits 100 ns for memory and reads 15 to 20 bytes in each of them
 
-constexpr double kFloatUnit = 0x1p-24;  // largest relative error of one float operation
-
 /// The largest float that is not above x.
 float float_below(double x) {
   const float nearest = float(x);

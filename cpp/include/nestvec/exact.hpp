@@ -9,9 +9,13 @@
 
 namespace nestvec {
 
-/// The exact score of one row-major row against a float query: products in double, added up as 8 sums over dimension
-/// mod 8, then pairwise; times factor; rounded once to float. Bits count as 1 and -1; a product quantizer's codes as
-/// the centroids that they name. dim: of the query. scratch: dim floats.
+/// The sum of products as every final score and every length has it: in double, added up as 8 sums over dimension mod
+/// 8, then pairwise. The same bits on every tier.
+double exact_dot(const float* x, const float* y, std::size_t dim);
+
+/// The exact score of one row-major row against a float query: exact_dot times factor, rounded once to float. Bits
+/// count as 1 and -1; a product quantizer's codes as the centroids that they name. dim: of the query. scratch: dim
+/// floats.
 float exact_score(Codec codec, const Pq* pq, const std::uint8_t* row, const float* query, std::size_t dim, float factor,
                   float* scratch);
 

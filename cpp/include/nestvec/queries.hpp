@@ -11,6 +11,8 @@
 
 namespace nestvec {
 
+inline constexpr double kFloatUnit = 0x1p-24;  ///< largest relative error of one float operation
+
 /// What a scan compares a query's form with.
 enum class QueryKind {
   codes,     ///< binary and int8: the query in the rows' own codec

@@ -146,22 +146,6 @@ void dot_i8_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, c
   }
 }
 
-void dot_f32_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, const void* query, float* scores,
-                  float* squares) {
-  const float* values = static_cast<const float*>(query);
-  for (size_t r = 0; r < count; ++r) {
-    float sum = 0, square = 0;
-    for (size_t i = 0; i < dim; ++i) {
-      float x;
-      __builtin_memcpy(&x, rows + r * stride + i * 4, 4);
-      sum += x * values[i];
-      square += x * x;
-    }
-    scores[r] = sum;
-    squares[r] = square;
-  }
-}
-
 /// 16 words at a time: a cache line of each row is read whole while the 64 lines that it goes to stay close by.
 template <size_t kWordBytes>
 void interleave_words(const uint8_t* rows, size_t stride, size_t count, size_t words, uint8_t* block) {
@@ -243,22 +227,37 @@ void dot_f16(const BlockRun& run, const void* queries, size_t query_count, const
   dot_halves(run, queries, query_count, limits, hits, half_to_float);
 }
 
-void dot_f16_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, const void* query, float* scores,
-                  float* squares) {
+/// Rows of values that `widen` makes floats of, one at a time.
+template <class Value, class Widen>
+void dot_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, const void* query, float* scores,
+              float* squares, const Widen& widen) {
   const float* values = static_cast<const float*>(query);
   for (size_t r = 0; r < count; ++r) {
     float sum = 0, square = 0;
     for (size_t i = 0; i < dim; ++i) {
-      uint16_t half;
-      float x;
-      __builtin_memcpy(&half, rows + r * stride + i * 2, 2);
-      half_to_float(&half, &x, 1);
+      Value code;
+      __builtin_memcpy(&code, rows + r * stride + i * sizeof code, sizeof code);
+      const float x = widen(code);
       sum += x * values[i];
       square += x * x;
     }
     scores[r] = sum;
     squares[r] = square;
   }
+}
+
+void dot_f32_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, const void* query, float* scores,
+                  float* squares) {
+  dot_rows<float>(rows, stride, count, dim, query, scores, squares, [](float x) { return x; });
+}
+
+void dot_f16_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, const void* query, float* scores,
+                  float* squares) {
+  dot_rows<uint16_t>(rows, stride, count, dim, query, scores, squares, [](uint16_t half) {
+    float x;
+    half_to_float(&half, &x, 1);
+    return x;
+  });
 }
 
 void dot_bf16(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
