@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "arrays.hpp"
-#include "codebook.hpp"
+#include "codebook_array.hpp"
 #include "nestvec/build.hpp"
 #include "nestvec/checksum.hpp"
 #include "nestvec/normalize.hpp"
@@ -25,12 +25,12 @@ using Bytes = Array<std::uint8_t>;
 using Floats = Array<float>;
 
 /// train_pq; for a cosine, on rows scaled to length 1.
-std::shared_ptr<Codebook> train(const Floats& sample, const std::string& codec, std::size_t columns, bool cosine,
-                                std::uint64_t seed, std::size_t threads) {
+std::shared_ptr<CodebookArray> train(const Floats& sample, const std::string& codec, std::size_t columns, bool cosine,
+                                     std::uint64_t seed, std::size_t threads) {
   Matrix<const float> rows = as_matrix(sample, "sample");
-  const Pq pq = make_pq(codec, rows.cols, columns);
+  const Codebook codebook = make_pq(codec, rows.cols, columns);
   if (rows.rows == 0) throw ArgumentError("the sample holds no rows");
-  Floats centroids({pq.dim, pq.count()});
+  Floats centroids({codebook.dim, codebook.count()});
   float* out = centroids.mutable_data();
   {
     const py::gil_scoped_release release;
@@ -41,21 +41,22 @@ std::shared_ptr<Codebook> train(const Floats& sample, const std::string& codec, 
       normalize_rows({unit.data(), rows.rows, rows.cols});
       rows.data = unit.data();
     }
-    const std::vector<float> trained = train_pq(pq, rows, seed, threads);
+    const std::vector<float> trained = train_pq(codebook, rows, seed, threads);
     std::copy(trained.begin(), trained.end(), out);
   }
-  return std::make_shared<Codebook>(codec, columns, std::move(centroids));
+  return std::make_shared<CodebookArray>(codec, columns, std::move(centroids));
 }
 
 /// encode_tier over numpy arrays. Returns (codes as bytes, factors or None, the longest row).
 py::tuple encode(const Floats& x, const std::string& codec, bool packed, bool cosine,
-                 const std::vector<std::size_t>& dims, const std::shared_ptr<Codebook>& codebook, std::size_t threads) {
+                 const std::vector<std::size_t>& dims, const std::shared_ptr<CodebookArray>& codebook,
+                 std::size_t threads) {
   const Matrix<const float> rows = as_matrix(x, "x");
   checked_dim(rows.cols);
   if (dims.empty() || dims.back() != rows.cols || !std::is_sorted(dims.begin(), dims.end()))
     throw ArgumentError("dims must rise to the dimension of x");
-  const TierSpec spec{codec_named(codec), packed, cosine, dims, codebook ? &codebook->pq() : nullptr};
-  check_codebook(spec.codec, rows.cols, spec.pq);
+  const TierSpec spec{codec_named(codec), packed, cosine, dims, codebook ? &codebook->view() : nullptr};
+  check_codebook(spec.codec, rows.cols, spec.codebook);
   const std::size_t blocks = block_count(rows.rows), columns = spec.columns(rows.cols);
   Bytes codes(std::vector<std::size_t>{packed ? blocks * block_bytes(spec.codec, columns)
                                               : rows.rows * row_bytes(spec.codec, columns)});
@@ -102,12 +103,12 @@ void bind_build(py::module_& m) {
         return columns_of(make_pq(codec, dim, columns), std::min(prefix, dim));
       },
       py::arg("codec"), py::arg("dim"), py::arg("columns"), py::arg("prefix"));
-  py::class_<Codebook, std::shared_ptr<Codebook>>(m, "Codebook")
+  py::class_<CodebookArray, std::shared_ptr<CodebookArray>>(m, "Codebook")
       .def(py::init<const std::string&, std::size_t, Floats>(), py::arg("codec"), py::arg("columns"),
            py::arg("centroids").noconvert())
       .def_static("train", &train, py::arg("sample").noconvert(), py::arg("codec"), py::arg("columns"),
                   py::arg("cosine"), py::arg("seed"), py::arg("threads"))
-      .def_property_readonly("centroids", &Codebook::centroids);
+      .def_property_readonly("centroids", &CodebookArray::centroids);
   m.def("encode_tier", &encode, py::arg("x").noconvert(), py::arg("codec"), py::arg("packed"), py::arg("cosine"),
         py::arg("dims"), py::arg("codebook"), py::arg("threads"));
   m.def("checksums", &checksums, py::arg("data").noconvert());

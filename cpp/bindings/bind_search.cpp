@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "arrays.hpp"
-#include "codebook.hpp"
+#include "codebook_array.hpp"
 #include "nestvec/build.hpp"
 #include "nestvec/codec.hpp"
 #include "nestvec/scan.hpp"
@@ -94,7 +94,7 @@ class Region {
 };
 
 /// A tier as Python hands it over: (codec, codes, factors or None, row_bound, codebook or None).
-using TierArrays = std::tuple<std::string, Bytes, std::optional<Floats>, double, std::shared_ptr<Codebook>>;
+using TierArrays = std::tuple<std::string, Bytes, std::optional<Floats>, double, std::shared_ptr<CodebookArray>>;
 
 class Searcher {
  public:
@@ -146,18 +146,18 @@ class Searcher {
 
  private:
   Tier view(const TierArrays& arrays, bool packed) const {
-    const auto& [codec_name, codes, factors, row_bound, codebook] = arrays;
-    const Pq* pq = codebook ? &codebook->pq() : nullptr;
-    const TierSpec spec{codec_named(codec_name), packed, table_.cosine, table_.dims, pq};
-    check_codebook(spec.codec, table_.dim, pq);
+    const auto& [codec_name, codes, factors, row_bound, stored] = arrays;
+    const Codebook* codebook = stored ? &stored->view() : nullptr;
+    const TierSpec spec{codec_named(codec_name), packed, table_.cosine, table_.dims, codebook};
+    check_codebook(spec.codec, table_.dim, codebook);
     const std::size_t blocks = block_count(table_.rows), columns = spec.columns(table_.dim);
     const std::size_t bytes =
         packed ? blocks * block_bytes(spec.codec, columns) : table_.rows * row_bytes(spec.codec, columns);
     Tier tier{spec.codec, sized(codes, bytes, "codes"), nullptr, row_bound};
     if (spec.codec == Codec::binary) tier.row_bound = std::sqrt(double(table_.dim));  // as 1 and -1
-    if (pq) {
-      tier.pq = *pq;
-      tier.row_bound = longest_decoded(*pq);
+    if (codebook) {
+      tier.codebook = *codebook;
+      tier.row_bound = longest_decoded(*codebook);
     }
     if (has_factors(spec) != factors.has_value())
       throw ArgumentError("a tier of int8 or of cosine scores has factors, and no other has");

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "nestvec/exact.hpp"
+#include "nestvec/pq.hpp"
 #include "parallel.hpp"
 
 namespace nestvec {
@@ -66,7 +67,7 @@ double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* co
   const std::size_t tasks = (blocks + kBlocksPerTask - 1) / kBlocksPerTask;
   const bool bits = spec.codec == Codec::binary, to_unit = spec.cosine && !bits;  // signs have no length
   std::optional<PqEncoder> pq;
-  if (spec.pq) pq.emplace(*spec.pq);
+  if (spec.codebook) pq.emplace(*spec.codebook);
   if (factors) std::fill_n(factors, blocks * spec.dims.size() * kRowsPerBlock, 0.0f);
   std::vector<double> longest(tasks);
   parallel_for(tasks, threads, [&](std::size_t, std::size_t task) {
@@ -95,7 +96,7 @@ double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* co
       }
     }
   });
-  if (pq) return longest_decoded(*spec.pq);
+  if (pq) return longest_decoded(*spec.codebook);
   return to_unit || tasks == 0 ? 1 : *std::max_element(longest.begin(), longest.end());
 }
 

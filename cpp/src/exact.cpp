@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/kernels.hpp"
+#include "nestvec/pq.hpp"
 
 namespace nestvec {
 namespace {
@@ -27,7 +28,7 @@ constexpr Signs make_signs() {
 constexpr Signs kSigns = make_signs();
 
 /// A row's values as floats: where they lie, or widened into scratch.
-const float* widened(Codec codec, const Pq* pq, const std::uint8_t* row, std::size_t dim, float* scratch) {
+const float* widened(Codec codec, const Codebook* codebook, const std::uint8_t* row, std::size_t dim, float* scratch) {
   const auto* halves = reinterpret_cast<const std::uint16_t*>(row);
   switch (codec) {
     case Codec::float32:
@@ -47,7 +48,7 @@ const float* widened(Codec codec, const Pq* pq, const std::uint8_t* row, std::si
       break;
     case Codec::pq8:
     case Codec::pq4:
-      decode_pq(*pq, row, dim, scratch);
+      decode_pq(*codebook, row, dim, scratch);
       break;
   }
   return scratch;
@@ -61,9 +62,9 @@ double exact_dot(const float* x, const float* y, std::size_t dim) {
   return sum;
 }
 
-float exact_score(Codec codec, const Pq* pq, const std::uint8_t* row, const float* query, std::size_t dim, float factor,
-                  float* scratch) {
-  return float(exact_dot(widened(codec, pq, row, dim, scratch), query, dim) * factor);
+float exact_score(Codec codec, const Codebook* codebook, const std::uint8_t* row, const float* query, std::size_t dim,
+                  float factor, float* scratch) {
+  return float(exact_dot(widened(codec, codebook, row, dim, scratch), query, dim) * factor);
 }
 
 double longest_row(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim) {

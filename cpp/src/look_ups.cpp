@@ -70,23 +70,23 @@ LookUps look_up_bits(const float* query, std::size_t dim, std::uint8_t* tables) 
   return {step, 0, kRounding * step * double((dim + 3) / 4)};
 }
 
-LookUps look_up_centroids(const Pq& pq, const float* query, std::size_t columns, std::uint8_t* tables) {
-  const std::size_t count = pq.count();
-  const bool nibbles = pq.codec == Codec::pq4;
+LookUps look_up_centroids(const Codebook& codebook, const float* query, std::size_t columns, std::uint8_t* tables) {
+  const std::size_t count = codebook.count();
+  const bool nibbles = codebook.codec == Codec::pq4;
   const int lowest_code = nibbles ? -127 : 0;
   const std::vector<float> zeros(count);
   std::vector<float> products(columns * count), lowest(columns);
   float widest = 0;
   for (std::size_t j = 0; j < columns; ++j) {
     float* of_one = products.data() + j * count;
-    const std::size_t first = pq.begin(j);
-    kernels().centroid_scores(pq.centroids + first * count, pq.begin(j + 1) - first, count, zeros.data(), query + first,
-                              of_one);
+    const std::size_t first = codebook.begin(j);
+    kernels().centroid_scores(codebook.centroids + first * count, codebook.begin(j + 1) - first, count, zeros.data(),
+                              query + first, of_one);
     const auto [low, high] = range_of(of_one, count);
     lowest[j] = low;
     widest = std::max(widest, high - low);
   }
-  std::fill_n(tables, look_up_bytes(pq.codec, columns), std::uint8_t{0});
+  std::fill_n(tables, look_up_bytes(codebook.codec, columns), std::uint8_t{0});
   if (!all_below(products.data(), products.size(), kRefused)) return {1, 0, 0};
   const float step = widest / float(127 - lowest_code);
   double offset = 0;

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "nestvec/pq.hpp"
+#include "nestvec/codebook.hpp"
 
 namespace nestvec {
 
@@ -21,6 +21,6 @@ std::size_t look_up_bytes(Codec codec, std::size_t columns);  ///< the size of a
 LookUps look_up_bits(const float* query, std::size_t dim, std::uint8_t* tables);
 
 /// Against the centroids of the first `columns` sub-quantizers. query: the values of their dimensions.
-LookUps look_up_centroids(const Pq& pq, const float* query, std::size_t columns, std::uint8_t* tables);
+LookUps look_up_centroids(const Codebook& codebook, const float* query, std::size_t columns, std::uint8_t* tables);
 
 }  // namespace nestvec

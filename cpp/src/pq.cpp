@@ -13,21 +13,22 @@
 namespace nestvec {
 namespace {
 
-std::size_t code(const Pq& pq, const std::uint8_t* row, std::size_t j) {
-  return pq.codec == Codec::pq8 ? row[j] : row[j / 2] >> j % 2 * 4 & 15;
+std::size_t code(const Codebook& codebook, const std::uint8_t* row, std::size_t j) {
+  return codebook.codec == Codec::pq8 ? row[j] : row[j / 2] >> j % 2 * 4 & 15;
 }
 
 }  // namespace
 
-std::vector<float> train_pq(const Pq& pq, Matrix<const float> sample, std::uint64_t seed, std::size_t threads) {
-  const std::size_t rows = std::min(sample.rows, kTrainingRowsPerCentroid * pq.count());
-  std::vector<float> centroids(pq.dim * pq.count());
-  parallel_for(pq.columns, threads, [&](std::size_t, std::size_t j) {
-    const std::size_t first = pq.begin(j), width = pq.begin(j + 1) - first;
+std::vector<float> train_pq(const Codebook& codebook, Matrix<const float> sample, std::uint64_t seed,
+                            std::size_t threads) {
+  const std::size_t rows = std::min(sample.rows, kTrainingRowsPerCentroid * codebook.count());
+  std::vector<float> centroids(codebook.dim * codebook.count());
+  parallel_for(codebook.columns, threads, [&](std::size_t, std::size_t j) {
+    const std::size_t first = codebook.begin(j), width = codebook.begin(j + 1) - first;
     std::vector<float> points(rows * width);
     for (std::size_t r = 0; r < rows; ++r)
       std::copy_n(sample.row(r * sample.rows / rows) + first, width, &points[r * width]);
-    k_means({points.data(), rows, width}, pq.count(), seed + j, &centroids[first * pq.count()]);
+    k_means({points.data(), rows, width}, codebook.count(), seed + j, &centroids[first * codebook.count()]);
   });
   return centroids;
 }
@@ -35,81 +36,84 @@ std::vector<float> train_pq(const Pq& pq, Matrix<const float> sample, std::uint6
 // Scaling all scores of a sub-quantizer by a power of two changes no code: the one chosen keeps the squares of large
 // centroids finite and those of small ones apart. Where rows are 2^100 times as long as the centroids, scores may
 // still overflow; such rows get some code, the same on every CPU.
-PqEncoder::PqEncoder(const Pq& pq) : pq_(pq), centroids_(pq.dim * pq.count()), start_(pq.columns * pq.count()) {
-  for (std::size_t j = 0; j < pq.columns; ++j) {
-    const std::size_t width = pq.begin(j + 1) - pq.begin(j), values = width * pq.count();
-    const float* from = pq.centroids + pq.begin(j) * pq.count();
-    float *centroids = &centroids_[pq.begin(j) * pq.count()], *start = &start_[j * pq.count()];
+PqEncoder::PqEncoder(const Codebook& codebook)
+    : codebook_(codebook), centroids_(codebook.dim * codebook.count()), start_(codebook.columns * codebook.count()) {
+  for (std::size_t j = 0; j < codebook.columns; ++j) {
+    const std::size_t width = codebook.begin(j + 1) - codebook.begin(j), values = width * codebook.count();
+    const float* from = codebook.centroids + codebook.begin(j) * codebook.count();
+    float *centroids = &centroids_[codebook.begin(j) * codebook.count()], *start = &start_[j * codebook.count()];
     const double scale = std::clamp(unit_scale(from, values), 0x1p-80, 0x1p80);
     for (std::size_t i = 0; i < values; ++i) centroids[i] = float(from[i] * scale);
-    nearest_start(centroids, width, pq.count(), start);
+    nearest_start(centroids, width, codebook.count(), start);
     for (std::size_t i = 0; i < values; ++i) centroids[i] = float(centroids[i] * scale);
   }
 }
 
 void PqEncoder::encode(Matrix<const float> x, std::uint8_t* codes) const {
-  const std::size_t bytes = row_bytes(pq_.codec, pq_.columns);
-  const bool nibbles = pq_.codec == Codec::pq4;
+  const std::size_t bytes = row_bytes(codebook_.codec, codebook_.columns);
+  const bool nibbles = codebook_.codec == Codec::pq4;
   std::vector<std::uint8_t> high(nibbles ? x.rows : 0);
-  for (std::size_t j = 0; j < pq_.columns; ++j) {
-    const std::size_t first = pq_.begin(j), width = pq_.begin(j + 1) - first;
+  for (std::size_t j = 0; j < codebook_.columns; ++j) {
+    const std::size_t first = codebook_.begin(j), width = codebook_.begin(j + 1) - first;
     const bool is_high = nibbles && j % 2;
-    kernels().nearest(&centroids_[first * pq_.count()], width, pq_.count(), &start_[j * pq_.count()], x.data + first,
-                      x.cols, x.rows, is_high ? high.data() : codes + (nibbles ? j / 2 : j), is_high ? 1 : bytes);
+    kernels().nearest(&centroids_[first * codebook_.count()], width, codebook_.count(), &start_[j * codebook_.count()],
+                      x.data + first, x.cols, x.rows, is_high ? high.data() : codes + (nibbles ? j / 2 : j),
+                      is_high ? 1 : bytes);
     for (std::size_t r = 0; r < x.rows && is_high; ++r) codes[r * bytes + j / 2] |= std::uint8_t(high[r] << 4);
   }
 }
 
-void encode_pq(const Pq& pq, Matrix<const float> x, std::uint8_t* codes, std::size_t threads) {
-  const PqEncoder encoder(pq);
+void encode_pq(const Codebook& codebook, Matrix<const float> x, std::uint8_t* codes, std::size_t threads) {
+  const PqEncoder encoder(codebook);
   for_row_chunks(x, threads, [&](std::size_t first, Matrix<const float> chunk) {
-    encoder.encode(chunk, codes + first * row_bytes(pq.codec, pq.columns));
+    encoder.encode(chunk, codes + first * row_bytes(codebook.codec, codebook.columns));
   });
 }
 
-std::vector<float> centroids_by_code(const Pq& pq) {
-  std::vector<float> by_code(pq.dim * pq.count());
-  for (std::size_t j = 0; j < pq.columns; ++j) {
-    const std::size_t first = pq.begin(j), width = pq.begin(j + 1) - first;
-    for (std::size_t v = 0; v < pq.count(); ++v)
+std::vector<float> centroids_by_code(const Codebook& codebook) {
+  std::vector<float> by_code(codebook.dim * codebook.count());
+  for (std::size_t j = 0; j < codebook.columns; ++j) {
+    const std::size_t first = codebook.begin(j), width = codebook.begin(j + 1) - first;
+    for (std::size_t v = 0; v < codebook.count(); ++v)
       for (std::size_t d = 0; d < width; ++d)
-        by_code[first * pq.count() + v * width + d] = pq.centroids[(first + d) * pq.count() + v];
+        by_code[first * codebook.count() + v * width + d] = codebook.centroids[(first + d) * codebook.count() + v];
   }
   return by_code;
 }
 
-void decode_pq(const Pq& pq, const std::uint8_t* row, std::size_t dim, float* out) {
-  const std::size_t count = pq.count();
-  for (std::size_t j = 0; j < pq.columns && pq.begin(j) < dim; ++j) {
-    const std::size_t first = pq.begin(j), width = pq.begin(j + 1) - first, used = std::min(width, dim - first);
-    const std::size_t v = code(pq, row, j);
-    if (pq.by_code) {
-      const float* centroid = pq.by_code + first * count + v * width;
+void decode_pq(const Codebook& codebook, const std::uint8_t* row, std::size_t dim, float* out) {
+  const std::size_t count = codebook.count();
+  for (std::size_t j = 0; j < codebook.columns && codebook.begin(j) < dim; ++j) {
+    const std::size_t first = codebook.begin(j), width = codebook.begin(j + 1) - first,
+                      used = std::min(width, dim - first);
+    const std::size_t v = code(codebook, row, j);
+    if (codebook.by_code) {
+      const float* centroid = codebook.by_code + first * count + v * width;
       for (std::size_t d = 0; d < used; ++d) out[first + d] = centroid[d];
     } else {
-      for (std::size_t d = 0; d < used; ++d) out[first + d] = pq.centroids[(first + d) * count + v];
+      for (std::size_t d = 0; d < used; ++d) out[first + d] = codebook.centroids[(first + d) * count + v];
     }
   }
 }
 
-std::size_t columns_of(const Pq& pq, std::size_t dim) {
-  std::size_t columns = dim * pq.columns / pq.dim;  // begin(columns) <= dim
-  while (pq.begin(columns + 1) <= dim && columns < pq.columns) ++columns;
-  if (columns > 0 && pq.begin(columns) == dim) return columns;
+std::size_t columns_of(const Codebook& codebook, std::size_t dim) {
+  std::size_t columns = dim * codebook.columns / codebook.dim;  // begin(columns) <= dim
+  while (codebook.begin(columns + 1) <= dim && columns < codebook.columns) ++columns;
+  if (columns > 0 && codebook.begin(columns) == dim) return columns;
   throw ArgumentError(
-      "dim is " + std::to_string(dim) + ", which cuts a sub-quantizer in two: " + std::to_string(pq.columns) +
-      " of them share " + std::to_string(pq.dim) + " dimensions; expected " +
-      (columns ? std::to_string(pq.begin(columns)) + " or " : "") + std::to_string(pq.begin(columns + 1)));
+      "dim is " + std::to_string(dim) + ", which cuts a sub-quantizer in two: " + std::to_string(codebook.columns) +
+      " of them share " + std::to_string(codebook.dim) + " dimensions; expected " +
+      (columns ? std::to_string(codebook.begin(columns)) + " or " : "") + std::to_string(codebook.begin(columns + 1)));
 }
 
-double longest_decoded(const Pq& pq) {
+double longest_decoded(const Codebook& codebook) {
   double square = 0;
-  for (std::size_t j = 0; j < pq.columns; ++j) {
+  for (std::size_t j = 0; j < codebook.columns; ++j) {
     double longest = 0;
-    for (std::size_t v = 0; v < pq.count(); ++v) {
+    for (std::size_t v = 0; v < codebook.count(); ++v) {
       double of_one = 0;
-      for (std::size_t d = pq.begin(j); d < pq.begin(j + 1); ++d)
-        of_one += double(pq.centroids[d * pq.count() + v]) * pq.centroids[d * pq.count() + v];
+      for (std::size_t d = codebook.begin(j); d < codebook.begin(j + 1); ++d)
+        of_one += double(codebook.centroids[d * codebook.count() + v]) * codebook.centroids[d * codebook.count() + v];
       longest = std::max(longest, of_one);
     }
     square += longest;

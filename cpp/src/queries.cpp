@@ -10,6 +10,7 @@
 #include "nestvec/codec.hpp"
 #include "nestvec/error.hpp"
 #include "nestvec/exact.hpp"
+#include "nestvec/pq.hpp"
 
 namespace nestvec {
 namespace {
@@ -60,12 +61,12 @@ QueryKind usual_kind(Codec codec) {
   return codec == Codec::binary || codec == Codec::int8 ? QueryKind::codes : QueryKind::values;
 }
 
-ScanQueries::ScanQueries(Codec codec_, QueryKind kind_, std::size_t count_, std::size_t dim_, const Pq* pq)
+ScanQueries::ScanQueries(Codec codec_, QueryKind kind_, std::size_t count_, std::size_t dim_, const Codebook* codebook)
     : codec(codec_),
       kind(kind_),
       count(count_),
       dim(dim_),
-      columns(pq ? columns_of(*pq, dim_) : dim_),
+      columns(codebook ? columns_of(*codebook, dim_) : dim_),
       scales(count_),
       stride_(form_bytes(codec_, kind_, columns)),
       form_(count_ * stride_ / sizeof(Line) + 1),
@@ -76,8 +77,8 @@ const float* ScanQueries::values(std::size_t i) const {
 }
 
 ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const float> x, std::size_t dim, bool unit,
-                                     const Pq* pq) {
-  ScanQueries queries(codec, kind, x.rows, dim, pq);
+                                     const Codebook* codebook) {
+  ScanQueries queries(codec, kind, x.rows, dim, codebook);
   queries.lengths_.resize(x.rows);
   const bool bits = codec == Codec::binary;
   const double row_length = bits ? std::sqrt(double(dim)) : 1;  // as a cosine takes it
@@ -112,8 +113,8 @@ ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const f
       continue;
     }
     std::copy(values.begin(), values.end(), queries.values_.begin() + std::ptrdiff_t(q * dim));
-    const LookUps found =
-        bits ? look_up_bits(values.data(), dim, query) : look_up_centroids(*pq, values.data(), queries.columns, query);
+    const LookUps found = bits ? look_up_bits(values.data(), dim, query)
+                               : look_up_centroids(*codebook, values.data(), queries.columns, query);
     out.scale = found.scale;
     out.offset = found.offset;
     // The sum of the look-ups, each at most 127, is exact; its product with the scale is rounded to float, the offset
@@ -137,9 +138,10 @@ ScanQueries ScanQueries::from_codes(Codec codec, Matrix<const std::uint8_t> rows
   return queries;
 }
 
-std::size_t ScanQueries::bytes_per_query(Codec codec, QueryKind kind, std::size_t dim, const Pq* pq) {
+std::size_t ScanQueries::bytes_per_query(Codec codec, QueryKind kind, std::size_t dim, const Codebook* codebook) {
   const std::size_t values = kind == QueryKind::look_ups ? dim * sizeof(float) : 0;
-  return form_bytes(codec, kind, pq ? columns_of(*pq, dim) : dim) + values + sizeof(QueryScale) + sizeof(double);
+  return form_bytes(codec, kind, codebook ? columns_of(*codebook, dim) : dim) + values + sizeof(QueryScale) +
+         sizeof(double);
 }
 
 void ScanQueries::require_range(double longest_row) const {

@@ -320,7 +320,7 @@ class Scan {
       for (std::size_t i = 0; i < queries_.dim; ++i) sum += std::int64_t(std::int8_t(query[i])) * std::int8_t(row[i]);
       return double(sum);
     }
-    return exact_score(rows_.codec, rows_.pq, row, queries_.values(q), queries_.dim, rows_.factor(std::size_t(r)),
+    return exact_score(rows_.codec, rows_.codebook, row, queries_.values(q), queries_.dim, rows_.factor(std::size_t(r)),
                        own.scratch.data());
   }
 

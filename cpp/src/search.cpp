@@ -27,7 +27,7 @@ ScanRows rows_of(const Table& table, const Tier& tier, std::size_t dim) {
           .blocks = tier.codes,
           .factors = factors_for(table, tier, dim),
           .factor_stride = table.dims.size() * kRowsPerBlock,
-          .pq = tier.pq ? &*tier.pq : nullptr,
+          .codebook = tier.codebook ? &*tier.codebook : nullptr,
           .longest = tier.row_bound,
           .ids = table.ids};
 }
@@ -90,13 +90,13 @@ void search(const Table& table, Matrix<const float> queries, const SearchOptions
   const std::size_t survivors = !table.rescored                               ? options.k
                                 : options.k > table.rows / options.oversample ? table.rows
                                                                               : options.k * options.oversample;
-  const std::size_t query_bytes = ScanQueries::bytes_per_query(tier.codec, options.kind, options.dim, rows.pq);
+  const std::size_t query_bytes = ScanQueries::bytes_per_query(tier.codec, options.kind, options.dim, rows.codebook);
   const std::size_t together =
       std::max<std::size_t>(1, std::min(kCandidateBytes / (survivors * sizeof(Candidate)), kQueryBytes / query_bytes));
   for (std::size_t first = 0; first < queries.rows; first += together) {
     const Matrix<const float> some{queries.row(first), std::min(together, queries.rows - first), queries.cols};
     const ScanQueries prepared =
-        ScanQueries::from_floats(tier.codec, options.kind, some, options.dim, table.cosine, rows.pq);
+        ScanQueries::from_floats(tier.codec, options.kind, some, options.dim, table.cosine, rows.codebook);
     rows.allowed = options.allowed ? options.allowed + first * options.allowed_stride : nullptr;
     rows.allowed_stride = options.allowed_stride;
     if (!table.rescored) {

@@ -27,20 +27,20 @@ Precision precision_of(Codec codec) {
 }
 
 /// Drawn centroids for the codecs that need some.
-class Codebook {
+class DrawnCodebook {
  public:
-  Codebook(Codec codec, std::size_t dim) : pq_{dim, (dim + 2) / 3, codec} {
+  DrawnCodebook(Codec codec, std::size_t dim) : codebook_{dim, (dim + 2) / 3, codec} {
     if (codec != Codec::pq8 && codec != Codec::pq4) return;
     Rng rng(static_cast<unsigned>(dim));
-    centroids_ = draw::normal(rng, dim * pq_.count());
-    pq_.centroids = centroids_.data();
+    centroids_ = draw::normal(rng, dim * codebook_.count());
+    codebook_.centroids = centroids_.data();
   }
-  Codebook(const Codebook&) = delete;
+  DrawnCodebook(const DrawnCodebook&) = delete;
 
-  const Pq* get() const { return pq_.centroids ? &pq_ : nullptr; }
+  const Codebook* get() const { return codebook_.centroids ? &codebook_ : nullptr; }
 
  private:
-  Pq pq_;
+  Codebook codebook_;
   Floats centroids_;
 };
 
@@ -90,8 +90,8 @@ void check_encoded(const TierSpec& spec, const Floats& x, std::size_t dim, std::
   const Floats source = source_of(spec, x, dim);
   Bytes codes(rows * bytes);
   Floats scales(rows, 1);
-  if (spec.pq)
-    encode_pq(*spec.pq, {source.data(), rows, dim}, codes.data(), 1);
+  if (spec.codebook)
+    encode_pq(*spec.codebook, {source.data(), rows, dim}, codes.data(), 1);
   else
     quantize({source.data(), rows, dim}, precision_of(spec.codec), codes.data(),
              spec.codec == Codec::int8 ? scales.data() : nullptr, 1);
@@ -107,9 +107,10 @@ void check_encoded(const TierSpec& spec, const Floats& x, std::size_t dim, std::
   long double longest = 0;
   for (std::size_t r = 0; r < rows; ++r) longest = std::max(longest, length_of(&source[r * dim], dim));
   if (spec.codec == Codec::binary) longest = 0;
-  if (spec.pq) longest = longest_decoded(*spec.pq);
-  CHECK(spec.cosine && spec.codec != Codec::binary && !spec.pq ? found.longest == 1
-                                                               : std::abs(found.longest - longest) <= 1e-12L * longest,
+  if (spec.codebook) longest = longest_decoded(*spec.codebook);
+  CHECK(spec.cosine && spec.codec != Codec::binary && !spec.codebook
+            ? found.longest == 1
+            : std::abs(found.longest - longest) <= 1e-12L * longest,
         label << ": longest " << found.longest << ", expected " << double(longest));
 
   for (std::size_t r = 0; has_factors(spec) && r < block_count(rows) * 64; ++r)
@@ -156,7 +157,7 @@ TEST(every_tier_at_every_dimension) {
         const std::size_t rows = draw::one_of<std::size_t>(rng, {1, 63, 64, 65, 130});
         Floats x = draw::normal(rng, rows * dim, draw::one_of(rng, {1.0F, 1e-3F, 100.0F}));
         if (rng() % 2) std::fill_n(&x[draw::below(rng, rows) * dim], dim, 0.0F);
-        const Codebook codebook(codec, dim);
+        const DrawnCodebook codebook(codec, dim);
         check_encoded({codec, rng() % 2 == 0, cosine, dims, codebook.get()}, x, dim, 1);
       }
 }
@@ -166,7 +167,7 @@ TEST(threads_change_nothing) {
   const std::size_t rows = 64 * 16 * 5 + 7;  // several tasks, and a block that is not full
   const Floats x = draw::normal(rng, rows * 20);
   for (Codec codec : kCodecs) {
-    const Codebook codebook(codec, 20);
+    const DrawnCodebook codebook(codec, 20);
     for (bool packed : {false, true})
       for (std::size_t threads : {0, 2, 7})
         check_encoded({codec, packed, true, {5, 20}, codebook.get()}, x, 20, threads);
@@ -179,7 +180,7 @@ TEST(batches_of_whole_blocks_make_the_same_table) {
   const Floats x = draw::normal(rng, rows * dim);
   for (Codec codec : kCodecs)
     for (bool packed : {false, true}) {
-      const Codebook codebook(codec, dim);
+      const DrawnCodebook codebook(codec, dim);
       const TierSpec spec{codec, packed, true, {10, dim}, codebook.get()};
       const Encoded whole = encoded(spec, x, dim, 1);
       const Encoded head = encoded(spec, Floats(x.begin(), x.begin() + first * dim), dim, 1);
@@ -206,7 +207,7 @@ TEST(rows_without_a_direction) {
   for (Codec codec : kCodecs)
     for (bool cosine : {false, true}) {
       if (codec == Codec::float16 && !cosine) continue;  // 1e30 is no half
-      const Codebook codebook(codec, dim);
+      const DrawnCodebook codebook(codec, dim);
       check_encoded({codec, true, cosine, {3, dim}, codebook.get()}, x, dim, 1);
       check_encoded({codec, false, cosine, {3, dim}, codebook.get()}, x, dim, 1);
     }
@@ -222,7 +223,7 @@ TEST(bits_are_the_signs_of_the_values_as_given) {
 
 TEST(no_rows) {
   for (Codec codec : kCodecs) {
-    const Codebook codebook(codec, 4);
+    const DrawnCodebook codebook(codec, 4);
     for (bool packed : {false, true})
       CHECK(encoded({codec, packed, false, {4}, codebook.get()}, {}, 4, 0).codes.size() == 0);
   }

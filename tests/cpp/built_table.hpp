@@ -23,7 +23,7 @@ using oracle::Floats;
 struct Sections {
   TierSpec spec;
   std::size_t rows;
-  nestvec::Pq pq;
+  nestvec::Codebook codebook;
   Floats centroids, by_code;
   Tight<std::uint8_t> codes{0};
   Tight<float> factors{0};
@@ -31,13 +31,13 @@ struct Sections {
   double row_bound;
 
   Sections(Rng& rng, const TierSpec& spec_, const Floats& x, std::size_t dim)
-      : spec(spec_), rows(x.size() / dim), pq{dim, 1 + draw::below(rng, dim), spec.codec} {
+      : spec(spec_), rows(x.size() / dim), codebook{dim, 1 + draw::below(rng, dim), spec.codec} {
     if (spec.codec == Codec::pq8 || spec.codec == Codec::pq4) {
-      centroids = draw::normal(rng, dim * pq.count());
-      pq.centroids = centroids.data();
-      by_code = centroids_by_code(pq);
-      pq.by_code = by_code.data();
-      spec.pq = &pq;
+      centroids = draw::normal(rng, dim * codebook.count());
+      codebook.centroids = centroids.data();
+      by_code = centroids_by_code(codebook);
+      codebook.by_code = by_code.data();
+      spec.codebook = &codebook;
     }
     factors = Tight<float>(has_factors(spec) ? nestvec::block_count(rows) * spec.dims.size() * 64 : 0);
     const std::size_t columns = spec.columns(dim), bytes = row_bytes(spec.codec, columns);
@@ -51,7 +51,7 @@ struct Sections {
     Floats unused(factors.size());
     encode_tier(row_major, source, by_row.data(), factors.size() ? unused.data() : nullptr, 1);
     for (std::size_t r = 0; r < rows; ++r)
-      values.push_back(oracle::values_of(spec.codec, &by_row[r * bytes], dim, spec.pq));
+      values.push_back(oracle::values_of(spec.codec, &by_row[r * bytes], dim, spec.codebook));
   }
   Sections(const Sections&) = delete;
 
@@ -62,7 +62,7 @@ struct Sections {
   }
   Tier tier() const {
     return {spec.codec, codes.data(), factors.size() ? factors.data() : nullptr, row_bound,
-            spec.pq ? std::optional(pq) : std::nullopt};
+            spec.codebook ? std::optional(codebook) : std::nullopt};
   }
 };
 

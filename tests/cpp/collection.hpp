@@ -44,13 +44,13 @@ inline constexpr Scanned kAll[] = {{Codec::float32, QueryKind::values},  {Codec:
 
 /// Any codebook will do: normal values; the sub-quantizers' ranges far apart; few values, so that many scores are
 /// equal; some sub-quantizers with a single value.
-inline Floats drawn_centroids(Rng& rng, const nestvec::Pq& pq) {
-  Floats centroids = draw::normal(rng, pq.dim * pq.count());
+inline Floats drawn_centroids(Rng& rng, const nestvec::Codebook& codebook) {
+  Floats centroids = draw::normal(rng, codebook.dim * codebook.count());
   const std::size_t pattern = rng() % 4;
-  for (std::size_t j = 0; j < pq.columns && pattern; ++j) {
-    const float scale = std::exp2(float(rng() % 20) - 10), same = centroids[pq.begin(j) * pq.count()];
+  for (std::size_t j = 0; j < codebook.columns && pattern; ++j) {
+    const float scale = std::exp2(float(rng() % 20) - 10), same = centroids[codebook.begin(j) * codebook.count()];
     const bool flat = rng() % 3 == 0;
-    for (std::size_t i = pq.begin(j) * pq.count(); i < pq.begin(j + 1) * pq.count(); ++i) {
+    for (std::size_t i = codebook.begin(j) * codebook.count(); i < codebook.begin(j + 1) * codebook.count(); ++i) {
       if (pattern == 1) centroids[i] *= scale;
       if (pattern == 2) centroids[i] = float(int(rng() % 3) - 1);
       if (pattern == 3 && flat) centroids[i] = same;
@@ -61,7 +61,8 @@ inline Floats drawn_centroids(Rng& rng, const nestvec::Pq& pq) {
 
 /// Row-major codes of one row of float values, without a scale. A product quantizer's are any that depend on the values
 /// alone.
-inline void code_row(Codec codec, const nestvec::Pq& pq, const float* values, std::size_t dim, std::uint8_t* row) {
+inline void code_row(Codec codec, const nestvec::Codebook& codebook, const float* values, std::size_t dim,
+                     std::uint8_t* row) {
   for (std::size_t i = 0; i < dim; ++i) {
     const float value = values[i];
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
@@ -75,8 +76,8 @@ inline void code_row(Codec codec, const nestvec::Pq& pq, const float* values, st
       std::memcpy(row + 2 * i, &half, 2);
     }
   }
-  for (std::size_t j = 0; j < pq.columns; ++j) {
-    const auto code = std::uint8_t(std::bit_cast<std::uint32_t>(values[pq.begin(j)]) * 2654435761u >> 24);
+  for (std::size_t j = 0; j < codebook.columns; ++j) {
+    const auto code = std::uint8_t(std::bit_cast<std::uint32_t>(values[codebook.begin(j)]) * 2654435761u >> 24);
     if (codec == Codec::pq8) row[j] = code;
     if (codec == Codec::pq4) row[j / 2] |= std::uint8_t(code % 16 << j % 2 * 4);
   }
@@ -86,7 +87,7 @@ inline void code_row(Codec codec, const nestvec::Pq& pq, const float* values, st
 struct Rows {
   Scanned scanned;
   std::size_t count, dim;
-  nestvec::Pq pq;
+  nestvec::Codebook codebook;
   Floats centroids{}, by_code{};  // by_code: empty where rows are decoded from centroids
   Tight<std::uint8_t> row_major{0}, packed{0};
   Floats factors{};                 // empty: none
@@ -96,16 +97,17 @@ struct Rows {
       : scanned(scanned_),
         count(values.size() / dim_),
         dim(dim_),
-        pq{dim, scanned.is_pq() ? 1 + draw::below(rng, dim) : 0, scanned.codec} {
+        codebook{dim, scanned.is_pq() ? 1 + draw::below(rng, dim) : 0, scanned.codec} {
     if (scanned.is_pq()) {
       const bool with_by_code = rng() % 2;  // drawn first: compilers differ in the order of a call's arguments
-      set_centroids(drawn_centroids(rng, pq), with_by_code);
+      set_centroids(drawn_centroids(rng, codebook), with_by_code);
     }
     const Codec codec = scanned.codec;
     const std::size_t bytes = row_bytes(codec, columns()), block = block_bytes(codec, columns());
     row_major = Tight<std::uint8_t>(count * bytes);
     packed = Tight<std::uint8_t>(nestvec::block_count(count) * block);
-    for (std::size_t r = 0; r < count; ++r) code_row(codec, pq, &values[r * dim], dim, row_major.data() + r * bytes);
+    for (std::size_t r = 0; r < count; ++r)
+      code_row(codec, codebook, &values[r * dim], dim, row_major.data() + r * bytes);
     for (std::size_t b = 0; b < nestvec::block_count(count); ++b)
       pack_block(codec, columns(), row_major.data() + b * 64 * bytes, std::min<std::size_t>(64, count - b * 64),
                  packed.data() + b * block);
@@ -124,9 +126,9 @@ struct Rows {
 
   void set_centroids(Floats values, bool with_by_code) {
     centroids = std::move(values);
-    pq.centroids = centroids.data();
-    by_code = with_by_code ? centroids_by_code(pq) : Floats();
-    pq.by_code = with_by_code ? by_code.data() : nullptr;
+    codebook.centroids = centroids.data();
+    by_code = with_by_code ? centroids_by_code(codebook) : Floats();
+    codebook.by_code = with_by_code ? by_code.data() : nullptr;
   }
   void scale_centroids(float scale) {
     for (float& value : centroids) value *= scale;
@@ -141,17 +143,18 @@ struct Rows {
   }
   float factor(std::size_t r) const { return factors.empty() ? 1 : factors[r / 64 * 128 + r % 64]; }
 
-  std::size_t columns() const { return scanned.is_pq() ? pq.columns : dim; }
+  std::size_t columns() const { return scanned.is_pq() ? codebook.columns : dim; }
   /// A dimension that a search may use.
   std::size_t drawn_dim(Rng& rng) const {
-    return scanned.is_pq() ? pq.begin(1 + draw::below(rng, pq.columns)) : 1 + draw::below(rng, dim);
+    return scanned.is_pq() ? codebook.begin(1 + draw::below(rng, codebook.columns)) : 1 + draw::below(rng, dim);
   }
   Floats values(std::size_t r, std::size_t dims) const {
-    return oracle::values_of(scanned.codec, row_major.data() + r * row_bytes(scanned.codec, columns()), dims, &pq);
+    return oracle::values_of(scanned.codec, row_major.data() + r * row_bytes(scanned.codec, columns()), dims,
+                             &codebook);
   }
   nestvec::ScanQueries queries(nestvec::Matrix<const float> x, std::size_t dims, bool unit) const {
     return nestvec::ScanQueries::from_floats(scanned.codec, scanned.kind, x, dims, unit,
-                                             scanned.is_pq() ? &pq : nullptr);
+                                             scanned.is_pq() ? &codebook : nullptr);
   }
   nestvec::ScanRows view() const {
     return {.codec = scanned.codec,
@@ -159,7 +162,7 @@ struct Rows {
             .columns = columns(),
             .factors = factors.empty() ? nullptr : factors.data(),
             .factor_stride = 2 * kRowsPerBlock,
-            .pq = scanned.is_pq() ? &pq : nullptr,
+            .codebook = scanned.is_pq() ? &codebook : nullptr,
             .ids = ids.empty() ? nullptr : ids.data()};
   }
 };

@@ -115,12 +115,12 @@ TEST(tables_of_bits_are_within_their_error) {
 namespace {
 
 /// Codebooks that tables are bad at: ranges far apart, and a range far from zero.
-Floats drawn_codebook(Rng& rng, const Pq& pq, float query_scale) {
+Floats drawn_codebook(Rng& rng, const Codebook& codebook, float query_scale) {
   Floats centroids =
-      draw::normal(rng, pq.dim * pq.count(), query_scale > 1e10F ? 1.0F : draw::one_of(rng, {1.0F, 1e3F}));
+      draw::normal(rng, codebook.dim * codebook.count(), query_scale > 1e10F ? 1.0F : draw::one_of(rng, {1.0F, 1e3F}));
   const std::size_t pattern = rng() % 5;
   for (std::size_t i = 0; i < centroids.size(); ++i) {
-    const std::size_t d = i / pq.count();
+    const std::size_t d = i / codebook.count();
     if (pattern == 1) centroids[i] += 1000;
     if (pattern == 2) centroids[i] *= std::exp2(-float(d * 7 % 30));
     if (pattern == 3) centroids[i] = 3;
@@ -135,35 +135,36 @@ TEST(tables_of_centroids_are_within_their_error) {
   Rng rng(2);
   for (std::size_t i = 0; i < 600; ++i) {
     const std::size_t stored = 1 + i / 4;
-    Pq pq{stored, 1 + draw::below(rng, stored), i % 2 ? Codec::pq8 : Codec::pq4};
-    const std::size_t columns = 1 + draw::below(rng, pq.columns), dim = pq.begin(columns);
+    Codebook codebook{stored, 1 + draw::below(rng, stored), i % 2 ? Codec::pq8 : Codec::pq4};
+    const std::size_t columns = 1 + draw::below(rng, codebook.columns), dim = codebook.begin(columns);
     const Floats query = drawn_query(rng, dim);
-    const Floats centroids = drawn_codebook(rng, pq, *std::max_element(query.begin(), query.end()));
-    pq.centroids = centroids.data();
-    draw::Tight<std::uint8_t> tables(look_up_bytes(pq.codec, columns), rng() % 8);
-    const LookUps found = look_up_centroids(pq, query.data(), columns, tables.data());
+    const Floats centroids = drawn_codebook(rng, codebook, *std::max_element(query.begin(), query.end()));
+    codebook.centroids = centroids.data();
+    draw::Tight<std::uint8_t> tables(look_up_bytes(codebook.codec, columns), rng() % 8);
+    const LookUps found = look_up_centroids(codebook, query.data(), columns, tables.data());
     std::vector<Place> places(columns);
     for (std::size_t j = 0; j < columns; ++j)
-      for (std::size_t v = 0; v < pq.count(); ++v) {
+      for (std::size_t v = 0; v < codebook.count(); ++v) {
         Real product = 0, square = 0;
-        for (std::size_t d = pq.begin(j); d < pq.begin(j + 1); ++d) {
-          const Real centroid = centroids[d * pq.count() + v];
+        for (std::size_t d = codebook.begin(j); d < codebook.begin(j + 1); ++d) {
+          const Real centroid = centroids[d * codebook.count() + v];
           product += centroid * query[d];
           square += centroid * centroid;
         }
         places[j].products.push_back(product);
         places[j].squares.push_back(square);
-        places[j].entries.push_back(pq.codec == Codec::pq8
+        places[j].entries.push_back(codebook.codec == Codec::pq8
                                         ? tables[j * 256 + v]
                                         : as_int8(tables[j / 8 * 128 + j % 2 * 64 + j / 2 % 4 * 16 + v]));
-        if (pq.codec == Codec::pq8) CHECK(tables[j * 256 + v] <= 127, "two look-ups must fit a byte");
+        if (codebook.codec == Codec::pq8) CHECK(tables[j * 256 + v] <= 127, "two look-ups must fit a byte");
       }
-    const std::string label = std::string(name(pq.codec)) + ", " + std::to_string(columns) + " of " +
-                              std::to_string(pq.columns) + " columns, dim " + std::to_string(dim);
-    check_bound(places, query, found,
-                ScanQueries::from_floats(pq.codec, QueryKind::look_ups, {query.data(), 1, dim}, dim, false, &pq),
-                label);
-    for (std::size_t j = columns; pq.codec == Codec::pq4 && j < (columns + 7) / 8 * 8; ++j)
+    const std::string label = std::string(name(codebook.codec)) + ", " + std::to_string(columns) + " of " +
+                              std::to_string(codebook.columns) + " columns, dim " + std::to_string(dim);
+    check_bound(
+        places, query, found,
+        ScanQueries::from_floats(codebook.codec, QueryKind::look_ups, {query.data(), 1, dim}, dim, false, &codebook),
+        label);
+    for (std::size_t j = columns; codebook.codec == Codec::pq4 && j < (columns + 7) / 8 * 8; ++j)
       for (std::size_t v = 0; v < 16; ++v)  // the codes there are other columns'
         CHECK(tables[j / 8 * 128 + j % 2 * 64 + j / 2 % 4 * 16 + v] == 0, label << ", column " << j);
   }

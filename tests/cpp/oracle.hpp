@@ -35,8 +35,10 @@ inline double dot(const Floats& x, const Floats& y) {
   return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
 }
 
-/// The first `dim` dimensions of a row-major row of codes; bits become 1 and -1, and what `pq` codes its centroids.
-inline Floats values_of(Codec codec, const std::uint8_t* row, std::size_t dim, const nestvec::Pq* pq = nullptr) {
+/// The first `dim` dimensions of a row-major row of codes; bits become 1 and -1, and what `codebook` codes its
+/// centroids.
+inline Floats values_of(Codec codec, const std::uint8_t* row, std::size_t dim,
+                        const nestvec::Codebook* codebook = nullptr) {
   static const nestvec::Kernels reference = nestvec::kernels_for(nestvec::Isa::reference);
   Floats x(dim);
   std::size_t j = 0;  // the sub-quantizer of dimension i
@@ -64,9 +66,9 @@ inline Floats values_of(Codec codec, const std::uint8_t* row, std::size_t dim, c
         break;
       case Codec::pq8:
       case Codec::pq4: {
-        while (pq->begin(j + 1) <= i) ++j;
+        while (codebook->begin(j + 1) <= i) ++j;
         const unsigned code = codec == Codec::pq8 ? row[j] : row[j / 2] / (j % 2 ? 16 : 1) % 16;
-        x[i] = pq->centroids[i * pq->count() + code];
+        x[i] = codebook->centroids[i * codebook->count() + code];
         break;
       }
     }

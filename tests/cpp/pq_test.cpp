@@ -27,44 +27,46 @@ constexpr Codec kCodecs[] = {Codec::pq8, Codec::pq4};
 
 Matrix<const float> matrix(const Floats& x, std::size_t dim) { return {x.data(), x.size() / dim, dim}; }
 
-std::string label(const Pq& pq) {
-  return std::string(name(pq.codec)) + ", dim " + std::to_string(pq.dim) + ", columns " + std::to_string(pq.columns);
+std::string label(const Codebook& codebook) {
+  return std::string(name(codebook.codec)) + ", dim " + std::to_string(codebook.dim) + ", columns " +
+         std::to_string(codebook.columns);
 }
 
-Bytes encoded(const Pq& pq, const Floats& x, std::size_t threads = 1) {
-  const std::size_t rows = x.size() / pq.dim;
-  Tight<std::uint8_t> codes(rows * row_bytes(pq.codec, pq.columns));
+Bytes encoded(const Codebook& codebook, const Floats& x, std::size_t threads = 1) {
+  const std::size_t rows = x.size() / codebook.dim;
+  Tight<std::uint8_t> codes(rows * row_bytes(codebook.codec, codebook.columns));
   std::fill(codes.begin(), codes.end(), std::uint8_t(0xa5));
-  encode_pq(pq, {x.data(), rows, pq.dim}, codes.data(), threads);
+  encode_pq(codebook, {x.data(), rows, codebook.dim}, codes.data(), threads);
   return {codes.begin(), codes.end()};
 }
 
-Floats decoded(const Pq& pq, const Bytes& codes) {
-  const std::size_t bytes = row_bytes(pq.codec, pq.columns);
-  Floats x(codes.size() / bytes * pq.dim);
-  for (std::size_t r = 0; r * bytes < codes.size(); ++r) decode_pq(pq, &codes[r * bytes], pq.dim, &x[r * pq.dim]);
+Floats decoded(const Codebook& codebook, const Bytes& codes) {
+  const std::size_t bytes = row_bytes(codebook.codec, codebook.columns);
+  Floats x(codes.size() / bytes * codebook.dim);
+  for (std::size_t r = 0; r * bytes < codes.size(); ++r)
+    decode_pq(codebook, &codes[r * bytes], codebook.dim, &x[r * codebook.dim]);
   return x;
 }
 
 /// What training on these rows makes of them.
-Floats trained_and_coded(Pq pq, const Floats& x, std::uint64_t seed = 1) {
-  const Floats centroids = train_pq(pq, matrix(x, pq.dim), seed, 1);
-  pq.centroids = centroids.data();
-  return decoded(pq, encoded(pq, x));
+Floats trained_and_coded(Codebook codebook, const Floats& x, std::uint64_t seed = 1) {
+  const Floats centroids = train_pq(codebook, matrix(x, codebook.dim), seed, 1);
+  codebook.centroids = centroids.data();
+  return decoded(codebook, encoded(codebook, x));
 }
 
 /// The code of sub-quantizer j by the layout in block.hpp.
-std::size_t code_at(const Pq& pq, const Bytes& codes, std::size_t row, std::size_t j) {
-  const std::uint8_t* of_row = &codes[row * row_bytes(pq.codec, pq.columns)];
-  if (pq.codec == Codec::pq8) return of_row[j];
+std::size_t code_at(const Codebook& codebook, const Bytes& codes, std::size_t row, std::size_t j) {
+  const std::uint8_t* of_row = &codes[row * row_bytes(codebook.codec, codebook.columns)];
+  if (codebook.codec == Codec::pq8) return of_row[j];
   return j % 2 ? of_row[j / 2] / 16 : of_row[j / 2] % 16;
 }
 
 /// The square of the distance of a row's run j to a centroid.
-double distance(const Pq& pq, const float* row, std::size_t j, std::size_t v) {
+double distance(const Codebook& codebook, const float* row, std::size_t j, std::size_t v) {
   double square = 0;
-  for (std::size_t d = pq.begin(j); d < pq.begin(j + 1); ++d)
-    square += std::pow(double(row[d]) - pq.centroids[d * pq.count() + v], 2);
+  for (std::size_t d = codebook.begin(j); d < codebook.begin(j + 1); ++d)
+    square += std::pow(double(row[d]) - codebook.centroids[d * codebook.count() + v], 2);
   return square;
 }
 
@@ -75,36 +77,39 @@ Floats eighths(Rng& rng, std::size_t count) {
   return x;
 }
 
-/// Calls body(pq) for a spread of shapes, among them 1 column and as many as dimensions.
+/// Calls body(codebook) for a spread of shapes, among them 1 column and as many as dimensions.
 template <class Body>
 void for_shapes(const Body& body) {
   for (Codec codec : kCodecs)
     for (const auto& [dim, columns] :
          std::vector<std::pair<std::size_t, std::size_t>>{{1, 1}, {7, 7}, {8, 3}, {20, 7}, {33, 1}, {70, 2}, {64, 16}})
-      body(Pq{dim, columns, codec});
+      body(Codebook{dim, columns, codec});
 }
 
 }  // namespace
 
 TEST(codes_name_the_first_nearest_centroid) {
-  for_shapes([](Pq pq) {
+  for_shapes([](Codebook codebook) {
     for (bool exact : {true, false}) {  // in eighths nothing is rounded, and many distances are equal
-      Rng rng(unsigned(pq.dim));
-      const Floats centroids = exact ? eighths(rng, pq.dim * pq.count()) : draw::normal(rng, pq.dim * pq.count());
-      pq.centroids = centroids.data();
+      Rng rng(unsigned(codebook.dim));
+      const Floats centroids =
+          exact ? eighths(rng, codebook.dim * codebook.count()) : draw::normal(rng, codebook.dim * codebook.count());
+      codebook.centroids = centroids.data();
       for (std::size_t rows : {0, 1, 15, 16, 65, 200}) {
-        const Floats x = exact ? eighths(rng, rows * pq.dim) : draw::normal(rng, rows * pq.dim);
-        const Bytes codes = encoded(pq, x);
+        const Floats x = exact ? eighths(rng, rows * codebook.dim) : draw::normal(rng, rows * codebook.dim);
+        const Bytes codes = encoded(codebook, x);
         for (std::size_t r = 0; r < rows; ++r)
-          for (std::size_t j = 0; j < pq.columns; ++j) {
-            const std::size_t found = code_at(pq, codes, r, j);
+          for (std::size_t j = 0; j < codebook.columns; ++j) {
+            const std::size_t found = code_at(codebook, codes, r, j);
             std::size_t nearest = 0;
-            for (std::size_t v = 1; v < pq.count(); ++v)
-              if (distance(pq, &x[r * pq.dim], j, v) < distance(pq, &x[r * pq.dim], j, nearest)) nearest = v;
-            const double far = distance(pq, &x[r * pq.dim], j, found), near = distance(pq, &x[r * pq.dim], j, nearest);
-            CHECK(exact ? found == nearest : far - near <= 1e-4, label(pq) << ", row " << r << ", column " << j << ": "
-                                                                           << found << " at " << far << ", expected "
-                                                                           << nearest << " at " << near);
+            for (std::size_t v = 1; v < codebook.count(); ++v)
+              if (distance(codebook, &x[r * codebook.dim], j, v) < distance(codebook, &x[r * codebook.dim], j, nearest))
+                nearest = v;
+            const double far = distance(codebook, &x[r * codebook.dim], j, found),
+                         near = distance(codebook, &x[r * codebook.dim], j, nearest);
+            CHECK(exact ? found == nearest : far - near <= 1e-4,
+                  label(codebook) << ", row " << r << ", column " << j << ": " << found << " at " << far
+                                  << ", expected " << nearest << " at " << near);
           }
       }
     }
@@ -112,34 +117,38 @@ TEST(codes_name_the_first_nearest_centroid) {
 }
 
 TEST(decoding_what_was_coded_is_as_far_away_as_the_nearest_centroids) {
-  for_shapes([](Pq pq) {
+  for_shapes([](Codebook codebook) {
     Rng rng(2);
-    const Floats centroids = draw::normal(rng, pq.dim * pq.count()), x = draw::normal(rng, 50 * pq.dim);
-    pq.centroids = centroids.data();
-    const Bytes codes = encoded(pq, x);
-    const Floats y = decoded(pq, codes);
+    const Floats centroids = draw::normal(rng, codebook.dim * codebook.count()),
+                 x = draw::normal(rng, 50 * codebook.dim);
+    codebook.centroids = centroids.data();
+    const Bytes codes = encoded(codebook, x);
+    const Floats y = decoded(codebook, codes);
     for (std::size_t r = 0; r < 50; ++r) {
       double error = 0, sum = 0;
-      for (std::size_t d = 0; d < pq.dim; ++d) error += std::pow(double(x[r * pq.dim + d]) - y[r * pq.dim + d], 2);
-      for (std::size_t j = 0; j < pq.columns; ++j) sum += distance(pq, &x[r * pq.dim], j, code_at(pq, codes, r, j));
-      CHECK(std::abs(error - sum) <= 1e-9 * sum, label(pq) << ", row " << r << ": " << error << ", expected " << sum);
+      for (std::size_t d = 0; d < codebook.dim; ++d)
+        error += std::pow(double(x[r * codebook.dim + d]) - y[r * codebook.dim + d], 2);
+      for (std::size_t j = 0; j < codebook.columns; ++j)
+        sum += distance(codebook, &x[r * codebook.dim], j, code_at(codebook, codes, r, j));
+      CHECK(std::abs(error - sum) <= 1e-9 * sum, label(codebook)
+                                                     << ", row " << r << ": " << error << ", expected " << sum);
     }
   });
 }
 
 TEST(decoding_a_prefix_and_from_reordered_centroids) {
-  for_shapes([](Pq pq) {
+  for_shapes([](Codebook codebook) {
     Rng rng(3);
-    const Floats centroids = draw::normal(rng, pq.dim * pq.count());
-    pq.centroids = centroids.data();
-    const Bytes codes = draw::bytes(rng, row_bytes(pq.codec, pq.columns));
-    const Floats whole = decoded(pq, codes), by_code = centroids_by_code(pq);
-    for (std::size_t dim = 1; dim <= pq.dim; ++dim) {
+    const Floats centroids = draw::normal(rng, codebook.dim * codebook.count());
+    codebook.centroids = centroids.data();
+    const Bytes codes = draw::bytes(rng, row_bytes(codebook.codec, codebook.columns));
+    const Floats whole = decoded(codebook, codes), by_code = centroids_by_code(codebook);
+    for (std::size_t dim = 1; dim <= codebook.dim; ++dim) {
       for (const float* reordered : {static_cast<const float*>(nullptr), by_code.data()}) {
-        pq.by_code = reordered;
+        codebook.by_code = reordered;
         Tight<float> x(dim);
-        decode_pq(pq, codes.data(), dim, x.data());
-        CHECK(std::equal(x.begin(), x.end(), whole.begin()), label(pq) << ", the first " << dim);
+        decode_pq(codebook, codes.data(), dim, x.data());
+        CHECK(std::equal(x.begin(), x.end(), whole.begin()), label(codebook) << ", the first " << dim);
       }
     }
   });
@@ -153,18 +162,19 @@ TEST(the_last_nibble_of_an_odd_number_is_zero) {
 }
 
 TEST(scale_changes_no_code) {
-  for_shapes([](Pq pq) {
+  for_shapes([](Codebook codebook) {
     Rng rng(5);
-    const Floats centroids = draw::normal(rng, pq.dim * pq.count()), x = draw::normal(rng, 40 * pq.dim);
-    pq.centroids = centroids.data();
-    const Bytes codes = encoded(pq, x);
+    const Floats centroids = draw::normal(rng, codebook.dim * codebook.count()),
+                 x = draw::normal(rng, 40 * codebook.dim);
+    codebook.centroids = centroids.data();
+    const Bytes codes = encoded(codebook, x);
     for (int power : {-110, -60, -20, 20, 60, 120}) {
       Floats scaled_centroids = centroids, scaled_x = x;
       for (Floats* values : {&scaled_centroids, &scaled_x})
         for (float& value : *values) value = std::ldexp(value, power);
-      Pq scaled = pq;
+      Codebook scaled = codebook;
       scaled.centroids = scaled_centroids.data();
-      CHECK(encoded(scaled, scaled_x) == codes, label(pq) << ", 2^" << power);
+      CHECK(encoded(scaled, scaled_x) == codes, label(codebook) << ", 2^" << power);
     }
   });
 }
@@ -183,17 +193,18 @@ TEST(training_finds_separate_clusters) {
 }
 
 TEST(training_on_few_different_rows_keeps_them) {
-  for_shapes([](const Pq& pq) {
+  for_shapes([](const Codebook& codebook) {
     for (std::size_t different : {1, 2, 15, 16})
       for (std::size_t rows : {different, std::size_t{300}})
         for (float scale : {1.0F, 1e-30F, 3e37F}) {
           Rng rng(7);
-          Floats x = draw::normal(rng, different * pq.dim, scale);
-          for (std::size_t i = x.size(); i < rows * pq.dim; ++i) x.push_back(x[i - different * pq.dim]);
-          CHECK(trained_and_coded(pq, x) == x,
-                label(pq) << ", rows " << rows << ", different " << different << ", scale " << scale);
+          Floats x = draw::normal(rng, different * codebook.dim, scale);
+          for (std::size_t i = x.size(); i < rows * codebook.dim; ++i) x.push_back(x[i - different * codebook.dim]);
+          CHECK(trained_and_coded(codebook, x) == x,
+                label(codebook) << ", rows " << rows << ", different " << different << ", scale " << scale);
         }
-    CHECK(trained_and_coded(pq, Floats(20 * pq.dim, 0.0F)) == Floats(20 * pq.dim, 0.0F), label(pq));
+    CHECK(trained_and_coded(codebook, Floats(20 * codebook.dim, 0.0F)) == Floats(20 * codebook.dim, 0.0F),
+          label(codebook));
   });
 }
 
@@ -209,10 +220,10 @@ TEST(training_leaves_no_centroid_unused) {
     Rng rng(static_cast<unsigned>(seed));
     Floats x = draw::normal(rng, 60 * 3);
     for (std::size_t i = 0; i < x.size(); i += 3) x[i] = std::pow(x[i], 5.0F);  // a few lie far out
-    Pq pq{3, 1, Codec::pq4};
-    const Floats centroids = train_pq(pq, matrix(x, 3), seed, 1);
-    pq.centroids = centroids.data();
-    Bytes codes = encoded(pq, x);
+    Codebook codebook{3, 1, Codec::pq4};
+    const Floats centroids = train_pq(codebook, matrix(x, 3), seed, 1);
+    codebook.centroids = centroids.data();
+    Bytes codes = encoded(codebook, x);
     std::sort(codes.begin(), codes.end());
     const auto used = std::unique(codes.begin(), codes.end()) - codes.begin();
     CHECK(used == 16, "seed " << seed << ": " << used);
@@ -228,22 +239,22 @@ TEST(training_takes_evenly_spaced_rows) {
     twice.insert(twice.end(), &x[r * dim], &x[r * dim] + dim);
     twice.insert(twice.end(), dim, 1e6F);
   }
-  const Pq pq{dim, 2, Codec::pq4};
-  CHECK(train_pq(pq, matrix(twice, dim), 1, 1) == train_pq(pq, matrix(x, dim), 1, 1));
-  CHECK(train_pq(pq, matrix(twice, dim), 1, 1) != train_pq(pq, matrix(twice, dim), 2, 1), "another seed");
+  const Codebook codebook{dim, 2, Codec::pq4};
+  CHECK(train_pq(codebook, matrix(twice, dim), 1, 1) == train_pq(codebook, matrix(x, dim), 1, 1));
+  CHECK(train_pq(codebook, matrix(twice, dim), 1, 1) != train_pq(codebook, matrix(twice, dim), 2, 1), "another seed");
 }
 
 TEST(threads_change_nothing) {
   Rng rng(9);
   const Floats x = draw::normal(rng, 8000 * 20);  // three chunks
   for (Codec codec : kCodecs) {
-    Pq pq{20, 7, codec};
-    const Floats centroids = train_pq(pq, matrix(Floats(x.begin(), x.begin() + 1000 * 20), 20), 1, 1);
-    pq.centroids = centroids.data();
-    const Bytes codes = encoded(pq, x);
+    Codebook codebook{20, 7, codec};
+    const Floats centroids = train_pq(codebook, matrix(Floats(x.begin(), x.begin() + 1000 * 20), 20), 1, 1);
+    codebook.centroids = centroids.data();
+    const Bytes codes = encoded(codebook, x);
     for (std::size_t threads : {0, 2, 5}) {
-      CHECK(train_pq(pq, matrix(Floats(x.begin(), x.begin() + 1000 * 20), 20), 1, threads) == centroids, threads);
-      CHECK(encoded(pq, x, threads) == codes, threads);
+      CHECK(train_pq(codebook, matrix(Floats(x.begin(), x.begin() + 1000 * 20), 20), 1, threads) == centroids, threads);
+      CHECK(encoded(codebook, x, threads) == codes, threads);
     }
   }
 }
@@ -277,11 +288,11 @@ TEST(nearest_where_scores_overflow) {
 }
 
 TEST(columns_of_a_prefix) {
-  const Pq pq{20, 7, Codec::pq8};  // cut at 2, 5, 8, 11, 14, 17
-  for (std::size_t j = 1; j <= 7; ++j) CHECK(columns_of(pq, pq.begin(j)) == j, j);
+  const Codebook codebook{20, 7, Codec::pq8};  // cut at 2, 5, 8, 11, 14, 17
+  for (std::size_t j = 1; j <= 7; ++j) CHECK(columns_of(codebook, codebook.begin(j)) == j, j);
   const auto message = [&](std::size_t dim) -> std::string {
     try {
-      columns_of(pq, dim);
+      columns_of(codebook, dim);
     } catch (const ArgumentError& error) {
       return error.what();
     }
@@ -290,23 +301,25 @@ TEST(columns_of_a_prefix) {
   CHECK(message(1).find("dim is 1, ") == 0 && message(1).find("expected 2") != std::string::npos, message(1));
   CHECK(message(4).find("expected 2 or 5") != std::string::npos, message(4));
   CHECK(message(19).find("expected 17 or 20") != std::string::npos, message(19));
-  const Pq single{20, 20, Codec::pq4};
+  const Codebook single{20, 20, Codec::pq4};
   for (std::size_t dim = 1; dim <= 20; ++dim) CHECK(columns_of(single, dim) == dim, dim);
 }
 
 TEST(no_decoded_row_is_longer) {
-  for_shapes([](Pq pq) {
+  for_shapes([](Codebook codebook) {
     Rng rng(12);
-    const Floats centroids = draw::normal(rng, pq.dim * pq.count());
-    pq.centroids = centroids.data();
+    const Floats centroids = draw::normal(rng, codebook.dim * codebook.count());
+    codebook.centroids = centroids.data();
     double longest = 0;  // of the rows that are made of one number
-    for (std::size_t v = 0; v < pq.count(); ++v) {
-      const Bytes row(row_bytes(pq.codec, pq.columns), std::uint8_t(pq.codec == Codec::pq8 ? v : v * 17));
+    for (std::size_t v = 0; v < codebook.count(); ++v) {
+      const Bytes row(row_bytes(codebook.codec, codebook.columns),
+                      std::uint8_t(codebook.codec == Codec::pq8 ? v : v * 17));
       double square = 0;
-      for (float value : decoded(pq, row)) square += double(value) * value;
+      for (float value : decoded(codebook, row)) square += double(value) * value;
       longest = std::max(longest, std::sqrt(square));
     }
-    CHECK(longest <= longest_decoded(pq) * (1 + 1e-12), label(pq) << ": " << longest);
-    if (pq.columns == 1) CHECK(longest >= longest_decoded(pq) * (1 - 1e-12), label(pq) << ": " << longest);
+    CHECK(longest <= longest_decoded(codebook) * (1 + 1e-12), label(codebook) << ": " << longest);
+    if (codebook.columns == 1)
+      CHECK(longest >= longest_decoded(codebook) * (1 - 1e-12), label(codebook) << ": " << longest);
   });
 }

@@ -128,8 +128,12 @@ TEST(products_that_could_leave_the_range_are_refused) {
 
 TEST(usual_kinds) {
   for (Codec codec : oracle::kCodecs) {
-    const bool pq = codec == Codec::pq8 || codec == Codec::pq4, codes = codec == Codec::int8 || codec == Codec::binary;
-    CHECK(usual_kind(codec) == (pq ? QueryKind::look_ups : codes ? QueryKind::codes : QueryKind::values), name(codec));
+    const bool codebook = codec == Codec::pq8 || codec == Codec::pq4,
+               codes = codec == Codec::int8 || codec == Codec::binary;
+    CHECK(usual_kind(codec) == (codebook ? QueryKind::look_ups
+                                : codes  ? QueryKind::codes
+                                         : QueryKind::values),
+          name(codec));
   }
 }
 
@@ -137,19 +141,19 @@ TEST(dimensions_where_a_sub_quantizer_begins) {
   Rng rng(3);
   for (std::size_t dim = 1; dim <= 80; ++dim)
     for (std::size_t columns = 1; columns <= dim; ++columns) {
-      const Pq pq{dim, columns, Codec::pq8};
+      const Codebook codebook{dim, columns, Codec::pq8};
       std::vector<std::size_t> begins;
-      for (std::size_t j = 0; j <= columns; ++j) begins.push_back(pq.begin(j));
+      for (std::size_t j = 0; j <= columns; ++j) begins.push_back(codebook.begin(j));
       CHECK(begins.front() == 0 && begins.back() == dim);
       for (std::size_t d = 1; d <= dim; ++d) {
         const auto next = std::lower_bound(begins.begin(), begins.end(), d);
         const std::string label =
             std::to_string(d) + " of " + std::to_string(dim) + ", columns " + std::to_string(columns);
         if (*next == d) {
-          CHECK(columns_of(pq, d) == std::size_t(next - begins.begin()), label);
+          CHECK(columns_of(codebook, d) == std::size_t(next - begins.begin()), label);
           continue;
         }
-        const std::string message = refusal([&] { columns_of(pq, d); });
+        const std::string message = refusal([&] { columns_of(codebook, d); });
         const std::string above = std::to_string(*next), below = std::to_string(*(next - 1));
         CHECK(message.starts_with("dim is " + std::to_string(d) + ","), label << ": " << message);
         CHECK(message.ends_with("; expected " + (below == "0" ? "" : below + " or ") + above),
@@ -157,9 +161,10 @@ TEST(dimensions_where_a_sub_quantizer_begins) {
       }
     }
   const Floats centroids = draw::normal(rng, 10 * 16), query = draw::normal(rng, 10);
-  const Pq pq{10, 3, Codec::pq4, centroids.data()};  // 3 + 3 + 4 dimensions
+  const Codebook codebook{10, 3, Codec::pq4, centroids.data()};  // 3 + 3 + 4 dimensions
   const auto made = [&](std::size_t dim) {
-    return ScanQueries::from_floats(Codec::pq4, QueryKind::look_ups, {query.data(), 1, 10}, dim, false, &pq).columns;
+    return ScanQueries::from_floats(Codec::pq4, QueryKind::look_ups, {query.data(), 1, 10}, dim, false, &codebook)
+        .columns;
   };
   CHECK(made(3) == 1 && made(6) == 2 && made(10) == 3);
   for (std::size_t dim : {1, 2, 4, 5, 7, 9}) CHECK_THROWS(made(dim), ArgumentError);

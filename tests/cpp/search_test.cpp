@@ -93,14 +93,14 @@ TEST(drawn_tables_are_searched_like_a_sort) {
     const Built built(rng, rows, dims, cosine, what, rescore);
     const std::size_t declared = draw::below(rng, dims.size());
     std::size_t cols = cosine ? dims[declared] : 1 + draw::below(rng, dim);
-    if (what.is_pq()) cols = std::max(cols, built.scanned.pq.begin(1));
+    if (what.is_pq()) cols = std::max(cols, built.scanned.codebook.begin(1));
     if (cosine && what.is_pq()) cols = cols > dims[declared] ? dim : cols;
     const bool any_prefix = !cosine || !has_factors(built.scanned.spec);  // the others need a factor for the dimension
     std::size_t scan_dim = any_prefix ? 1 + draw::below(rng, cols) : dims[draw::below(rng, declared + 1)];
     if (what.is_pq()) {
       std::size_t last = 1;
-      while (last < built.scanned.pq.columns && built.scanned.pq.begin(last + 1) <= cols) ++last;
-      scan_dim = built.scanned.pq.begin(1 + draw::below(rng, last));
+      while (last < built.scanned.codebook.columns && built.scanned.codebook.begin(last + 1) <= cols) ++last;
+      scan_dim = built.scanned.codebook.begin(1 + draw::below(rng, last));
     }
     const std::size_t query_count = rows == 400 ? 1 + rng() % 9 : 1 + rng() % 40, blocks = block_count(rows);
     const std::size_t stride = rng() % 2 ? blocks + rng() % 2 : 0;

@@ -5,22 +5,22 @@
 #include <vector>
 
 #include "nestvec/block.hpp"
+#include "nestvec/codebook.hpp"
 #include "nestvec/codec.hpp"
 #include "nestvec/matrix.hpp"
-#include "nestvec/pq.hpp"
 
 namespace nestvec {
 
 /// What a tier's codes are made from.
 struct TierSpec {
   Codec codec;
-  bool packed;                    ///< blocks, to be scanned; or rows, to re-score
-  bool cosine;                    ///< rows are scaled to length 1 first
-  std::vector<std::size_t> dims;  ///< the declared dimensions: each gets a factor per row
-  const Pq* pq = nullptr;         ///< the codebook of pq8 and pq4
+  bool packed;                         ///< blocks, to be scanned; or rows, to re-score
+  bool cosine;                         ///< rows are scaled to length 1 first
+  std::vector<std::size_t> dims;       ///< the declared dimensions: each gets a factor per row
+  const Codebook* codebook = nullptr;  ///< the codebook of pq8 and pq4
 
   /// What the codes of a row of `dim` dimensions count as their dimensions.
-  std::size_t columns(std::size_t dim) const { return pq ? pq->columns : dim; }
+  std::size_t columns(std::size_t dim) const { return codebook ? codebook->columns : dim; }
 };
 
 /// Whether the tier's scores need a factor per row: int8 has a scale, a cosine an inverse length. The score of a

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "nestvec/block.hpp"
+#include "nestvec/codebook.hpp"
 #include "nestvec/matrix.hpp"
-#include "nestvec/pq.hpp"
 #include "nestvec/topk.hpp"
 
 namespace nestvec {
@@ -34,9 +34,10 @@ class ScanQueries {
  public:
   /// From float vectors, whose first `dim` columns are used. `unit` scales each to length 1 (zero stays zero), or for
   /// look-ups in bits, whose rows have a length of sqrt(dim), to 1 / sqrt(dim). Bits are x > 0; int8 is symmetric with
-  /// a scale per query. pq: the codebook, for its codecs; `dim` is where one of its sub-quantizers begins, or its own.
+  /// a scale per query. codebook: that of a product quantizer; `dim` is where one of its sub-quantizers begins, or its
+  /// own.
   static ScanQueries from_floats(Codec codec, QueryKind kind, Matrix<const float> x, std::size_t dim, bool unit,
-                                 const Pq* pq = nullptr);
+                                 const Codebook* codebook = nullptr);
 
   /// From row-major codes, binary or int8 (whose scores are integers).
   static ScanQueries from_codes(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim);
@@ -52,7 +53,7 @@ class ScanQueries {
   const float* values(std::size_t i) const;
 
   /// Memory that one query takes; arguments as for from_floats.
-  static std::size_t bytes_per_query(Codec codec, QueryKind kind, std::size_t dim, const Pq* pq);
+  static std::size_t bytes_per_query(Codec codec, QueryKind kind, std::size_t dim, const Codebook* codebook);
 
   /// Throws ArgumentError where an inner product with a row of that length (times its factor) could leave the range of
   /// float.
@@ -63,7 +64,7 @@ class ScanQueries {
     std::uint8_t bytes[64];
   };
 
-  ScanQueries(Codec codec, QueryKind kind, std::size_t count, std::size_t dim, const Pq* pq);
+  ScanQueries(Codec codec, QueryKind kind, std::size_t count, std::size_t dim, const Codebook* codebook);
   std::uint8_t* query(std::size_t i) { return form_.front().bytes + i * stride_; }
 
   std::size_t stride_;  // bytes from one query's form to the next

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "nestvec/block.hpp"
-#include "nestvec/pq.hpp"
+#include "nestvec/codebook.hpp"
 #include "nestvec/queries.hpp"
 #include "nestvec/topk.hpp"
 
@@ -17,9 +17,9 @@ struct ScanRows {
   std::size_t columns;                      ///< stored (dimensions, or sub-quantizers); queries may use fewer
   const std::uint8_t* blocks = nullptr;     ///< block_count(count) packed blocks
   const std::uint8_t* row_major = nullptr;  ///< count rows of row_bytes(codec, columns)
-  const float* factors = nullptr;  ///< what a row's sum of products is multiplied by: 64 a block; null: nothing
-  std::size_t factor_stride = 0;   ///< floats from one block's factors to the next block's
-  const Pq* pq = nullptr;          ///< the codebook of a product quantizer's codes
+  const float* factors = nullptr;      ///< what a row's sum of products is multiplied by: 64 a block; null: nothing
+  std::size_t factor_stride = 0;       ///< floats from one block's factors to the next block's
+  const Codebook* codebook = nullptr;  ///< the codebook of a product quantizer's codes
   /// At least the largest length * factor of a row, for float scores; NaN: row-major floats, measured as they are read.
   double longest = 0;
   const std::int64_t* ids = nullptr;       ///< null: a row's number is its id

@@ -9,8 +9,8 @@
 #include "nestvec/backend.hpp"
 #include "nestvec/block.hpp"
 #include "nestvec/checksum.hpp"
+#include "nestvec/codebook.hpp"
 #include "nestvec/matrix.hpp"
-#include "nestvec/pq.hpp"
 #include "nestvec/queries.hpp"
 #include "nestvec/topk.hpp"
 
@@ -23,10 +23,10 @@ struct Tier {
   /// A row's score is its sum of products times its factor (scale of int8, inverse length for cosine). Per block: 64
   /// factors for each declared dimension in turn. Null where the sum is the score.
   const float* factors;
-  double row_bound;           ///< at least the largest length * factor of a row
-  std::optional<Pq> pq = {};  ///< the codebook of a product quantizer's codes
+  double row_bound;                       ///< at least the largest length * factor of a row
+  std::optional<Codebook> codebook = {};  ///< the codebook of a product quantizer's codes
 
-  std::size_t columns(std::size_t dim) const { return pq ? pq->columns : dim; }
+  std::size_t columns(std::size_t dim) const { return codebook ? codebook->columns : dim; }
 };
 
 /// Views of a table's sections; whoever owns them outlives it.

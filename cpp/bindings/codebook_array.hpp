@@ -23,38 +23,40 @@ inline std::size_t checked_dim(std::size_t dim) {
 }
 
 /// A product quantizer without centroids yet.
-inline Pq make_pq(const std::string& codec, std::size_t dim, std::size_t columns) {
-  const Pq pq{checked_dim(dim), columns, codec_named(codec)};
-  if (pq.codec != Codec::pq8 && pq.codec != Codec::pq4) throw ArgumentError(codec + " has no codebook");
+inline Codebook make_pq(const std::string& codec, std::size_t dim, std::size_t columns) {
+  const Codebook codebook{checked_dim(dim), columns, codec_named(codec)};
+  if (codebook.codec != Codec::pq8 && codebook.codec != Codec::pq4) throw ArgumentError(codec + " has no codebook");
   if (columns < 1 || columns > dim) throw ArgumentError("a codebook has 1 sub-quantizer to one for each dimension");
-  return pq;
+  return codebook;
 }
 
 /// Codes of a product quantizer come with a codebook of their codec and dimension, and no other codes do.
-inline void check_codebook(Codec codec, std::size_t dim, const Pq* pq) {
-  if ((codec == Codec::pq8 || codec == Codec::pq4) != (pq != nullptr) || (pq && (pq->codec != codec || pq->dim != dim)))
+inline void check_codebook(Codec codec, std::size_t dim, const Codebook* codebook) {
+  if ((codec == Codec::pq8 || codec == Codec::pq4) != (codebook != nullptr) ||
+      (codebook && (codebook->codec != codec || codebook->dim != dim)))
     throw ArgumentError("the codebook is not that of the codec");
 }
 
-class Codebook {
+class CodebookArray {
  public:
   /// centroids: (dim, 256 or 16), finite.
-  Codebook(const std::string& codec, std::size_t columns, Array<float> centroids) : centroids_(std::move(centroids)) {
+  CodebookArray(const std::string& codec, std::size_t columns, Array<float> centroids)
+      : centroids_(std::move(centroids)) {
     const Matrix<const float> values = as_matrix(centroids_, "centroids");
-    pq_ = make_pq(codec, values.rows, columns);
-    pq_.centroids = sized(centroids_, pq_.dim * pq_.count(), "centroids");
+    codebook_ = make_pq(codec, values.rows, columns);
+    codebook_.centroids = sized(centroids_, codebook_.dim * codebook_.count(), "centroids");
     check_finite(values, "the codebook");
-    by_code_ = centroids_by_code(pq_);
-    pq_.by_code = by_code_.data();
+    by_code_ = centroids_by_code(codebook_);
+    codebook_.by_code = by_code_.data();
   }
 
-  const Pq& pq() const { return pq_; }
+  const Codebook& view() const { return codebook_; }
   const Array<float>& centroids() const { return centroids_; }
 
  private:
   Array<float> centroids_;
   std::vector<float> by_code_;
-  Pq pq_{};
+  Codebook codebook_{};
 };
 
 }  // namespace nestvec
