@@ -32,7 +32,7 @@ struct BlockRun {
   uintptr_t ahead;
   unsigned ahead_shift;
   uint64_t last_mask;    ///< hamming: the bits that count in the last word
-  const float* factors;  ///< dot_*: 64 a block, what the sums are multiplied by; null: nothing
+  const float* factors;  ///< dot_*, lut4*: 64 a block, what the sums are multiplied by; null: nothing
   size_t factor_stride;  ///< floats from a block's factors to the next block's
 };
 
@@ -70,8 +70,8 @@ struct Kernels {
   /// so that two look-ups can be added as bytes.
   ScanKernel* lut8;
 
-  /// score = sum of table[code], one table a nibble. A word is 4 bytes, each a low and a high nibble. query: words x
-  /// 8 x 16 int8_t: the tables of the 4 low nibbles, then those of the 4 high ones.
+  /// score = float(sum of table[code], one table a nibble) * factor. A word is 4 bytes, each a low and a high nibble.
+  /// query: words x 8 x 16 int8_t: the tables of the 4 low nibbles, then those of the 4 high ones.
   ScanKernel* lut4;
 
   /// As lut4 where a word is 8 bytes. query: words x 2 x 8 x 16: as lut4 for bytes 0 to 3, then for bytes 4 to 7.
