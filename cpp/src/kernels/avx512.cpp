@@ -328,6 +328,7 @@ void install_avx512(Kernels& kernels) {
   kernels.dot_f16 = dot_f16;
   kernels.dot_bf16 = dot_bf16;
   kernels.interleave = interleave;
+  install_avx512_linear(kernels);
   install_avx512_lut(kernels);
   install_avx512_direct(kernels);
   install_avx512_pq(kernels);
