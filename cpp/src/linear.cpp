@@ -36,9 +36,8 @@ void linear(Matrix<const float> matrix, const float* start, Matrix<const float> 
     const std::size_t begin = task * task_rows, rows = std::min(task_rows, x.rows - begin);
     std::vector<float> wider(whole ? 0 : rows * wide);
     float* to = whole ? result + begin * out : wider.data();
-    for (std::size_t r = 0; r < rows; ++r)
-      kernels().centroid_scores(whole ? matrix.data : columns.data(), matrix.rows, wide,
-                                first.empty() ? start : first.data(), x.row(begin + r), to + r * wide);
+    kernels().linear(whole ? matrix.data : columns.data(), matrix.rows, wide, first.empty() ? start : first.data(),
+                     x.row(begin), x.cols, rows, to, wide);
     for (std::size_t r = 0; r < rows && !whole; ++r) std::copy_n(&wider[r * wide], out, result + (begin + r) * out);
   });
 }
