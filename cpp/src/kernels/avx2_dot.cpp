@@ -2,10 +2,12 @@
 // registers. Codes are widened to lanes of 32 bits, floats or pairs of 16-bit integers. What a block and a query cost
 // (256-bit operations):
 //   dot_f32, dot_f16, dot_bf16   per dimension and 8 rows:     vfmadd, two a cycle            8 products
-//   dot_i8, dot_i4               per 2 dimensions and 8 rows:  vpmaddwd, add, three a cycle  16 products
+//   dot_i8                       per 2 dimensions and 8 rows:  vpmaddwd, add, three a cycle  16 products
+//   dot_i4                       per 4 dimensions and 8 rows:  vpmaddubsw, vpmaddwd, add     32 products
 // What the queries of a tile share, for a word of 8 rows: dot_f16 2 conversions and 2 shuffles, dot_bf16 a shift and an
-// and, dot_i8 three shifts, dot_i4 7 shifts, 2 and, 2 vpshufb. (vpmaddubsw would take 32 products, but it saturates:
-// two products of bytes need 17 bits, and every way to split the bytes so that they fit costs as much as the widening.)
+// and, dot_i8 three shifts, dot_i4 a shift, 2 and, 2 vpshufb. (vpmaddubsw would take 32 products of dot_i8, but it
+// saturates: two products of bytes need 17 bits, and every way to split the bytes so that they fit costs as much as the
+// widening.)
 #include "kernels/avx2.hpp"
 
 namespace nestvec::avx2 {
@@ -69,12 +71,22 @@ struct Half : Bfloat {
   }
 };
 
-/// Pairs of 16-bit integers, where vpmaddwd is exact for every pair of bytes.
-struct Byte {
+struct Integers {
   using Lanes = __m256i;
-  static constexpr size_t kParts = 2, kHalves = 1;
   static constexpr bool kEight = true;
   static constexpr int kGroupsOf4 = 2;
+
+  static Lanes value(const uint8_t* query) {
+    int32_t four_bytes;
+    __builtin_memcpy(&four_bytes, query, sizeof four_bytes);
+    return _mm256_set1_epi32(four_bytes);
+  }
+  static __m256 scores(Lanes sum) { return _mm256_cvtepi32_ps(sum); }
+};
+
+/// Pairs of 16-bit integers, where vpmaddwd is exact for every pair of bytes.
+struct Byte : Integers {
+  static constexpr size_t kParts = 2, kHalves = 1;
 
   alignas(32) uint8_t pairs[kQueryTile][kChunk * 8];  // a word's first and third byte, then the other two, widened
 
@@ -100,21 +112,15 @@ struct Byte {
     out[0] = _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8);
     out[1] = _mm256_srai_epi16(bytes, 8);
   }
-  static Lanes value(const uint8_t* query) {
-    int32_t four_bytes;
-    __builtin_memcpy(&four_bytes, query, sizeof four_bytes);
-    return _mm256_set1_epi32(four_bytes);
-  }
   static Lanes add(Lanes sum, Lanes codes, Lanes value) {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(codes, value));
   }
-  static __m256 scores(Lanes sum) { return _mm256_cvtepi32_ps(sum); }
 };
 
 /// The levels of a word's low nibbles, then of its high ones, as bytes from 1 to 127: two products of them and signed
 /// bytes fit into 16 bits, which lets vpmaddubsw add them. The 64 that this adds to each level is taken out at the
 /// start.
-struct Nibble : Byte {
+struct Nibble : Integers {
   static constexpr size_t kParts = 1, kHalves = 2;
 
   __m256i levels;
