@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from nestvec.search_result import Hits
     from nestvec.table import Table
     from nestvec.topk import hamming_topk, inner_topk
+    from nestvec.tune_run import tune
+    from nestvec.tune_result import TuneResult
 
 _HOME = {
     "errors": "nestvec.errors",
@@ -45,8 +47,10 @@ _HOME = {
     "truncate": "nestvec.pipeline",
     "Hits": "nestvec.search_result",
     "Table": "nestvec.table",
+    "TuneResult": "nestvec.tune_result",
     "hamming_topk": "nestvec.topk",
     "inner_topk": "nestvec.topk",
+    "tune": "nestvec.tune_run",
 }
 
 __all__ = [
@@ -60,6 +64,7 @@ __all__ = [
     "Pipeline",
     "Pooling",
     "Table",
+    "TuneResult",
     "__version__",
     "backends",
     "capabilities",
@@ -71,6 +76,7 @@ __all__ = [
     "pool",
     "quantize",
     "truncate",
+    "tune",
 ]
 
 

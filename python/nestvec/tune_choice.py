@@ -43,22 +43,24 @@ def choose(measured: Sequence[Measured], budget: Budget) -> tuple[str | None, st
     """
     if not measured:
         return None, "Nothing was measured."
-    asked = budget
+    given = ""
     if budget == Budget():
-        asked = Budget(min_recall=DEFAULT_RECALL)
-    given = "" if budget != Budget() else f" No budget was given, so it is to keep a recall@10 of {DEFAULT_RECALL:g}."
-    fitting = [one for one in measured if _excess(one, asked) == 0]
+        budget = Budget(min_recall=DEFAULT_RECALL)
+        given = f" No budget was given; {DEFAULT_RECALL:g} stands in for one."
+    fitting = [one for one in measured if not _misses(one, budget)]
     if not fitting:
-        nearest = min(measured, key=lambda one: (_excess(one, asked), one.bytes_per_row))
-        return (
-            None,
-            f"Nothing measured fits {_limits(asked)}.{given} The nearest is {nearest.name}: {_by_how_much(nearest, asked)}.",
-        )
-    if asked.min_recall is None:
+        nearest = min(measured, key=lambda one: (sum(share for share, _ in _misses(one, budget)), one.bytes_per_row))
+        misses = "; ".join(words for _, words in _misses(nearest, budget))
+        return None, f"Nothing measured fits {_limits(budget)}.{given} The nearest is {nearest.name}: {misses}."
+    if budget.min_recall is None:
         best = min(fitting, key=lambda one: (-one.recall10.low, one.bytes_per_row, one.ms_one))
-        return best.name, f"The best recall@10 of the {len(fitting)} measured that fit {_limits(asked)}."
-    best = min(fitting, key=lambda one: (one.bytes_per_row, -one.recall10.low, one.ms_one))
-    return best.name, f"The fewest bytes of the {len(fitting)} measured that fit {_limits(asked)}.{given}"
+        reason = "The best recall@10 of"
+    else:
+        best = min(fitting, key=lambda one: (one.bytes_per_row, -one.recall10.low, one.ms_one))
+        reason = "The fewest bytes of"
+    if len(fitting) == 1:
+        return best.name, f"The only one measured that fits {_limits(budget)}.{given}"
+    return best.name, f"{reason} the {len(fitting)} measured that fit {_limits(budget)}.{given}"
 
 
 def _misses(one: Measured, budget: Budget) -> list[tuple[float, str]]:
@@ -75,10 +77,6 @@ def _misses(one: Measured, budget: Budget) -> list[tuple[float, str]]:
         found = f"recall@10 {one.recall10.mean:.3f}, the low end of its interval {one.recall10.low:.3f}"
         misses.append((under / budget.min_recall, f"{found}, {under:.3f} too little"))
     return misses
-
-
-def _excess(one: Measured, budget: Budget) -> float:
-    return sum(share for share, _ in _misses(one, budget))
 
 
 def _limits(budget: Budget) -> str:

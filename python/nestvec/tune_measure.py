@@ -23,7 +23,7 @@ Gains = Sequence[Mapping[int, float]]  # for each query the gain of each row tha
 
 K, DEEP = 10, 100
 RESAMPLES = 1000
-_SECONDS_TIMED = 0.2  # for the calls of one query, and again for the batches
+SECONDS_TIMED = 0.2  # for the calls of one query, and again for the batches
 _CALLS_TIMED = 200
 
 
@@ -136,6 +136,6 @@ def _median_seconds(call: Callable[[int], object], least: int) -> float:
         call(len(times))
         end = time.perf_counter()
         times.append(end - start)
-        if len(times) >= least and end - started > _SECONDS_TIMED:
+        if len(times) >= least and end - started > SECONDS_TIMED:
             break
     return float(np.median(times))
