@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nestvec import errors
+    from nestvec import errors, evaluate
     from nestvec._core import __version__, backends, capabilities
     from nestvec.encoder import Encoder, EncodeStats
     from nestvec.export import export_onnx
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "errors": "nestvec.errors",
+    "evaluate": "nestvec.evaluate",
     "__version__": "nestvec._core",
     "backends": "nestvec._core",
     "capabilities": "nestvec._core",
@@ -69,6 +70,7 @@ __all__ = [
     "backends",
     "capabilities",
     "errors",
+    "evaluate",
     "export_onnx",
     "hamming_topk",
     "inner_topk",
@@ -84,7 +86,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'nestvec' has no attribute {name!r}")
     module = importlib.import_module(_HOME[name])
-    value = module if name == "errors" else getattr(module, name)
+    value = module if name in ("errors", "evaluate") else getattr(module, name)
     globals()[name] = value
     return value
 
