@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from nestvec.search_result import Hits
     from nestvec.table import Table
     from nestvec.topk import hamming_topk, inner_topk
-    from nestvec.tune_run import tune
     from nestvec.tune_result import TuneResult
+    from nestvec.tune_run import tune
 
 _HOME = {
     "errors": "nestvec.errors",

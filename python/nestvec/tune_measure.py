@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nestvec.codecs import codec_named
-from nestvec.pipeline import normalize
+from nestvec.evaluate import bootstrap, exact_neighbours, ndcg, recall
 from nestvec.search_result import Hits
 from nestvec.table import Table
-from nestvec.topk import inner_topk
 from nestvec.tune_candidates import Plan, Search
 from nestvec.tune_result import Interval, Measured
 
@@ -22,7 +21,6 @@ Ids = npt.NDArray[np.int64]
 Gains = Sequence[Mapping[int, float]]  # for each query the gain of each row that was judged relevant
 
 K, DEEP = 10, 100
-RESAMPLES = 1000
 SECONDS_TIMED = 0.2  # for the calls of one query, and again for the batches
 _CALLS_TIMED = 200
 
@@ -41,16 +39,19 @@ class Question:
     @staticmethod
     def of(x: Floats, queries: Floats, metric: str, gains: Gains | None, threads: int | None) -> Question:
         """With the exact answers. Raises `ArgumentError` for NaN and infinite values."""
-        return Question(x, queries, metric, gains, threads, exact_best(x, queries, DEEP, metric, threads))
+        return Question(x, queries, metric, gains, threads, exact_neighbours(queries, x, DEEP, metric))
 
-    def exact_ndcg(self) -> Interval | None:
-        """nDCG@10 of the exact answers."""
-        return None if self.gains is None else interval(ndcgs(self.exact, self.gains))
+    def ndcg(self, found: Ids) -> Interval | None:
+        """nDCG@10 over the queries that have a judgement above 0."""
+        if self.gains is None:
+            return None
+        judged = [query for query, gains in enumerate(self.gains) if any(gain > 0 for gain in gains.values())]
+        return bootstrap(ndcg(found[judged], [self.gains[query] for query in judged], K))
 
     def prefix_recall(self, dim: int) -> float:
         """recall@10 of float32 vectors cut to their first `dim` dimensions: 1 at best, for vectors trained to nest."""
-        cut = exact_best(self.x[:, :dim], self.queries[:, :dim], K, self.metric, self.threads)
-        return float(np.mean(recalls(cut, self.exact, K)))
+        cut = exact_neighbours(self.queries[:, :dim], self.x[:, :dim], K, self.metric)
+        return float(np.mean(recall(cut, self.exact, K)))
 
     def measure(self, plan: Plan, report: Callable[[Measured], None]) -> None:
         """Builds the table of a plan once, and reports what each of its searches gives as it is known."""
@@ -81,50 +82,14 @@ class Question:
             bytes_per_row=table.bytes_per_row,
             scanned_bytes=codec_named(plan.codec[0]).row_bytes(search.dim),
             fixed_bytes=table.codebook_bytes,
-            recall10=interval(recalls(top, self.exact, K)),
-            recall100=interval(recalls(deep, self.exact, DEEP)),
-            ndcg10=None if self.gains is None else interval(ndcgs(top, self.gains)),
+            recall10=bootstrap(recall(top, self.exact, K)),
+            recall100=bootstrap(recall(deep, self.exact, DEEP)),
+            ndcg10=self.ndcg(top),
             build_rows_per_second=build_rate,
             queries_per_second_one=1 / one,
             queries_per_second_batch=len(queries) / batch,
             ms_one=1000 * one,
         )
-
-
-def exact_best(x: Floats, queries: Floats, k: int, metric: str, threads: int | None) -> Ids:
-    """The rows of the k best float32 scores, (queries, min(k, rows))."""
-    if metric == "cosine":
-        x, queries = normalize(x), normalize(queries)
-    return inner_topk(queries, x, k, threads=threads).ids
-
-
-def recalls(found: Ids, exact: Ids, k: int) -> npt.NDArray[np.float64]:
-    """For each query the share of the k best rows that are among the k found."""
-    best = exact[:, :k]
-    both = np.sort(np.concatenate([found[:, :k], best], axis=1), axis=1)
-    shared: npt.NDArray[np.float64] = np.count_nonzero(both[:, 1:] == both[:, :-1], axis=1) / best.shape[1]
-    return shared
-
-
-def ndcgs(found: Ids, gains: Gains) -> npt.NDArray[np.float64]:
-    """For each query that has judgements the normalized discounted cumulative gain at 10, as trec_eval takes it."""
-    discounts = 1 / np.log2(np.arange(2, K + 2))
-    values = []
-    for rows, judged in zip(found[:, :K].tolist(), gains, strict=True):
-        ideal = np.sort([gain for gain in judged.values() if gain > 0])[::-1][:K]
-        if len(ideal):
-            gained = [judged.get(row, 0) for row in rows]
-            values.append(gained @ discounts[: len(gained)] / (ideal @ discounts[: len(ideal)]))
-    return np.array(values)
-
-
-def interval(values: npt.NDArray[np.float64]) -> Interval:
-    """The mean of one value a query and its 95% percentile bootstrap, with resamples that are always the same."""
-    rng = np.random.default_rng(0)
-    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(RESAMPLES)]
-    low, high = np.percentile(means, (2.5, 97.5))
-    mean = float(values.mean())
-    return Interval(mean, min(mean, float(low)), max(mean, float(high)))
 
 
 def _median_seconds(call: Callable[[int], object], least: int) -> float:

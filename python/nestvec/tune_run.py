@@ -57,9 +57,10 @@ def tune(
     on_progress: called as (what comes next, seconds of it done, seconds in all), both guesses for a small collection
         and good for their ratio.
 
-    recall@10 and @100 are shares of the best rows by exact float32 scores (`inner_topk`). Intervals are 95% percentile
-    bootstraps over queries. A candidate that fails is listed in `skipped`. KeyboardInterrupt, once the exact answers
-    are known, ends the run, and the result has what was measured, with `interrupted` set. Raises `ArgumentError`.
+    recall@10 and @100 are shares of the best rows by exact float32 scores (`evaluate.exact_neighbours`). Intervals are
+    95% percentile bootstraps over queries (`evaluate.bootstrap`). A candidate that fails is listed in `skipped`. A
+    KeyboardInterrupt, once the exact answers are known, ends the run: the result has what was measured by then, and
+    `interrupted` set. Raises `ArgumentError`.
     """
     rows = as_floats(x, "x", ("rows", "dim"))
     one_of(metric, "metric", METRICS)
@@ -79,7 +80,7 @@ def tune(
     plans(rows.shape[1], (), max_bytes, codecs := None if codecs is None else list(codecs))  # refuses what is unknown
     started = time.perf_counter()
     question = Question.of(rows, asked, metric, gains, threads)
-    exact_ndcg = question.exact_ndcg()
+    exact_ndcg = question.ndcg(question.exact)
     measured: list[Measured] = []
     skipped: list[tuple[str, str]] = []
     interrupted = False
