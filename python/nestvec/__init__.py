@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from nestvec.search_result import Hits
     from nestvec.table import Table
     from nestvec.topk import hamming_topk, inner_topk
+    from nestvec.tune_result import TuneResult
+    from nestvec.tune_run import tune
 
 _HOME = {
     "errors": "nestvec.errors",
@@ -46,8 +48,10 @@ _HOME = {
     "truncate": "nestvec.pipeline",
     "Hits": "nestvec.search_result",
     "Table": "nestvec.table",
+    "TuneResult": "nestvec.tune_result",
     "hamming_topk": "nestvec.topk",
     "inner_topk": "nestvec.topk",
+    "tune": "nestvec.tune_run",
 }
 
 __all__ = [
@@ -61,6 +65,7 @@ __all__ = [
     "Pipeline",
     "Pooling",
     "Table",
+    "TuneResult",
     "__version__",
     "backends",
     "capabilities",
@@ -73,6 +78,7 @@ __all__ = [
     "pool",
     "quantize",
     "truncate",
+    "tune",
 ]
 
 

@@ -14,11 +14,11 @@ Judgements = dict[str, dict[str, int]]
 
 @dataclass(frozen=True)
 class Qrels:
-    """Judgements by query and document, those above 0; and how many were left out, as their ids are unknown."""
+    """Judgements by query and document, those above 0; and the unknown ids of those that were left out, one each."""
 
     judgements: Judgements
-    unknown_queries: int
-    unknown_documents: int
+    unknown_queries: list[str]
+    unknown_documents: list[str]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ def read_qrels(path: str | Path, queries: Container[str], documents: Container[s
     """
     source = TextInput(str(path), "text")
     judgements: Judgements = {}
-    unknown_queries, unknown_documents, first = 0, 0, True
+    unknown_queries: list[str] = []
+    unknown_documents: list[str] = []
+    first = True
     for number, line in source.lines():
         fields = line.split("\t")
         gain = _integer(fields[2]) if len(fields) == 3 else None
@@ -81,9 +83,9 @@ def read_qrels(path: str | Path, queries: Container[str], documents: Container[s
             raise source.error(number, f"{line!r:.80}; expected query id, document id and an integer, tabs between")
         query, document, _ = fields
         if query not in queries:
-            unknown_queries += 1
+            unknown_queries.append(query)
         elif document not in documents:
-            unknown_documents += 1
+            unknown_documents.append(document)
         elif gain > 0:
             judgements.setdefault(query, {})[document] = gain
     return Qrels(judgements, unknown_queries, unknown_documents)
@@ -106,10 +108,15 @@ def read_beir(folder: str | Path, split: str = "test") -> Beir:
         judgements = [{rows[document]: gain for document, gain in qrels.judgements[query].items()} for query in asked]
         if unjudged := len(queries) - len(asked):
             notes.append(f"{unjudged:,} of {len(queries):,} queries have no judgement above 0 and were left out.")
-        if qrels.unknown_documents:
-            notes.append(f"{qrels.unknown_documents:,} judgements name documents that are not in the corpus.")
-        if qrels.unknown_queries:
-            notes.append(f"{qrels.unknown_queries:,} judgements name queries that are not in queries.jsonl.")
+        unknown = (
+            ("documents", "the corpus", qrels.unknown_documents),
+            ("queries", "queries.jsonl", qrels.unknown_queries),
+        )
+        for what, place, ids in unknown:
+            if ids:
+                notes.append(
+                    f"{len(ids):,} judgements name {what} that are not in {place}; the first is {ids[0]!r:.60}."
+                )
         queries = asked
     elif path.parent.is_dir():
         others = ", ".join(sorted(other.name for other in path.parent.glob("*.tsv"))) or "no .tsv file"

@@ -15,6 +15,7 @@ from nestvec.errors import ArgumentError
 
 FORMATS = ("auto", "jsonl", "text")
 JSONL_SUFFIXES = (".jsonl", ".ndjson", ".json")
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")  # the names that models give to the prompt of what is searched
 MAX_LINE_BYTES = 64 << 20  # what one line may cost in memory: a 60 MB "line" is a file of another kind
 
 

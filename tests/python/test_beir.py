@@ -59,7 +59,7 @@ def test_judgements(tmp_path: Path) -> None:
     path = data_set(tmp_path) / "qrels" / "test.tsv"
     qrels = read_qrels(path, {"q1", "q2", "q3"}, {"a", "7", "c"})
     assert qrels.judgements == {"q3": {"a": 1}, "q1": {"7": 2}}
-    assert (qrels.unknown_queries, qrels.unknown_documents) == (2, 1)
+    assert (qrels.unknown_queries, qrels.unknown_documents) == (["q9", "q9"], ["z"])
     path.write_text("q1\ta\t1\n")  # without a heading
     assert read_qrels(path, {"q1"}, {"a"}).judgements == {"q1": {"a": 1}}
 
@@ -79,8 +79,8 @@ def test_a_data_set(tmp_path: Path) -> None:
     assert found.judgements == [{1: 2}, {0: 1}]
     assert found.notes == (
         "1 of 3 queries have no judgement above 0 and were left out.",
-        "1 judgements name documents that are not in the corpus.",
-        "2 judgements name queries that are not in queries.jsonl.",
+        "1 judgements name documents that are not in the corpus; the first is 'z'.",
+        "2 judgements name queries that are not in queries.jsonl; the first is 'q9'.",
     )
 
 
