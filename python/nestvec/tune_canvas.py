@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nestvec.optional import require
+from nestvec.table_file import replacing
 
 XY = tuple[float, float]
 
@@ -34,7 +35,8 @@ PALETTE = {
     "other": ("#6e7781", "#8b949e"),
 }
 
-CHARACTER = 0.58  # widths of text, over its size: a little more than fonts need on average
+RIM = 3.5  # pixels around a text that show the ground, both sides together
+CHARACTER = 0.56  # widths of text, over its size: a little more than fonts need on average
 
 
 class Canvas(Protocol):
@@ -46,10 +48,8 @@ class Canvas(Protocol):
     def polygon(self, points: Sequence[XY], role: str, *, filled: bool, faint: bool = False) -> None:
         """A closed shape; one that is not filled shows the ground."""
 
-    def text(
-        self, at: XY, text: str, role: str, size: float, anchor: str = "start", *, bold: bool = False, up: bool = False
-    ) -> None:
-        """Text whose base line starts, has its middle, or ends at a point. up: turned, to be read from below."""
+    def text(self, at: XY, text: str, role: str, size: float, anchor: str = "start", *, bold: bool = False) -> None:
+        """Text on a rim of the ground, whose base line starts, has its middle, or ends at a point."""
 
     def begin(self, index: int, at: XY, title: str) -> None:
         """What comes until `end` is the mark of measured[index]."""
@@ -78,14 +78,11 @@ class SvgCanvas:
         style = f'style="stroke:var(--{role});fill:var(--{fill})" stroke-width="1.6"{_faint(faint)}'
         self._parts.append(f'<polygon points="{_listed(points)}" {style}/>')
 
-    def text(
-        self, at: XY, text: str, role: str, size: float, anchor: str = "start", *, bold: bool = False, up: bool = False
-    ) -> None:
+    def text(self, at: XY, text: str, role: str, size: float, anchor: str = "start", *, bold: bool = False) -> None:
         """See `Canvas`."""
-        turn = f' transform="rotate(-90 {at[0]:.1f} {at[1]:.1f})"' if up else ""
         style = f'style="fill:var(--{role})" font-size="{size:g}"' + (' font-weight="600"' if bold else "")
         self._parts.append(
-            f'<text x="{at[0]:.1f}" y="{at[1]:.1f}" text-anchor="{anchor}" {style}{turn}>{escape(text)}</text>'
+            f'<text x="{at[0]:.1f}" y="{at[1]:.1f}" text-anchor="{anchor}" {style}>{escape(text)}</text>'
         )
 
     def begin(self, index: int, at: XY, title: str) -> None:
@@ -108,6 +105,7 @@ class PngCanvas:
     def __init__(self, width: float, height: float) -> None:
         self._figure: Any = require("matplotlib.figure", "plot", "a PNG of a plot").Figure((width / 100, height / 100))
         self._patches = require("matplotlib.patches", "plot", "a PNG of a plot")
+        self._effects = require("matplotlib.patheffects", "plot", "a PNG of a plot")
         self._axes = self._figure.add_axes((0, 0, 1, 1))
         self._axes.set(xlim=(0, width), ylim=(height, 0))
         self._axes.set_axis_off()
@@ -126,9 +124,7 @@ class PngCanvas:
             self._patches.Polygon(points, closed=True, fc=fill, ec=edge, lw=0.72 * 1.6, **self._style(faint))
         )
 
-    def text(
-        self, at: XY, text: str, role: str, size: float, anchor: str = "start", *, bold: bool = False, up: bool = False
-    ) -> None:
+    def text(self, at: XY, text: str, role: str, size: float, anchor: str = "start", *, bold: bool = False) -> None:
         """See `Canvas`."""
         self._axes.text(
             *at,
@@ -136,11 +132,10 @@ class PngCanvas:
             fontsize=0.68 * size,  # 0.72 points to a pixel; DejaVu Sans is wider than what browsers take
             color=PALETTE[role][0],
             ha={"start": "left", "middle": "center", "end": "right"}[anchor],
-            va="bottom" if up else "baseline",
+            va="baseline",
             weight="bold" if bold else "normal",
-            rotation=90 if up else 0,
-            rotation_mode="anchor" if up else "default",
             parse_math=False,
+            path_effects=[self._effects.withStroke(linewidth=0.72 * RIM, foreground=PALETTE["ground"][0])],
             **self._style(faint=False),
         )
 
@@ -151,8 +146,9 @@ class PngCanvas:
         """See `Canvas`."""
 
     def save(self, path: Path) -> None:
-        """Writes the file. Raises OSError."""
-        self._figure.savefig(path, dpi=200, format="png", facecolor=PALETTE["ground"][0])
+        """Writes the file, which takes its name when it is complete. Raises OSError."""
+        with replacing(path) as file:
+            self._figure.savefig(file, dpi=200, format="png", facecolor=PALETTE["ground"][0])
 
     def _style(self, faint: bool) -> dict[str, float]:
         """What is drawn later goes on top, as in SVG."""

@@ -9,6 +9,7 @@ from itertools import pairwise
 from math import cos, pi, sin
 from pathlib import Path
 
+from nestvec.optional import require
 from nestvec.tune_axes import Axis, bytes_axis, even_axis, plain, recall_axis, share, thinned, time_axis
 from nestvec.tune_canvas import CHARACTER, XY, Canvas, PngCanvas
 from nestvec.tune_labels import Box, place_labels
@@ -65,6 +66,8 @@ class Panel:
 
 def panels(result: TuneResult) -> list[Panel]:
     """Recall against bytes and against latency, and nDCG against bytes where something is judged."""
+    if not result.measured:
+        return []
     measured, budget = result.measured, result.budget
     at_most_bytes = [("x", budget.max_bytes)] if budget.max_bytes is not None else []
     at_most_ms = [("x", budget.max_ms)] if budget.max_ms is not None else []
@@ -84,7 +87,8 @@ def panels(result: TuneResult) -> list[Panel]:
     if judged:
         exact = result.exact_ndcg10.mean if result.exact_ndcg10 else None
         means = [value.mean for _, _, value in judged] + ([] if exact is None else [exact])
-        gains = even_axis("nDCG@10", [*means, *(value.low for _, one, value in judged if one.pareto_ndcg)])
+        ends = [end for _, one, value in judged if one.pareto_ndcg for end in (value.low, value.high)]
+        gains = even_axis("nDCG@10", [*means, *ends])
         points = [_point(result, i, one.bytes_per_row, value, one.pareto_ndcg) for i, one, value in judged]
         found.append(
             Panel("ndcg-bytes", "nDCG against bytes", of_bytes, gains, tuple(points), tuple(at_most_bytes), exact)
@@ -108,13 +112,13 @@ def numbers(one: Measured) -> str:
 
 def draw(panel: Panel, canvas: Canvas, width: float, height: float, *, heading: str = "") -> None:
     """Draws a panel and its legend. heading: a line above it, for a picture that stands alone."""
-    top = 46.0 if heading else 14.0
+    top = 64.0 if heading else 30.0
     legend = _legend_rows(panel, width)
     area = Box(46, top, width - 14, height - 44 - 20 * len(legend))
 
     def place(x: float, y: float) -> XY:
         across, up = panel.x.place(x), panel.y.place(y)
-        return area.left + across * (area.right - area.left), area.bottom - up * (area.bottom - area.top)
+        return area.left + across * (area.right - area.left), area.bottom - up * (area.bottom - area.top - _RADIUS)
 
     if heading:
         canvas.text((14, 26), panel.title, "ink", 16, bold=True)
@@ -131,28 +135,34 @@ def draw(panel: Panel, canvas: Canvas, width: float, height: float, *, heading: 
         _draw_legend(canvas, row, height - 20 * (len(legend) - number) + 6)
 
 
-def write_pngs(result: TuneResult, stem: str | Path) -> list[Path]:
-    """Writes <stem>-recall-bytes.png, <stem>-recall-latency.png and, where something is judged, <stem>-ndcg-bytes.png.
+def swatch(one: Measured, canvas: Canvas, size: float) -> None:
+    """Draws the mark of a point alone, in the middle of a square."""
+    canvas.polygon(_shape(family(one), size / 2, size / 2, _RADIUS), family(one), filled=len(one.codec) == 1)
 
-    Returns the paths. Raises `MissingDependencyError` without matplotlib (the extra "plot"), before anything is
-    written; OSError.
+
+def write_plots(result: TuneResult, folder: str | Path) -> list[Path]:
+    """Writes recall-bytes.png, recall-latency.png and, where something is judged, ndcg-bytes.png into a folder.
+
+    The folder is made if it is not there. Returns the paths; none where nothing was measured. Raises
+    `MissingDependencyError` without matplotlib (the extra "plot"), before anything is written; OSError.
     """
-    stem = Path(stem)
+    folder = Path(folder)
+    require("matplotlib.figure", "plot", "a PNG of a plot")
+    folder.mkdir(exist_ok=True)
     heading = f"{_cut(result.title, 40)}: {result.rows:,} rows of {result.dim} dimensions, {result.queries:,} queries"
     written = []
     for panel in panels(result):
         canvas = PngCanvas(900, 560)
         draw(panel, canvas, 900, 560, heading=heading)
-        path = stem.with_name(f"{stem.name}-{panel.key}.png")
-        canvas.save(path)
-        written.append(path)
+        written.append(folder / f"{panel.key}.png")
+        canvas.save(written[-1])
     return written
 
 
 def _point(result: TuneResult, index: int, x: float, y: Interval, front: bool) -> Point:
     one = result.measured[index]
     label = "+".join(one.codec)
-    label += f" /{one.dim}" if one.dim < result.dim else ""
+    label += f" {one.dim}d" if one.dim < result.dim else ""
     label += f", {one.query} query" if one.query == "float" else ""
     label += " ×" + "×".join(map(str, one.oversample)) if one.oversample else ""
     chosen = one.name == result.chosen
@@ -170,7 +180,7 @@ def _draw_axes(panel: Panel, canvas: Canvas, area: Box, place: _Place) -> None:
         canvas.line([(area.left, y), (area.right, y)], "grid", 1)
         canvas.text((area.left - 6, y + 4), text, "muted", _SIZE, "end")
     canvas.text((area.right, area.bottom + 35), panel.x.name, "ink", _SIZE, "end")
-    canvas.text((13, area.top), panel.y.name, "ink", _SIZE, "end", up=True)
+    canvas.text((14, area.top - 10), panel.y.name, "ink", _SIZE)
 
 
 def _draw_limits(panel: Panel, canvas: Canvas, area: Box, place: _Place) -> None:
@@ -188,7 +198,8 @@ def _draw_point(canvas: Canvas, point: Point, place: _Place) -> None:
     x, y = place(point.x, point.y.mean)
     faint = not (point.front or point.chosen)
     canvas.begin(point.index, (x, y), point.title)
-    canvas.line([place(point.x, point.y.low), place(point.x, point.y.high)], point.family, 1.4, faint=faint)
+    bar = [place(point.x, point.y.low), place(point.x, point.y.high)]
+    canvas.line(bar, point.family, 1 if faint else 1.6, faint=faint)
     if point.chosen:
         canvas.polygon(_shape("float", x, y, _RADIUS + 5), "chosen", filled=False)
     radius = _RADIUS - 1 if faint else _RADIUS
@@ -203,8 +214,9 @@ def _draw_labels(panel: Panel, canvas: Canvas, area: Box, place: _Place, steps: 
     order = [point for point in panel.points if point.chosen] + ends + front
     points = list({point.index: point for point in order}.values())
     wanted = [
-        (place(point.x, point.y.mean), len(point.label) * CHARACTER * _SIZE * (1.07 if point.chosen else 1))
+        (place(point.x, point.y.mean), len(point.label) * CHARACTER * _SIZE * (1.07 if point.chosen else 1) + room)
         for point in points
+        for room in [10 if point.chosen else 0]  # beside its ring
     ]
     marks = [place(point.x, point.y.mean) for point in panel.points]
     line = [at for start, end in pairwise(steps) for at in _between(start, end)]
@@ -214,6 +226,8 @@ def _draw_labels(panel: Panel, canvas: Canvas, area: Box, place: _Place, steps: 
         line += _between(place(across[0], up[0]), place(across[1], up[1]))
     if panel.exact is not None:
         line += _between(place(panel.x.low, panel.exact), place(panel.x.high, panel.exact))
+    for point in points:
+        line += _between(place(point.x, point.y.low), place(point.x, point.y.high))
     for point, (mark, _), label in zip(points, wanted, place_labels(wanted, _SIZE + 2, area, marks, line), strict=True):
         if label is None:
             continue
