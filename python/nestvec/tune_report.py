@@ -53,9 +53,8 @@ def report_html(result: TuneResult) -> str:
 
 def _header(result: TuneResult) -> str:
     stopped = '<p class="stopped">Stopped before everything was measured: this is what was known by then.</p>\n'
-    judged = (
-        "" if result.exact_ndcg10 is None else f" Exact float32 search has nDCG@10 {_mean(result.exact_ndcg10, 4)}."
-    )
+    judged = "" if result.exact_ndcg10 is None else f" Exact search has nDCG@10 {_mean(result.exact_ndcg10, 4)}."
+    metric = "inner product" if result.metric == "ip" else _text(result.metric)
     return (
         f'<header>\n<p class="kicker">nestvec tune</p>\n<h1>{_text(result.title)}</h1>\n'
         f'<p class="lead">{len(result.measured)} ways to compress {result.rows:,} vectors of {result.dim:,} '
