@@ -24,10 +24,6 @@ class Axis:
         low, high = self.scale(self.low), self.scale(self.high)
         return (self.scale(min(max(value, self.low), self.high)) - low) / (high - low)
 
-    def holds(self, value: float) -> bool:
-        """Whether the value is between the ends."""
-        return self.low <= value <= self.high
-
 
 def bytes_axis(name: str, values: Iterable[float]) -> Axis:
     """Logarithmic, named at powers of two."""
@@ -77,11 +73,6 @@ def share(value: float, digits: int = 2) -> str:
 def plain(value: float) -> str:
     """A number of bytes or milliseconds in three digits or all of a whole one: 0.231, 12.5, 1,536."""
     return f"{value:,.0f}" if value >= 100 or value == round(value) else f"{value:.3g}"
-
-
-def thinned(axis: Axis, most: int) -> tuple[tuple[float, str], ...]:
-    """Every tick, or every second, third..., so that there are at most so many."""
-    return axis.ticks[:: ceil(len(axis.ticks) / most)]
 
 
 def _ends(values: Iterable[float]) -> tuple[float, float]:

@@ -42,28 +42,35 @@ class Label:
 
 
 def place_labels(
-    wanted: Sequence[tuple[XY, float]], height: float, area: Box, marks: Iterable[XY], line: Iterable[XY]
+    wanted: Sequence[tuple[XY, float]],
+    height: float,
+    area: Box,
+    taken: Iterable[Box],
+    marks: Iterable[XY],
+    line: Iterable[XY],
 ) -> list[Label | None]:
     """Finds a place for each label, in the order given, or None where there is none worth having.
 
-    wanted: (mark, width of its text). height: of a line of text. area: where labels may be. marks: that should stay in
-    sight. line: points close together on lines that are better not crossed.
+    wanted: (mark, width of its text). height: of a line of text. area: where labels may be. taken: where they may
+    not. marks: that should stay in sight. line: points close together on lines that are better not crossed. Labels far
+    from their marks need an area of 500 pixels across.
     """
-    marks, line = list(marks), list(line)
+    boxes, marks, line = list(taken), list(marks), list(line)
+    reaches = (_GAP, _FAR, 2 * _FAR) if area.right - area.left >= 500 else (_GAP,)
     placed: list[Label | None] = []
     for mark, width in wanted:
         best, cost = None, _WORTH
-        for rank, label in enumerate(_candidates(mark, width, height)):
-            taken = [other.box for other in placed if other is not None]
-            spent = rank + _cost(label.box, mark, area, taken, marks, line)
+        for rank, label in enumerate(_candidates(mark, width, height, reaches)):
+            spent = rank + _cost(label.box, mark, area, boxes, marks, line)
             if spent < cost:
                 best, cost = label, spent
         placed.append(best)
+        boxes += [best.box] if best is not None else []
     return placed
 
 
-def _candidates(mark: XY, width: float, height: float) -> Iterable[Label]:
-    for reach in (_GAP, _FAR, 2 * _FAR):
+def _candidates(mark: XY, width: float, height: float, reaches: Sequence[float]) -> Iterable[Label]:
+    for reach in reaches:
         for right, down in _DIRECTIONS:
             x, y = mark[0] + reach * right * (0.7 if down else 1), mark[1] + reach * down * 0.8
             left = x if right > 0 else x - width if right < 0 else x - width / 2
@@ -73,7 +80,7 @@ def _candidates(mark: XY, width: float, height: float) -> Iterable[Label]:
 
 def _cost(box: Box, mark: XY, area: Box, taken: Sequence[Box], marks: Sequence[XY], line: Sequence[XY]) -> float:
     outside = not (area.holds((box.left, box.top)) and area.holds((box.right, box.bottom)))
-    if outside or any(box.meets(other, 2) for other in taken):
+    if outside or any(box.meets(other, 4) for other in taken):
         return _WORTH
     covered = sum(box.holds(other, 4) for other in marks if other != mark)
     return 12.0 * covered + 1.0 * sum(box.holds(point, 1) for point in line)

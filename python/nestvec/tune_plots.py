@@ -10,7 +10,7 @@ from math import cos, pi, sin
 from pathlib import Path
 
 from nestvec.optional import require
-from nestvec.tune_axes import Axis, bytes_axis, even_axis, plain, recall_axis, share, thinned, time_axis
+from nestvec.tune_axes import Axis, bytes_axis, even_axis, plain, recall_axis, share, time_axis
 from nestvec.tune_canvas import CHARACTER, XY, Canvas, PngCanvas
 from nestvec.tune_labels import Box, place_labels
 from nestvec.tune_result import Interval, Measured, TuneResult
@@ -74,7 +74,10 @@ def panels(result: TuneResult) -> list[Panel]:
     at_least = [("y", budget.min_recall)] if budget.min_recall is not None else []
     every_byte = [one.bytes_per_row for one in measured] + [value for _, value in at_most_bytes]
     every_ms = [one.ms_one for one in measured] + [value for _, value in at_most_ms]
-    recall = recall_axis("recall@10", [one.recall10.low for one in measured] + [value for _, value in at_least])
+    recall = recall_axis(
+        "recall@10, logarithmic in what is missed",
+        [one.recall10.low for one in measured] + [value for _, value in at_least],
+    )
     of_bytes = bytes_axis("bytes per row, all tiers", every_byte)
     by_bytes = [_point(result, i, one.bytes_per_row, one.recall10, one.pareto_bytes) for i, one in enumerate(measured)]
     by_ms = [_point(result, i, one.ms_one, one.recall10, one.pareto_ms) for i, one in enumerate(measured)]
@@ -171,14 +174,21 @@ def _point(result: TuneResult, index: int, x: float, y: Interval, front: bool) -
 
 
 def _draw_axes(panel: Panel, canvas: Canvas, area: Box, place: _Place) -> None:
-    for value, text in thinned(panel.x, int((area.right - area.left) // 62) + 1):
+    """A grid line for every tick, and its text where the one before leaves room: rightwards, and from above."""
+    right, bottom = 0.0, 0.0
+    for value, text in panel.x.ticks:
         x, _ = place(value, panel.y.low)
         canvas.line([(x, area.top), (x, area.bottom)], "grid", 1)
-        canvas.text((x, area.bottom + 17), text, "muted", _SIZE, "middle")
-    for value, text in panel.y.ticks:
+        half = len(text) * CHARACTER * _SIZE / 2
+        if x - half > right:
+            canvas.text((x, area.bottom + 17), text, "muted", _SIZE, "middle")
+            right = x + half + _SIZE
+    for value, text in reversed(panel.y.ticks):
         _, y = place(panel.x.low, value)
         canvas.line([(area.left, y), (area.right, y)], "grid", 1)
-        canvas.text((area.left - 6, y + 4), text, "muted", _SIZE, "end")
+        if y - _SIZE / 2 > bottom:
+            canvas.text((area.left - 6, y + 4), text, "muted", _SIZE, "end")
+            bottom = y + _SIZE / 2
     canvas.text((area.right, area.bottom + 35), panel.x.name, "ink", _SIZE, "end")
     canvas.text((14, area.top - 10), panel.y.name, "ink", _SIZE)
 
@@ -188,10 +198,14 @@ def _draw_limits(panel: Panel, canvas: Canvas, area: Box, place: _Place) -> None
         x, y = place(value if axis == "x" else panel.x.low, value if axis == "y" else panel.y.low)
         ends = [(x, area.top), (x, area.bottom)] if axis == "x" else [(area.left, y), (area.right, y)]
         canvas.line(ends, "chosen", 1, dashed=True)
-    if panel.exact is not None and panel.y.holds(panel.exact):
+    if panel.exact is not None:
         _, y = place(panel.x.low, panel.exact)
         canvas.line([(area.left, y), (area.right, y)], "muted", 1, dashed=True)
-        canvas.text((area.left + 4, y - 4), f"exact float32: {share(panel.exact, 4)}", "muted", _SIZE - 1)
+        canvas.text((area.left + 4, y - 4), _exact_text(panel.exact), "muted", _SIZE)
+
+
+def _exact_text(exact: float) -> str:
+    return f"exact float32: {share(exact, 4)}"
 
 
 def _draw_point(canvas: Canvas, point: Point, place: _Place) -> None:
@@ -224,11 +238,15 @@ def _draw_labels(panel: Panel, canvas: Canvas, area: Box, place: _Place, steps: 
         across = [panel.x.low, panel.x.high] if axis == "y" else [value, value]
         up = [panel.y.low, panel.y.high] if axis == "x" else [value, value]
         line += _between(place(across[0], up[0]), place(across[1], up[1]))
+    taken = []
     if panel.exact is not None:
-        line += _between(place(panel.x.low, panel.exact), place(panel.x.high, panel.exact))
+        left, y = place(panel.x.low, panel.exact)
+        line += _between((left, y), (area.right, y))
+        taken = [Box(left, y - _SIZE - 4, left + len(_exact_text(panel.exact)) * CHARACTER * _SIZE, y)]
     for point in points:
         line += _between(place(point.x, point.y.low), place(point.x, point.y.high))
-    for point, (mark, _), label in zip(points, wanted, place_labels(wanted, _SIZE + 2, area, marks, line), strict=True):
+    placed = place_labels(wanted, _SIZE + 2, area, taken, marks, line)
+    for point, (mark, _), label in zip(points, wanted, placed, strict=True):
         if label is None:
             continue
         box = label.box

@@ -66,15 +66,21 @@ for (const svg of document.querySelectorAll("svg.plot")) {
   });
 }
 for (const caption of document.querySelectorAll("figcaption")) {
-  caption.append(element("p", "Point at a mark or tap it, or take the arrow keys, to see what it is and the call that makes it.", "muted"));
+  caption.append(element("p", "Point at a mark or tap it, or use the arrow keys, to see what it is and the call that makes it.", "muted"));
 }
 for (const pre of document.querySelectorAll(".choice pre")) pre.after(copyButton(pre.textContent, pre));
 
 const table = document.querySelector("#measured");
 for (const heading of table ? table.tHead.rows[0].cells : []) {
-  const button = element("button", heading.textContent);
-  button.type = "button";
+  const button = element("span", heading.textContent);
+  button.role = "button"; // no <button>: browsers leave those out of a heading that is printed again
+  button.tabIndex = 0;
   heading.replaceChildren(button);
+  button.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    button.click();
+  });
   button.addEventListener("click", () => {
     const falling = heading.getAttribute("aria-sort") === "ascending";
     for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
@@ -85,6 +91,3 @@ for (const heading of table ? table.tHead.rows[0].cells : []) {
     table.tBodies[0].append(...(falling ? order.reverse() : order));
   });
 }
-addEventListener("beforeprint", () => {
-  for (const details of document.querySelectorAll("#measured tr.front details")) details.open = true;
-});

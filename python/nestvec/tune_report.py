@@ -16,10 +16,10 @@ from nestvec.tune_result import Budget, Interval, Measured, TuneResult
 _SIZES = {"wide": (960, 540), "narrow": (358, 440)}  # of the drawings for screens and paper, and for phones
 _SURFACES = {"raised": ("#f6f8fa", "#1d2127"), "code": ("#eaeef2", "#272c34")}  # as PALETTE
 _HOW_TO_READ = (
-    "A mark further up finds more of what an exact float32 search finds, and one further left costs less; the line "
-    "joins those that nothing measured beats in both, the Pareto front. The bars are 95% bootstrap intervals over the "
-    "queries: they tell what other queries of this kind may give, and one draw of queries moves all marks together, so "
-    "two neighbours can differ for certain although their bars overlap."
+    "A mark further up finds more of what an exact float32 search finds, one further left costs less, and the grey "
+    "line joins those that nothing else measured beats in both: the Pareto front. The bars are 95% bootstrap intervals "
+    "over the queries, from the same draws for every mark, so that two can differ for certain although their bars "
+    "overlap."
 )
 
 
@@ -125,6 +125,7 @@ def _measured(result: TuneResult) -> str:
     )
     return (
         f'<section class="all">\n<h2>Everything measured</h2>\n<p class="explained">{explained}</p>\n'
+        '<label class="only"><input type="checkbox" id="only"> only the choice and the Pareto fronts</label>\n'
         '<div class="scroll" tabindex="0" role="region" aria-label="Everything measured">\n<table id="measured">\n'
         f"<thead><tr>{cells}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n</div>\n</section>\n"
     )
