@@ -143,7 +143,7 @@ def _standard(dim: int, max_bytes: float | None) -> Iterator[tuple[str, ...]]:
 
 def _plans_of(codec: tuple[str, ...], dim: int, prefixes: Sequence[int]) -> Iterator[Plan]:
     """The table of all dimensions, and for one tier a table of each prefix; several tiers scan the prefix instead."""
-    queries = ("codes", "float") if codec[0] == "binary" else (None,)
+    queries = (None, "float") if codec[0] == "binary" else (None,)
     cut = [prefix for prefix in prefixes if codec[0] in WORTH_CUTTING]
     if len(codec) == 1:
         for width in (dim, *cut):

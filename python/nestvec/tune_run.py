@@ -20,6 +20,7 @@ from nestvec.tune_result import Budget, Measured, TuneResult
 
 HELD_OUT = 500  # rows that become queries where none are given, at most, and at most a tenth of the rows
 PREFIX_RECALL = 0.8  # of float32 vectors cut to a prefix, for its compressed forms to be worth measuring
+FEW_QUERIES = 30  # resampling fewer makes intervals that are too narrow
 _SEED = 0
 
 OnProgress = Callable[[str, float, float], None]
@@ -76,6 +77,8 @@ def tune(
         asked = _checked_queries(queries, rows)
     if not len(rows):
         raise ArgumentError("x has no rows; there is nothing to measure")
+    if len(asked) < FEW_QUERIES:
+        said.append(f"With {len(asked)} queries the intervals say little: give {FEW_QUERIES} or more.")
     gains = None if relevance is None else _checked_gains(relevance, len(rows), len(asked))
     plans(rows.shape[1], (), max_bytes, codecs := None if codecs is None else list(codecs))  # refuses what is unknown
     started = time.perf_counter()

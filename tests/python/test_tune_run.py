@@ -84,9 +84,12 @@ def test_held_out_queries(x: np.ndarray) -> None:
     result = nestvec.tune(x, codecs=["float32", "int8"])
     assert (result.rows, result.queries) == (540, 60)
     assert result.notes[0].startswith("The queries are 60 of the rows, taken out of the collection")
+    assert len(result.notes) == 1
     again = nestvec.tune(x, codecs=["int8"])
     assert again.measured[0].recall10 == result.measured[1].recall10
-    assert (few := nestvec.tune(x[:2], codecs=["int8"])).rows == few.queries == 1
+    few = nestvec.tune(x[:2], codecs=["int8"])
+    assert (few.rows, few.queries) == (1, 1)
+    assert few.notes[1] == "With 1 queries the intervals say little: give 30 or more."
 
 
 def test_a_candidate_that_fails_is_skipped(x: np.ndarray, queries: np.ndarray) -> None:

@@ -61,6 +61,22 @@ void dot_i8(const BlockRun& run, const void* queries, size_t query_count, const 
   });
 }
 
+void dot_i4(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  scan(run, query_count, limits, hits, [&](size_t q, size_t b, float* sums) {
+    const int8_t *levels = static_cast<const int8_t*>(queries) + q * (kI4Header + run.words * 8),
+                 *values = levels + kI4Header;
+    const uint8_t* block = lanes<uint8_t>(run, b);
+    int32_t dot[kBlockRows] = {};
+    for (size_t w = 0; w < run.words; ++w, values += 8)
+      for (size_t r = 0; r < kBlockRows; ++r)
+        for (size_t i = 0; i < 4; ++i) {
+          const uint8_t byte = block[(w * kBlockRows + r) * 4 + i];
+          dot[r] += levels[byte & 15] * values[i] + levels[byte >> 4] * values[4 + i];
+        }
+    for (size_t r = 0; r < kBlockRows; ++r) sums[r] = float(dot[r]);
+  });
+}
+
 void dot_f32(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
   scan(run, query_count, limits, hits, [&](size_t q, size_t b, float* sums) {
     const float *query = static_cast<const float*>(queries) + q * run.words, *block = lanes<float>(run, b);
@@ -161,17 +177,20 @@ void interleave(const uint8_t* rows, size_t stride, size_t count, size_t words, 
   interleave_words<1>(rows, stride, count, words, block);
 }
 
-void centroid_scores(const float* centroids, size_t dim, size_t count, const float* start, const float* x, float* out) {
-  for (size_t j = 0; j < count; ++j) out[j] = start[j];
-  for (size_t d = 0; d < dim; ++d)
-    for (size_t j = 0; j < count; ++j) out[j] += x[d] * centroids[d * count + j];
+void linear(const float* matrix, size_t in, size_t out, const float* start, const float* x, size_t x_stride,
+            size_t rows, float* result, size_t result_stride) {
+  for (size_t r = 0; r < rows; ++r, x += x_stride, result += result_stride) {
+    for (size_t j = 0; j < out; ++j) result[j] = start[j];
+    for (size_t d = 0; d < in; ++d)
+      for (size_t j = 0; j < out; ++j) result[j] += x[d] * matrix[d * out + j];
+  }
 }
 
 void nearest(const float* centroids, size_t dim, size_t count, const float* start, const float* x, size_t x_stride,
              size_t rows, uint8_t* codes, size_t code_stride) {
   for (size_t r = 0; r < rows; ++r) {
     float scores[256];
-    centroid_scores(centroids, dim, count, start, x + r * x_stride, scores);
+    linear(centroids, dim, count, start, x + r * x_stride, 0, 1, scores, 0);
     float best = -INFINITY;
     codes[r * code_stride] = 0;
     for (size_t j = 0; j < count; ++j)
@@ -311,6 +330,7 @@ void crc32c(const uint8_t* data, size_t chunk_bytes, size_t count, uint32_t* out
 void install_reference(Kernels& kernels) {
   kernels.hamming = hamming;
   kernels.dot_i8 = dot_i8;
+  kernels.dot_i4 = dot_i4;
   kernels.dot_f32 = dot_f32;
   kernels.dot_f16 = dot_f16;
   kernels.dot_bf16 = dot_bf16;
@@ -322,7 +342,7 @@ void install_reference(Kernels& kernels) {
   kernels.dot_f32_rows = dot_f32_rows;
   kernels.dot_f16_rows = dot_f16_rows;
   kernels.interleave = interleave;
-  kernels.centroid_scores = centroid_scores;
+  kernels.linear = linear;
   kernels.nearest = nearest;
   kernels.dot_exact = dot_exact;
   kernels.int8_to_float = int8_to_float;
