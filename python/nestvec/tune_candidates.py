@@ -11,7 +11,7 @@ from nestvec.codecs import codec_named
 from nestvec.errors import ArgumentError
 
 OVERSAMPLES = (2, 4, 8, 16)
-CONFIDENCES = (0.9, 0.99)
+CONFIDENCE = 0.99
 WORTH_CUTTING = ("int8", "int4", "binary")  # codecs whose bytes a prefix saves, and that keep the order of dimensions
 
 # Seconds that fitting takes on 10,000 rows of 384 dimensions, for the progress bar's time left; the rest take none.
@@ -154,8 +154,7 @@ def _plans_of(codec: tuple[str, ...], dim: int, prefixes: Sequence[int]) -> Iter
         return
     stages = len(codec) - 1
     steps = [{"oversample": (factor, *[2] * (stages - 1))} for factor in OVERSAMPLES if factor > 2 or stages == 1]
-    certain = [{"confidence": confidence} for confidence in CONFIDENCES]
-    searches = [Search(width, **how) for width in (dim, *cut) for how in (*steps, *certain)]  # type: ignore[arg-type]
+    searches = [Search(width, **how) for width in (dim, *cut) for how in (*steps, {"confidence": CONFIDENCE})]  # type: ignore[arg-type]
     yield Plan(codec, dim, dim, tuple(searches))
 
 

@@ -50,7 +50,6 @@ class Measured:
     dim: int
     query: str | None
     oversample: tuple[int, ...]
-    confidence: float | None
     bytes_per_row: float
     scanned_bytes: float
     fixed_bytes: int
@@ -61,6 +60,7 @@ class Measured:
     queries_per_second_one: float
     queries_per_second_batch: float
     ms_one: float
+    confidence: float | None = None
     pareto_bytes: bool = False
     pareto_ms: bool = False
     pareto_ndcg: bool = False

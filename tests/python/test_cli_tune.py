@@ -66,7 +66,7 @@ def test_the_table_and_the_choice(vectors: Path) -> None:
     int8 = next(line for line in table if " int8 " in line and "+" not in line)
     assert int8.startswith("*")
     assert "choice  int8" in output
-    assert "why     The best recall@10 of the 9 measured that fit 40 bytes a row." in output
+    assert "why     The best recall@10 of the 8 measured that fit 40 bytes a row." in output
     assert '  table = nestvec.Table.build(x, codec="int8")\n  hits = table.search(queries, k=10)\n' in output
 
 

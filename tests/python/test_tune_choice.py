@@ -17,7 +17,6 @@ def one(name: str, size: float, recall: float, ms: float, ndcg: float | None = N
         dim=8,
         query=None,
         oversample=(),
-        confidence=None,
         bytes_per_row=size,
         scanned_bytes=size,
         fixed_bytes=0,
