@@ -14,12 +14,17 @@ namespace nestvec {
 /// train_pq looks at no more rows than this for each centroid.
 inline constexpr std::size_t kTrainingRowsPerCentroid = 256;
 
+/// Reconstruction errors of 96 x 8 bits on correlated vectors, with 8, 16, 25 and 40 iterations: 1.015, 1.004, 1 and
+/// 0.997 of what faiss reaches with 25.
+inline constexpr std::size_t kTrainingIterations = 25;
+
 /// Learns dim x count() centroids from a sample by Lloyd's k-means, one sub-quantizer at a time: the same for any
-/// number of threads and any CPU. The sample holds at least one row, of finite values; of more than
-/// kTrainingRowsPerCentroid * count() rows it takes so many, evenly spaced. Where it has fewer different runs than
-/// centroids, each run is a centroid and some centroids are equal.
+/// number of threads and any CPU. They start from k-means++ or, where the codebook has centroids, from those. The
+/// sample holds at least one row, of finite values; of more than kTrainingRowsPerCentroid * count() rows it takes so
+/// many, evenly spaced. Where it has fewer different runs than centroids, each run is a centroid and some centroids
+/// are equal.
 std::vector<float> train_pq(const Codebook& codebook, Matrix<const float> sample, std::uint64_t seed,
-                            std::size_t threads);
+                            std::size_t iterations, std::size_t threads);
 
 /// A codebook made ready for encoding.
 class PqEncoder {
