@@ -15,7 +15,7 @@ namespace nestvec {
 void k_means(Matrix<float> points, std::size_t count, std::optional<std::uint64_t> seed, std::size_t iterations,
              std::size_t threads, float* centroids);
 
-/// start[j] = -|centroid j|^2 / 2, from which kernels().centroid_scores makes scores that order centroids by distance.
+/// start[j] = -|centroid j|^2 / 2, from which kernels().linear makes scores that order centroids by distance.
 void nearest_start(const float* centroids, std::size_t dim, std::size_t count, float* start);
 
 /// A power of two that brings the largest magnitude near 1, so that squares stay within float.

@@ -80,8 +80,8 @@ LookUps look_up_centroids(const Codebook& codebook, const float* query, std::siz
   for (std::size_t j = 0; j < columns; ++j) {
     float* of_one = products.data() + j * count;
     const std::size_t first = codebook.begin(j);
-    kernels().centroid_scores(codebook.centroids + first * count, codebook.begin(j + 1) - first, count, zeros.data(),
-                              query + first, of_one);
+    kernels().linear(codebook.centroids + first * count, codebook.begin(j + 1) - first, count, zeros.data(),
+                     query + first, 0, 1, of_one, 0);
     const auto [low, high] = range_of(of_one, count);
     lowest[j] = low;
     widest = std::max(widest, high - low);

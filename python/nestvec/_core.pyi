@@ -86,6 +86,16 @@ def inner_topk_float(
     queries: npt.NDArray[np.float32], x: npt.NDArray[np.float32 | np.float16], k: int, threads: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]: ...
 
+# Linear maps of rows: bind_linear.cpp
+
+def linear(
+    x: npt.NDArray[np.float32], matrix: npt.NDArray[np.float32], bias: npt.NDArray[np.float32] | None, threads: int
+) -> npt.NDArray[np.float32]: ...
+def hadamard(
+    x: npt.NDArray[np.float32], signs: npt.NDArray[np.uint8], inverse: bool, threads: int
+) -> npt.NDArray[np.float32]: ...
+def check_finite(x: npt.NDArray[np.float32], what: str) -> None: ...
+
 # Rows after the encoder: bind_codec.cpp, bind_epilogue.cpp
 
 def normalize(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]: ...

@@ -223,19 +223,25 @@ struct Centroids {
 
 }  // namespace
 
-TEST(scores_of_centroids_are_added_in_one_order) {
+TEST(rows_times_a_matrix_are_added_in_one_order) {
   Rng rng(6);
   for (std::size_t i = 0; i < 400; ++i) {
-    const Centroids drawn(rng, 1 + i / 10, draw::one_of<std::size_t>(rng, {16, 32, 48, 80, 240, 256, 272}), 1);
+    const Centroids drawn(rng, i / 10, draw::one_of<std::size_t>(rng, {16, 32, 48, 80, 144, 240, 256, 272}),
+                          i % 2 ? 1 : draw::below(rng, 24));
+    const std::size_t stride = drawn.count + draw::below(rng, 3), offset = rng() % 4;
+    Tight<float> want(drawn.rows ? (drawn.rows - 1) * stride + drawn.count : 0);
+    std::fill(want.begin(), want.end(), 999.0F);  // what lies between the rows stays as it was
+    for (std::size_t r = 0; r < drawn.rows; ++r)
+      for (std::size_t j = 0; j < drawn.count; ++j) want[r * stride + j] = drawn.score(r, j);
     for (const Tier& tier : tiers::supported()) {
-      Tight<float> out(drawn.count + 1);
-      out[drawn.count] = 999;
-      tier.kernels.centroid_scores(drawn.centroids.data(), drawn.dim, drawn.count, drawn.start.data(), drawn.x.data(),
-                                   out.data());
-      for (std::size_t j = 0; j < drawn.count; ++j)
-        CHECK(bits_of(out[j]) == bits_of(drawn.score(0, j)),
-              drawn.label(tier) << ", centroid " << j << ": " << out[j] << ", expected " << drawn.score(0, j));
-      CHECK(out[drawn.count] == 999, drawn.label(tier));
+      Tight<float> result(want.size(), offset);
+      std::fill(result.begin(), result.end(), 999.0F);
+      tier.kernels.linear(drawn.centroids.data(), drawn.dim, drawn.count, drawn.start.data(), drawn.x.data(),
+                          drawn.x_stride, drawn.rows, result.data(), stride);
+      for (std::size_t at = 0; at < want.size(); ++at)
+        CHECK(bits_of(result[at]) == bits_of(want[at]), drawn.label(tier)
+                                                            << ", stride " << stride << ", value " << at << ": "
+                                                            << result[at] << ", expected " << want[at]);
     }
   }
 }

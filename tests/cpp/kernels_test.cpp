@@ -142,6 +142,7 @@ void check_lut4(unsigned seed, const std::vector<std::size_t>& large, ScanKernel
     Tight<std::int8_t> tables(shape.queries * table_bytes, rng() % 8);
     fill(rng, bytes_of(blocks.values()), {});
     fill_tables(rng, tables, -128, 127);
+    blocks.draw_factors(rng);
     Scores want;
     for_all_scores(shape, want, [&](std::size_t q, std::size_t b, std::size_t r) {
       int sum = 0;
@@ -150,7 +151,7 @@ void check_lut4(unsigned seed, const std::vector<std::size_t>& large, ScanKernel
         const std::int8_t* low = &tables[q * table_bytes + i / 4 * 128 + i % 4 * 16];
         sum += low[code % 16] + low[64 + code / 16];
       }
-      return float(sum);
+      return blocks.run().factors ? float(sum) * blocks.factor(b, r) : float(sum);
     });
     check_exact(kernel, blocks, tables.data(), want);
   });

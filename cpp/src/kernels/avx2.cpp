@@ -172,6 +172,7 @@ void install_avx2(Kernels& kernels) {
   kernels.half_to_float = half_to_float;
   kernels.float_to_half = float_to_half;
   kernels.crc32c = crc32c;
+  install_avx2_linear(kernels);
   install_avx2_pq(kernels);
   install_avx2_direct(kernels);
 }

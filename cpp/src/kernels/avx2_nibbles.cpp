@@ -106,19 +106,25 @@ inline void widen(Sums& sums, int32_t* wide) {
     }
 }
 
-/// Reports the rows whose sum - offset beats the limit.
+/// The row of the sum that is number i of the 64 widened ones.
 template <class Method>
-void report(const int32_t* wide, int32_t offset, float limit, BlockHits& hits) {
+constexpr size_t wide_row(size_t i) {
+  return spread_row<Method::kBytes>(i / 32 * 32 + i / 8 % 2 * 16 + Method::byte(i / 16 % 2, i % 8));
+}
+
+/// Reports the rows whose (sum - offset) * factor beats the limit. factors: in the order of the sums, or null.
+template <class Method>
+void report(const int32_t* wide, int32_t offset, const float* factors, float limit, BlockHits& hits) {
   hits.rows = 0;
   for (size_t i = 0; i < kBlockRows; i += 8) {
     alignas(32) float scores[8];
-    const __m256 eight = _mm256_cvtepi32_ps(_mm256_sub_epi32(load(wide + i), _mm256_set1_epi32(offset)));
+    __m256 eight = _mm256_cvtepi32_ps(_mm256_sub_epi32(load(wide + i), _mm256_set1_epi32(offset)));
+    if (factors) eight = _mm256_mul_ps(eight, _mm256_loadu_ps(factors + i));
     _mm256_store_ps(scores, eight);
     unsigned better = unsigned(_mm256_movemask_ps(_mm256_cmp_ps(eight, _mm256_set1_ps(limit), _CMP_GT_OQ)));
     for (; better; better &= better - 1) {
       const size_t j = size_t(__builtin_ctz(better));
-      const size_t byte = i / 32 * 32 + i / 8 % 2 * 16 + Method::byte(i / 16 % 2, j);
-      const size_t row = spread_row<Method::kBytes>(byte);
+      const size_t row = wide_row<Method>(i + j);
       hits.scores[row] = scores[j];
       hits.rows |= uint64_t{1} << row;
     }
@@ -152,13 +158,17 @@ void scan(const BlockRun& run, const void* queries, size_t query_count, const fl
       for (size_t b = 0; b < run.count; ++b)
         for (size_t q = 0; q < query_count; ++q) widen(sums[b][q], wide[b][q]);
   }
-  for (size_t b = 0; b < run.count; ++b)
+  for (size_t b = 0; b < run.count; ++b) {
+    const float* factors = run.factors ? run.factors + b * run.factor_stride : nullptr;
+    float in_order[kBlockRows];
+    for (size_t i = 0; factors && i < kBlockRows; ++i) in_order[i] = factors[wide_row<Method>(i)];
     for (size_t q = 0; q < query_count; ++q) {
       BlockHits& found = hits[q * run.count + b];
-      if (steps < Method::kSteps && none_beats(sums[b][q], method.offset(), limits[q], found)) continue;
+      if (!factors && steps < Method::kSteps && none_beats(sums[b][q], method.offset(), limits[q], found)) continue;
       widen(sums[b][q], wide[b][q]);
-      report<Method>(wide[b][q], method.offset(), limits[q], found);
+      report<Method>(wide[b][q], method.offset(), factors ? in_order : nullptr, limits[q], found);
     }
+  }
 }
 
 // ---- lut4: the look-ups of two nibbles lie side by side for vpmaddubsw to add them.

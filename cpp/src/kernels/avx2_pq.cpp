@@ -9,28 +9,6 @@ namespace {
 
 constexpr size_t kLanes = 8;
 
-// ---- centroid_scores: a lane is a centroid
-
-template <int G>
-inline void scores_of(const float* centroids, size_t dim, size_t count, const float* start, const float* x,
-                      float* out) {
-  __m256 sum[G];
-  for (int g = 0; g < G; ++g) sum[g] = _mm256_loadu_ps(start + g * kLanes);
-  for (size_t d = 0; d < dim; ++d) {
-    const __m256 value = _mm256_set1_ps(x[d]);
-#pragma GCC unroll 8
-    for (int g = 0; g < G; ++g)
-      sum[g] = _mm256_add_ps(sum[g], _mm256_mul_ps(value, _mm256_loadu_ps(centroids + d * count + g * kLanes)));
-  }
-  for (int g = 0; g < G; ++g) _mm256_storeu_ps(out + g * kLanes, sum[g]);
-}
-
-void centroid_scores(const float* centroids, size_t dim, size_t count, const float* start, const float* x, float* out) {
-  size_t j = 0;
-  for (; j + 8 * kLanes <= count; j += 8 * kLanes) scores_of<8>(centroids + j, dim, count, start + j, x, out + j);
-  for (; j < count; j += kLanes) scores_of<1>(centroids + j, dim, count, start + j, x, out + j);
-}
-
 // ---- nearest: a lane is a row, so that the best score and its centroid are found lane by lane: compare, maximum and
 // blend, 1.5 cycles for 16 rows and a centroid.
 
@@ -102,9 +80,6 @@ void nearest(const float* centroids, size_t dim, size_t count, const float* star
 
 }  // namespace
 
-void install_avx2_pq(Kernels& kernels) {
-  kernels.centroid_scores = centroid_scores;
-  kernels.nearest = nearest;
-}
+void install_avx2_pq(Kernels& kernels) { kernels.nearest = nearest; }
 
 }  // namespace nestvec

@@ -13,12 +13,6 @@
 namespace nestvec {
 namespace {
 
-/// As keep, once the sums have been multiplied by the rows' factors.
-inline void keep_scaled(__m512 sums, const BlockRun& run, size_t b, size_t row, float limit, BlockHits& hits) {
-  if (run.factors) sums = _mm512_mul_ps(sums, _mm512_loadu_ps(run.factors + b * run.factor_stride + row));
-  keep(sums, row, limit, hits);
-}
-
 // ---- hamming
 
 /// The smallest distance d that fails -d > limit.
@@ -334,6 +328,7 @@ void install_avx512(Kernels& kernels) {
   kernels.dot_f16 = dot_f16;
   kernels.dot_bf16 = dot_bf16;
   kernels.interleave = interleave;
+  install_avx512_linear(kernels);
   install_avx512_lut(kernels);
   install_avx512_direct(kernels);
   install_avx512_pq(kernels);

@@ -42,5 +42,11 @@ inline void keep(__m512 scores, size_t row, float limit, BlockHits& hits) {
   }
 }
 
+/// As keep, once the sums have been multiplied by the rows' factors.
+inline void keep_scaled(__m512 sums, const BlockRun& run, size_t b, size_t row, float limit, BlockHits& hits) {
+  if (run.factors) sums = _mm512_mul_ps(sums, _mm512_loadu_ps(run.factors + b * run.factor_stride + row));
+  keep(sums, row, limit, hits);
+}
+
 }  // namespace
 }  // namespace nestvec

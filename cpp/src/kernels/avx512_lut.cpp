@@ -223,7 +223,7 @@ struct Lut4 {
         }
         for (int q = 0; q < Q; ++q)
           for (size_t g = 0; g < G; ++g)
-            keep(_mm512_cvtepi32_ps(sum[q][g]), row + g * 16, limits[q], hits[size_t(q) * run.count]);
+            keep_scaled(_mm512_cvtepi32_ps(sum[q][g]), run, b, row + g * 16, limits[q], hits[size_t(q) * run.count]);
       }
     }
   };

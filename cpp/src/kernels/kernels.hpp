@@ -32,7 +32,7 @@ struct BlockRun {
   uintptr_t ahead;
   unsigned ahead_shift;
   uint64_t last_mask;    ///< hamming: the bits that count in the last word
-  const float* factors;  ///< dot_*: 64 a block, what the sums are multiplied by; null: nothing
+  const float* factors;  ///< dot_*, lut4*: 64 a block, what the sums are multiplied by; null: nothing
   size_t factor_stride;  ///< floats from a block's factors to the next block's
 };
 
@@ -70,8 +70,8 @@ struct Kernels {
   /// so that two look-ups can be added as bytes.
   ScanKernel* lut8;
 
-  /// score = sum of table[code], one table a nibble. A word is 4 bytes, each a low and a high nibble. query: words x
-  /// 8 x 16 int8_t: the tables of the 4 low nibbles, then those of the 4 high ones.
+  /// score = float(sum of table[code], one table a nibble) * factor. A word is 4 bytes, each a low and a high nibble.
+  /// query: words x 8 x 16 int8_t: the tables of the 4 low nibbles, then those of the 4 high ones.
   ScanKernel* lut4;
 
   /// As lut4 where a word is 8 bytes. query: words x 2 x 8 x 16: as lut4 for bytes 0 to 3, then for bytes 4 to 7.
@@ -83,14 +83,15 @@ struct Kernels {
   /// word_bytes: 1, 4 or 8.
   void (*interleave)(const uint8_t* rows, size_t stride, size_t count, size_t words, size_t word_bytes, uint8_t* block);
 
-  /// out[j] = start[j] + x[0] * centroids[0][j] + x[1] * centroids[1][j] + ...: products and sums rounded to float, in
-  /// this order, so that every tier agrees to the bit. centroids: dim x count; count: a multiple of 16.
-  void (*centroid_scores)(const float* centroids, size_t dim, size_t count, const float* start, const float* x,
-                          float* out);
+  /// result[r][j] = start[j] + x[r][0] * matrix[0][j] + x[r][1] * matrix[1][j] + ...: products and sums rounded to
+  /// float, in this order, so that every tier agrees to the bit. matrix: in x out; out: a multiple of 16. x and result:
+  /// `rows` rows of in and out floats, so many floats apart; they do not overlap.
+  void (*linear)(const float* matrix, size_t in, size_t out, const float* start, const float* x, size_t x_stride,
+                 size_t rows, float* result, size_t result_stride);
 
-  /// codes[r * code_stride] = the index of the largest of row r's centroid_scores, the first one of equals; NaN is
-  /// larger than nothing, and 0 stands where no score is above -infinity. x: rows, x_stride floats apart.
-  /// count: 16 or 256.
+  /// codes[r * code_stride] = the index of the largest of what `linear` gives for row r, the first one of equals; NaN
+  /// is larger than nothing, and 0 stands where no score is above -infinity. centroids: the matrix, dim x count. count:
+  /// 16 or 256.
   void (*nearest)(const float* centroids, size_t dim, size_t count, const float* start, const float* x, size_t x_stride,
                   size_t rows, uint8_t* codes, size_t code_stride);
 
@@ -119,8 +120,10 @@ void install_neondot(Kernels& kernels);
 
 // The parts of those that lie in files of their own.
 void install_avx2_direct(Kernels& kernels);
+void install_avx2_linear(Kernels& kernels);
 void install_avx2_pq(Kernels& kernels);
 void install_avx512_direct(Kernels& kernels);
+void install_avx512_linear(Kernels& kernels);
 void install_avx512_lut(Kernels& kernels);
 void install_avx512_pq(Kernels& kernels);
 void install_neon_direct(Kernels& kernels);

@@ -136,7 +136,7 @@ void lut4_tile(const Tile& tile) {
     }
     for (int q = 0; q < Q; ++q)
       for (int g = 0; g < G; ++g)
-        keep(tile, q, row + size_t(g) * 8, vcvtq_f32_s32(total[q][g][0]), vcvtq_f32_s32(total[q][g][1]));
+        keep_scaled(tile, q, row + size_t(g) * 8, vcvtq_f32_s32(total[q][g][0]), vcvtq_f32_s32(total[q][g][1]));
   }
 }
 

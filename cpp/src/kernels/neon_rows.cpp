@@ -1,4 +1,4 @@
-// NEON: packing, product quantization, final scores and conversions. Speed: not measured.
+// NEON: packing, rows times a matrix, product quantization, final scores and conversions. Speed: not measured.
 #include <arm_neon.h>
 
 #include "kernels/kernels.hpp"
@@ -81,23 +81,44 @@ void interleave(const uint8_t* rows, size_t stride, size_t count, size_t words, 
   interleave_words<Words1>(rows, stride, count, words, block);
 }
 
-// ---- centroid_scores, nearest: 16 centroids in registers; mul and add, since fma rounds once where the reference
-// rounds twice
+// ---- linear, nearest: R rows x 16 outputs in registers; mul and add, since fma rounds once where the reference rounds
+// twice
 
-void centroid_scores(const float* centroids, size_t dim, size_t count, const float* start, const float* x, float* out) {
-  for (size_t j = 0; j < count; j += 16) {
-    float32x4_t sum[4];
+template <size_t R>
+void linear_rows(const float* matrix, size_t in, size_t out, const float* start, const float* x, size_t x_stride,
+                 float* result, size_t result_stride) {
+  for (size_t j = 0; j < out; j += 16) {
+    float32x4_t sum[R][4];
 #pragma GCC unroll 4
-    for (size_t i = 0; i < 4; ++i) sum[i] = vld1q_f32(start + j + i * 4);
-    for (size_t d = 0; d < dim; ++d) {
-      const float32x4_t value = vdupq_n_f32(x[d]);
+    for (size_t r = 0; r < R; ++r)
 #pragma GCC unroll 4
-      for (size_t i = 0; i < 4; ++i)
-        sum[i] = vaddq_f32(sum[i], vmulq_f32(value, vld1q_f32(centroids + d * count + j + i * 4)));
+      for (size_t i = 0; i < 4; ++i) sum[r][i] = vld1q_f32(start + j + i * 4);
+    for (size_t d = 0; d < in; ++d) {
+      const float* of_input = matrix + d * out + j;
+      float32x4_t weight[4];
+#pragma GCC unroll 4
+      for (size_t i = 0; i < 4; ++i) weight[i] = vld1q_f32(of_input + i * 4);
+#pragma GCC unroll 4
+      for (size_t r = 0; r < R; ++r) {
+        const float32x4_t value = vdupq_n_f32(x[r * x_stride + d]);
+#pragma GCC unroll 4
+        for (size_t i = 0; i < 4; ++i) sum[r][i] = vaddq_f32(sum[r][i], vmulq_f32(value, weight[i]));
+      }
     }
 #pragma GCC unroll 4
-    for (size_t i = 0; i < 4; ++i) vst1q_f32(out + j + i * 4, sum[i]);
+    for (size_t r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (size_t i = 0; i < 4; ++i) vst1q_f32(result + r * result_stride + j + i * 4, sum[r][i]);
   }
+}
+
+void linear(const float* matrix, size_t in, size_t out, const float* start, const float* x, size_t x_stride,
+            size_t rows, float* result, size_t result_stride) {
+  size_t r = 0;
+  for (; r + 4 <= rows; r += 4)
+    linear_rows<4>(matrix, in, out, start, x + r * x_stride, x_stride, result + r * result_stride, result_stride);
+  for (; r < rows; ++r)
+    linear_rows<1>(matrix, in, out, start, x + r * x_stride, x_stride, result + r * result_stride, result_stride);
 }
 
 /// The first of the largest; fmaxnm passes over NaN.
@@ -116,7 +137,7 @@ void nearest(const float* centroids, size_t dim, size_t count, const float* star
              size_t rows, uint8_t* codes, size_t code_stride) {
   for (size_t r = 0; r < rows; ++r) {
     float scores[256];
-    centroid_scores(centroids, dim, count, start, x + r * x_stride, scores);
+    linear(centroids, dim, count, start, x + r * x_stride, 0, 1, scores, 0);
     codes[r * code_stride] = uint8_t(first_largest(scores, count));
   }
 }
@@ -171,7 +192,7 @@ void float_to_half(const float* x, uint16_t* out, size_t count) {
 
 void install_neon_rows(Kernels& kernels) {
   kernels.interleave = interleave;
-  kernels.centroid_scores = centroid_scores;
+  kernels.linear = linear;
   kernels.nearest = nearest;
   kernels.dot_exact = dot_exact;
   kernels.int8_to_float = int8_to_float;

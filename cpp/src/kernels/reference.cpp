@@ -161,17 +161,20 @@ void interleave(const uint8_t* rows, size_t stride, size_t count, size_t words, 
   interleave_words<1>(rows, stride, count, words, block);
 }
 
-void centroid_scores(const float* centroids, size_t dim, size_t count, const float* start, const float* x, float* out) {
-  for (size_t j = 0; j < count; ++j) out[j] = start[j];
-  for (size_t d = 0; d < dim; ++d)
-    for (size_t j = 0; j < count; ++j) out[j] += x[d] * centroids[d * count + j];
+void linear(const float* matrix, size_t in, size_t out, const float* start, const float* x, size_t x_stride,
+            size_t rows, float* result, size_t result_stride) {
+  for (size_t r = 0; r < rows; ++r, x += x_stride, result += result_stride) {
+    for (size_t j = 0; j < out; ++j) result[j] = start[j];
+    for (size_t d = 0; d < in; ++d)
+      for (size_t j = 0; j < out; ++j) result[j] += x[d] * matrix[d * out + j];
+  }
 }
 
 void nearest(const float* centroids, size_t dim, size_t count, const float* start, const float* x, size_t x_stride,
              size_t rows, uint8_t* codes, size_t code_stride) {
   for (size_t r = 0; r < rows; ++r) {
     float scores[256];
-    centroid_scores(centroids, dim, count, start, x + r * x_stride, scores);
+    linear(centroids, dim, count, start, x + r * x_stride, 0, 1, scores, 0);
     float best = -INFINITY;
     codes[r * code_stride] = 0;
     for (size_t j = 0; j < count; ++j)
@@ -322,7 +325,7 @@ void install_reference(Kernels& kernels) {
   kernels.dot_f32_rows = dot_f32_rows;
   kernels.dot_f16_rows = dot_f16_rows;
   kernels.interleave = interleave;
-  kernels.centroid_scores = centroid_scores;
+  kernels.linear = linear;
   kernels.nearest = nearest;
   kernels.dot_exact = dot_exact;
   kernels.int8_to_float = int8_to_float;
