@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
 
 _ROTATIONS = 10  # that follow one another
-_ITERATIONS = 25  # of k-means, as faiss runs
+ITERATIONS = 25  # of k-means, as faiss runs
 
 
 def fit_pq(
@@ -40,7 +40,7 @@ def fit_pq(
     count = codec.codebook_shape(dim)[1]
     if not rows:
         raise ArgumentError(f"the sample holds no rows; {codec.name} learns its {count} centroids from some")
-    _core.check_finite(sample, "sample", 0)
+    _core.check_finite(sample, "sample")
     if rows < count:
         warnings.warn(
             f"{codec.name} has {count} centroids for each sub-quantizer and learns them from {rows} rows: these became "
@@ -48,7 +48,7 @@ def fit_pq(
             stacklevel=2,
         )
     if codec.family == "pq":
-        return _core.Codebook.train(sample, codec.kind, codec.sub_quantizers, None, seed, _ITERATIONS, 0), None
+        return _core.Codebook.train(sample, codec.kind, codec.sub_quantizers, None, seed, ITERATIONS, 0), None
     sample_64 = sample.astype(np.float64)
     rotation = principal_rotation(sample_64, codec.sub_quantizers)
     codebook = None
@@ -62,7 +62,7 @@ def fit_pq(
             progress(step + 1, _ROTATIONS + 1)
     basis = Basis(matrix=np.ascontiguousarray(rotation, np.float32))
     rotated = basis.rows(sample)
-    codebook = _core.Codebook.train(rotated, codec.kind, codec.sub_quantizers, codebook, seed, _ITERATIONS, 0)
+    codebook = _core.Codebook.train(rotated, codec.kind, codec.sub_quantizers, codebook, seed, ITERATIONS, 0)
     if progress is not None:
         progress(_ROTATIONS + 1, _ROTATIONS + 1)
     return codebook, basis
@@ -96,3 +96,16 @@ def nearest_rotation(products: npt.NDArray[np.floating]) -> Matrix:
     """The orthogonal R with the largest sum of R * products: x @ R is nearest to y where products = x.T @ y."""
     left, _, right = np.linalg.svd(products.astype(np.float64))
     return left @ right
+
+
+def _decoded(codec: Codec, codebook: _core.Codebook, x: Floats) -> Floats:
+    """What rows (rows, dim) decode to once they are encoded."""
+    codes = _core.encode_tier(x, codec.kind, False, False, [x.shape[1]], codebook, 0)[0].reshape(len(x), -1)
+    if codec.kind == "pq4":
+        codes = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(x), -1)
+    centroids = codebook.centroids
+    begins = np.arange(codec.sub_quantizers + 1) * len(centroids) // codec.sub_quantizers
+    out = np.empty_like(x)
+    for j, (first, end) in enumerate(zip(begins, begins[1:], strict=False)):
+        out[:, first:end] = np.ascontiguousarray(centroids[first:end].T)[codes[:, j]]
+    return out
