@@ -276,7 +276,9 @@ def search(
     query_kind: Annotated[
         str | None,
         typer.Option(
-            "--query", help="What a binary table is scanned with: binary (default) or float.", show_default=False
+            "--query",
+            help="codes (the query compressed, too) or float, for tables of binary and planes<b>.",
+            show_default=False,
         ),
     ] = None,
     filter_ids: Annotated[

@@ -16,8 +16,12 @@ from nestvec.errors import ArgumentError
 Floats = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
 
-_ROTATIONS = 10  # that follow one another
-ITERATIONS = 25  # of k-means, as faiss runs
+# Reconstruction errors of opq96x4, where it helps most, after 1, 10 and 30 rotations: 1.038, 1 and 0.980.
+ROTATIONS = 10
+# Reconstruction errors of 96 x 8 bits on correlated vectors, with 8, 16, 25 and 40 iterations: 1.015, 1.004, 1 and 0.997
+# of what faiss reaches with 25.
+ITERATIONS = 25
+_FIRST_ITERATIONS = 5  # before the first rotation; one for each that follows
 
 
 def fit_pq(
@@ -52,19 +56,19 @@ def fit_pq(
     sample_64 = sample.astype(np.float64)
     rotation = principal_rotation(sample_64, codec.sub_quantizers)
     codebook = None
-    for step in range(_ROTATIONS):
+    for step in range(ROTATIONS):
         rotated = sample @ rotation.astype(np.float32)
         codebook = _core.Codebook.train(
-            rotated, codec.kind, codec.sub_quantizers, codebook, seed, 1 if codebook else 5, 0
+            rotated, codec.kind, codec.sub_quantizers, codebook, seed, 1 if codebook else _FIRST_ITERATIONS, 0
         )
-        rotation = nearest_rotation(sample.T @ _decoded(codec, codebook, rotated))
+        rotation = nearest_rotation(sample.T @ decoded(codec, codebook, rotated))
         if progress is not None:
-            progress(step + 1, _ROTATIONS + 1)
+            progress(step + 1, ROTATIONS + 1)
     basis = Basis(matrix=np.ascontiguousarray(rotation, np.float32))
     rotated = basis.rows(sample)
     codebook = _core.Codebook.train(rotated, codec.kind, codec.sub_quantizers, codebook, seed, ITERATIONS, 0)
     if progress is not None:
-        progress(_ROTATIONS + 1, _ROTATIONS + 1)
+        progress(ROTATIONS + 1, ROTATIONS + 1)
     return codebook, basis
 
 
@@ -98,14 +102,8 @@ def nearest_rotation(products: npt.NDArray[np.floating]) -> Matrix:
     return left @ right
 
 
-def _decoded(codec: Codec, codebook: _core.Codebook, x: Floats) -> Floats:
+def decoded(codec: Codec, codebook: _core.Codebook, x: Floats) -> Floats:
     """What rows (rows, dim) decode to once they are encoded."""
-    codes = _core.encode_tier(x, codec.kind, False, False, [x.shape[1]], codebook, 0)[0].reshape(len(x), -1)
-    if codec.kind == "pq4":
-        codes = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(x), -1)
-    centroids = codebook.centroids
-    begins = np.arange(codec.sub_quantizers + 1) * len(centroids) // codec.sub_quantizers
-    out = np.empty_like(x)
-    for j, (first, end) in enumerate(zip(begins, begins[1:], strict=False)):
-        out[:, first:end] = np.ascontiguousarray(centroids[first:end].T)[codes[:, j]]
-    return out
+    dim = x.shape[1]
+    codes, _, _ = _core.encode_tier(x, codec.kind, False, False, [dim], codebook, 0)
+    return _core.decode_rows(codes.reshape(len(x), -1), codec.kind, dim, False, None, codebook, 0)

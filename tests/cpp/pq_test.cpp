@@ -23,6 +23,7 @@ using tiers::Tier;
 using Floats = std::vector<float>;
 using Bytes = std::vector<std::uint8_t>;
 
+constexpr std::size_t kTrainingIterations = 25;
 constexpr Codec kCodecs[] = {Codec::pq8, Codec::pq4};
 
 Matrix<const float> matrix(const Floats& x, std::size_t dim) { return {x.data(), x.size() / dim, dim}; }

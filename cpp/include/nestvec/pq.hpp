@@ -11,12 +11,9 @@
 
 namespace nestvec {
 
-/// train_pq looks at no more rows than this for each centroid.
+/// train_pq looks at no more rows than this for each centroid. Mini-batches over ten times the rows (Sculley 2010), with
+/// as many distances computed, left errors 1.002 to 1.006 times as large.
 inline constexpr std::size_t kTrainingRowsPerCentroid = 256;
-
-/// Reconstruction errors of 96 x 8 bits on correlated vectors, with 8, 16, 25 and 40 iterations: 1.015, 1.004, 1 and
-/// 0.997 of what faiss reaches with 25.
-inline constexpr std::size_t kTrainingIterations = 25;
 
 /// Learns dim x count() centroids from a sample by Lloyd's k-means, one sub-quantizer at a time: the same for any
 /// number of threads and any CPU. They start from k-means++ or, where the codebook has centroids, from those. The
