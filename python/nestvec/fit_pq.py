@@ -11,7 +11,6 @@ import numpy.typing as npt
 from nestvec import _core
 from nestvec.basis import Basis
 from nestvec.codecs import Codec
-from nestvec.errors import ArgumentError
 
 Floats = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
@@ -34,20 +33,15 @@ def fit_pq(
     they decode to, which is an orthogonal Procrustes problem (Ge, He, Ke, Sun, Optimized Product Quantization, 2013).
     The same sample, seed and number of threads of numpy's BLAS give the same bits.
 
-    codec: of the family "pq" or "opq". sample: (rows, dim) float32, of length 1 for a cosine; at least one row.
+    codec: of the family "pq" or "opq". sample: (rows, dim) float32, finite, of length 1 for a cosine; at least one row.
     progress: is told of each step that is done, and how many there are.
 
-    Raises `ArgumentError` for a sample that is empty, or holds NaN or infinite values. Warns where it holds fewer rows
-    than a sub-quantizer has centroids: the rows themselves are the centroids then.
+    Warns where the sample holds fewer rows than a sub-quantizer has centroids: the rows themselves are these then.
     """
-    rows, dim = sample.shape
-    count = codec.codebook_shape(dim)[1]
-    if not rows:
-        raise ArgumentError(f"the sample holds no rows; {codec.name} learns its {count} centroids from some")
-    _core.check_finite(sample, "sample")
-    if rows < count:
+    count = 256 if codec.kind == "pq8" else 16
+    if len(sample) < count:
         warnings.warn(
-            f"{codec.name} has {count} centroids for each sub-quantizer and learns them from {rows} rows: these became "
+            f"{codec.name} has {count} centroids for each sub-quantizer and learns them from {len(sample)} rows: these became "
             f"the centroids, so rows that are added later may be coded badly; give {count} rows or more",
             stacklevel=2,
         )

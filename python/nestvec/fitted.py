@@ -127,7 +127,9 @@ def fit_rows(codec: Codec, rows: Floats, what: str, cosine: bool, seed: int) -> 
     if not codec.family:
         return FittedCodec(codec, dim, cosine)
     unit = _core.normalize(rows) if cosine else rows
-    if not len(unit):  # nothing to learn from, and nothing to encode: as many rows as the largest codebook has centroids
+    if not len(
+        unit
+    ):  # nothing to learn from, and nothing to encode: as many rows as the largest codebook has centroids
         unit = np.zeros((256, dim), np.float32)
     codebook, basis = fit_pq(codec, unit, seed)
     return FittedCodec(codec, dim, cosine, codebook, basis)

@@ -38,8 +38,8 @@ def test_a_rotation_loses_less(bits: int, sub_quantizers: int) -> None:
     sample, x = correlated(2000, 16), correlated(1000, 16, seed=2)
     straight = distortion(f"pq{sub_quantizers}x{bits}", sample, x)
     rotated = distortion(f"opq{sub_quantizers}x{bits}", sample, x)
-    if sub_quantizers == 1:
-        assert rotated < 1.1 * straight  # there is nothing to share out
+    if sub_quantizers in (1, 16):  # nothing to share out; no room to bring correlated dimensions together
+        assert rotated < 1.1 * straight
     else:
         assert rotated < 0.8 * straight
 
@@ -103,7 +103,7 @@ def test_rows_that_repeat_are_kept(name: str, sample: Floats) -> None:
         warnings.simplefilter("error")
         codebook, basis = fit_pq(codec, sample, 0)
     y = sample if basis is None else basis.rows(sample)
-    np.testing.assert_array_equal(decoded(codec, codebook, y), y)
+    np.testing.assert_allclose(decoded(codec, codebook, y), y, rtol=0 if basis is None else 1e-4)
 
 
 @pytest.mark.parametrize("name", ["pq1x8", "opq1x8", "pq1x4", "opq1x4"])
@@ -123,14 +123,18 @@ def test_fewer_rows_than_centroids_is_a_warning(name: str) -> None:
     np.testing.assert_array_equal(decoded(codec, codebook, y), y)
 
 
-def test_a_sample_that_teaches_nothing_is_refused() -> None:
-    with pytest.raises(ArgumentError, match="holds no rows; opq2x8 learns its 256 centroids"):
-        fit_pq(codec_named("opq2x8"), np.empty((0, 8), np.float32), 0)
+def test_nan_in_the_sample_is_refused() -> None:
     sample = correlated(300, 8)
     sample[7, 3] = np.nan
     for name in ("pq2x8", "opq2x8"):
-        with pytest.raises(ArgumentError, match="row 7"):
-            fit_pq(codec_named(name), sample, 0)
+        with pytest.raises(ArgumentError, match="sample holds 1 of 2400 values .* row 7, column 3"):
+            fit(name, sample)
+
+
+def test_no_rows_teach_nothing_and_warn_of_nothing() -> None:
+    for name in ("pq2x8", "opq2x8"):
+        fitted = fit(name, np.empty((0, 8), np.float32))
+        assert fitted.encode(np.empty((0, 8), np.float32)).codes.shape == (0, 2)
 
 
 def test_decoded_agrees_with_the_compiled_code() -> None:
