@@ -17,8 +17,8 @@ Matrix = npt.NDArray[np.float64]
 
 # Reconstruction errors of opq96x4, where it helps most, after 1, 10 and 30 rotations: 1.038, 1 and 0.980.
 ROTATIONS = 10
-# Reconstruction errors of 96 x 8 bits on correlated vectors, with 8, 16, 25 and 40 iterations: 1.015, 1.004, 1 and 0.997
-# of what faiss reaches with 25.
+# Reconstruction errors of 96 x 8 bits on correlated vectors, with 8, 16, 25 and 40 iterations: 1.015, 1.004, 1 and
+# 0.997 of what faiss reaches with 25.
 ITERATIONS = 25
 _FIRST_ITERATIONS = 5  # before the first rotation; one for each that follows
 
@@ -41,8 +41,8 @@ def fit_pq(
     count = 256 if codec.kind == "pq8" else 16
     if len(sample) < count:
         warnings.warn(
-            f"{codec.name} has {count} centroids for each sub-quantizer and learns them from {len(sample)} rows: these became "
-            f"the centroids, so rows that are added later may be coded badly; give {count} rows or more",
+            f"{codec.name} has {count} centroids for each sub-quantizer and learns them from {len(sample)} rows: these "
+            f"became the centroids, so rows that are added later may be coded badly; give {count} rows or more",
             stacklevel=2,
         )
     if codec.family == "pq":
@@ -93,7 +93,8 @@ def principal_rotation(sample: Matrix, sub_quantizers: int) -> Matrix:
 def nearest_rotation(products: npt.NDArray[np.floating]) -> Matrix:
     """The orthogonal R with the largest sum of R * products: x @ R is nearest to y where products = x.T @ y."""
     left, _, right = np.linalg.svd(products.astype(np.float64))
-    return left @ right
+    rotation: Matrix = left @ right
+    return rotation
 
 
 def decoded(codec: Codec, codebook: _core.Codebook, x: Floats) -> Floats:

@@ -62,7 +62,10 @@ class FittedCodec:
         """Encodes rows (rows, dim). Raises `ArgumentError` for another dimension, and for NaN or infinite values."""
         rows = as_floats(x, "x", ("rows", "dim"))
         codes, factors, _ = self.encode_rows(rows, [self.dim], packed=False, threads=threads)
-        return Codes(codes.reshape(len(rows), -1), None if factors is None else factors.reshape(-1)[: len(rows)])
+        return Codes(
+            codes.reshape(len(rows), self.codec.row_bytes(self.dim)),
+            None if factors is None else factors.reshape(-1)[: len(rows)],
+        )
 
     def encode_rows(
         self, x: Floats, dims: Sequence[int], *, packed: bool, what: str = "x", threads: int = 0

@@ -1,4 +1,4 @@
-"""Product quantizers' training: rotations that are rotations and help, the same for the same input, and poor samples."""
+"""Training product quantizers: rotations that are rotations and help, the same for the same input, poor samples."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def test_the_same_sample_and_seed_give_the_same_codec(name: str) -> None:
     np.testing.assert_array_equal(first[0].values, again[0].values)
     assert not np.array_equal(first[0].values, other[0].values)
     if name.startswith("o"):
-        assert first[1] is not None and again[1] is not None
+        assert first[1] is not None
+        assert again[1] is not None
         np.testing.assert_array_equal(first[1].matrix, again[1].matrix)
     else:
         assert first[1] is None
@@ -60,7 +61,9 @@ def test_the_same_sample_and_seed_give_the_same_codec(name: str) -> None:
 @pytest.mark.parametrize("dim", [1, 2, 7, 16])
 def test_the_basis_is_a_rotation(dim: int) -> None:
     _, basis = fit_pq(codec_named(f"opq{max(1, dim // 2)}x4"), correlated(300, dim), 0)
-    assert basis is not None and basis.matrix is not None and basis.center is None
+    assert basis is not None
+    assert basis.matrix is not None
+    assert basis.center is None
     np.testing.assert_allclose(basis.matrix.T @ basis.matrix, np.eye(dim), atol=1e-6)
 
 
@@ -127,7 +130,7 @@ def test_nan_in_the_sample_is_refused() -> None:
     sample = correlated(300, 8)
     sample[7, 3] = np.nan
     for name in ("pq2x8", "opq2x8"):
-        with pytest.raises(ArgumentError, match="sample holds 1 of 2400 values .* row 7, column 3"):
+        with pytest.raises(ArgumentError, match=r"sample holds 1 of 2400 values .* row 7, column 3"):
             fit(name, sample)
 
 
