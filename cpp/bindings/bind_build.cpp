@@ -140,14 +140,6 @@ void bind_build(py::module_& m) {
         py::arg("dims"), py::arg("codebook"), py::arg("threads"));
   m.def("decode_rows", &decode, py::arg("codes").noconvert(), py::arg("codec"), py::arg("dim"), py::arg("cosine"),
         py::arg("factors").noconvert(), py::arg("codebook"), py::arg("threads"));
-  m.def(
-      "check_finite",
-      [](const Floats& x, const std::string& what, std::size_t threads) {
-        const Matrix<const float> rows = as_matrix(x, what.c_str());
-        const py::gil_scoped_release release;
-        check_finite(rows, what, Precision::float32, threads);
-      },
-      py::arg("x").noconvert(), py::arg("what"), py::arg("threads"));
   m.def("checksums", &checksums, py::arg("data").noconvert());
   m.def(
       "crc32c", [](const Bytes& data) { return crc32c(data.data(), std::size_t(data.size())); },

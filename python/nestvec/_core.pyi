@@ -55,7 +55,6 @@ def decode_rows(
     codebook: Codebook | None,
     threads: int,
 ) -> npt.NDArray[np.float32]: ...
-def check_finite(x: npt.NDArray[np.float32], what: str, threads: int = 0) -> None: ...
 def checksums(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]: ...
 def crc32c(data: npt.NDArray[np.uint8]) -> int: ...
 
@@ -98,7 +97,7 @@ def inner_topk_float(
     queries: npt.NDArray[np.float32], x: npt.NDArray[np.float32 | np.float16], k: int, threads: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]: ...
 
-# Products and rotations of rows: bind_linear.cpp
+# Linear maps of rows: bind_linear.cpp
 
 def linear(
     x: npt.NDArray[np.float32], matrix: npt.NDArray[np.float32], bias: npt.NDArray[np.float32] | None, threads: int
@@ -106,6 +105,7 @@ def linear(
 def hadamard(
     x: npt.NDArray[np.float32], signs: npt.NDArray[np.uint8], inverse: bool, threads: int
 ) -> npt.NDArray[np.float32]: ...
+def check_finite(x: npt.NDArray[np.float32], what: str, threads: int = 0) -> None: ...
 
 # Rows after the encoder: bind_codec.cpp, bind_epilogue.cpp
 

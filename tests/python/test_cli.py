@@ -21,7 +21,7 @@ import nestvec
 from nestvec.cli import app
 
 PACKAGE = str(Path(nestvec.__file__).parents[1])
-COMMANDS = ("export", "encode", "build", "search", "info", "doctor")
+COMMANDS = ("export", "encode", "build", "search", "tune", "info", "doctor")
 TEXTS = [
     "the weather is lovely today",
     "it is so sunny outside",
