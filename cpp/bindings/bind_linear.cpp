@@ -58,10 +58,10 @@ void bind_linear(py::module_& m) {
         py::arg("inverse"), py::arg("threads"));
   m.def(
       "check_finite",
-      [](const nestvec::Array<float>& x, const std::string& what) {
+      [](const nestvec::Array<float>& x, const std::string& what, std::size_t threads) {
         const auto rows = nestvec::as_matrix(x, what.c_str());
         const py::gil_scoped_release release;
-        nestvec::check_finite(rows, what);
+        nestvec::check_finite(rows, what, nestvec::Precision::float32, threads);
       },
-      py::arg("x").noconvert(), py::arg("what"));
+      py::arg("x").noconvert(), py::arg("what"), py::arg("threads") = 0);
 }

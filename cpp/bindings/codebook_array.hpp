@@ -51,7 +51,7 @@ class CodebookArray {
   }
 
   const Codebook& view() const { return codebook_; }
-  const Array<float>& centroids() const { return centroids_; }
+  const Array<float>& values() const { return centroids_; }  ///< as the constructor took them
 
  private:
   Array<float> centroids_;

@@ -77,7 +77,7 @@ const float* ScanQueries::values(std::size_t i) const {
 }
 
 ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const float> x, std::size_t dim, bool unit,
-                                     const Codebook* codebook) {
+                                     const Codebook* codebook, const double* constants) {
   ScanQueries queries(codec, kind, x.rows, dim, codebook);
   queries.lengths_.resize(x.rows);
   const bool bits = codec == Codec::binary;
@@ -91,6 +91,7 @@ ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const f
       pack_bits({x.row(q), 1, dim}, query, 1);
       continue;
     }
+    if (constants) out.constant = out.offset = constants[q];
     const double given = std::sqrt(exact_dot(x.row(q), x.row(q), dim)), scale = !unit       ? 1
                                                                                 : given > 0 ? 1 / (given * row_length)
                                                                                             : 0;
@@ -106,6 +107,7 @@ ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const f
     }
     // The last term covers products below the range of normal floats.
     out.error = {2 * kFloatUnit, norm > 0 ? double(dim + 8) * 0x1p-126 : 0};
+    out.error.absolute += 0x1p-40 * std::abs(out.constant);  // limits are derived from the offset in double
     out.per_length = summing_error(dim) * norm;
     if (kind == QueryKind::values) {
       std::memcpy(query, values.data(), dim * sizeof(float));
@@ -116,7 +118,7 @@ ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const f
     const LookUps found = bits ? look_up_bits(values.data(), dim, query)
                                : look_up_centroids(*codebook, values.data(), queries.columns, query);
     out.scale = found.scale;
-    out.offset = found.offset;
+    out.offset += found.offset;
     // The sum of the look-ups, each at most 127, is exact; its product with the scale is rounded to float, the offset
     // and the limits derived from it to double.
     const double largest = 127.0 * double(bits ? (dim + 3) / 4 : queries.columns) * found.scale;

@@ -114,6 +114,38 @@ TEST(dot_i8_is_exact) {
   });
 }
 
+TEST(dot_i4_is_exact) {
+  runs::for_all_shapes(6, {255, 256, 1025, kMaxDim / 8}, [](const Shape& shape, Rng& rng) {
+    const std::size_t dims = shape.words * 8, unused = rng() % 8;  // the codes past the query are other dimensions'
+    Blocks<std::uint8_t> blocks(rng, shape, 4);
+    Tight<std::int8_t> values(shape.queries * dims), levels(16);
+    fill(rng, bytes_of(blocks.values()), bytes_of(values));
+    fill_tables(rng, levels, -kI4Level, kI4Level);
+    blocks.draw_factors(rng);
+    const std::size_t words = kI4Header / 4 + dims / 4;  // of 4 bytes, to which queries are aligned
+    Tight<std::int32_t> queries(shape.queries * words, rng() % 3);
+    for (std::size_t q = 0; q < shape.queries; ++q) {
+      std::int8_t* of_query = values.data() + q * dims;
+      std::fill(of_query + dims - unused, of_query + dims, std::int8_t(0));
+      std::int32_t* form = &queries[q * words];
+      std::memcpy(form, levels.data(), 16);
+      form[4] = std::accumulate(of_query, of_query + dims, 0);
+      auto* bytes = reinterpret_cast<std::int8_t*>(form + 5);
+      for (std::size_t i = 0; i < dims; ++i) bytes[i / 8 * 8 + i % 2 * 4 + i % 8 / 2] = of_query[i];
+    }
+    Scores want;
+    for_all_scores(shape, want, [&](std::size_t q, std::size_t b, std::size_t r) {
+      std::int64_t dot = 0;
+      for (std::size_t i = 0; i < dims; ++i) {
+        const unsigned byte = blocks.at(b, r, i / 8, i % 8 / 2);
+        dot += levels[i % 2 ? byte >> 4 : byte & 15] * values[q * dims + i];
+      }
+      return blocks.run().factors ? float(dot) * blocks.factor(b, r) : float(dot);
+    });
+    check_exact(&Kernels::dot_i4, blocks, queries.data(), want);
+  });
+}
+
 TEST(lut8_adds_up_any_number_of_look_ups) {
   // 516 and 517 look-ups of 127 are the first that two bytes cannot hold, 258 and 259 those that signed ones cannot.
   runs::for_all_shapes(3, {258, 259, 516, 517, 1031, kMaxDim}, [](const Shape& shape, Rng& rng) {

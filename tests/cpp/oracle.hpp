@@ -104,8 +104,8 @@ inline Query prepared(Codec codec, QueryKind kind, const float* query, std::size
 }
 
 /// The final score of float queries: what the float codecs give, and every codec that re-scores.
-inline double float_score(const Floats& row, const Query& query, float factor) {
-  return float(dot(row, query.values) * factor);
+inline double float_score(const Floats& row, const Query& query, float factor, double constant = 0) {
+  return float(dot(row, query.values) * factor + constant);
 }
 
 /// The score that the scan gives a row, whose values these are.

@@ -160,6 +160,7 @@ void crc32c(const uint8_t* data, size_t chunk_bytes, size_t count, uint32_t* out
 void install_avx2(Kernels& kernels) {
   kernels.hamming = avx2::hamming;
   kernels.dot_i8 = avx2::dot_i8;
+  kernels.dot_i4 = avx2::dot_i4;
   kernels.dot_f32 = avx2::dot_f32;
   kernels.dot_f16 = avx2::dot_f16;
   kernels.dot_bf16 = avx2::dot_bf16;

@@ -6,7 +6,7 @@
 
 namespace nestvec::avx2 {
 
-ScanKernel hamming, dot_i8, dot_f32, dot_f16, dot_bf16, lut8, lut4, lut4_bits;
+ScanKernel hamming, dot_i8, dot_i4, dot_f32, dot_f16, dot_bf16, lut8, lut4, lut4_bits;
 
 namespace {
 

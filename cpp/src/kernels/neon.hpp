@@ -43,6 +43,27 @@ inline void prefetch(const Tile& tile, size_t at, size_t bytes) {
     __builtin_prefetch(reinterpret_cast<const void*>(tile.run.ahead + (i >> tile.run.ahead_shift)), 0, 2);
 }
 
+/// What dot_i8 and dot_i4 multiply: 16 signed bytes, 4 of each of 4 rows, once or twice a word. kHeader: 4-byte words
+/// of a query before its values.
+struct Bytes {
+  static constexpr size_t kHalves = 1, kHeader = 1;
+
+  explicit Bytes(const uint8_t*) {}
+  int8x16_t at(const uint8_t* codes, size_t) const { return vld1q_s8(reinterpret_cast<const int8_t*>(codes)); }
+};
+
+/// The levels of a word's low nibbles, then of its high ones.
+struct Nibbles {
+  static constexpr size_t kHalves = 2, kHeader = kI4Header / 4;
+  int8x16_t levels;
+
+  explicit Nibbles(const uint8_t* queries) : levels(vld1q_s8(reinterpret_cast<const int8_t*>(queries))) {}
+  int8x16_t at(const uint8_t* codes, size_t half) const {
+    const uint8x16_t bytes = vld1q_u8(codes);
+    return vqtbl1q_s8(levels, half ? vshrq_n_u8(bytes, 4) : vandq_u8(bytes, vdupq_n_u8(15)));
+  }
+};
+
 /// Reports those of the 8 rows from `row` on whose scores beat the limit of query q.
 inline void keep(const Tile& tile, int q, size_t row, float32x4_t low, float32x4_t high) {
   const float32x4_t limit = vdupq_n_f32(tile.limits[q]);

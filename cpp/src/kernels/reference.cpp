@@ -61,6 +61,22 @@ void dot_i8(const BlockRun& run, const void* queries, size_t query_count, const 
   });
 }
 
+void dot_i4(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  scan(run, query_count, limits, hits, [&](size_t q, size_t b, float* sums) {
+    const int8_t *levels = static_cast<const int8_t*>(queries) + q * (kI4Header + run.words * 8),
+                 *values = levels + kI4Header;
+    const uint8_t* block = lanes<uint8_t>(run, b);
+    int32_t dot[kBlockRows] = {};
+    for (size_t w = 0; w < run.words; ++w, values += 8)
+      for (size_t r = 0; r < kBlockRows; ++r)
+        for (size_t i = 0; i < 4; ++i) {
+          const uint8_t byte = block[(w * kBlockRows + r) * 4 + i];
+          dot[r] += levels[byte & 15] * values[i] + levels[byte >> 4] * values[4 + i];
+        }
+    for (size_t r = 0; r < kBlockRows; ++r) sums[r] = float(dot[r]);
+  });
+}
+
 void dot_f32(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
   scan(run, query_count, limits, hits, [&](size_t q, size_t b, float* sums) {
     const float *query = static_cast<const float*>(queries) + q * run.words, *block = lanes<float>(run, b);
@@ -314,6 +330,7 @@ void crc32c(const uint8_t* data, size_t chunk_bytes, size_t count, uint32_t* out
 void install_reference(Kernels& kernels) {
   kernels.hamming = hamming;
   kernels.dot_i8 = dot_i8;
+  kernels.dot_i4 = dot_i4;
   kernels.dot_f32 = dot_f32;
   kernels.dot_f16 = dot_f16;
   kernels.dot_bf16 = dot_bf16;
