@@ -12,7 +12,7 @@ import pytest
 import nestvec as nv
 from nestvec import stages
 from nestvec.errors import ArgumentError, TableFileError
-from nestvec.stage_pipeline import fuse, stage_from
+from nestvec.stage_pipeline import fuse
 from nestvec.stages import (
     PCA,
     Center,
@@ -25,6 +25,7 @@ from nestvec.stages import (
     Stages,
     ZeroOutliers,
 )
+from nestvec.table_stages import stage_from
 
 Floats = npt.NDArray[Any]
 ROWS, DIM = 600, 24
