@@ -11,12 +11,11 @@ from nestvec import _core
 from nestvec.arrays import as_index
 from nestvec.codecs import Codec, codec_named
 from nestvec.errors import ArgumentError, TableFileError
-from nestvec.fitted import check_width
+from nestvec.fitted import MAX_TIERS, check_width
 from nestvec.table_file import DTYPES, Section
 from nestvec.table_stages import stage_shapes
 
 METRICS = ("cosine", "ip")
-MAX_TIERS = 8
 _MAX_ROUNDS = 64  # of a Hadamard rotation
 _FLOATS = ("float32", "float16", "bfloat16")
 Shape = tuple[str, tuple[int, ...]]  # dtype and shape of a section
