@@ -35,7 +35,7 @@ help: ## List the targets
 	@.ci/venv .venv --group build
 	@.ci/check_compiler $(BIN)/python
 	@echo 'nestvec: building, and installing into .venv'
-	@.ci/venv .venv --no-build-isolation --config-settings=build-dir=build/editable --editable '.[cpu,cli,export]'
+	@.ci/venv .venv --no-build-isolation --config-settings=build-dir=build/editable --editable '.[cpu,cli,export,plot]'
 	@touch $@
 
 .venv/.developer: pyproject.toml | .venv/.installed
@@ -82,7 +82,7 @@ wheel: .venv/.developer ## Build the source distribution, and a wheel from it, i
 	@.ci/venv .venv-bench --requirement benchmarks/requirements.txt '.[cpu,cli,export]'
 	@touch $@
 
-bench: bench-latency bench-memory bench-scan bench-tiers bench-encode ## Run the benchmarks (minutes); one: make bench-scan; plots: make bench-curves
+bench: bench-latency bench-memory bench-scan bench-train bench-tiers bench-encode ## Run the benchmarks (minutes); one: make bench-scan; plots: make bench-curves
 
 bench-%: .venv-bench/.installed
 	.venv-bench/bin/python benchmarks/$*.py $(ARGS)

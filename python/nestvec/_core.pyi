@@ -23,7 +23,13 @@ class Codebook:
     def __init__(self, codec: str, columns: int, centroids: npt.NDArray[np.float32]) -> None: ...
     @staticmethod
     def train(
-        sample: npt.NDArray[np.float32], codec: str, columns: int, cosine: bool, seed: int, threads: int
+        sample: npt.NDArray[np.float32],
+        codec: str,
+        columns: int,
+        start: Codebook | None,
+        seed: int,
+        iterations: int,
+        threads: int,
     ) -> Codebook: ...
     @property
     def values(self) -> npt.NDArray[np.float32]: ...

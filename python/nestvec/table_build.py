@@ -23,7 +23,7 @@ from nestvec.table_layout import Layout, TierLayout, ordered
 from nestvec.table_stages import stage_sections
 from nestvec.vectors import Floats, StagedVectors, Vectors
 
-_SAMPLE_ROWS = 1 << 16  # that codecs are fitted to: 256 for each of 256 centroids
+SAMPLE_ROWS = 1 << 16  # that codecs are fitted to: 256 for each of 256 centroids
 Ids = Iterable[int] | npt.NDArray[Any]
 
 
@@ -234,7 +234,7 @@ def _fit(
             fitted.append(FittedCodec(codec, tier.dim, tier.cosine))
             continue
         if source.what not in samples:
-            samples[source.what] = source.sample(_SAMPLE_ROWS)
+            samples[source.what] = source.sample(SAMPLE_ROWS)
         fitted.append(fit_rows(codec, samples[source.what], f"the sample of {source.what}", layout.cosine, seed))
     return fitted
 

@@ -150,7 +150,7 @@ def write_plots(result: TuneResult, folder: str | Path) -> list[Path]:
     `MissingDependencyError` without matplotlib (the extra "plot"), before anything is written; OSError.
     """
     folder = Path(folder)
-    require("matplotlib.figure", "plot", "a PNG of a plot")
+    require("matplotlib", "plot", "a PNG of a plot")
     folder.mkdir(exist_ok=True)
     heading = f"{_cut(result.title, 40)}: {result.rows:,} rows of {result.dim} dimensions, {result.queries:,} queries"
     written = []

@@ -10,7 +10,7 @@ import numpy as np
 
 from nestvec import _core
 from nestvec.arrays import ArrayInput, as_floats
-from nestvec.errors import ArgumentError
+from nestvec.errors import ArgumentError, NestvecError
 from nestvec.table_layout import METRICS, one_of
 from nestvec.topk import thread_count
 from nestvec.tune_candidates import plans
@@ -137,8 +137,8 @@ def _measure(
         try:
             question.measure(plan, measured.append)
         except Exception as error:  # whatever one candidate fails of, the others are worth having
-            reason = " ".join(str(error).split()) or type(error).__name__
-            skipped.append((" + ".join(plan.codec), reason))
+            kind = "" if isinstance(error, NestvecError) else f"{type(error).__name__}: "
+            skipped.append((" + ".join(plan.codec), kind + " ".join(str(error).split())))
         done += plan.seconds
     if on_progress is not None:
         on_progress("done", total, total)
