@@ -244,7 +244,7 @@ def _fit_stages(stages: Sequence[Fittable | Stage], x: Vectors) -> Stages:
     if not len(stages):
         return Stages(())
     ready = all(isinstance(stage, Stage) for stage in stages)
-    return Stages.fit(stages, x.sample(0 if ready else _SAMPLE_ROWS))
+    return Stages.fit(stages, x.sample(0 if ready else SAMPLE_ROWS))
 
 
 def build_sections(
