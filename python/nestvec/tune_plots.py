@@ -168,6 +168,7 @@ def _point(result: TuneResult, index: int, x: float, y: Interval, front: bool) -
     label += f" {one.dim}d" if one.dim < result.dim else ""
     label += f", {one.query} query" if one.query == "float" else ""
     label += " ×" + "×".join(map(str, one.oversample)) if one.oversample else ""
+    label += f", conf {share(one.confidence, 2)}" if one.confidence is not None else ""
     chosen = one.name == result.chosen
     title = f"{one.name}: {numbers(one)}"
     return Point(index, x, y, family(one), len(one.codec) > 1, front, chosen, _cut(label, 32), title)

@@ -62,7 +62,14 @@ def test_panels() -> None:
 
 def test_labels_name_what_differs() -> None:
     labels = [point.label for point in panels(result(6))[0].points]
-    assert labels == ["float32+int8 64d ×4", "int8", "binary, float query", "planes3+int8 ×4", "rabitq4", "pq48x8 64d"]
+    assert labels == [
+        "float32+int8 64d, conf .99",
+        "int8",
+        "binary, float query",
+        "planes3+int8 ×4",
+        "rabitq4",
+        "pq48x8 64d",
+    ]
 
 
 def test_families() -> None:
