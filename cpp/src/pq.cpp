@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <string>
 
 #include "k_means.hpp"
@@ -20,15 +21,19 @@ std::size_t code(const Codebook& codebook, const std::uint8_t* row, std::size_t 
 }  // namespace
 
 std::vector<float> train_pq(const Codebook& codebook, Matrix<const float> sample, std::uint64_t seed,
-                            std::size_t threads) {
+                            std::size_t iterations, std::size_t threads) {
   const std::size_t rows = std::min(sample.rows, kTrainingRowsPerCentroid * codebook.count());
+  const std::size_t workers = threads ? threads : available_threads();
+  const bool by_rows = codebook.columns < workers;  // few sub-quantizers: one after another, on all threads
   std::vector<float> centroids(codebook.dim * codebook.count());
-  parallel_for(codebook.columns, threads, [&](std::size_t, std::size_t j) {
+  if (codebook.centroids) std::copy_n(codebook.centroids, centroids.size(), centroids.data());
+  parallel_for(codebook.columns, by_rows ? 1 : workers, [&](std::size_t, std::size_t j) {
     const std::size_t first = codebook.begin(j), width = codebook.begin(j + 1) - first;
     std::vector<float> points(rows * width);
     for (std::size_t r = 0; r < rows; ++r)
       std::copy_n(sample.row(r * sample.rows / rows) + first, width, &points[r * width]);
-    k_means({points.data(), rows, width}, codebook.count(), seed + j, &centroids[first * codebook.count()]);
+    k_means({points.data(), rows, width}, codebook.count(), codebook.centroids ? std::nullopt : std::optional(seed + j),
+            iterations, by_rows ? workers : 1, &centroids[first * codebook.count()]);
   });
   return centroids;
 }

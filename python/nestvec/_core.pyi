@@ -23,7 +23,13 @@ class Codebook:
     def __init__(self, codec: str, columns: int, centroids: npt.NDArray[np.float32]) -> None: ...
     @staticmethod
     def train(
-        sample: npt.NDArray[np.float32], codec: str, columns: int, cosine: bool, seed: int, threads: int
+        sample: npt.NDArray[np.float32],
+        codec: str,
+        columns: int,
+        start: Codebook | None,
+        seed: int,
+        iterations: int,
+        threads: int,
     ) -> Codebook: ...
     @property
     def values(self) -> npt.NDArray[np.float32]: ...
@@ -103,7 +109,7 @@ def check_finite(x: npt.NDArray[np.float32], what: str, threads: int = 0) -> Non
 
 # Rows after the encoder: bind_codec.cpp, bind_epilogue.cpp
 
-def normalize(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]: ...
+def normalize(x: npt.NDArray[np.float32], threads: int = 0) -> npt.NDArray[np.float32]: ...
 def quantize(x: npt.NDArray[np.float32], precision: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]: ...
 def quantize_ranges(
     x: npt.NDArray[np.float32], precision: str, ranges: npt.NDArray[np.float32]

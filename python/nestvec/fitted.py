@@ -13,6 +13,7 @@ from nestvec.arrays import ArrayInput, as_floats
 from nestvec.basis import Basis
 from nestvec.codecs import Codec, codec_named
 from nestvec.errors import ArgumentError
+from nestvec.fit_pq import fit_pq
 
 Floats = npt.NDArray[np.float32]
 
@@ -61,7 +62,10 @@ class FittedCodec:
         """Encodes rows (rows, dim). Raises `ArgumentError` for another dimension, and for NaN or infinite values."""
         rows = as_floats(x, "x", ("rows", "dim"))
         codes, factors, _ = self.encode_rows(rows, [self.dim], packed=False, threads=threads)
-        return Codes(codes.reshape(len(rows), -1), None if factors is None else factors.reshape(-1)[: len(rows)])
+        return Codes(
+            codes.reshape(len(rows), self.codec.row_bytes(self.dim)),
+            None if factors is None else factors.reshape(-1)[: len(rows)],
+        )
 
     def encode_rows(
         self, x: Floats, dims: Sequence[int], *, packed: bool, what: str = "x", threads: int = 0
@@ -126,11 +130,9 @@ def fit_rows(codec: Codec, rows: Floats, what: str, cosine: bool, seed: int) -> 
     if not codec.family:
         return FittedCodec(codec, dim, cosine)
     unit = _core.normalize(rows) if cosine else rows
-    if not len(unit):  # nothing to learn from, and nothing to encode
-        unit = np.zeros((1, dim), np.float32)
-    codebook, basis = _learn(codec, unit, seed)
+    if not len(
+        unit
+    ):  # nothing to learn from, and nothing to encode: as many rows as the largest codebook has centroids
+        unit = np.zeros((256, dim), np.float32)
+    codebook, basis = fit_pq(codec, unit, seed)
     return FittedCodec(codec, dim, cosine, codebook, basis)
-
-
-def _learn(codec: Codec, sample: Floats, seed: int) -> tuple[_core.Codebook, Basis | None]:
-    return _core.Codebook.train(sample, codec.kind, codec.sub_quantizers, False, seed, 0), None
