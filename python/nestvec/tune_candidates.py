@@ -108,7 +108,7 @@ def _source(value: Any) -> str:
 def plans(
     dim: int, prefixes: Sequence[int] = (), max_bytes: float | None = None, codecs: Iterable[str] | None = None
 ) -> list[Plan]:
-    """The tables to build for `dim` dimensions, cheap and telling ones first.
+    """The tables to build for `dim` dimensions, cheap and telling ones first, and a fit before what shares it.
 
     prefixes: shorter ones that are worth a look. max_bytes: adds the product quantizers that fill it. codecs: only
     these, such as "pq48x8" or "binary+int8", whatever the standard choice is. Raises `ArgumentError` for an
@@ -140,6 +140,7 @@ def _standard(dim: int, max_bytes: float | None) -> Iterator[tuple[str, ...]]:
     yield from ((f"pq{small}x8", "int8"), (f"pq{min(dim, 2 * small)}x4", "int8"))
     yield from ((f"opq{size}x8",) for size in sizes)
     yield from ((f"opq{size}x4",) for size in halves if size < dim)  # one dimension for each has nothing to rotate
+    yield from ((f"opq{small}x8", "int8"), ("binary", f"opq{max(1, dim // 4)}x8"))
 
 
 def _plans_of(codec: tuple[str, ...], dim: int, prefixes: Sequence[int]) -> Iterator[Plan]:
