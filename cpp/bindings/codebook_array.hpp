@@ -48,6 +48,8 @@ class CodebookArray {
     check_finite(values, "the codebook");
     by_code_ = centroids_by_code(codebook_);
     codebook_.by_code = by_code_.data();
+    squares_ = centroid_squares(codebook_);
+    codebook_.squares = squares_.data();
   }
 
   const Codebook& view() const { return codebook_; }
@@ -55,7 +57,7 @@ class CodebookArray {
 
  private:
   Array<float> centroids_;
-  std::vector<float> by_code_;
+  std::vector<float> by_code_, squares_;
   Codebook codebook_{};
 };
 

@@ -8,11 +8,12 @@
 
 namespace nestvec {
 
-/// The sum of a row's look-ups, times scale, plus offset, is its inner product with the query, off by at most `error`
-/// (beside the rounding of float products and sums).
+/// The sum of a row's look-ups, times scale, plus offset, is its inner product with the query, minus norm_weight times
+/// the square of its length, off by at most `error` (beside the rounding of float products and sums).
 struct LookUps {
   float scale;
   double offset, error;
+  double squares = 0;  ///< at least norm_weight times the square of any row's length
 };
 
 std::size_t look_up_bytes(Codec codec, std::size_t columns);  ///< the size of a query's tables
@@ -21,6 +22,7 @@ std::size_t look_up_bytes(Codec codec, std::size_t columns);  ///< the size of a
 LookUps look_up_bits(const float* query, std::size_t dim, std::uint8_t* tables);
 
 /// Against the centroids of the first `columns` sub-quantizers. query: the values of their dimensions.
-LookUps look_up_centroids(const Codebook& codebook, const float* query, std::size_t columns, std::uint8_t* tables);
+LookUps look_up_centroids(const Codebook& codebook, const float* query, std::size_t columns, double norm_weight,
+                          std::uint8_t* tables);
 
 }  // namespace nestvec

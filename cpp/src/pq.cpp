@@ -111,6 +111,20 @@ std::size_t columns_of(const Codebook& codebook, std::size_t dim) {
       (columns ? std::to_string(codebook.begin(columns)) + " or " : "") + std::to_string(codebook.begin(columns + 1)));
 }
 
+std::vector<float> centroid_squares(const Codebook& codebook) {
+  const std::size_t count = codebook.count();
+  std::vector<float> squares(codebook.columns * count);
+  std::vector<double> of_one(count);
+  for (std::size_t j = 0; j < codebook.columns; ++j) {
+    std::fill(of_one.begin(), of_one.end(), 0.0);
+    for (std::size_t d = codebook.begin(j); d < codebook.begin(j + 1); ++d)
+      for (std::size_t v = 0; v < count; ++v)
+        of_one[v] += double(codebook.centroids[d * count + v]) * codebook.centroids[d * count + v];
+    for (std::size_t v = 0; v < count; ++v) squares[j * count + v] = float(of_one[v]);
+  }
+  return squares;
+}
+
 double longest_decoded(const Codebook& codebook) {
   double square = 0;
   for (std::size_t j = 0; j < codebook.columns; ++j) {

@@ -60,9 +60,10 @@ def crc32c(data: npt.NDArray[np.uint8]) -> int: ...
 
 # Filters, tables and scans: bind_search.cpp
 
-Tier = tuple[str, list[int], bool, npt.NDArray[np.uint8], npt.NDArray[np.float32] | None, float, Codebook | None]
+Tier = tuple[str, list[int], bool, float, npt.NDArray[np.uint8], npt.NDArray[np.float32] | None, float, Codebook | None]
 TierQueries = tuple[npt.NDArray[np.float32], npt.NDArray[np.float64] | None]
 
+def squared_lengths(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]: ...
 def allow_rows(rows: npt.NDArray[np.int64], filter: npt.NDArray[np.uint64], count: int) -> int: ...
 
 class Region:

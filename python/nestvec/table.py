@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from nestvec.arrays import ArrayInput, as_array, as_floats, as_index
-from nestvec.codecs import Codec, codec_named
+from nestvec.arrays import ArrayInput, as_array, as_index
 from nestvec.errors import ArgumentError, TableFileError
 from nestvec.filters import Filter, filter_words
-from nestvec.fitted import FittedCodec
+from nestvec.fitted import CodecLike, FittedCodec, codecs_of
 from nestvec.search_result import Hits, Texts
 from nestvec.stage_kinds import Stage
 from nestvec.stage_pipeline import Fittable, Stages
 from nestvec.table_build import Ids, build_sections
 from nestvec.table_file import Sections, open_table, refuse_folder, write_table
-from nestvec.table_layout import MAX_TIERS, METRICS, Layout, checked_layout, one_of, ordered
+from nestvec.table_layout import METRICS, Layout, checked_layout, one_of, ordered
+from nestvec.table_queries import oversampling, query_vectors, scanned_width, second_queries, takes_floats
 from nestvec.table_rows import RowIds, StoredTexts
-from nestvec.table_search import TableSearcher, oversampling
+from nestvec.table_search import TableSearcher
 from nestvec.table_stages import TableStages
 from nestvec.topk import result_count, thread_count
 
@@ -118,7 +118,7 @@ class Table:
 
         Raises `ArgumentError`; OSError where `path` cannot be written, and the file that was there stays.
         """
-        codecs = _codecs(codec, rescore)
+        codecs = codecs_of(codec, rescore)
         one_of(metric, "metric", METRICS)
         target = None if path is None else Path(path)
         if target is not None:
@@ -241,20 +241,11 @@ class Table:
         NaN or infinite ones, for a filter that does not, or that names ids the table does not hold, and for an encoder
         other than the one that made the table; `TableFileError` where the file proves damaged.
         """
-        if isinstance(queries, str) or (isinstance(queries, list | tuple) and _are_texts(queries, encoder)):
-            vectors = self._encode(queries, encoder)
-        else:
-            if encoder is not None:
-                raise ArgumentError(
-                    f"encoder= was given with queries of type {type(queries).__name__}; expected a str or a list of str"
-                )
-            vectors = as_floats(queries, "queries", ("queries", "dim"), ("dim",))
-        if vectors.ndim == 1:
-            vectors = vectors[None]
+        vectors = query_vectors(queries, encoder, self._description, self.input_dim)
         vectors = _opened(self._stages).queries(vectors, threads)
-        width = self._check_width(vectors.shape[1], dim)
-        second = self._second_queries(fine, vectors)
-        float_query = self._takes_floats(query)
+        width = scanned_width(self._layout, vectors.shape[1], dim)
+        second = second_queries(self._layout, fine, vectors)
+        float_query = takes_floats(self._layout, query)
         count, most = result_count(k), thread_count(threads)
         shares = oversampling(oversample, confidence, len(self.codecs))
         texts = self._texts  # before the search: another thread may close the table in the middle of it
@@ -455,80 +446,9 @@ class Table:
                 self._searcher = TableSearcher(self._layout, self._rows, sections, row_ids.stored(), bounds)
             return self._searcher
 
-    def _encode(self, queries: str | Sequence[str], encoder: Encoder | None) -> npt.NDArray[Any]:
-        if encoder is None:
-            raise ArgumentError("queries are strings, and no encoder was given: pass encoder=, or vectors")
-        mapped = "query_stages" in self._description
-        stored = self._description.get("query_encoder") if mapped else self.encoder
-        if isinstance(stored, dict) and stored != (given := encoder.fingerprint):
-            differ = sorted(key for key in stored.keys() | given.keys() if stored.get(key) != given.get(key))
-            made = "queries are mapped from" if mapped else "made this table"
-            raise ArgumentError(
-                f"the encoder is not the one that {made}: {', '.join(differ)} differ; use the same model and settings, "
-                f"or {'map_queries from' if mapped else 'build the table again with'} this one"
-            )
-        dim = self.input_dim if self.input_dim < encoder.dim else None
-        return encoder.encode(queries, prompt="query" if "query" in encoder.prompts else None, dim=dim)
-
-    def _check_width(self, columns: int, dim: int | None) -> int:
-        """The dimension to scan, for queries of so many columns."""
-        if columns > self.dim or (columns not in self.dims and columns != dim):
-            declared = f" or a declared prefix ({', '.join(map(str, self.dims[:-1]))})" if len(self.dims) > 1 else ""
-            raise ArgumentError(f"queries have {columns} columns; expected the table's {self.dim}{declared}")
-        width = columns if dim is None else as_index(dim, "dim", 1, columns)
-        self._layout.tiers[0].check_prefix(width)
-        return width
-
-    def _second_queries(self, fine: ArrayInput | None, coarse: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """The queries of all tiers but the first."""
-        expected = self.fine_dim
-        if fine is None and expected is None:
-            return coarse
-        if fine is None or expected is None:
-            given = "not given for a table" if fine is None else "given for a table that was not"
-            raise ArgumentError(f"fine= was {given} built with fine=; it holds the queries of the second vectors")
-        second = np.atleast_2d(as_floats(fine, "fine", ("queries", "dim"), ("dim",)))
-        if second.shape != (len(coarse), expected):
-            raise ArgumentError(f"fine has the shape {second.shape}; expected {(len(coarse), expected)}, one a query")
-        return second
-
-    def _takes_floats(self, query: str | None) -> bool:
-        """Whether the first tier is scanned with the float query, where it has a choice."""
-        codec = self._layout.codecs[0]
-        if query is None:
-            return codec.family == "planes"
-        one_of(query, "query", ("codes", "float"))
-        if codec.name != "binary" and codec.family != "planes":
-            raise ArgumentError(
-                f"query is {query!r}, for a table of {codec.name}; leave it out: binary and planes<b> have the choice"
-            )
-        return query == "float"
-
-
-CodecLike = str | FittedCodec
-
-
-def _codecs(codec: CodecLike | Sequence[CodecLike], rescore: CodecLike | None) -> list[Codec | FittedCodec]:
-    """The codecs of all tiers."""
-    names = [codec] if isinstance(codec, str | FittedCodec) or not hasattr(codec, "__iter__") else list(codec)
-    if rescore is not None:
-        if len(names) != 1:
-            raise ArgumentError(
-                f"rescore is {rescore!r} and codec names {len(names)} tiers; name all of them in codec="
-            )
-        names.append(rescore)
-    if not 1 <= len(names) <= MAX_TIERS:
-        raise ArgumentError(f"codec names {len(names)} tiers; expected 1 to {MAX_TIERS}")
-    return [one if isinstance(one, FittedCodec) else codec_named(one) for one in names]
-
 
 def _opened(part: _Part | None) -> _Part:
     """A part of a table, unless `close` took it away."""
     if part is None:
         raise ArgumentError("this table is closed; open it again")
     return part
-
-
-def _are_texts(queries: Sequence[Any], encoder: Encoder | None) -> bool:
-    """Whether queries are strings. An empty list may be either; with an encoder it stands for no text."""
-    return isinstance(queries[0], str) if queries else encoder is not None

@@ -15,7 +15,7 @@ CONFIDENCE = 0.99
 WORTH_CUTTING = ("int8", "int4", "binary")  # codecs whose bytes a prefix saves, and that keep the order of dimensions
 
 # Seconds that fitting takes on 10,000 rows of 384 dimensions, for the progress bar's time left; the rest take none.
-_FIT_SECONDS = {"pq": 1.0, "opq": 6.0, "rabitq": 0.3, "planes": 0.3}
+_FIT_SECONDS = (("opq.*x8", 5.0), ("opq.*x4", 3.0), ("pq.*x8", 1.5), ("rabitq.*|planes.*|pq.*x4", 0.3))
 _SEARCH_SECONDS = 0.4
 
 
@@ -49,8 +49,8 @@ class Plan:
     @property
     def seconds(self) -> float:
         """A guess of what it takes, in the proportions of a small collection: for the time left."""
-        fits = (_FIT_SECONDS.get(re.match("[a-z]+", codec)[0], 0.0) for codec in self.codec)  # type: ignore[index]
-        return sum(fits) + _SEARCH_SECONDS * len(self.searches)
+        fits = sum(seconds for codec in self.codec for kind, seconds in _FIT_SECONDS if re.fullmatch(kind, codec))
+        return fits + _SEARCH_SECONDS * len(self.searches)
 
     def name(self, search: Search) -> str:
         """The candidate's name for people: "binary + int8, oversample 4"."""
@@ -130,19 +130,16 @@ def _standard(dim: int, max_bytes: float | None) -> Iterator[tuple[str, ...]]:
     yield from ((f"rabitq{bits}",) for bits in (2, 3, 8))
     yield from ((f"planes{bits}",) for bits in (2, 3, 4))
     yield from (("rabitq", "int8"), ("binary", "int4"), ("rabitq", "int4"), ("binary", "int8", "float32"))
-    shares = sorted({max(1, dim // divisor) for divisor in (16, 8, 4, 2)})
-    sizes = list(shares)
+    sizes = sorted({max(1, dim // divisor) for divisor in (16, 8, 4, 2)})
+    small = sizes[len(sizes) // 3]
     if max_bytes is not None and 1 <= max_bytes <= dim // 2:
         sizes.append(int(max_bytes))
-    for family in ("pq", "opq"):
-        for size in sizes:
-            yield (f"{family}{size}x8",)
-        for size in sizes:
-            if 2 * size <= dim:
-                yield (f"{family}{2 * size}x4",)
-        if family == "pq":
-            yield f"pq{shares[len(shares) // 3]}x8", "int8"
-            yield f"pq{min(dim, 2 * shares[len(shares) // 3])}x4", "int8"
+    halves = [2 * size for size in sizes if 2 * size <= dim]  # as many bytes with 4 bits for each
+    yield from ((f"pq{size}x8",) for size in sizes)
+    yield from ((f"pq{size}x4",) for size in halves)
+    yield from ((f"pq{small}x8", "int8"), (f"pq{min(dim, 2 * small)}x4", "int8"))
+    yield from ((f"opq{size}x8",) for size in sizes)
+    yield from ((f"opq{size}x4",) for size in halves if size < dim)  # one dimension for each has nothing to rotate
 
 
 def _plans_of(codec: tuple[str, ...], dim: int, prefixes: Sequence[int]) -> Iterator[Plan]:

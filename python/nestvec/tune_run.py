@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -87,10 +88,15 @@ def tune(
     measured: list[Measured] = []
     skipped: list[tuple[str, str]] = []
     interrupted = False
-    try:
-        _measure(question, measured, skipped, max_bytes, codecs, on_progress)
-    except KeyboardInterrupt:
-        interrupted = True
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            _measure(question, measured, skipped, max_bytes, codecs, on_progress)
+        except KeyboardInterrupt:
+            interrupted = True
+    if warned:
+        others = f" There were {len(warned) - 1} more warnings." if len(warned) > 1 else ""
+        said.append(f"Warned: {warned[0].message}.{others}")
     chosen, why = choose(measured, budget)
     return TuneResult(
         title=title,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import nestvec
 from nestvec import evaluate, tune_measure
 from nestvec.errors import ArgumentError
+from nestvec.fitted import FittedCodec
 
 ROWS, DIM, QUERIES = 600, 32, 20
 CODECS = ("float32", "int8", "binary", "binary+int8")
@@ -112,6 +114,18 @@ def test_an_interrupt_keeps_what_was_measured(x: np.ndarray, queries: np.ndarray
     assert result.interrupted
     assert [found.name for found in result.measured] == ["float32", "int8"]
     assert result.chosen == "int8"
+
+
+def test_warnings_become_a_note(x: np.ndarray, queries: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warning(name: str, sample: np.ndarray, metric: str) -> FittedCodec:
+        warnings.warn(f"{name} is odd", stacklevel=2)
+        return fit(name, sample, metric=metric)
+
+    fit = tune_measure.fit
+    monkeypatch.setattr(tune_measure, "fit", warning)
+    result = nestvec.tune(x, queries, codecs=CODECS)
+    assert len(result.measured) > 4
+    assert result.notes[-1] == "Warned: float32 is odd. There were 2 more warnings."
 
 
 def test_progress_goes_up_to_the_end(x: np.ndarray, queries: np.ndarray) -> None:

@@ -11,8 +11,8 @@
 
 namespace nestvec {
 
-/// train_pq looks at no more rows than this for each centroid. Mini-batches over ten times the rows (Sculley 2010), with
-/// as many distances computed, left errors 1.002 to 1.006 times as large.
+/// train_pq looks at no more rows than this for each centroid. Mini-batches over ten times the rows (Sculley 2010),
+/// with as many distances computed, left errors 1.002 to 1.006 times as large.
 inline constexpr std::size_t kTrainingRowsPerCentroid = 256;
 
 /// Learns dim x count() centroids from a sample by Lloyd's k-means, one sub-quantizer at a time: the same for any
@@ -42,6 +42,9 @@ void encode_pq(const Codebook& codebook, Matrix<const float> x, std::uint8_t* co
 
 /// The centroids of one sub-quantizer after another, and of each one centroid after another.
 std::vector<float> centroids_by_code(const Codebook& codebook);
+
+/// columns x count(): the square of each centroid's length.
+std::vector<float> centroid_squares(const Codebook& codebook);
 
 /// The first `dim` dimensions of a row-major row of codes.
 void decode_pq(const Codebook& codebook, const std::uint8_t* row, std::size_t dim, float* out);

@@ -27,7 +27,10 @@ struct Tier {
   /// A row's score is its sum of products times its factor (scale of int8, inverse length for cosine). Per block: 64
   /// factors for each declared dimension in turn. Null where the sum is the score.
   const float* factors;
-  double row_bound;                       ///< at least the largest length * factor of a row
+  double row_bound;  ///< at least the largest length * factor of a row
+  /// How many times the square of a row's length (times its factor) is taken off its score. A scanned tier has a
+  /// product quantizer's codes, or 0.
+  double norm_weight = 0;
   std::optional<Codebook> codebook = {};  ///< what the codes stand for, where the codec needs it
   /// Rows that re-score are asked for ahead even where they were read before: they may have left the memory again.
   bool larger_than_memory = false;
@@ -51,7 +54,8 @@ struct TierQueries {
   const double* constants = nullptr;  ///< what is added to every score of a query; null: nothing
 };
 
-/// What the next tier will say of a row: its score is normally distributed around slope * this tier's score + intercept.
+/// What the next tier will say of a row: its score is normally distributed around slope * this tier's score +
+/// intercept.
 struct Forecast {
   double slope, intercept, deviation;
 };
