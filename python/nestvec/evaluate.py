@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -273,23 +273,29 @@ def compare(
     queries: ArrayInput,
     k: int = 10,
     judgements: Sequence[Mapping[int, float]] | None = None,
+    **search: Any,
 ) -> Comparison:
-    """Measures a table against the full vectors that it was built from, with its default search.
+    """Measures a table against the full vectors that it was built from.
 
     x: (rows, dim) floats, the vectors in the order of the table's rows. queries: (queries, dim) floats. judgements: for
-    each query the gains by the table's ids. Intervals are of 95% over queries. CKA, alignment and uniformity are of
-    decoded rows, up to 4,096 that are evenly spaced; rows that are or decode to zero are an error there.
+    each query the gains by the table's ids. search: keywords for `Table.search`, such as oversample=8.
+
+    Intervals are of 95% over queries. CKA, alignment and uniformity are of rows decoded from the finest tier, up to
+    4,096 that are evenly spaced, and for a cosine of full vectors scaled to length 1; a row that is or decodes to zero
+    is an error there.
 
     Raises `ArgumentError` where the number of rows or dimensions is not the table's, and as the measures do.
     """
     full = _matrix(x, "x")
     if full.shape != (table.rows, table.dim):
         raise ArgumentError(f"x has the shape {full.shape}; expected the table's ({table.rows}, {table.dim})")
-    found = table.search(queries, k).ids
+    found = table.search(queries, k, **search).ids
     ids = table.ids
-    exact = ids[exact_neighbours(queries, full, k, table._layout.metric)]
+    metric = table._layout.metric  # that of a scan by Hamming distance too
+    exact = ids[exact_neighbours(queries, full, k, metric)]
     sample = np.arange(min(len(full), _GEOMETRY_ROWS)) * len(full) // min(len(full), _GEOMETRY_ROWS)
-    original, decoded = full[sample], cast(Any, table).vectors(ids[sample])
+    original, decoded = full[sample], table.vectors(ids[sample])
+    original = normalize(original) if metric == "cosine" else original
     return Comparison(
         k=k,
         bytes_per_row=table.bytes_per_row,

@@ -99,6 +99,24 @@ class FittedCodec:
         return self.basis.queries(_core.normalize(q) if self.cosine else q, threads)
 
 
+CodecLike = str | FittedCodec
+MAX_TIERS = 8
+
+
+def codecs_of(codec: CodecLike | Sequence[CodecLike], rescore: CodecLike | None) -> list[Codec | FittedCodec]:
+    """The codecs of a table's tiers, as `Table.build` is given them. Raises `ArgumentError`."""
+    names = [codec] if isinstance(codec, str | FittedCodec) or not hasattr(codec, "__iter__") else list(codec)
+    if rescore is not None:
+        if len(names) != 1:
+            raise ArgumentError(
+                f"rescore is {rescore!r} and codec names {len(names)} tiers; name all of them in codec="
+            )
+        names.append(rescore)
+    if not 1 <= len(names) <= MAX_TIERS:
+        raise ArgumentError(f"codec names {len(names)} tiers; expected 1 to {MAX_TIERS}")
+    return [one if isinstance(one, FittedCodec) else codec_named(one) for one in names]
+
+
 def fit(codec: str | Codec, sample: ArrayInput, *, metric: str = "cosine", seed: int = 0) -> FittedCodec:
     """Learns what a codec needs to know of the vectors: centroids, levels, a mean, a rotation.
 

@@ -11,11 +11,11 @@ from nestvec import _core
 from nestvec.arrays import as_index
 from nestvec.codecs import Codec, codec_named
 from nestvec.errors import ArgumentError, TableFileError
-from nestvec.fitted import check_width
+from nestvec.fitted import MAX_TIERS, check_width
 from nestvec.table_file import DTYPES, Section
+from nestvec.table_stages import stage_shapes
 
 METRICS = ("cosine", "ip", "l2")
-MAX_TIERS = 8
 _MAX_ROUNDS = 64  # of a Hadamard rotation
 _FLOATS = ("float32", "float16", "bfloat16")
 # A row that a product quantizer decodes to is shorter than the row was, the shorter the more was lost. To divide scores
@@ -176,24 +176,43 @@ class Layout:
         return {name: expected[name] for name in in_order(expected)}
 
 
-_PARTS = ("codes", "codebook", "factors", "center", "rotation", "signs", "offsets", "bytes")
+_PARTS = (
+    "codes",
+    "codebook",
+    "factors",
+    "center",
+    "rotation",
+    "signs",
+    "matrix",
+    "factor",
+    "bias",
+    "low",
+    "high",
+    "offsets",
+    "bytes",
+)
 
 
 def in_order(shapes: Mapping[str, Shape]) -> list[str]:
     """The names of sections in the order that a file has them, which keeps each aligned for its dtype.
 
     Whole blocks, codebooks of product quantizers and factors come first: multiples of 64 bytes. Then numbers of 8, 4,
-    2 and 1 bytes. Within each come tiers, ids, texts.
+    2 and 1 bytes. Within each come tiers, stages, ids, texts.
     """
 
     def place(name: str) -> tuple[int, int, str, int]:
         dtype, shape = shapes[name]
         owner, _, part = name.partition(".")
         whole = name == "tier0.codes" or part == "factors" or (part == "codebook" and len(shape) == 2)
-        kind = ("tier", "stage", "ids", "texts").index(owner.rstrip("0123456789"))
+        kind = ("tier", "stage", "query", "ids", "texts").index(owner.rstrip("0123456789"))
         return 0 if whole else 16 // DTYPES[dtype].itemsize, kind, owner, _PARTS.index(part) if part in _PARTS else 0
 
     return sorted(shapes, key=place)
+
+
+def ordered(sections: Mapping[str, Section]) -> dict[str, Section]:
+    """Sections in the order that a file has them."""
+    return {name: sections[name] for name in in_order({name: (s.dtype, s.shape) for name, s in sections.items()})}
 
 
 def one_of(value: str, what: str, known: tuple[str, ...]) -> None:
@@ -251,11 +270,11 @@ def checked_layout(description: Mapping[str, Any], sections: Mapping[str, Sectio
     if described is None:
         raise TableFileError("its description of the table is incomplete or contradicts itself")
     layout, rows = described
-    expected = layout.sections(rows, sections)
+    expected = {**layout.sections(rows, sections), **stage_shapes(description, layout.dim)}
     found = {name: (section.dtype, section.shape) for name, section in sections.items()}
     if found != expected:
         wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
         raise TableFileError(f"its sections {', '.join(wrong)} do not match its description of the table")
-    if list(sections) != list(expected):
+    if list(sections) != in_order(expected):
         raise TableFileError(f"its sections stand in the order {', '.join(sections)}")
     return layout, rows

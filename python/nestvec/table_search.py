@@ -16,25 +16,8 @@ from nestvec.search_result import TierStats
 from nestvec.table_file import Sections
 from nestvec.table_forecast import Forecast, learn_forecasts
 from nestvec.table_layout import Layout, TierLayout
-from nestvec.topk import result_count
 
 Floats = npt.NDArray[np.float32]
-
-
-def oversampling(oversample: int | Sequence[int] | None, confidence: float | None, tiers: int) -> list[int]:
-    """How many times k candidates each tier but the last hands on. Raises `ArgumentError`, also for the confidence."""
-    if confidence is not None and not (isinstance(confidence, float | int) and 0.5 <= confidence < 1):
-        raise ArgumentError(f"confidence is {confidence!r}; expected a number from 0.5 to below 1, such as 0.99")
-    if oversample is None:
-        return [4 if confidence is None else 32] * (tiers - 1)
-    if isinstance(oversample, int) or not hasattr(oversample, "__iter__"):
-        return [result_count(oversample, "oversample")] * (tiers - 1)
-    shares = [result_count(one, "an item of oversample") for one in oversample]
-    if len(shares) != tiers - 1:
-        raise ArgumentError(
-            f"oversample has {len(shares)} items; expected {tiers - 1}, one for each of the {tiers} tiers but the last"
-        )
-    return shares
 
 
 class TableSearcher:

@@ -7,23 +7,29 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nestvec.codecs import codec_named
 from nestvec.errors import ArgumentError
 
 OVERSAMPLES = (2, 4, 8, 16)
+CONFIDENCE = 0.99
 WORTH_CUTTING = ("int8", "int4", "binary")  # codecs whose bytes a prefix saves, and that keep the order of dimensions
 
 # Seconds that fitting takes on 10,000 rows of 384 dimensions, for the progress bar's time left; the rest take none.
-_FIT_SECONDS = {"pq": 1.0, "opq": 6.0, "rabitq": 0.3, "planes": 0.3}
+_FIT_SECONDS = (("opq.*x8", 5.0), ("opq.*x4", 3.0), ("pq.*x8", 1.5), ("rabitq.*|planes.*|pq.*x4", 0.3))
 _SEARCH_SECONDS = 0.4
 
 
 @dataclass(frozen=True)
 class Search:
-    """How a table is searched: the prefix that is scanned, what the query is compared as, a factor for each tier."""
+    """How a table is searched: the prefix that is scanned, what with, and how many rows a tier hands on to the next.
+
+    That is a factor for each tier but the last, or as many as the confidence takes.
+    """
 
     dim: int
     query: str | None = None
     oversample: tuple[int, ...] = ()
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,8 @@ class Plan:
     @property
     def seconds(self) -> float:
         """A guess of what it takes, in the proportions of a small collection: for the time left."""
-        fits = (_FIT_SECONDS.get(re.match("[a-z]+", codec)[0], 0.0) for codec in self.codec)  # type: ignore[index]
-        return sum(fits) + _SEARCH_SECONDS * len(self.searches)
+        fits = sum(seconds for codec in self.codec for kind, seconds in _FIT_SECONDS if re.fullmatch(kind, codec))
+        return fits + _SEARCH_SECONDS * len(self.searches)
 
     def name(self, search: Search) -> str:
         """The candidate's name for people: "binary + int8, oversample 4"."""
@@ -55,15 +61,13 @@ class Plan:
             parts.append(f"{search.query} query")
         if search.oversample:
             parts.append(f"oversample {' then '.join(map(str, search.oversample))}")
+        if search.confidence is not None:
+            parts.append(f"confidence {search.confidence:g}")
         return ", ".join(parts)
 
     def build_options(self, metric: str) -> dict[str, Any]:
         """The keywords of `Table.build`."""
-        options: dict[str, Any] = {"codec": self.codec[0]}
-        if len(self.codec) > 2:
-            raise ArgumentError("more than two tiers are not there yet")
-        if len(self.codec) == 2:
-            options["rescore"] = self.codec[1]
+        options: dict[str, Any] = {"codec": self.codec if len(self.codec) > 1 else self.codec[0]}
         if self.dims:
             options["dims"] = self.dims
         if metric != "cosine":
@@ -76,9 +80,11 @@ class Plan:
         if search.dim < self.width:
             options["dim"] = search.dim
         if search.query is not None:
-            options["query"] = "binary" if search.query == "codes" else search.query
+            options["query"] = search.query
         if search.oversample:
-            options["oversample"] = search.oversample[0]
+            options["oversample"] = search.oversample if len(search.oversample) > 1 else search.oversample[0]
+        if search.confidence is not None:
+            options["confidence"] = search.confidence
         return options
 
     def call(self, search: Search, metric: str) -> str:
@@ -105,16 +111,14 @@ def plans(
     """The tables to build for `dim` dimensions, cheap and telling ones first.
 
     prefixes: shorter ones that are worth a look. max_bytes: adds the product quantizers that fill it. codecs: only
-    these, such as "pq48x8" or "binary+int8", whatever the standard choice is. Raises `ArgumentError` for an empty or
-    repeated name.
+    these, such as "pq48x8" or "binary+int8", whatever the standard choice is. Raises `ArgumentError` for an
+    unknown or repeated name.
     """
     if codecs is not None:
-        chosen = [tuple(part.strip() for part in name.split("+")) for name in codecs]
-        if not chosen or len(set(chosen)) < len(chosen) or not all(map(all, chosen)):
-            raise ArgumentError(
-                f'codecs is {", ".join(map("+".join, chosen))!r:.200}; expected different ones, such as "pq48x8" or '
-                '"binary+int8"'
-            )
+        chosen = [tuple(codec_named(part.strip()).name for part in name.split("+")) for name in codecs]
+        if not chosen or len(set(chosen)) < len(chosen):
+            given = ", ".join(map("+".join, chosen)) or "empty"
+            raise ArgumentError(f'codecs is {given:.200}; expected different ones, such as "pq48x8" or "binary+int8"')
     else:
         chosen = list(dict.fromkeys(_standard(dim, max_bytes)))
     return [plan for codec in chosen for plan in _plans_of(codec, dim, prefixes)]
@@ -126,33 +130,33 @@ def _standard(dim: int, max_bytes: float | None) -> Iterator[tuple[str, ...]]:
     yield from ((f"rabitq{bits}",) for bits in (2, 3, 8))
     yield from ((f"planes{bits}",) for bits in (2, 3, 4))
     yield from (("rabitq", "int8"), ("binary", "int4"), ("rabitq", "int4"), ("binary", "int8", "float32"))
-    shares = sorted({max(1, dim // divisor) for divisor in (16, 8, 4, 2)})
-    sizes = list(shares)
+    sizes = sorted({max(1, dim // divisor) for divisor in (16, 8, 4, 2)})
+    small = sizes[len(sizes) // 3]
     if max_bytes is not None and 1 <= max_bytes <= dim // 2:
         sizes.append(int(max_bytes))
-    for family in ("pq", "opq"):
-        for size in sizes:
-            yield (f"{family}{size}x8",)
-        for size in sizes:
-            if 2 * size <= dim:
-                yield (f"{family}{2 * size}x4",)
-        if family == "pq":
-            yield f"pq{shares[len(shares) // 3]}x8", "int8"
-            yield f"pq{min(dim, 2 * shares[len(shares) // 3])}x4", "int8"
+    halves = [2 * size for size in sizes if 2 * size <= dim]  # as many bytes with 4 bits for each
+    yield from ((f"pq{size}x8",) for size in sizes)
+    yield from ((f"pq{size}x4",) for size in halves)
+    yield from ((f"pq{small}x8", "int8"), (f"pq{min(dim, 2 * small)}x4", "int8"))
+    yield from ((f"opq{size}x8",) for size in sizes)
+    yield from ((f"opq{size}x4",) for size in halves if size < dim)  # one dimension for each has nothing to rotate
 
 
 def _plans_of(codec: tuple[str, ...], dim: int, prefixes: Sequence[int]) -> Iterator[Plan]:
     """The table of all dimensions, and for one tier a table of each prefix; several tiers scan the prefix instead."""
-    queries = (None, "float") if codec[0] == "binary" else (None,)
     cut = [prefix for prefix in prefixes if codec[0] in WORTH_CUTTING]
     if len(codec) == 1:
         for width in (dim, *cut):
-            yield Plan(codec, width, dim, tuple(Search(width, query) for query in queries))
+            yield Plan(codec, width, dim, tuple(Search(width, query) for query in _queries(codec[0])))
         return
-    if len(codec) == 2:
-        steps: list[tuple[int, ...]] = [(factor,) for factor in OVERSAMPLES]
-    else:
-        rest = (2,) * (len(codec) - 2)
-        steps = [(factor, *rest) for factor in OVERSAMPLES if factor > 2]
-    searches = [Search(width, queries[0], step) for width in (dim, *cut) for step in steps]
+    stages = len(codec) - 1
+    steps = [{"oversample": (factor, *[2] * (stages - 1))} for factor in OVERSAMPLES if factor > 2 or stages == 1]
+    searches = [Search(width, **how) for width in (dim, *cut) for how in (*steps, {"confidence": CONFIDENCE})]  # type: ignore[arg-type]
     yield Plan(codec, dim, dim, tuple(searches))
+
+
+def _queries(codec: str) -> tuple[str | None, ...]:
+    """What a table of this codec alone can be scanned with: the usual, then the other where there is a choice."""
+    if codec == "binary":
+        return None, "float"
+    return (None, "codes") if codec.startswith("planes") else (None,)

@@ -6,6 +6,7 @@ dark setting, and a PNG in its light shade.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -63,7 +64,8 @@ class SvgCanvas:
 
     def __init__(self, width: float, height: float, label: str, css_class: str) -> None:
         self._parts = [
-            f'<svg class="{css_class}" viewBox="0 0 {width:g} {height:g}" role="group" aria-label="{escape(label)}">'
+            f'<svg class="{css_class}" viewBox="0 0 {width:g} {height:g}" role="group"',
+            f' aria-label="{escape(printable(label))}">',
         ]
 
     def line(self, points: Sequence[XY], role: str, width: float, *, dashed: bool = False, faint: bool = False) -> None:
@@ -82,13 +84,13 @@ class SvgCanvas:
         """See `Canvas`."""
         style = f'style="fill:var(--{role})" font-size="{size:g}"' + (' font-weight="600"' if bold else "")
         self._parts.append(
-            f'<text x="{at[0]:.1f}" y="{at[1]:.1f}" text-anchor="{anchor}" {style}>{escape(text)}</text>'
+            f'<text x="{at[0]:.1f}" y="{at[1]:.1f}" text-anchor="{anchor}" {style}>{escape(printable(text))}</text>'
         )
 
     def begin(self, index: int, at: XY, title: str) -> None:
         """See `Canvas`."""
         where = f'data-i="{index}" data-x="{at[0]:.1f}" data-y="{at[1]:.1f}"'
-        self._parts.append(f'<g class="mark" {where} role="img"><title>{escape(title)}</title>')
+        self._parts.append(f'<g class="mark" {where} role="img"><title>{escape(printable(title))}</title>')
 
     def end(self) -> None:
         """See `Canvas`."""
@@ -128,7 +130,7 @@ class PngCanvas:
         """See `Canvas`."""
         self._axes.text(
             *at,
-            text,
+            printable(text),
             fontsize=0.68 * size,  # 0.72 points to a pixel; DejaVu Sans is wider than what browsers take
             color=PALETTE[role][0],
             ha={"start": "left", "middle": "center", "end": "right"}[anchor],
@@ -154,6 +156,11 @@ class PngCanvas:
         """What is drawn later goes on top, as in SVG."""
         self._order += 1
         return {"zorder": self._order, "alpha": 0.45 if faint else 1.0}
+
+
+def printable(text: str) -> str:
+    """The text with control characters and halves of surrogate pairs, which no page or font has, shown as such."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", text)
 
 
 def _faint(faint: bool) -> str:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from nestvec.codecs import codec_named
 from nestvec.evaluate import bootstrap, exact_neighbours, ndcg, recall
+from nestvec.fitted import FittedCodec, fit
 from nestvec.search_result import Hits
 from nestvec.table import Table
+from nestvec.table_build import SAMPLE_ROWS
 from nestvec.tune_candidates import Plan, Search
 from nestvec.tune_result import Interval, Measured
+from nestvec.vectors import Vectors
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -35,6 +37,7 @@ class Question:
     gains: Gains | None
     threads: int | None
     exact: Ids  # (queries, min(DEEP, rows))
+    _fits: dict[tuple[str, int], tuple[FittedCodec, float]] = field(default_factory=dict)
 
     @staticmethod
     def of(x: Floats, queries: Floats, metric: str, gains: Gains | None, threads: int | None) -> Question:
@@ -56,12 +59,26 @@ class Question:
     def measure(self, plan: Plan, report: Callable[[Measured], None]) -> None:
         """Builds the table of a plan once, and reports what each of its searches gives as it is known."""
         x, queries = self.x[:, : plan.width], self.queries[:, : plan.width]
+        codecs, seconds = [], 0.0
+        for name in plan.codec:
+            fitted, took = self._fitted(name, x)
+            codecs.append(fitted)
+            seconds += took
         start = time.perf_counter()
-        table = Table.build(x, **plan.build_options(self.metric))
-        seconds = time.perf_counter() - start
+        table = Table.build(x, **plan.build_options(self.metric) | {"codec": codecs})
+        seconds += time.perf_counter() - start
         with table:
             for search in plan.searches:
                 report(self._measured(plan, search, table, queries, len(x) / seconds))
+
+    def _fitted(self, name: str, x: Floats) -> tuple[FittedCodec, float]:
+        """The codec as `Table.build` fits it to these rows, and the seconds that took: once for all plans."""
+        known = self._fits.get((name, x.shape[1]))
+        if known is None:
+            start = time.perf_counter()
+            codec = fit(name, Vectors(x, "x").sample(SAMPLE_ROWS), metric=self.metric)
+            known = self._fits[name, x.shape[1]] = codec, time.perf_counter() - start
+        return known
 
     def _measured(self, plan: Plan, search: Search, table: Table, queries: Floats, build_rate: float) -> Measured:
         options = plan.search_options(search)
@@ -71,6 +88,8 @@ class Question:
 
         deep, top = find(queries, DEEP).ids, find(queries).ids
         batch = _median_seconds(lambda _: find(queries), least=2)
+        stats = find(queries[:1]).stats
+        assert stats is not None
         one = _median_seconds(lambda call: find(queries[call % len(queries)]), least=5)
         return Measured(
             name=plan.name(search),
@@ -79,8 +98,9 @@ class Question:
             dim=search.dim,
             query=search.query,
             oversample=search.oversample,
+            confidence=search.confidence,
             bytes_per_row=table.bytes_per_row,
-            scanned_bytes=codec_named(plan.codec[0]).row_bytes(search.dim),
+            scanned_bytes=stats[0].bytes / stats[0].rows,
             fixed_bytes=table.codebook_bytes,
             recall10=bootstrap(recall(top, self.exact, K)),
             recall100=bootstrap(recall(deep, self.exact, DEEP)),

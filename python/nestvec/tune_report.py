@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 
 from nestvec.table_file import replacing, write_all
 from nestvec.tune_axes import plain, share
-from nestvec.tune_canvas import PALETTE, SvgCanvas
+from nestvec.tune_canvas import PALETTE, SvgCanvas, printable
 from nestvec.tune_plots import Panel, draw, numbers, panels, swatch
 from nestvec.tune_result import Budget, Interval, Measured, TuneResult
 
@@ -26,7 +25,7 @@ _HOW_TO_READ = (
 def write_report(result: TuneResult, path: str | Path) -> None:
     """Writes the report. The file takes its name when it is complete; until then an older one stays. Raises OSError."""
     with replacing(Path(path)) as file:
-        write_all(file, memoryview(report_html(result).encode("utf-8", "replace")))
+        write_all(file, memoryview(report_html(result).encode()))
 
 
 def report_html(result: TuneResult) -> str:
@@ -213,8 +212,8 @@ def _number(value: float, text: str) -> str:
 
 
 def _text(value: object) -> str:
-    """Escaped, for content and attributes; control characters, which HTML cannot hold, are shown as such."""
-    return escape(re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", str(value)))
+    """Escaped, for content and attributes."""
+    return escape(printable(str(value)))
 
 
 def _colours() -> str:

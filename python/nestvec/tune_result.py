@@ -32,7 +32,8 @@ class Measured:
     name: for people, unique in a result: "binary + int8, oversample 4".
     call: Python source of the build and the search that do the same.
     codec: the tiers, the scanned one first. dim: the prefix of the dimensions that is scanned.
-    query: "float" or "codes" where it was said, else None. oversample: one factor for each tier after the first.
+    query: "float" or "codes" where it was said, else None. oversample: one factor for each tier but the last, or
+        empty with confidence, which takes as many rows as it needs.
     bytes_per_row: codes and factors of all tiers, in memory and on disk together. scanned_bytes: of these, what a
         search reads of every row. fixed_bytes: codebooks and rotations, whatever the number of rows.
     recall10, recall100: the share of the exact float32 10 and 100 best that the search finds. ndcg10: against the
@@ -59,6 +60,7 @@ class Measured:
     queries_per_second_one: float
     queries_per_second_batch: float
     ms_one: float
+    confidence: float | None = None
     pareto_bytes: bool = False
     pareto_ms: bool = False
     pareto_ndcg: bool = False

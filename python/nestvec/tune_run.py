@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from nestvec import _core
 from nestvec.arrays import ArrayInput, as_floats
-from nestvec.errors import ArgumentError
+from nestvec.errors import ArgumentError, NestvecError
 from nestvec.table_layout import METRICS, one_of
 from nestvec.topk import thread_count
 from nestvec.tune_candidates import plans
@@ -87,10 +88,15 @@ def tune(
     measured: list[Measured] = []
     skipped: list[tuple[str, str]] = []
     interrupted = False
-    try:
-        _measure(question, measured, skipped, max_bytes, codecs, on_progress)
-    except KeyboardInterrupt:
-        interrupted = True
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            _measure(question, measured, skipped, max_bytes, codecs, on_progress)
+        except KeyboardInterrupt:
+            interrupted = True
+    if warned:
+        others = f" There were {len(warned) - 1} more warnings." if len(warned) > 1 else ""
+        said.append(f"Warned: {warned[0].message}.{others}")
     chosen, why = choose(measured, budget)
     return TuneResult(
         title=title,
@@ -137,8 +143,8 @@ def _measure(
         try:
             question.measure(plan, measured.append)
         except Exception as error:  # whatever one candidate fails of, the others are worth having
-            reason = " ".join(str(error).split()) or type(error).__name__
-            skipped.append((" + ".join(plan.codec), reason))
+            kind = "" if isinstance(error, NestvecError) else f"{type(error).__name__}: "
+            skipped.append((" + ".join(plan.codec), kind + " ".join(str(error).split())))
         done += plan.seconds
     if on_progress is not None:
         on_progress("done", total, total)

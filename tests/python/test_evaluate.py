@@ -204,5 +204,41 @@ def test_values_without_a_mean(values: Any, options: Any, message: str) -> None:
         evaluate.bootstrap(values, **options)
 
 
+def test_compare() -> None:
+    ids = np.arange(len(X)) * 3 + 1
+    exact = ids[evaluate.exact_neighbours(Q, X, 5)]
+    judgements = [{int(row): 1} for row in exact[:, 0]]
+    with nestvec.Table.build(X, codec="float32", ids=ids) as table:
+        whole = evaluate.compare(X, table, Q, 5, judgements)
+    assert whole.recall == whole.jaccard == whole.ndcg == whole.ndcg_exact == evaluate.Interval(1, 1, 1)
+    assert whole.cka == pytest.approx(1, abs=1e-6)
+    assert whole.alignment == pytest.approx(0, abs=1e-9)
+    assert whole.uniformity == pytest.approx(evaluate.uniformity(X), abs=1e-6)
+    assert whole.uniformity_exact == evaluate.uniformity(X)
+    with nestvec.Table.build(X, codec="binary", ids=ids) as table:
+        bits = evaluate.compare(X, table, Q, 5)
+        floats = evaluate.compare(X, table, Q, 5, query="float")
+        found = table.search(Q, 5).ids
+    assert bits.recall == evaluate.bootstrap(evaluate.recall(found, exact, 5))
+    assert bits.jaccard == evaluate.bootstrap(evaluate.jaccard(found, exact, 5))
+    assert bits.ndcg is None
+    assert floats.recall.mean > bits.recall.mean
+    assert bits.alignment == pytest.approx(evaluate.alignment(X, np.where(X > 0, np.float32(1), np.float32(-1))))
+    assert bits.bytes_per_row == 3
+    assert dict(bits)["recall"] == {"mean": bits.recall.mean, "low": bits.recall.low, "high": bits.recall.high}
+    assert "recall" in dict(bits)
+
+
+def test_compare_uses_the_metric_of_the_table() -> None:
+    x = X * np.linspace(1, 9, len(X), dtype=np.float32)[:, None]
+    with nestvec.Table.build(x, codec="float32", metric="ip") as table:
+        assert evaluate.compare(x, table, Q, 5).recall.mean == 1
+    with (
+        nestvec.Table.build(X, codec="int8") as table,
+        pytest.raises(ArgumentError, match=r"expected the table's \(300,"),
+    ):
+        evaluate.compare(X[:-1], table, Q)
+
+
 def test_it_is_public() -> None:
     assert nestvec.evaluate is evaluate

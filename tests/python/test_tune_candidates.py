@@ -32,6 +32,7 @@ def test_cheap_and_telling_ones_come_first() -> None:
 def test_a_budget_in_bytes_adds_what_fills_it() -> None:
     added = set(names(384, (), 60.5)) - set(names(384))
     assert added == {"pq60x8", "opq60x8", "pq120x4", "opq120x4"}
+    assert not {"opq384x4", "pq768x4"} & set(names(384))
     assert names(384, (), 1e6) == names(384)
 
 
@@ -48,6 +49,9 @@ def test_names_and_calls() -> None:
     assert "dims=(32,)" in plan.call(search, "cosine")
     assert 'metric="ip"' in plan.call(search, "ip")
     assert "metric" not in plan.call(search, "cosine")
+    assert plan.search_options(Search(64, None, (8, 2))) == {"oversample": (8, 2)}
+    assert plan.name(Search(64, confidence=0.99)) == "binary + int8, confidence 0.99"
+    assert plan.search_options(Search(64, confidence=0.99)) == {"confidence": 0.99}
     plan = Plan(("int8",), 32, 64, (search := Search(32),))
     assert plan.name(search) == "int8, 32 dimensions"
     assert plan.call(search, "cosine") == (
@@ -57,6 +61,9 @@ def test_names_and_calls() -> None:
 
 def test_named_codecs() -> None:
     assert [plan.codec for plan in plans(64, codecs=["opq7x8", " binary + int8 "])] == [("opq7x8",), ("binary", "int8")]
-    for bad in ([], ["int8", "int8"], ["binary+"], [""]):
+    for repeated in ([], ["int8", "int8"], ["binary+int8", "binary + int8"]):
         with pytest.raises(ArgumentError, match="expected different ones, such as"):
-            plans(64, codecs=bad)
+            plans(64, codecs=repeated)
+    for unknown in ("zip", "binary+", "", "pq8"):
+        with pytest.raises(ArgumentError, match=r"codec is .*; expected one of float32"):
+            plans(64, codecs=["int8", unknown])
