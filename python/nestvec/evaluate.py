@@ -45,7 +45,7 @@ def exact_neighbours(queries: ArrayInput, x: ArrayInput, k: int = 10, metric: st
 
     queries: (queries, dim) floats. x: (rows, dim) floats. metric: "cosine" (both are scaled to length 1 as float32; a
     zero vector scores 0), "ip" or "l2". Scores are sums in float64; those of the first two are compared when rounded
-    to float32, as tables do; with "l2", rows as far away as float64 can tell may come in any order.
+    to float32, as tables do; with "l2", rows whose distances float64 cannot tell apart come in any order.
 
     Returns (queries, min(k, rows)) int64; holds about 64 MiB beside that and its arguments. Raises `ArgumentError` for
     wrong shapes or dtypes, and for NaN or infinite values.
