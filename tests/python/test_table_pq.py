@@ -23,8 +23,6 @@ from nestvec.search_result import Hits
 from nestvec.vectors import Vectors
 
 Floats = npt.NDArray[np.float32]
-pytestmark = pytest.mark.filterwarnings("ignore:pq.* centroids for each sub-quantizer:UserWarning")
-
 METRICS = ("cosine", "ip")
 ROWS, DIM = 300, 30
 CODECS = ("pq1x8", "pq6x8", "pq7x8", "pq30x8", "pq1x4", "pq6x4", "pq13x4", "pq30x4")

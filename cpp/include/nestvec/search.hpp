@@ -27,11 +27,11 @@ struct Tier {
   /// A row's score is its sum of products times its factor (scale of int8, inverse length for cosine). Per block: 64
   /// factors for each declared dimension in turn. Null where the sum is the score.
   const float* factors;
-  double row_bound;  ///< at least the largest length * factor of a row
+  double row_bound;                       ///< at least the largest length * factor of a row
+  std::optional<Codebook> codebook = {};  ///< what the codes stand for, where the codec needs it
   /// How many times the square of a row's length (times its factor) is taken off its score. A scanned tier has a
   /// product quantizer's codes, or 0.
   double norm_weight = 0;
-  std::optional<Codebook> codebook = {};  ///< what the codes stand for, where the codec needs it
   /// Rows that re-score are asked for ahead even where they were read before: they may have left the memory again.
   bool larger_than_memory = false;
 
