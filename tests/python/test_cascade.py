@@ -216,7 +216,10 @@ def test_vectors_are_what_the_scores_are_made_of(codec: str, metric: str, tmp_pa
     decoded = table.vectors()
     kind = {"query": "float"} if codec == "binary" else {}
     hits = table.search(q, 260, **kind)
-    scores = np.take_along_axis(unit @ decoded.T, hits.ids - 7, 1)
+    scores = unit @ decoded.T
+    if codec.startswith("pq") and metric == "cosine":  # makes up for the length that coding took off
+        scores += (1 - np.sum(decoded**2, axis=1)) / 4
+    scores = np.take_along_axis(scores, hits.ids - 7, 1)
     np.testing.assert_allclose(hits.scores, scores, rtol=1e-4, atol=0.02 * np.abs(scores).max())
     as_second = Table.build(x, codec=("binary", codec), metric=metric)
     np.testing.assert_array_equal(as_second.vectors(), decoded)
