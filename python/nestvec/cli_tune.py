@@ -71,7 +71,7 @@ def tune(
         Path | None, typer.Option(metavar="DIR", help="Folder for a PNG of each plot.", show_default=False)
     ] = None,
     json_output: Json = False,
-    metric: Annotated[str, typer.Option(help="cosine or ip.")] = "cosine",
+    metric: Annotated[str, typer.Option(help="cosine, ip or l2.")] = "cosine",
     codecs: Annotated[
         str,
         typer.Option(metavar="NAME,...", help="Measure only these, such as binary+int8,opq48x8.", show_default=False),
@@ -167,8 +167,9 @@ def print_result(console: Console, result: TuneResult, written: list[Path]) -> N
     if result.measured:
         print_table(console, _grid(result, wide=console.width >= _WIDE))
         console.print("[dim]* nothing has more recall@10 in as few bytes; > nothing has more in as short a time[/]")
-    for name, reason in result.skipped:
-        console.print(f"[dim]not measured: {escape(name)}: {escape(one_line(reason))}[/]", soft_wrap=True)
+    for reason in dict.fromkeys(reason for _, reason in result.skipped):
+        names = ", ".join(name for name, why in result.skipped if why == reason)
+        console.print(f"[dim]not measured: {escape(names)}: {escape(one_line(reason))}[/]", soft_wrap=True)
     stopped = "stopped before all was measured, after " if result.interrupted else ""
     facts = [("choice", result.chosen or "none"), ("why", result.why), ("time", stopped + duration(result.seconds))]
     facts += [("written", str(path)) for path in written]

@@ -44,10 +44,11 @@ def exact_neighbours(queries: ArrayInput, x: ArrayInput, k: int = 10, metric: st
     """Finds the rows that a search without any loss finds, by (score, then smaller row).
 
     queries: (queries, dim) floats. x: (rows, dim) floats. metric: "cosine" (both are scaled to length 1 as float32; a
-    zero vector scores 0) or "ip". Scores are sums in float64. Returns (queries, min(k, rows)) int64.
+    zero vector scores 0), "ip" or "l2". Scores are sums in float64; those of the first two are compared when rounded
+    to float32, as tables do; with "l2", rows whose distances float64 cannot tell apart come in any order.
 
-    Holds 64 MiB beside its arguments and the result. Raises `ArgumentError` for wrong shapes or dtypes, and for NaN or
-    infinite values.
+    Returns (queries, min(k, rows)) int64; holds about 64 MiB beside that and its arguments. Raises `ArgumentError` for
+    wrong shapes or dtypes, and for NaN or infinite values.
     """
     one_of(metric, "metric", PRODUCT_METRICS)
     count = result_count(k)
@@ -56,9 +57,12 @@ def exact_neighbours(queries: ArrayInput, x: ArrayInput, k: int = 10, metric: st
         raise ArgumentError(f"queries have {q.shape[1]} columns and x {rows.shape[1]}; expected the same")
     q = normalize(q) if metric == "cosine" else q
     scores, best = np.empty((len(q), 0), np.float32), np.empty((len(q), 0), np.int64)
-    for first, chunk in _chunks(rows):
-        found = inner_topk(q, normalize(chunk) if metric == "cosine" else chunk, count)
-        scores, best = np.hstack([scores, found.scores]), np.hstack([best, found.ids + first])
+    for first, chunk in _chunks(rows, len(q) if metric == "l2" else 0):
+        if metric == "l2":
+            values, found = _closest(q, chunk, count)
+        else:
+            values, found = inner_topk(q, normalize(chunk) if metric == "cosine" else chunk, count)
+        scores, best = np.hstack([scores, values]), np.hstack([best, found + first])
         order = np.argsort(-scores, axis=1, kind="stable")[:, :count]  # of equal scores the earlier chunk's go first
         scores, best = np.take_along_axis(scores, order, axis=1), np.take_along_axis(best, order, axis=1)
     return best
@@ -141,7 +145,7 @@ def cka(x: ArrayInput, y: ArrayInput, *, debiased: bool = False) -> float:
     dim, other = first.shape[1], second.shape[1]
     cross, left, right = np.zeros((dim, other)), np.zeros((dim, dim)), np.zeros((other, other))
     lengths = np.zeros((2, rows))
-    for (start, one), (_, two) in zip(_chunks(first, second), _chunks(second, first), strict=True):
+    for (start, one), (_, two) in zip(_chunks(first, second.shape[1]), _chunks(second, first.shape[1]), strict=True):
         a, b = one - means[0], two - means[1]
         cross += a.T @ b
         left += a.T @ a
@@ -310,6 +314,16 @@ def compare(
     )
 
 
+def _closest(queries: _Floats, rows: _Floats, k: int) -> tuple[_Doubles, _Ids]:
+    """The k rows at the smallest distance: 2 q . x - |x|^2, which falls as |q - x| grows, and their numbers."""
+    q, x = queries.astype(np.float64), rows.astype(np.float64)
+    if not (np.isfinite(q).all() and np.isfinite(x).all()):
+        raise ArgumentError("queries or x hold NaN or infinite values; expected finite ones")
+    values = 2 * (q @ x.T) - np.sum(x * x, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(values, order, axis=1), order
+
+
 def _ranking(ids: ArrayInput, what: str, k: int) -> _Ids:
     """The first k columns as int64, without an id twice in a row."""
     array = as_array(ids, what)
@@ -376,9 +390,8 @@ def _finite_means(x: npt.NDArray[Any], what: str) -> _Doubles:
     return means
 
 
-def _chunks(x: npt.NDArray[Any], other: npt.NDArray[Any] | None = None) -> Iterator[tuple[int, _Floats]]:
-    """(first row, rows as float32); as many at a time as leave room for either array's in float64."""
-    widest = max(x.shape[1], 0 if other is None else other.shape[1])
-    rows = max(64, _CHUNK_BYTES // (32 * widest))
+def _chunks(x: npt.NDArray[Any], columns: int = 0) -> Iterator[tuple[int, _Floats]]:
+    """(first row, rows as float32); as many at a time as leave room for them, or that many columns, as float64."""
+    rows = max(64, _CHUNK_BYTES // (32 * max(x.shape[1], columns)))
     for first in range(0, len(x), rows):
         yield first, as_floats(x[first : first + rows], "x", ("rows", "dim"))

@@ -106,13 +106,17 @@ def _source(value: Any) -> str:
 
 
 def plans(
-    dim: int, prefixes: Sequence[int] = (), max_bytes: float | None = None, codecs: Iterable[str] | None = None
+    dim: int,
+    prefixes: Sequence[int] = (),
+    max_bytes: float | None = None,
+    codecs: Iterable[str] | None = None,
+    metric: str = "cosine",
 ) -> list[Plan]:
-    """The tables to build for `dim` dimensions, cheap and telling ones first.
+    """The tables to build for `dim` dimensions, cheap and telling ones first, and a fit before what shares it.
 
     prefixes: shorter ones that are worth a look. max_bytes: adds the product quantizers that fill it. codecs: only
-    these, such as "pq48x8" or "binary+int8", whatever the standard choice is. Raises `ArgumentError` for an
-    unknown or repeated name.
+    these, such as "pq48x8" or "binary+int8", in place of the standard ones for the metric. Raises `ArgumentError` for
+    an unknown or repeated name.
     """
     if codecs is not None:
         chosen = [tuple(codec_named(part.strip()).name for part in name.split("+")) for name in codecs]
@@ -121,6 +125,8 @@ def plans(
             raise ArgumentError(f'codecs is {given:.200}; expected different ones, such as "pq48x8" or "binary+int8"')
     else:
         chosen = list(dict.fromkeys(_standard(dim, max_bytes)))
+        if metric == "l2":  # what else is scanned has no distances
+            chosen = [codec for codec in chosen if codec_named(codec[0]).sub_quantizers]
     return [plan for codec in chosen for plan in _plans_of(codec, dim, prefixes)]
 
 
@@ -140,6 +146,7 @@ def _standard(dim: int, max_bytes: float | None) -> Iterator[tuple[str, ...]]:
     yield from ((f"pq{small}x8", "int8"), (f"pq{min(dim, 2 * small)}x4", "int8"))
     yield from ((f"opq{size}x8",) for size in sizes)
     yield from ((f"opq{size}x4",) for size in halves if size < dim)  # one dimension for each has nothing to rotate
+    yield from ((f"opq{small}x8", "int8"), ("binary", f"opq{max(1, dim // 4)}x8"))
 
 
 def _plans_of(codec: tuple[str, ...], dim: int, prefixes: Sequence[int]) -> Iterator[Plan]:

@@ -23,6 +23,9 @@ def test_exact_neighbours() -> None:
     for metric, rows in (("ip", doubles), ("cosine", doubles / np.linalg.norm(doubles, axis=1, keepdims=True))):
         expected = np.argsort(-(Q @ rows.T), axis=1, kind="stable")[:, :7]
         np.testing.assert_array_equal(evaluate.exact_neighbours(Q, X, 7, metric), expected)
+    distances = np.linalg.norm(Q.astype(np.float64)[:, None] - doubles, axis=2)
+    expected = np.argsort(distances, axis=1, kind="stable")[:, :7]
+    np.testing.assert_array_equal(evaluate.exact_neighbours(Q, X, 7, "l2"), expected)
     assert evaluate.exact_neighbours(Q, X[:3], 7).shape == (20, 3)
     assert evaluate.exact_neighbours(Q, X[:0], 7).shape == (20, 0)
 
@@ -30,8 +33,10 @@ def test_exact_neighbours() -> None:
 def test_exact_neighbours_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.vstack([X, X, X])  # equal scores over the bounds of chunks
     expected = evaluate.exact_neighbours(Q, x, 9)
+    closest = evaluate.exact_neighbours(Q, X, 9, "l2")
     monkeypatch.setattr(evaluate, "_CHUNK_BYTES", 1)  # 64 rows at a time
     np.testing.assert_array_equal(evaluate.exact_neighbours(Q, x, 9), expected)
+    np.testing.assert_array_equal(evaluate.exact_neighbours(Q, X, 9, "l2"), closest)
     assert (expected[:, 0::3] + len(X) == expected[:, 1::3]).all()
 
 
@@ -145,7 +150,8 @@ def test_uniformity(monkeypatch: pytest.MonkeyPatch) -> None:
     ("call", "message"),
     [
         (lambda: evaluate.exact_neighbours(Q[:, :3], X), "queries have 3 columns and x 24"),
-        (lambda: evaluate.exact_neighbours(Q, X, metric="l2"), "metric is 'l2'"),
+        (lambda: evaluate.exact_neighbours(Q, X, metric="l1"), "metric is 'l1'"),
+        (lambda: evaluate.exact_neighbours(Q, X * np.nan, metric="l2"), "NaN"),
         (lambda: evaluate.exact_neighbours(Q, X * np.nan), "NaN"),
         (lambda: evaluate.cka(X, X[:9]), "x has 300 rows and y 9"),
         (lambda: evaluate.cka(X[:0], X[:0]), "at least one"),
@@ -233,6 +239,8 @@ def test_compare_uses_the_metric_of_the_table() -> None:
     x = X * np.linspace(1, 9, len(X), dtype=np.float32)[:, None]
     with nestvec.Table.build(x, codec="float32", metric="ip") as table:
         assert evaluate.compare(x, table, Q, 5).recall.mean == 1
+    with nestvec.Table.build(x, codec=("pq24x8", "float32"), metric="l2") as table:
+        assert evaluate.compare(x, table, Q, 5, oversample=60).recall.mean == 1
     with (
         nestvec.Table.build(X, codec="int8") as table,
         pytest.raises(ArgumentError, match=r"expected the table's \(300,"),

@@ -139,6 +139,33 @@ def test_random_rotation_keeps_inner_products_and_depends_on_its_seed(dim: int) 
     assert dim < 3 or (y != RandomRotation(4).fit(x).transform(x)).any()
 
 
+def rotated_by_definition(x: Floats, signs: npt.NDArray[np.uint8]) -> Floats:
+    """docs/format.md, item 17, in float64."""
+    dim = x.shape[1]
+    log = dim.bit_length() - 1
+    part, half, columns = 1 << log, dim // 2, 1 << (log + 1) // 2
+    places = np.arange(part)
+    # Entry i, j of the transform is -1 to the number of bits that i and j share.
+    transform = (-1.0) ** np.array([[(i & j).bit_count() for j in places.tolist()] for i in places.tolist()])
+    y = x.astype(np.float64)
+    for number, flips in enumerate(np.unpackbits(signs, axis=1, count=dim)):
+        if part < dim and number == 2:
+            a, b = y[:, :half].copy(), y[:, dim - half :].copy()
+            y[:, :half], y[:, dim - half :] = (a + b) / np.sqrt(2), (a - b) / np.sqrt(2)
+        y = np.where(flips, -y, y)
+        run = slice(dim - part, dim) if number % 2 else slice(0, part)
+        square = (y[:, run] @ transform / np.sqrt(part)).reshape(len(x), part // columns, columns)
+        y[:, run] = square.transpose(0, 2, 1).reshape(len(x), part)
+    return y
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3, 5, 8, 24, 33, 100])
+def test_a_rotation_is_what_the_format_says(dim: int) -> None:
+    x = np.random.default_rng(dim).standard_normal((6, dim)).astype(np.float32)
+    stage = RandomRotation(dim).fit(x)
+    close(stage.transform(x), rotated_by_definition(x, stage.arrays()["signs"]))
+
+
 def test_given_directions_are_removed() -> None:
     given = np.stack([X[0], 1e6 * X[1], X[0] + 1e6 * X[1]])  # of two dimensions
     y = RemoveDirections(given).fit(X).transform(QUERIES).astype(np.float64)

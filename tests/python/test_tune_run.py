@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import nestvec
-from nestvec import evaluate, tune_measure
+from nestvec import evaluate, tune_candidates, tune_measure
 from nestvec.errors import ArgumentError
 from nestvec.fitted import FittedCodec
 
@@ -68,6 +68,18 @@ def test_figures_are_those_of_the_call(x: np.ndarray, queries: np.ndarray) -> No
             assert found.ndcg10 == evaluate.bootstrap(evaluate.ndcg(hits.ids[:-1], judged[:-1], 10))
             assert found.bytes_per_row == names["table"].bytes_per_row
         assert result.measured[0].recall10 == result.measured[0].recall100 == evaluate.bootstrap(np.ones(QUERIES))
+
+
+def test_distances(x: np.ndarray, queries: np.ndarray) -> None:
+    result = nestvec.tune(x, queries, metric="l2", codecs=["pq16x8", "pq16x8+int8", "int8"])
+    assert "expected a product quantizer" in dict(result.skipped)["int8"]
+    exact = np.argsort(((queries[:, None] - x[None]) ** 2).sum(axis=2), axis=1, kind="stable")[:, :10]
+    for found in result.measured:
+        names = {"nestvec": nestvec, "x": x, "queries": queries}
+        exec(found.call, names)
+        assert found.recall10 == evaluate.bootstrap(evaluate.recall(names["hits"].ids, exact, 10)), found.call
+    assert result.measured[-1].recall10.mean > 0.9
+    assert {plan.codec[0][:2] for plan in tune_candidates.plans(DIM, metric="l2")} == {"pq", "op"}
 
 
 def test_vectors_that_nest_are_measured_by_prefix(x: np.ndarray, queries: np.ndarray) -> None:
