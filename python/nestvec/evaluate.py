@@ -23,7 +23,7 @@ import numpy.typing as npt
 from nestvec.arrays import ArrayInput, as_array, as_floats, as_index
 from nestvec.errors import ArgumentError
 from nestvec.pipeline import normalize
-from nestvec.table_layout import PRODUCT_METRICS, one_of
+from nestvec.table_layout import METRICS, one_of
 from nestvec.topk import inner_topk, result_count
 from nestvec.tune_result import Interval
 
@@ -50,7 +50,7 @@ def exact_neighbours(queries: ArrayInput, x: ArrayInput, k: int = 10, metric: st
     Returns (queries, min(k, rows)) int64; holds about 64 MiB beside that and its arguments. Raises `ArgumentError` for
     wrong shapes or dtypes, and for NaN or infinite values.
     """
-    one_of(metric, "metric", PRODUCT_METRICS)
+    one_of(metric, "metric", METRICS)
     count = result_count(k)
     q, rows = as_floats(queries, "queries", ("queries", "dim")), _matrix(x, "x")
     if q.shape[1] != rows.shape[1]:

@@ -15,8 +15,7 @@ from nestvec.fitted import MAX_TIERS, check_width
 from nestvec.table_file import DTYPES, Section
 from nestvec.table_stages import stage_shapes
 
-PRODUCT_METRICS = ("cosine", "ip")  # which every codec has
-METRICS = (*PRODUCT_METRICS, "l2")
+METRICS = ("cosine", "ip", "l2")
 _MAX_ROUNDS = 64  # of a Hadamard rotation
 _FLOATS = ("float32", "float16", "bfloat16")
 # A row that a product quantizer decodes to is shorter than the row was, the shorter the more was lost. To divide scores

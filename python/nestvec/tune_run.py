@@ -12,7 +12,7 @@ import numpy as np
 from nestvec import _core
 from nestvec.arrays import ArrayInput, as_floats
 from nestvec.errors import ArgumentError, NestvecError
-from nestvec.table_layout import PRODUCT_METRICS, one_of
+from nestvec.table_layout import METRICS, one_of
 from nestvec.topk import thread_count
 from nestvec.tune_candidates import plans
 from nestvec.tune_choice import choose, with_fronts
@@ -65,7 +65,7 @@ def tune(
     `interrupted` set. Raises `ArgumentError`.
     """
     rows = as_floats(x, "x", ("rows", "dim"))
-    one_of(metric, "metric", PRODUCT_METRICS)
+    one_of(metric, "metric", METRICS)
     thread_count(threads)
     budget = _budget(max_bytes, min_recall, max_ms)
     said = list(notes)
