@@ -95,7 +95,7 @@ TEST(codes_are_taken_as_they_are) {
 TEST(a_zero_query_stays_zero) {
   for (const Scanned& scanned : collections::kAll)
     for (bool unit : {false, true}) {
-      if (scanned.is_pq()) continue;
+      if (scanned.has_codebook()) continue;
       const Floats zeros(70);
       const ScanQueries queries =
           ScanQueries::from_floats(scanned.codec, scanned.kind, {zeros.data(), 1, 70}, 70, unit);
@@ -128,7 +128,7 @@ TEST(products_that_could_leave_the_range_are_refused) {
 
 TEST(usual_kinds) {
   for (Codec codec : oracle::kCodecs) {
-    const bool codebook = codec == Codec::pq8 || codec == Codec::pq4,
+    const bool codebook = codec == Codec::pq8 || codec == Codec::pq4 || has_levels(codec),
                codes = codec == Codec::int8 || codec == Codec::binary;
     CHECK(usual_kind(codec) == (codebook ? QueryKind::look_ups
                                 : codes  ? QueryKind::codes

@@ -23,7 +23,8 @@ struct Tier {
   /// A row's score is its sum of products times its factor (scale of int8, inverse length for cosine). Per block: 64
   /// factors for each declared dimension in turn. Null where the sum is the score.
   const float* factors;
-  double row_bound;                       ///< at least the largest length * factor of a row
+  /// At least the largest length * factor of a row; of a scaled codebook, also the largest length_unit * factor.
+  double row_bound;
   std::optional<Codebook> codebook = {};  ///< the codebook of a product quantizer's codes
 
   std::size_t columns(std::size_t dim) const { return codebook ? codebook->columns : dim; }
