@@ -35,7 +35,7 @@ help: ## List the targets
 	@.ci/venv .venv --group build
 	@.ci/check_compiler $(BIN)/python
 	@echo 'nestvec: building, and installing into .venv'
-	@.ci/venv .venv --no-build-isolation --config-settings=build-dir=build/editable --editable '.[cpu,cli,export]'
+	@.ci/venv .venv --no-build-isolation --config-settings=build-dir=build/editable --editable '.[cpu,cli,export,plot]'
 	@touch $@
 
 .venv/.developer: pyproject.toml | .venv/.installed

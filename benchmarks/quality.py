@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ import numpy.typing as npt
 from common import Column, Report, parser, progress
 
 import nestvec
+from nestvec import evaluate
+from nestvec.beir import read_beir
 from nestvec.codecs import codec_named
 
 Floats = npt.NDArray[Any]
@@ -59,56 +61,18 @@ def encode(
     return vectors
 
 
-def read_jsonl(path: Path) -> dict[str, str]:
-    """Texts by id; a title goes before its text."""
-    with path.open(encoding="utf-8") as lines:
-        documents = [json.loads(line) for line in lines if line.strip()]
-    return {document["_id"]: f"{document.get('title', '')} {document['text']}".strip() for document in documents}
-
-
-def read_qrels(path: Path) -> dict[str, dict[str, int]]:
-    """Judgements above 0 by query and document."""
-    judged: dict[str, dict[str, int]] = {}
-    with path.open(encoding="utf-8", newline="") as lines:
-        for row in csv.DictReader(lines, delimiter="\t"):
-            if int(row["score"]) > 0:
-                judged.setdefault(row["query-id"], {})[row["corpus-id"]] = int(row["score"])
-    return judged
-
-
-def exact_best(queries: Floats, x: Floats) -> npt.NDArray[np.int64]:
-    """The rows of the K best cosines, by (cosine, then row), in float64 and without nestvec."""
-    rows = x / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
-    return np.array([np.argsort(-(rows @ query), kind="stable")[:K] for query in queries.astype(np.float64)])
-
-
-def recall(found: npt.NDArray[np.int64], exact: npt.NDArray[np.int64]) -> float:
-    hits = [len(np.intersect1d(mine, best)) for mine, best in zip(found, exact, strict=True)]
-    return float(np.mean(hits)) / exact.shape[1]
-
-
-def ndcg(found: npt.NDArray[np.int64], documents: Sequence[str], judged: Sequence[Mapping[str, int]]) -> float:
-    """Normalized discounted cumulative gain at K, the mean over queries."""
-    discounts = 1 / np.log2(np.arange(2, K + 2))
-    values = []
-    for rows, gains in zip(found, judged, strict=True):
-        gained = np.array([gains.get(documents[row], 0) for row in rows])
-        ideal = np.sort(list(gains.values()))[::-1][:K]
-        values.append(gained @ discounts[: len(gained)] / (ideal @ discounts[: len(ideal)]))
-    return float(np.mean(values))
-
-
 def beir(encoder: nestvec.Encoder, args: Any, report: Report) -> None:
     """Every codec on one data set, with the whole vectors and with each prefix."""
-    corpus, queries = read_jsonl(args.beir / "corpus.jsonl"), read_jsonl(args.beir / "queries.jsonl")
-    judgements = read_qrels(args.beir / "qrels" / "test.tsv")
-    asked = [query for query in queries if query in judgements]
-    documents = list(corpus)
-    x = encode(encoder, list(corpus.values()), None, args.cache)
+    data = read_beir(args.beir)
+    if data.judgements is None:
+        raise SystemExit(f"{args.beir} has no qrels/test.tsv; expected judgements, which nDCG is measured against")
+    for note in data.notes:
+        report.note(note)
+    x = encode(encoder, list(data.documents.values()), None, args.cache)
     prompt = "query" if "query" in encoder.prompts else None
-    q = encode(encoder, [queries[query] for query in asked], prompt, args.cache)
-    exact, judged = exact_best(q, x), [judgements[query] for query in asked]
-    best = ndcg(exact, documents, judged)
+    q = encode(encoder, list(data.queries.values()), prompt, args.cache)
+    exact = evaluate.exact_neighbours(q, x, K)
+    best = float(evaluate.ndcg(exact, data.judgements, K).mean())
     dims = [*sorted({dim for dim in args.dims if dim < x.shape[1]}, reverse=True)]
     rows = []
     for name in args.codecs:
@@ -118,7 +82,7 @@ def beir(encoder: nestvec.Encoder, args: Any, report: Report) -> None:
         with nestvec.Table.build(x, codec=codec, rescore=rescore or None, dims=prefixes) as table:
             for dim in [x.shape[1], *prefixes]:
                 found = table.search(q, K, dim=dim, oversample=args.oversample, query=query or None).ids
-                gain = ndcg(found, documents, judged)
+                gain = float(evaluate.ndcg(found, data.judgements, K).mean())
                 rows.append(
                     {
                         "codec": codec + (f", {query} query" if query else ""),
@@ -126,7 +90,7 @@ def beir(encoder: nestvec.Encoder, args: Any, report: Report) -> None:
                         "dim": dim,
                         "scanned": codec_named(codec).row_bytes(dim),
                         "bytes": table.bytes_per_row,
-                        "recall": recall(found, exact),
+                        "recall": float(evaluate.recall(found, exact, K).mean()),
                         "ndcg": gain,
                         "kept": gain / best,
                     }
@@ -141,7 +105,7 @@ def beir(encoder: nestvec.Encoder, args: Any, report: Report) -> None:
         Column("nDCG@10", "ndcg", ".4f"),
         Column("of exact", "kept", ".1%"),
     ]
-    title = f"{args.beir.name}: {len(documents):,} texts, {len(asked)} queries, oversample {args.oversample}"
+    title = f"{args.beir.name}: {len(x):,} texts, {len(q)} queries, oversample {args.oversample}"
     report.table(f"{title}; exact float32 has nDCG@10 {best:.4f}", columns, rows)
 
 

@@ -94,7 +94,7 @@ def bits_float(rows: int, queries: int) -> Question:
     turbo.add(x)
     contenders = [
         _table('nestvec Table, query="float"', bits, q, work, query="float"),
-        _table('nestvec Table, query="binary"', bits, q, Work("hamming", DIM // 8 * rows, "GB/s"), query="binary"),
+        _table('nestvec Table, query="codes"', bits, q, Work("hamming", DIM // 8 * rows, "GB/s"), query="binary"),
         fast_scan,
         Contender("turbovec, 2 bits", q, lambda qs, threads: turbo.search(qs, K), nbytes=DIM // 4 * rows),
     ]

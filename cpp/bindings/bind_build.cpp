@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,7 +15,9 @@
 #include "codebook_array.hpp"
 #include "nestvec/build.hpp"
 #include "nestvec/checksum.hpp"
+#include "nestvec/exact.hpp"
 #include "nestvec/normalize.hpp"
+#include "parallel.hpp"
 
 namespace py = pybind11;
 
@@ -73,6 +76,30 @@ py::tuple encode(const Floats& x, const std::string& codec, bool packed, bool co
   return py::make_tuple(codes, factors, longest);
 }
 
+/// What row-major codes stand for: (rows, dim).
+Floats decode(const Bytes& codes, const std::string& codec, std::size_t dim, bool cosine,
+              const std::optional<Floats>& factors, const std::shared_ptr<CodebookArray>& codebook,
+              std::size_t threads) {
+  const Matrix<const std::uint8_t> rows = as_matrix(codes, "codes");
+  const TierSpec spec{codec_named(codec), false, cosine, {checked_dim(dim)}, codebook ? &codebook->view() : nullptr};
+  check_codebook(spec.codec, dim, spec.codebook);
+  const std::size_t bytes = row_bytes(spec.codec, spec.columns(dim));
+  if (rows.cols != bytes)
+    throw ArgumentError("codes have " + std::to_string(rows.cols) + " bytes a row; expected " + std::to_string(bytes));
+  if (has_factors(spec) != factors.has_value())
+    throw ArgumentError(std::string("codes of ") + codec + " come " + (factors ? "without" : "with") + " factors");
+  const float* scales = factors ? sized(*factors, rows.rows, "factors") : nullptr;
+  const float length = spec.codec == Codec::binary && cosine ? float(1 / std::sqrt(double(dim))) : 1;
+  Floats out({rows.rows, dim});
+  float* values = out.mutable_data();
+  const py::gil_scoped_release release;
+  parallel_for((rows.rows + kRowsPerBlock - 1) / kRowsPerBlock, threads, [&](std::size_t, std::size_t task) {
+    for (std::size_t r = task * kRowsPerBlock; r < std::min((task + 1) * kRowsPerBlock, rows.rows); ++r)
+      decode_row(spec.codec, spec.codebook, rows.row(r), dim, (scales ? scales[r] : 1) * length, values + r * dim);
+  });
+  return out;
+}
+
 Array<std::uint32_t> checksums(const Bytes& data) {
   Array<std::uint32_t> out(std::vector<std::size_t>{chunk_count(std::size_t(data.size()))});
   std::uint32_t* sums = out.mutable_data();
@@ -108,9 +135,13 @@ void bind_build(py::module_& m) {
            py::arg("centroids").noconvert())
       .def_static("train", &train, py::arg("sample").noconvert(), py::arg("codec"), py::arg("columns"),
                   py::arg("cosine"), py::arg("seed"), py::arg("threads"))
-      .def_property_readonly("centroids", &CodebookArray::centroids);
+      .def_static("of_levels", &CodebookArray::of_levels, py::arg("codec"), py::arg("dim"),
+                  py::arg("levels").noconvert(), py::arg("scaled"))
+      .def_property_readonly("values", &CodebookArray::values);
   m.def("encode_tier", &encode, py::arg("x").noconvert(), py::arg("codec"), py::arg("packed"), py::arg("cosine"),
         py::arg("dims"), py::arg("codebook"), py::arg("threads"));
+  m.def("decode_rows", &decode, py::arg("codes").noconvert(), py::arg("codec"), py::arg("dim"), py::arg("cosine"),
+        py::arg("factors").noconvert(), py::arg("codebook"), py::arg("threads"));
   m.def("checksums", &checksums, py::arg("data").noconvert());
   m.def(
       "crc32c", [](const Bytes& data) { return crc32c(data.data(), std::size_t(data.size())); },

@@ -2,12 +2,14 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -93,81 +95,131 @@ class Region {
   CheckedRegion checked_;
 };
 
-/// A tier as Python hands it over: (codec, codes, factors or None, row_bound, codebook or None).
-using TierArrays = std::tuple<std::string, Bytes, std::optional<Floats>, double, std::shared_ptr<CodebookArray>>;
+/// A tier as Python hands it over: (codec, declared dims, cosine, codes, factors or None, row_bound, codebook or None).
+using TierArrays = std::tuple<std::string, std::vector<std::size_t>, bool, Bytes, std::optional<Floats>, double,
+                              std::shared_ptr<CodebookArray>>;
+
+/// The queries of a tier: (values, what is added to the scores of each or None).
+using QueryArrays = std::tuple<Floats, std::optional<Array<double>>>;
 
 class Searcher {
  public:
-  Searcher(std::size_t rows, std::size_t dim, bool cosine, std::vector<std::size_t> dims, TierArrays scanned,
-           std::optional<TierArrays> rescored, std::optional<Ids> ids, std::shared_ptr<Region> region)
-      : scanned_(std::move(scanned)), rescored_(std::move(rescored)), ids_(std::move(ids)), region_(std::move(region)) {
+  Searcher(std::size_t rows, std::vector<TierArrays> tiers, std::optional<Ids> ids, std::shared_ptr<Region> region)
+      : tiers_(std::move(tiers)), ids_(std::move(ids)), region_(std::move(region)) {
+    if (tiers_.empty()) throw ArgumentError("a table has at least one tier");
     table_.rows = rows;
-    table_.dim = checked_dim(dim);
-    table_.cosine = cosine;
-    table_.dims = std::move(dims);
     table_.backend = backends().back();
     table_.checked = region_ ? &region_->checked() : nullptr;
     table_.ids = ids_ ? sized(*ids_, rows, "ids") : nullptr;
-    if (table_.dims.empty() || table_.dims.back() != dim) throw ArgumentError("dims must end in the table's dimension");
-    table_.scanned = view(scanned_, true);
-    if (rescored_) table_.rescored = view(*rescored_, false);
+    for (const TierArrays& tier : tiers_) table_.tiers.push_back(view(tier, table_.tiers.empty()));
   }
 
-  py::tuple search(const Floats& queries, std::size_t k, std::size_t dim, std::size_t oversample, bool float_query,
+  /// Returns (scores, ids, [(rows, bytes, seconds) of each tier]). Uses as many tiers as there are queries for.
+  py::tuple search(const std::vector<QueryArrays>& queries, std::size_t k, std::size_t dim,
+                   const std::vector<std::size_t>& oversample, bool float_query,
+                   const std::vector<std::tuple<double, double, double>>& forecasts, double confidence,
                    const std::optional<Words>& filter, std::size_t threads) const {
-    const Matrix<const float> rows = as_matrix(queries, "queries");
-    if (dim < 1 || dim > rows.cols || rows.cols > table_.dim || k < 1 || oversample < 1)
+    const std::vector<TierQueries> views = checked_queries(queries);
+    const Matrix<const float> first = views[0].values;
+    const Tier& scanned = table_.tiers[0];
+    if (dim < 1 || dim > first.cols || k < 1 || oversample.size() + 1 < views.size() ||
+        std::count(oversample.begin(), oversample.end(), std::size_t{0}) ||
+        (!forecasts.empty() && forecasts.size() + 1 < views.size()))
       throw ArgumentError(
-          "search needs 1 <= dim <= the queries' columns <= the table's dimension, k and oversample >= 1");
-    const Codec codec = table_.scanned.codec;
-    if (float_query && codec != Codec::binary) throw ArgumentError("only bits are scanned in two ways");
+          "search needs 1 <= dim <= the queries' columns, k and oversample >= 1, forecasts for all tiers");
+    const bool two_ways = scanned.codec == Codec::binary ||
+                          (scanned.codebook && has_levels(scanned.codec) && !scanned.codebook->scaled);
+    if (float_query && !two_ways) throw ArgumentError("only bits and unscaled levels are scanned in two ways");
+    std::vector<TierStats> stats(views.size());
     SearchOptions options{.k = std::min(k, table_.rows),
                           .dim = dim,
                           .oversample = oversample,
-                          .kind = float_query ? QueryKind::look_ups : usual_kind(codec),
-                          .threads = threads};
+                          .kind = float_query ? QueryKind::look_ups
+                                  : two_ways  ? QueryKind::codes
+                                              : usual_kind(scanned.codec),
+                          .threads = threads,
+                          .stats = stats.data()};
+    for (const auto& [slope, intercept, deviation] : forecasts)
+      options.forecasts.push_back({slope, intercept, deviation});
+    options.confidence = confidence;
     if (filter) {
       const Matrix<const std::uint64_t> words = as_matrix(*filter, "the filter");
-      if ((words.rows != 1 && words.rows != rows.rows) || words.cols != block_count(table_.rows))
+      if ((words.rows != 1 && words.rows != first.rows) || words.cols != block_count(table_.rows))
         throw ArgumentError("a filter has the shape (1 or queries, words of 64 rows)");
       options.allowed = words.data;
       options.allowed_stride = words.rows == 1 ? 0 : words.cols;
     }
-    std::vector<Candidate> found(rows.rows * options.k);
+    std::vector<Candidate> found(first.rows * options.k);
     {
       const py::gil_scoped_release release;
-      check_finite(rows, "queries", Precision::float32, threads);
-      nestvec::search(table_, rows, options, found.data());
+      for (const TierQueries& of_tier : views) check_finite(of_tier.values, "queries", Precision::float32, threads);
+      nestvec::search(table_, views, options, found.data());
     }
-    if (codec == Codec::binary && !float_query && !table_.rescored)
-      return as_arrays<std::int32_t>(found, rows.rows, options.k, table_.ids, -1);
-    return as_arrays<float>(found, rows.rows, options.k, table_.ids, 1);
+    py::list told;
+    for (const TierStats& of_tier : stats)
+      told.append(py::make_tuple(of_tier.rows.load(), of_tier.bytes.load(), of_tier.seconds));
+    const bool distances = scanned.codec == Codec::binary && !float_query && views.size() == 1;
+    const py::tuple arrays = distances ? as_arrays<std::int32_t>(found, first.rows, options.k, table_.ids, -1)
+                                       : as_arrays<float>(found, first.rows, options.k, table_.ids, 1);
+    return py::make_tuple(arrays[0], arrays[1], told);
+  }
+
+  /// What rows of a tier stand for.
+  Floats vectors(std::size_t tier, const Ids& rows, std::size_t threads) const {
+    if (tier >= table_.tiers.size()) throw ArgumentError("the table has no such tier");
+    const std::span<const std::int64_t> numbers(rows.data(), std::size_t(rows.size()));
+    for (const std::int64_t row : numbers)
+      if (std::uint64_t(row) >= table_.rows) throw ArgumentError("the table has no row " + std::to_string(row));
+    Floats out({numbers.size(), table_.tiers[tier].dim});
+    float* values = out.mutable_data();
+    const py::gil_scoped_release release;
+    decode_rows(table_, table_.tiers[tier], numbers, threads, values);
+    return out;
   }
 
  private:
+  std::vector<TierQueries> checked_queries(const std::vector<QueryArrays>& queries) const {
+    if (queries.empty() || queries.size() > table_.tiers.size())
+      throw ArgumentError("search needs queries for the first tiers, at least for one");
+    std::vector<TierQueries> views;
+    for (const auto& [values, constants] : queries) {
+      const Matrix<const float> rows = as_matrix(values, "queries");
+      if (rows.cols < 1 || rows.cols > table_.tiers[views.size()].dim ||
+          (!views.empty() && rows.rows != views[0].values.rows))
+        throw ArgumentError("a tier's queries are as many as those of the first, of at most its dimension");
+      views.push_back({rows, constants ? sized(*constants, rows.rows, "constants") : nullptr});
+    }
+    return views;
+  }
+
   Tier view(const TierArrays& arrays, bool packed) const {
-    const auto& [codec_name, codes, factors, row_bound, stored] = arrays;
+    const auto& [codec_name, dims, cosine, codes, factors, row_bound, stored] = arrays;
+    if (dims.empty() || !std::is_sorted(dims.begin(), dims.end()) || dims.front() < 1)
+      throw ArgumentError("dims must rise to the tier's dimension");
+    const std::size_t dim = checked_dim(dims.back());
     const Codebook* codebook = stored ? &stored->view() : nullptr;
-    const TierSpec spec{codec_named(codec_name), packed, table_.cosine, table_.dims, codebook};
-    check_codebook(spec.codec, table_.dim, codebook);
-    const std::size_t blocks = block_count(table_.rows), columns = spec.columns(table_.dim);
+    const TierSpec spec{codec_named(codec_name), packed, cosine, dims, codebook};
+    check_codebook(spec.codec, dim, codebook);
+    const std::size_t blocks = block_count(table_.rows), columns = spec.columns(dim);
     const std::size_t bytes =
         packed ? blocks * block_bytes(spec.codec, columns) : table_.rows * row_bytes(spec.codec, columns);
-    Tier tier{spec.codec, sized(codes, bytes, "codes"), nullptr, row_bound};
-    if (spec.codec == Codec::binary) tier.row_bound = std::sqrt(double(table_.dim));  // as 1 and -1
+    Tier tier{spec.codec, dim, dims, cosine, sized(codes, bytes, "codes"), nullptr, row_bound};
+    if (spec.codec == Codec::binary) tier.row_bound = std::sqrt(double(dim));  // as 1 and -1
     if (codebook) {
       tier.codebook = *codebook;
-      tier.row_bound = longest_decoded(*codebook);
+      if (!codebook->scaled) tier.row_bound = longest_decoded(*codebook);
     }
     if (has_factors(spec) != factors.has_value())
-      throw ArgumentError("a tier of int8 or of cosine scores has factors, and no other has");
-    if (factors) tier.factors = sized(*factors, blocks * table_.dims.size() * kRowsPerBlock, "factors");
+      throw ArgumentError("a tier of int8, of scaled rows or of cosine scores has factors, and no other has");
+    if (factors) tier.factors = sized(*factors, blocks * dims.size() * kRowsPerBlock, "factors");
     if (region_) region_->require_inside(codes.data(), bytes);
+    tier.larger_than_memory = region_ && double(bytes) > physical_bytes() / 2;
     return tier;
   }
 
-  TierArrays scanned_;
-  std::optional<TierArrays> rescored_;
+  static double physical_bytes() { return double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE)); }
+
+  std::vector<TierArrays> tiers_;
   std::optional<Ids> ids_;
   std::shared_ptr<Region> region_;
   Table table_;
@@ -239,12 +291,12 @@ void bind_search(py::module_& m) {
       .def(py::init<Bytes, Array<std::uint32_t>>(), py::arg("data").noconvert(), py::arg("checksums").noconvert())
       .def("require", &Region::require, py::arg("section").noconvert());
   py::class_<Searcher>(m, "Searcher")
-      .def(py::init<std::size_t, std::size_t, bool, std::vector<std::size_t>, TierArrays, std::optional<TierArrays>,
-                    std::optional<Ids>, std::shared_ptr<Region>>(),
-           py::arg("rows"), py::arg("dim"), py::arg("cosine"), py::arg("dims"), py::arg("scanned"), py::arg("rescored"),
-           py::arg("ids"), py::arg("region"))
-      .def("search", &Searcher::search, py::arg("queries").noconvert(), py::arg("k"), py::arg("dim"),
-           py::arg("oversample"), py::arg("float_query"), py::arg("filter").noconvert(), py::arg("threads"));
+      .def(py::init<std::size_t, std::vector<TierArrays>, std::optional<Ids>, std::shared_ptr<Region>>(),
+           py::arg("rows"), py::arg("tiers"), py::arg("ids"), py::arg("region"))
+      .def("search", &Searcher::search, py::arg("queries"), py::arg("k"), py::arg("dim"), py::arg("oversample"),
+           py::arg("float_query"), py::arg("forecasts"), py::arg("confidence"), py::arg("filter").noconvert(),
+           py::arg("threads"))
+      .def("vectors", &Searcher::vectors, py::arg("tier"), py::arg("rows").noconvert(), py::arg("threads"));
   m.def("hamming_topk", &hamming_topk, py::arg("queries").noconvert(), py::arg("codes").noconvert(), py::arg("k"),
         py::arg("threads"));
   m.def("inner_topk_int8", &inner_topk_int8, py::arg("queries").noconvert(), py::arg("x").noconvert(), py::arg("k"),

@@ -39,6 +39,13 @@ void checksum_chunks(const std::uint8_t* data, std::size_t bytes, std::uint32_t*
 CheckedRegion::CheckedRegion(const std::uint8_t* data, std::size_t bytes, const std::uint32_t* checksums)
     : data_(data), bytes_(bytes), checksums_(checksums), verified_(new std::atomic<bool>[chunk_count(bytes)]()) {}
 
+bool CheckedRegion::verified(const std::uint8_t* from, std::size_t bytes) const {
+  const std::size_t end = chunk_count(std::size_t(from - data_) + bytes);
+  for (std::size_t chunk = std::size_t(from - data_) / kChecksumChunk; chunk < end; ++chunk)
+    if (!verified(chunk)) return false;
+  return true;
+}
+
 void CheckedRegion::require(const std::uint8_t* from, std::size_t bytes, std::size_t threads) {
   if (bytes == 0) return;
   const std::size_t first = std::size_t(from - data_) / kChecksumChunk;

@@ -68,8 +68,14 @@ double exact_dot(const float* x, const float* y, std::size_t dim) {
 }
 
 float exact_score(Codec codec, const Codebook* codebook, const std::uint8_t* row, const float* query, std::size_t dim,
-                  float factor, float* scratch) {
-  return float(exact_dot(widened(codec, codebook, row, dim, scratch), query, dim) * factor);
+                  float factor, double constant, float* scratch) {
+  return float(exact_dot(widened(codec, codebook, row, dim, scratch), query, dim) * factor + constant);
+}
+
+void decode_row(Codec codec, const Codebook* codebook, const std::uint8_t* row, std::size_t dim, float factor,
+                float* out) {
+  const float* values = widened(codec, codebook, row, dim, out);
+  for (std::size_t i = 0; i < dim; ++i) out[i] = values[i] * factor;
 }
 
 double longest_row(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim) {

@@ -104,7 +104,7 @@ const float* ScanQueries::values(std::size_t i) const {
 }
 
 ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const float> x, std::size_t dim, bool unit,
-                                     const Codebook* codebook) {
+                                     const Codebook* codebook, const double* constants) {
   ScanQueries queries(codec, kind, x.rows, dim, codebook);
   queries.lengths_.resize(x.rows);
   const bool bits = codec == Codec::binary;
@@ -120,6 +120,7 @@ ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const f
       pack_bits({x.row(q), 1, dim}, query, 1);
       continue;
     }
+    if (constants && !own_codes) out.constant = out.offset = constants[q];
     const double given = std::sqrt(exact_dot(x.row(q), x.row(q), dim)), scale = !unit       ? 1
                                                                                 : given > 0 ? 1 / (given * row_length)
                                                                                             : 0;
@@ -136,6 +137,7 @@ ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const f
     if (own_codes) norm = own_codes->replace(values.data(), dim);
     // The last term covers products below the range of normal floats.
     out.error = {2 * kFloatUnit, norm > 0 ? double(dim + 8) * 0x1p-126 : 0};
+    out.error.absolute += 0x1p-40 * std::abs(out.constant);  // limits are derived from the offset in double
     out.per_length = summing_error(dim) * norm;
     if (kind == QueryKind::values) {
       std::memcpy(query, values.data(), dim * sizeof(float));
@@ -148,7 +150,7 @@ ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const f
                               ? look_up_levels(own_codes ? own_codes->codebook() : *codebook, values.data(), dim, query)
                               : look_up_centroids(*codebook, values.data(), queries.columns, query);
     out.scale = found.scale;
-    out.offset = found.offset;
+    out.offset += found.offset;
     out.per_length += found.per_length;
     // A sum of look-ups is exact, one of dot_i4 rounded to float, as are its products with the factor and the scale and
     // the scale itself; the offset and the limits derived from it are rounded to double.

@@ -233,7 +233,7 @@ class Scan {
         if (bits && rows_.allowed_stride) bits &= live_rows(b + j, first + q + i, 1);
         for (any |= bits != 0; bits; bits &= bits - 1) {
           const std::size_t r = std::size_t(std::countr_zero(bits));
-          best.offer({double(found.scores[r] * scale.scale) + scale.offset, std::int64_t((b + j) * kBlockRows + r)},
+          best.offer({scaled(found.scores[r], scale), std::int64_t((b + j) * kBlockRows + r)},
                      [&](std::int64_t row) { return exact(first + q + i, row, own); });
         }
       }
@@ -263,11 +263,17 @@ class Scan {
       for (std::size_t r = 0; r < count; ++r) {
         const float score = scores[r] * rows_.factor(first + r);
         if (!(score > own.limits[0]) || !(live >> r & 1)) continue;
-        own.best[0].offer({double(score * scale.scale), std::int64_t(first + r)},
+        own.best[0].offer({scaled(score, scale), std::int64_t(first + r)},
                           [&](std::int64_t row) { return exact(pass.first, row, own); });
         own.limits[0] = kernel_limit(own.best[0].limit(), scale);
       }
     }
+  }
+
+  /// The score that a kernel's stands for. Where it is exact it is a float, as all final scores are.
+  static double scaled(float score, const QueryScale& scale) {
+    const double sum = double(score * scale.scale) + scale.offset;
+    return scale.error.exact() ? double(float(sum)) : sum;
   }
 
   /// A limit for the kernel that no score above `limit` fails once it has been scaled and rounded.
@@ -328,7 +334,7 @@ class Scan {
       return double(sum);
     }
     return exact_score(rows_.codec, &codebook_, row, queries_.values(q), queries_.dim, rows_.factor(std::size_t(r)),
-                       own.scratch.data());
+                       queries_.scales[q].constant, own.scratch.data());
   }
 
   const ScanRows& rows_;

@@ -1,110 +1,264 @@
 #include "nestvec/search.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <chrono>
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "nestvec/error.hpp"
 #include "nestvec/exact.hpp"
 #include "nestvec/scan.hpp"
 #include "parallel.hpp"
+#include "read_ahead.hpp"
 
 namespace nestvec {
 namespace {
 
 constexpr std::size_t kCandidateBytes = 4 << 20;  // for the candidates between two tiers, at one time
 constexpr std::size_t kQueryBytes = 4 << 20;      // for the queries in the form that is scanned
+constexpr std::size_t kFewest = 16;               // candidates to score before it pays to look whether that was enough
 
-const float* factors_for(const Table& table, const Tier& tier, std::size_t dim) {
-  if (!tier.factors) return nullptr;
-  return tier.factors + factor_index(table, tier, dim) * kRowsPerBlock;
+/// Adds the time of its life.
+class Stopwatch {
+ public:
+  explicit Stopwatch(TierStats* stats) : stats_(stats) {}
+  ~Stopwatch() {
+    if (stats_) stats_->seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  TierStats* stats_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+const float* factors_for(const Tier& tier, std::size_t dim) {
+  return tier.factors ? tier.factors + factor_index(tier, dim) * kRowsPerBlock : nullptr;
 }
 
 ScanRows rows_of(const Table& table, const Tier& tier, std::size_t dim) {
   return {.codec = tier.codec,
           .count = table.rows,
-          .columns = tier.columns(table.dim),
+          .columns = tier.columns(),
           .blocks = tier.codes,
-          .factors = factors_for(table, tier, dim),
-          .factor_stride = table.dims.size() * kRowsPerBlock,
+          .factors = factors_for(tier, dim),
+          .factor_stride = tier.dims.size() * kRowsPerBlock,
           .codebook = tier.codebook ? &*tier.codebook : nullptr,
           .longest = tier.row_bound,
           .ids = table.ids};
 }
 
-/// Scores each query's candidates with the second tier and keeps the best k.
-void rescore(const Table& table, Matrix<const float> queries, std::size_t k, std::size_t threads,
-             const std::vector<Candidate>& candidates, Candidate* out) {
-  const Tier& tier = *table.rescored;
-  const std::size_t dim = queries.cols, bytes = row_bytes(tier.codec, table.dim);
-  const std::size_t per_query = candidates.size() / queries.rows;
-  const ScanRows rows = rows_of(table, tier, dim);
-  const std::size_t queries_per_task = std::max<std::size_t>(1, (1 << 20) / (per_query * bytes));
-  const std::size_t tasks = (queries.rows + queries_per_task - 1) / queries_per_task;
-  parallel_for(tasks, threads, [&](std::size_t, std::size_t task) {
-    std::vector<float> query(dim), scratch(dim);
-    const std::size_t end = std::min(task * queries_per_task + queries_per_task, queries.rows);
-    for (std::size_t q = task * queries_per_task; q < end; ++q) {
-      const ScanQueries prepared =
-          ScanQueries::from_floats(Codec::float32, QueryKind::values, {queries.row(q), 1, dim}, dim, table.cosine);
-      prepared.require_range(tier.row_bound);
-      TopK best(k, {}, {table.ids});
-      for (std::size_t i = 0; i < per_query; ++i) {
-        const std::int64_t row = candidates[q * per_query + i].row;
-        if (row < 0) break;
-        const std::uint8_t* codes = tier.codes + std::size_t(row) * bytes;
-        if (table.checked) table.checked->require(codes, bytes, 1);
-        best.add({exact_score(tier.codec, nullptr, codes, prepared.values(0), dim, rows.factor(std::size_t(row)),
-                              scratch.data()),
-                  row});
-      }
-      best.finish(out + q * k, [](std::int64_t) { return 0.0; });
+/// What a scan of `queries` queries reads: rows that some filter lets through, whole blocks at a time.
+void count_scan(const Table& table, const ScanRows& rows, std::size_t used_columns, std::size_t queries,
+                TierStats* stats) {
+  if (!stats) return;
+  const std::size_t blocks = block_count(table.rows);
+  const std::size_t block = block_bytes(rows.codec, used_columns) + (rows.factors ? kRowsPerBlock * sizeof(float) : 0);
+  if (!rows.allowed) {
+    stats->rows += std::uint64_t(table.rows) * queries;
+    stats->bytes += std::uint64_t(blocks) * block;
+    return;
+  }
+  const std::size_t last = table.rows - (blocks - 1) * kRowsPerBlock;
+  const std::uint64_t real = last == kRowsPerBlock ? ~std::uint64_t{0} : (std::uint64_t{1} << last) - 1;
+  for (std::size_t b = 0; b < blocks; ++b) {
+    bool any = false;
+    for (std::size_t q = 0; q < queries; ++q) {
+      const std::uint64_t allowed = rows.allowed[q * rows.allowed_stride + b] & (b + 1 == blocks ? real : ~0ull);
+      stats->rows += std::uint64_t(std::popcount(allowed));
+      any |= allowed != 0;
     }
-  });
+    stats->bytes += any ? block : 0;
+  }
+}
+
+/// How likely a normally distributed number is more than z deviations above the mean, within 1.5e-7 (Abramowitz and
+/// Stegun, 26.2.19). Only products, so that it is the same on every machine.
+double normal_tail(double z) {
+  const double x = std::abs(z);
+  const double sum =
+      1 + x * (.0498673470 +
+               x * (.0211410061 + x * (.0032776263 + x * (.0000380036 + x * (.0000488906 + x * .0000053830)))));
+  const double four = sum * sum * sum * sum, tail = .5 / (four * four * four * four);
+  return z < 0 ? 1 - tail : tail;
+}
+
+/// Whether at most `missing` of the candidates can be expected to score above `kth`.
+bool few_above(double kth, const Candidate* begin, const Candidate* end, const Forecast& forecast, double missing) {
+  double expected = 0;
+  for (const Candidate* one = begin; one != end && expected <= missing; ++one)
+    expected += normal_tail((kth - forecast.slope * one->score - forecast.intercept) / forecast.deviation);
+  return expected <= missing;
+}
+
+/// Scores the candidates of a search with a tier's rows, gathered in the order in which they lie.
+class Rescorer {
+ public:
+  Rescorer(const Table& table, const Tier& tier, const TierQueries& queries, TierStats* stats)
+      : table_(table),
+        tier_(tier),
+        queries_(queries),
+        stats_(stats),
+        dim_(queries.values.cols),
+        bytes_(row_bytes(tier.codec, tier.columns())),
+        rows_(rows_of(table, tier, dim_)) {}
+
+  /// candidates: per_query for each query, in order. Keeps the best `keep` of each. forecast: of their scores, if
+  /// known; then a query is done once no more than `missing` of those left can be expected among its k best.
+  void run(const std::vector<Candidate>& candidates, std::size_t per_query, std::size_t keep, std::size_t k,
+           const Forecast* forecast, double missing, std::size_t threads, Candidate* out) const {
+    const Stopwatch watch(stats_);
+    const std::size_t queries = candidates.size() / per_query;
+    const std::size_t queries_per_task = std::max<std::size_t>(1, (1 << 20) / (per_query * bytes_));
+    const std::size_t tasks = (queries + queries_per_task - 1) / queries_per_task;
+    parallel_for(tasks, threads, [&](std::size_t, std::size_t task) {
+      const std::size_t end = std::min(task * queries_per_task + queries_per_task, queries);
+      for (std::size_t q = task * queries_per_task; q < end; ++q)
+        one_query(q, candidates.data() + q * per_query, per_query, keep, k, forecast, missing, out + q * keep);
+    });
+  }
+
+ private:
+  void one_query(std::size_t q, const Candidate* candidates, std::size_t count, std::size_t keep, std::size_t k,
+                 const Forecast* forecast, double missing, Candidate* out) const {
+    const ScanQueries prepared = ScanQueries::from_floats(Codec::float32, QueryKind::values,
+                                                          {queries_.values.row(q), 1, dim_}, dim_, tier_.cosine);
+    prepared.require_range(tier_.row_bound);
+    const double constant = queries_.constants ? queries_.constants[q] : 0;
+    while (count > 0 && candidates[count - 1].row < 0) --count;  // where a filter left fewer
+    TopK best(keep, {}, {table_.ids});
+    std::vector<float> scratch(tier_.dim);
+    std::vector<std::int64_t> rows;
+    std::vector<double> scores;
+    std::size_t done = 0;
+    while (done < count) {
+      const std::size_t end = forecast ? std::min(count, done + std::max(k, kFewest)) : count;
+      rows.clear();
+      for (std::size_t i = done; i < end; ++i) rows.push_back(candidates[i].row);
+      std::sort(rows.begin(), rows.end());
+      ask_ahead(rows);
+      for (const std::int64_t row : rows) {
+        const std::uint8_t* codes = tier_.codes + std::size_t(row) * bytes_;
+        if (table_.checked) table_.checked->require(codes, bytes_, 1);
+        const float score = exact_score(tier_.codec, rows_.codebook, codes, prepared.values(0), dim_,
+                                        rows_.factor(std::size_t(row)), constant, scratch.data());
+        best.add({score, row});
+        if (forecast && !std::isnan(score)) scores.push_back(score);
+      }
+      done = end;
+      if (forecast && done < count && scores.size() >= k) {
+        std::nth_element(scores.begin(), scores.begin() + std::ptrdiff_t(k - 1), scores.end(), std::greater<>());
+        if (few_above(scores[k - 1], candidates + done, candidates + count, *forecast, missing)) break;
+      }
+    }
+    best.finish(out, [](std::int64_t) { return 0.0; });
+    if (!stats_) return;
+    stats_->rows += done;
+    stats_->bytes += done * (bytes_ + (rows_.factors ? sizeof(float) : 0));
+  }
+
+  void ask_ahead(const std::vector<std::int64_t>& rows) const {
+    if (!table_.checked) return;
+    for (const std::int64_t row : rows) {
+      const std::uint8_t* codes = tier_.codes + std::size_t(row) * bytes_;
+      if (tier_.larger_than_memory || !table_.checked->verified(codes, bytes_)) read_ahead(codes, bytes_);
+    }
+  }
+
+  const Table& table_;
+  const Tier& tier_;
+  const TierQueries& queries_;
+  TierStats* stats_;
+  const std::size_t dim_, bytes_;
+  const ScanRows rows_;
+};
+
+TierQueries part_of(const TierQueries& queries, std::size_t first, std::size_t count) {
+  return {{queries.values.row(first), count, queries.values.cols},
+          queries.constants ? queries.constants + first : nullptr};
 }
 
 }  // namespace
 
-std::size_t factor_index(const Table& table, const Tier& tier, std::size_t dim) {
-  if (!tier.factors || !table.cosine) return 0;  // an inner product's factor is the scale, whatever the dimension
-  const auto found = std::find(table.dims.begin(), table.dims.end(), dim);
-  if (found != table.dims.end()) return std::size_t(found - table.dims.begin());
+void decode_rows(const Table& table, const Tier& tier, std::span<const std::int64_t> rows, std::size_t threads,
+                 float* out) {
+  const ScanRows source = rows_of(table, tier, tier.dim);
+  const bool packed = &tier == table.tiers.data();
+  const std::size_t bytes = row_bytes(tier.codec, tier.columns()), block = block_bytes(tier.codec, tier.columns());
+  const float length = tier.codec == Codec::binary && tier.cosine ? float(1 / std::sqrt(double(tier.dim))) : 1;
+  parallel_for((rows.size() + kRowsPerBlock - 1) / kRowsPerBlock, threads, [&](std::size_t, std::size_t task) {
+    std::vector<std::uint8_t> unpacked(bytes);
+    for (std::size_t i = task * kRowsPerBlock; i < std::min((task + 1) * kRowsPerBlock, rows.size()); ++i) {
+      const auto row = std::size_t(rows[i]);
+      const std::uint8_t* codes = packed ? tier.codes + row / kRowsPerBlock * block : tier.codes + row * bytes;
+      if (table.checked) table.checked->require(codes, packed ? block : bytes, 1);
+      if (packed) {
+        unpack_row(tier.codec, tier.columns(), codes, row % kRowsPerBlock, unpacked.data());
+        codes = unpacked.data();
+      }
+      decode_row(tier.codec, source.codebook, codes, tier.dim, source.factor(row) * length, out + i * tier.dim);
+    }
+  });
+}
+
+std::size_t factor_index(const Tier& tier, std::size_t dim) {
+  if (!tier.factors || !tier.cosine) return 0;  // an inner product's factor is the scale, whatever the dimension
+  const auto found = std::find(tier.dims.begin(), tier.dims.end(), dim);
+  if (found != tier.dims.end()) return std::size_t(found - tier.dims.begin());
   std::string declared;
-  for (std::size_t d : table.dims) declared += (declared.empty() ? "" : ", ") + std::to_string(d);
+  for (std::size_t d : tier.dims) declared += (declared.empty() ? "" : ", ") + std::to_string(d);
   throw ArgumentError("dim is " + std::to_string(dim) +
                       "; this table's scores need a factor per row, and it keeps them for " + declared +
                       ": name the dimension in dims= when the table is built");
 }
 
-void search(const Table& table, Matrix<const float> queries, const SearchOptions& options, Candidate* out) {
-  if (table.rows == 0 || queries.rows == 0) return;
-  const Tier& tier = table.scanned;
-  ScanRows rows = rows_of(table, tier, options.dim);
-  if (table.rescored)
-    factors_for(table, *table.rescored, queries.cols);  // an undeclared width is an error before the scan
+void search(const Table& table, const std::vector<TierQueries>& queries, const SearchOptions& options, Candidate* out) {
+  const std::size_t count = queries[0].values.rows, last = queries.size() - 1;
+  if (table.rows == 0 || count == 0) return;
+  const Tier& scanned = table.tiers[0];
+  ScanRows rows = rows_of(table, scanned, options.dim);
+  for (std::size_t t = 1; t <= last; ++t)
+    factors_for(table.tiers[t], queries[t].values.cols);  // an undeclared width is an error before the scan
   if (table.checked && !table.scan_checked) {
-    table.checked->require(tier.codes, block_count(table.rows) * block_bytes(tier.codec, rows.columns),
+    table.checked->require(scanned.codes, block_count(table.rows) * block_bytes(scanned.codec, rows.columns),
                            options.threads);
     table.scan_checked = true;
   }
-  const std::size_t survivors = !table.rescored                               ? options.k
-                                : options.k > table.rows / options.oversample ? table.rows
-                                                                              : options.k * options.oversample;
-  const std::size_t query_bytes = ScanQueries::bytes_per_query(tier.codec, options.kind, options.dim, rows.codebook);
+  std::vector<std::size_t> kept;  // candidates that each tier hands on; the last one the result
+  for (std::size_t t = 0; t < last; ++t) {
+    const std::size_t wanted =
+        options.k > table.rows / options.oversample[t] ? table.rows : options.k * options.oversample[t];
+    kept.push_back(t == 0 ? wanted : std::min(wanted, kept.back()));
+  }
+  kept.push_back(options.k);
+  const auto stats_of = [&](std::size_t t) { return options.stats ? options.stats + t : nullptr; };
+  const std::size_t query_bytes = ScanQueries::bytes_per_query(scanned.codec, options.kind, options.dim, rows.codebook);
   const std::size_t together =
-      std::max<std::size_t>(1, std::min(kCandidateBytes / (survivors * sizeof(Candidate)), kQueryBytes / query_bytes));
-  for (std::size_t first = 0; first < queries.rows; first += together) {
-    const Matrix<const float> some{queries.row(first), std::min(together, queries.rows - first), queries.cols};
-    const ScanQueries prepared =
-        ScanQueries::from_floats(tier.codec, options.kind, some, options.dim, table.cosine, rows.codebook);
-    rows.allowed = options.allowed ? options.allowed + first * options.allowed_stride : nullptr;
-    rows.allowed_stride = options.allowed_stride;
-    if (!table.rescored) {
-      table.backend->scan(rows, prepared, options.k, options.threads, out + first * options.k);
-    } else {
-      std::vector<Candidate> candidates(some.rows * survivors);
-      table.backend->scan(rows, prepared, survivors, options.threads, candidates.data());
-      rescore(table, some, options.k, options.threads, candidates, out + first * options.k);
+      std::max<std::size_t>(1, std::min(kCandidateBytes / (kept[0] * sizeof(Candidate)), kQueryBytes / query_bytes));
+  for (std::size_t first = 0; first < count; first += together) {
+    const std::size_t some = std::min(together, count - first);
+    std::vector<Candidate> candidates(last == 0 ? 0 : some * kept[0]);
+    {
+      const Stopwatch watch(stats_of(0));
+      const TierQueries these = part_of(queries[0], first, some);
+      const ScanQueries prepared = ScanQueries::from_floats(scanned.codec, options.kind, these.values, options.dim,
+                                                            scanned.cosine, rows.codebook, these.constants);
+      rows.allowed = options.allowed ? options.allowed + first * options.allowed_stride : nullptr;
+      rows.allowed_stride = options.allowed_stride;
+      table.backend->scan(rows, prepared, kept[0], options.threads,
+                          last == 0 ? out + first * options.k : candidates.data());
+      count_scan(table, rows, prepared.columns, some, stats_of(0));
+    }
+    for (std::size_t t = 1; t <= last; ++t) {
+      std::vector<Candidate> survivors(t == last ? 0 : some * kept[t]);
+      const TierQueries these = part_of(queries[t], first, some);
+      Rescorer(table, table.tiers[t], these, stats_of(t))
+          .run(candidates, kept[t - 1], kept[t], options.k,
+               options.forecasts.empty() ? nullptr : &options.forecasts[t - 1],
+               (1 - options.confidence) * double(options.k), options.threads,
+               t == last ? out + first * options.k : survivors.data());
+      candidates = std::move(survivors);
     }
   }
 }

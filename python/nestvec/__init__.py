@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nestvec import errors
+    from nestvec import errors, evaluate
     from nestvec._core import __version__, backends, capabilities
     from nestvec.encoder import Encoder, EncodeStats
     from nestvec.export import export_onnx
@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from nestvec.search_result import Hits
     from nestvec.table import Table
     from nestvec.topk import hamming_topk, inner_topk
+    from nestvec.tune_result import TuneResult
+    from nestvec.tune_run import tune
 
 _HOME = {
     "errors": "nestvec.errors",
+    "evaluate": "nestvec.evaluate",
     "__version__": "nestvec._core",
     "backends": "nestvec._core",
     "capabilities": "nestvec._core",
@@ -45,8 +48,10 @@ _HOME = {
     "truncate": "nestvec.pipeline",
     "Hits": "nestvec.search_result",
     "Table": "nestvec.table",
+    "TuneResult": "nestvec.tune_result",
     "hamming_topk": "nestvec.topk",
     "inner_topk": "nestvec.topk",
+    "tune": "nestvec.tune_run",
 }
 
 __all__ = [
@@ -60,10 +65,12 @@ __all__ = [
     "Pipeline",
     "Pooling",
     "Table",
+    "TuneResult",
     "__version__",
     "backends",
     "capabilities",
     "errors",
+    "evaluate",
     "export_onnx",
     "hamming_topk",
     "inner_topk",
@@ -71,6 +78,7 @@ __all__ = [
     "pool",
     "quantize",
     "truncate",
+    "tune",
 ]
 
 
@@ -78,7 +86,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'nestvec' has no attribute {name!r}")
     module = importlib.import_module(_HOME[name])
-    value = module if name == "errors" else getattr(module, name)
+    value = module if name in ("errors", "evaluate") else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -26,7 +26,7 @@ class Codebook:
         sample: npt.NDArray[np.float32], codec: str, columns: int, cosine: bool, seed: int, threads: int
     ) -> Codebook: ...
     @property
-    def centroids(self) -> npt.NDArray[np.float32]: ...
+    def values(self) -> npt.NDArray[np.float32]: ...
 
 def block_bytes(codec: str, dim: int) -> int: ...
 def row_bytes(codec: str, dim: int) -> int: ...
@@ -40,12 +40,22 @@ def encode_tier(
     codebook: Codebook | None,
     threads: int,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32] | None, float]: ...
+def decode_rows(
+    codes: npt.NDArray[np.uint8],
+    codec: str,
+    dim: int,
+    cosine: bool,
+    factors: npt.NDArray[np.float32] | None,
+    codebook: Codebook | None,
+    threads: int,
+) -> npt.NDArray[np.float32]: ...
 def checksums(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]: ...
 def crc32c(data: npt.NDArray[np.uint8]) -> int: ...
 
 # Filters, tables and scans: bind_search.cpp
 
-Tier = tuple[str, npt.NDArray[np.uint8], npt.NDArray[np.float32] | None, float, Codebook | None]
+Tier = tuple[str, list[int], bool, npt.NDArray[np.uint8], npt.NDArray[np.float32] | None, float, Codebook | None]
+TierQueries = tuple[npt.NDArray[np.float32], npt.NDArray[np.float64] | None]
 
 def allow_rows(rows: npt.NDArray[np.int64], filter: npt.NDArray[np.uint64], count: int) -> int: ...
 
@@ -55,26 +65,21 @@ class Region:
 
 class Searcher:
     def __init__(
-        self,
-        rows: int,
-        dim: int,
-        cosine: bool,
-        dims: list[int],
-        scanned: Tier,
-        rescored: Tier | None,
-        ids: npt.NDArray[np.int64] | None,
-        region: Region | None,
+        self, rows: int, tiers: list[Tier], ids: npt.NDArray[np.int64] | None, region: Region | None
     ) -> None: ...
     def search(
         self,
-        queries: npt.NDArray[np.float32],
+        queries: list[TierQueries],
         k: int,
         dim: int,
-        oversample: int,
+        oversample: Sequence[int],
         float_query: bool,
+        forecasts: Sequence[tuple[float, float, float]],
+        confidence: float,
         filter: npt.NDArray[np.uint64] | None,
         threads: int,
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]: ...
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], list[tuple[int, int, float]]]: ...
+    def vectors(self, tier: int, rows: npt.NDArray[np.int64], threads: int) -> npt.NDArray[np.float32]: ...
 
 def hamming_topk(
     queries: npt.NDArray[np.uint8], codes: npt.NDArray[np.uint8], k: int, threads: int
@@ -85,6 +90,16 @@ def inner_topk_int8(
 def inner_topk_float(
     queries: npt.NDArray[np.float32], x: npt.NDArray[np.float32 | np.float16], k: int, threads: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]: ...
+
+# Linear maps of rows: bind_linear.cpp
+
+def linear(
+    x: npt.NDArray[np.float32], matrix: npt.NDArray[np.float32], bias: npt.NDArray[np.float32] | None, threads: int
+) -> npt.NDArray[np.float32]: ...
+def hadamard(
+    x: npt.NDArray[np.float32], signs: npt.NDArray[np.uint8], inverse: bool, threads: int
+) -> npt.NDArray[np.float32]: ...
+def check_finite(x: npt.NDArray[np.float32], what: str, threads: int = 0) -> None: ...
 
 # Rows after the encoder: bind_codec.cpp, bind_epilogue.cpp
 

@@ -14,6 +14,8 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from nestvec.cli_options import Device, Json, Threads, check_output, epilog
+from nestvec.cli_tune import tune
 from nestvec.console import (
     EncodeProgress,
     duration,
@@ -26,12 +28,11 @@ from nestvec.console import (
 )
 from nestvec.errors import ArgumentError, NestvecError
 from nestvec.reports import encode_facts, encode_report, hit_rows, print_hits, print_table_info, table_facts
-from nestvec.text_input import RecordQueue, TextInput
+from nestvec.text_input import DOCUMENT_PROMPTS, RecordQueue, TextInput
+from nestvec.vector_files import load_npy
 
 if TYPE_CHECKING:
     from nestvec.encoder import Encoder
-
-DOCUMENT_PROMPTS = ("document", "passage", "corpus")  # the names that models give to the prompt of what is searched
 
 
 class Commands(TyperGroup):
@@ -86,24 +87,6 @@ Prompt = Annotated[
     str | None,
     typer.Option(help="Name of one of the model's prompts. Default: the model's own choice.", show_default=False),
 ]
-Device = Annotated[str, typer.Option(help="cpu or cuda.", rich_help_panel="Machine")]
-Threads = Annotated[
-    int | None,
-    typer.Option(min=1, help="Default: what this process may use.", show_default=False, rich_help_panel="Machine"),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
-
-
-def _check_output(path: Path) -> None:
-    """Refuses what could not be written, before the hours of work and not after."""
-    if not path.parent.is_dir():
-        raise ArgumentError(f"there is no folder {path.parent} to write {path.name} to")
-    if path.is_dir():
-        raise ArgumentError(f"{path} is a folder; expected the name of a file to write")
-
-
-def _epilog(*lines: str) -> str:
-    return "[bold]Example[/]\n\n" + "\n\n".join(escape(line) for line in lines)
 
 
 @app.callback(invoke_without_command=True)
@@ -117,7 +100,7 @@ def _options(
         raise typer.Exit
 
 
-@app.command(epilog=_epilog("nestvec export ./all-MiniLM-L6-v2"))
+@app.command(epilog=epilog("nestvec export ./all-MiniLM-L6-v2"))
 def export(
     model_dir: Annotated[Path, typer.Argument(help="Safetensors model directory, BERT family.", show_default=False)],
     output: Annotated[
@@ -140,7 +123,7 @@ def export(
 
 
 @app.command(
-    epilog=_epilog(
+    epilog=epilog(
         "nestvec encode docs.jsonl -m ./all-MiniLM-L6-v2 -o docs.npy",
         "head -n 100 notes.txt | nestvec encode - -m ./model -o notes.npy --dim 128",
     )
@@ -162,7 +145,7 @@ def encode(
     from nestvec.encoder import Encoder, EncodeStats
     from nestvec.npy_output import write_npy
 
-    _check_output(output)
+    check_output(output)
     texts = TextInput(source, format, text_field, id_field="")
     total = texts.count()
     encoder, stats = Encoder(model, device=device, threads=threads), EncodeStats()
@@ -180,7 +163,7 @@ def encode(
 
 
 @app.command(
-    epilog=_epilog(
+    epilog=epilog(
         "nestvec build docs.jsonl -m ./all-MiniLM-L6-v2 -o docs.safetensors",
         "zcat docs.gz | nestvec build - -m ./model -o docs.safetensors --dims 64,128",
     )
@@ -215,7 +198,7 @@ def build(
     from nestvec.encoder import Encoder, EncodeStats
     from nestvec.table import Table
 
-    _check_output(output)
+    check_output(output)
     prefixes = _integers(dims, "--dims")
     texts = TextInput(source, format, text_field, id_field)
     total = texts.count()
@@ -254,7 +237,7 @@ def _document_prompt(encoder: Encoder, prompt: str | None) -> str | None:
 
 
 @app.command(
-    epilog=_epilog(
+    epilog=epilog(
         'nestvec search docs.safetensors "how do I parse a date" -m ./all-MiniLM-L6-v2',
         "nestvec search docs.safetensors -m ./model --json < questions.txt",
     )
@@ -276,7 +259,9 @@ def search(
     query_kind: Annotated[
         str | None,
         typer.Option(
-            "--query", help="What a binary table is scanned with: binary (default) or float.", show_default=False
+            "--query",
+            help="codes (the query compressed, too) or float, for tables of binary and planes<b>.",
+            show_default=False,
         ),
     ] = None,
     filter_ids: Annotated[
@@ -302,7 +287,7 @@ def search(
         if vectors is not None:
             if queries or model:
                 raise typer.BadParameter("give questions and --model, or --vectors, not both")
-            array = _load_vectors(vectors)
+            array = np.atleast_2d(load_npy(vectors))
             names = [f"row {row}" for row in range(len(array))]
             hits = table.search(array, k, **options)
         else:
@@ -331,16 +316,6 @@ def _piped_queries(format: str, text_field: str) -> list[str]:
     return [record.text for record in TextInput("-", format, text_field, id_field="")]
 
 
-def _load_vectors(path: Path) -> np.ndarray[Any, Any]:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ArgumentError(f"{path} is not a .npy file of query vectors: {error}") from None
-    if not isinstance(array, np.ndarray):
-        raise ArgumentError(f"{path} is an .npz archive; expected a .npy file of query vectors")
-    return np.atleast_2d(array)
-
-
 def _filter(value: str) -> np.ndarray[Any, Any]:
     """The ids of --filter-ids: a list with commas, or after @ a file with one a line."""
     if not value.startswith("@"):
@@ -364,7 +339,15 @@ def _integers(value: str, option: str) -> list[int]:
         raise typer.BadParameter(f"{option} is {value!r}; expected integers with commas, such as 64,128") from None
 
 
-@app.command(epilog=_epilog("nestvec info docs.safetensors"))
+app.command(
+    epilog=epilog(
+        "nestvec tune docs.npy --queries questions.npy --max-bytes 64 --report report.html",
+        "nestvec tune ./nfcorpus -m ./model --cache ./vectors --min-recall 0.95",
+    )
+)(tune)
+
+
+@app.command(epilog=epilog("nestvec info docs.safetensors"))
 def info(
     table_file: Annotated[Path, typer.Argument(metavar="TABLE", help="Table file.", show_default=False)],
     json_output: Json = False,
@@ -379,7 +362,7 @@ def info(
             print_table_info(output_console(), table_file, table)
 
 
-@app.command(epilog=_epilog("nestvec doctor", "nestvec doctor --json"))
+@app.command(epilog=epilog("nestvec doctor", "nestvec doctor --json"))
 def doctor(json_output: Json = False) -> None:
     """Show what nestvec found on this machine, and what is wrong with it."""
     from nestvec.doctor import diagnose, print_report

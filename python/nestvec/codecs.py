@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from nestvec import _core
 from nestvec.errors import ArgumentError
 
-RESCORE_CODECS = ("float32", "float16", "bfloat16", "int8")
 _EXPECTED = (
-    "float32, float16, bfloat16, int8, binary, or a product quantizer: pq<m>x8 or pq<m>x4, with m sub-quantizers of 8 "
-    "or 4 bits, such as pq96x8"
+    "float32, float16, bfloat16, int8, int4, binary; a product quantizer: pq<m>x8 or pq<m>x4, or with a learned "
+    "rotation opq<m>x8 or opq<m>x4, with m sub-quantizers of 8 or 4 bits, such as pq96x8; rabitq or rabitq2 to "
+    "rabitq8; planes1 to planes8"
 )
-_PQ = re.compile(r"pq([1-9][0-9]{0,4})x([48])")
+_PRODUCT = re.compile(r"(o?pq)([1-9][0-9]{0,4})x([48])")
+_SCALAR = re.compile(r"(rabitq|planes)([1-8]?)")
 
 # The safetensors dtype of a code, and the shape of a word: what a SIMD lane reads of a row.
 _WORDS: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -24,39 +25,68 @@ _WORDS: dict[str, tuple[str, tuple[int, ...]]] = {
     "binary": ("U8", (8,)),
     "pq8": ("U8", ()),
     "pq4": ("U8", (4,)),
+    "int4": ("U8", (4,)),
+    "planes": ("U8", (8,)),
 }
+_PLAIN = ("float32", "float16", "bfloat16", "int8", "int4", "binary")
+_BYTE_CODES = ("float32", "float16", "bfloat16", "int8")  # whose codes are numbers that safetensors has a dtype for
 
 
 @dataclass(frozen=True)
 class Codec:
-    """A codec: the name that callers know it by, the compiled code's name for its kind, and its sub-quantizers.
+    """A codec: the name that callers know it by, and how the compiled code knows it.
 
-    A product quantizer shares the dimensions out among `sub_quantizers`, and a row holds a code for each; the other
-    codecs have none, and a row holds a code for each dimension.
+    kind: the compiled code's name for the form of the codes.
+    family: how it is learned: "pq", "opq", "rabitq", "planes", "int4"; empty for those that learn nothing.
+    sub_quantizers: a product quantizer shares the dimensions out among so many, and a row holds a code for each; 0 for
+        the other codecs, whose rows hold a code for each dimension.
+    bits: of a scalar quantizer's codes; 0 for the other codecs.
     """
 
     name: str
     kind: str
+    family: str = ""
     sub_quantizers: int = 0
+    bits: int = 0
+
+    @property
+    def rotates(self) -> bool:
+        """Whether rows are rotated before they are coded, so that no prefix of their dimensions is left."""
+        return self.family in ("opq", "rabitq", "planes")
+
+    @property
+    def scaled(self) -> bool:
+        """Whether each row has a scale of its own, whatever the metric."""
+        return self.kind == "int8" or self.family in ("rabitq", "int4")
 
     def columns(self, dim: int) -> int:
-        """How many codes a row of so many dimensions holds."""
+        """How many codes a row of so many dimensions holds; of bit planes, how many bits."""
+        if self.kind == "planes":
+            return 64 * self.bits * -(-dim // 64)
         return self.sub_quantizers or dim
 
     def row_bytes(self, dim: int) -> int:
         """Bytes of a row's codes."""
         return _core.row_bytes(self.kind, self.columns(dim))
 
-    def codebook_shape(self, dim: int) -> tuple[int, int]:
-        """The dimensions, and the centroids of a sub-quantizer; for product quantizers."""
-        return dim, 256 if self.kind == "pq8" else 16
+    def codebook_shape(self, dim: int) -> tuple[int, ...] | None:
+        """The shape of what was learned of the codes' meaning.
+
+        A product quantizer: the dimensions, and the centroids of a sub-quantizer. A scalar quantizer: the 16 levels of
+        nibbles, or the weights of bit planes. None for codecs that learn nothing.
+        """
+        if self.sub_quantizers:
+            return dim, 256 if self.kind == "pq8" else 16
+        if not self.family:
+            return None
+        return (16,) if self.kind == "int4" else (self.bits,)
 
     def codes_shape(self, packed: bool, rows: int, dim: int) -> tuple[str, tuple[int, ...]]:
         """The dtype and shape of all rows' codes: blocks of 64 rows, word-interleaved, or one row after another."""
         dtype, word = _WORDS[self.kind]
         columns = self.columns(dim)
         if not packed:
-            return dtype, (rows, columns)
+            return dtype, (rows, columns if self.kind in _BYTE_CODES else self.row_bytes(dim))
         words = _core.block_bytes(self.kind, columns) // _core.block_bytes(self.kind, 1)
         return dtype, (-(-rows // _core.BLOCK_ROWS), words, _core.BLOCK_ROWS, *word)
 
@@ -64,15 +94,11 @@ class Codec:
 def codec_named(name: object) -> Codec:
     """The codec of that name. Raises `ArgumentError`, which lists the names, for any other."""
     if isinstance(name, str):
-        if name in _WORDS and not name.startswith("pq"):
-            return Codec(name, name)
-        if found := _PQ.fullmatch(name):
-            return Codec(name, f"pq{found[2]}", int(found[1]))
+        if name in _PLAIN:
+            return Codec(name, name, *(("int4", 0, 4) if name == "int4" else ()))
+        if found := _PRODUCT.fullmatch(name):
+            return Codec(name, f"pq{found[3]}", found[1], int(found[2]))
+        if (found := _SCALAR.fullmatch(name)) and (found[2] or found[1] == "rabitq") and name != "rabitq1":
+            bits = int(found[2] or 1)
+            return Codec(name, "int4" if bits == 4 else "planes", found[1], bits=bits)
     raise ArgumentError(f"codec is {name!r:.60}; expected one of {_EXPECTED}")
-
-
-def rescore_named(name: object) -> Codec:
-    """The codec of that name for rows that re-score. Raises `ArgumentError`, which lists the names, for any other."""
-    if name not in RESCORE_CODECS:
-        raise ArgumentError(f"rescore is {name!r:.60}; expected one of {', '.join(RESCORE_CODECS)}, or None")
-    return codec_named(name)

@@ -149,3 +149,25 @@ def byte_progress(console: Console, description: str) -> Iterator[Callable[[int,
     ) as progress:
         task = progress.add_task(description, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def step_progress(console: Console, description: str) -> Iterator[Callable[[str, float, float], None]]:
+    """A bar for steps of unequal length; gives the function that moves it: (the next step, done, total)."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=None), TaskProgressColumn())
+    with Progress(
+        *columns,
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        speed_estimate_period=300,  # steps take seconds: a short view would see none end
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        expand=True,
+    ) as progress:
+        task = progress.add_task(description, total=None)
+
+        def move(step: str, done: float, total: float) -> None:
+            progress.update(task, description=f"{description} {escape(step)}", completed=done, total=total)
+
+        yield move

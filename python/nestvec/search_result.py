@@ -15,6 +15,20 @@ from nestvec.errors import ArgumentError
 Texts = list[list[str | None]]
 
 
+@dataclass(frozen=True)
+class TierStats:
+    """What one tier of a table did in a search, over all its queries.
+
+    rows: how many were scored. bytes: of codes and factors that were read for them; a scan reads them once for many
+    queries. seconds: of wall-clock time.
+    """
+
+    codec: str
+    rows: int
+    bytes: int
+    seconds: float
+
+
 @dataclass(frozen=True, eq=False)
 class Hits:
     """The best rows for each query, best first; ties in order of id. Unpacks as `scores, ids = hits`.
@@ -23,6 +37,7 @@ class Hits:
         "hamming", and for "ip" between int8 arrays (larger is better).
     ids: (queries, k) int64.
     metric: "cosine", "ip" or "hamming".
+    stats: what each tier of the table did, from the one that is scanned on; None where there was no table.
 
     Where a filter leaves fewer than k rows, the rest has id -1 and score NaN (distance -1).
     """
@@ -30,6 +45,7 @@ class Hits:
     scores: npt.NDArray[Any]
     ids: npt.NDArray[np.int64]
     metric: str
+    stats: tuple[TierStats, ...] | None = None
     _look_up: Callable[[npt.NDArray[np.int64]], Texts] | None = field(default=None, repr=False)
 
     def __iter__(self) -> Iterator[npt.NDArray[Any]]:
@@ -41,7 +57,7 @@ class Hits:
     def __reduce__(self) -> tuple[Any, ...]:
         # With the texts of these hits, and without the table that they came from.
         texts = None if self._look_up is None else self.texts
-        return _restored, (self.scores, self.ids, self.metric, texts)
+        return _restored, (self.scores, self.ids, self.metric, self.stats, texts)
 
     @cached_property
     def texts(self) -> Texts:
@@ -51,5 +67,11 @@ class Hits:
         return self._look_up(self.ids)
 
 
-def _restored(scores: npt.NDArray[Any], ids: npt.NDArray[np.int64], metric: str, texts: Texts | None) -> Hits:
-    return Hits(scores, ids, metric, None if texts is None else lambda _: texts)
+def _restored(
+    scores: npt.NDArray[Any],
+    ids: npt.NDArray[np.int64],
+    metric: str,
+    stats: tuple[TierStats, ...] | None,
+    texts: Texts | None,
+) -> Hits:
+    return Hits(scores, ids, metric, stats, None if texts is None else lambda _: texts)

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from nestvec import _core
 from nestvec.arrays import ArrayInput, as_array, as_floats, as_index
-from nestvec.codecs import codec_named, rescore_named
+from nestvec.codecs import Codec, codec_named
 from nestvec.errors import ArgumentError, TableFileError
 from nestvec.filters import Filter, filter_words
+from nestvec.fitted import FittedCodec
 from nestvec.search_result import Hits, Texts
 from nestvec.table_build import Ids, build_sections
 from nestvec.table_file import Sections, open_table, refuse_folder, write_table
-from nestvec.table_layout import METRICS, Layout, checked_layout, one_of
+from nestvec.table_layout import MAX_TIERS, METRICS, Layout, checked_layout, one_of
 from nestvec.table_rows import RowIds, StoredTexts
-from nestvec.table_search import make_searcher
+from nestvec.table_search import TableSearcher, oversampling
 from nestvec.topk import result_count, thread_count
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Table:
         self._row_ids: RowIds | None = row_ids
         self._texts = StoredTexts(sections, row_ids) if "texts.offsets" in sections else None
         self._description = dict(description)
-        self._searcher: _core.Searcher | None = None
+        self._searcher: TableSearcher | None = None
         self._lock = Lock()
 
     @classmethod
@@ -53,12 +53,14 @@ class Table:
         cls,
         x: ArrayInput | Iterable[ArrayInput],
         *,
-        codec: str = "binary",
-        rescore: str | None = None,
+        codec: CodecLike | Sequence[CodecLike] = "binary",
+        rescore: CodecLike | None = None,
+        fine: ArrayInput | Iterable[ArrayInput] | None = None,
         ids: Ids | None = None,
         dims: Sequence[int] = (),
         texts: Iterable[str] | None = None,
         metric: str = "cosine",
+        seed: int = 0,
         encoder: Encoder | None = None,
         path: str | Path | None = None,
     ) -> Table:
@@ -66,55 +68,72 @@ class Table:
 
         x: (rows, dim) floats, or an iterator of such batches (or a list of 2-D arrays): then only one batch at a time
             is held. Values must be finite.
-        codec: how rows are stored and scanned: "binary" (1 bit a dimension, Hamming distance), "int8" (symmetric, one
-            scale per row), "bfloat16", "float16", "float32"; or a product quantizer, "pq<m>x8" or "pq<m>x4", such as
-            "pq96x8": m codes of 8 or 4 bits, each the nearest of 256 or 16 centroids for its share of the dimensions
-            (Jegou, Douze, Schmid 2011), m from 1 to the dimension. Scores are then inner products with the centroids
-            that stand for the row, exact as such.
-        rescore: a second, finer copy of the rows, "int8", "bfloat16", "float16" or "float32", that scores the best
-            `oversample * k` of the scan with the float query.
+        codec: how rows are stored, one name or several from coarse to fine, ("binary", "int8", "float32"): the first is
+            scanned, each that follows re-scores with the float query what the one before it hands on (see
+            `search(oversample=)`). A name stands for
+            - "binary": 1 bit a dimension, Hamming distance;
+            - "int8": symmetric, one scale per row; "bfloat16", "float16", "float32";
+            - "pq<m>x8", "pq<m>x4", such as "pq96x8": product quantizers, m codes of 8 or 4 bits, each the nearest of
+              256 or 16 centroids for its share of the dimensions (Jegou, Douze, Schmid 2011), m from 1 to the
+              dimension;
+              "opq<m>x8", "opq<m>x4": after a learned rotation (Ge, He, Ke, Sun 2014);
+            - "rabitq", "rabitq2" to "rabitq8": 1 to 8 bits a dimension after a random rotation, with a factor per row
+              that makes the inner product's estimate unbiased (Gao, Long 2024; Gao et al. 2025);
+            - "planes1" to "planes8": so many bit planes a dimension, each the sign of what those before it leave
+              (recurrent binarization, Gan et al. 2023);
+            - "int4": one of 16 levels a dimension, learned and shared by all, and one scale per row.
+            Or a codec that was fitted before (`nestvec.fit`). Scores are inner products with what the codes stand for,
+            exact as such.
+        rescore: short for a second codec: codec="binary", rescore="int8" is codec=("binary", "int8").
+        fine: other vectors of the same rows, (rows, other dim) or batches, from another model or of another length: the
+            first codec codes x, all others code these (bi-granular retrieval). Searches need both kinds of queries.
         ids: one unique integer from 0 for each row, by default the row's number.
-        dims: nested (Matryoshka) dimensions that `search(dim=...)` will use, besides the full one. Cosine scores need
-            them declared; binary scans and inner products may use any prefix. Product-quantized rows can be cut only
-            for inner products, and only where one of their sub-quantizers ends.
+        dims: nested (Matryoshka) dimensions of x that `search(dim=...)` will use, besides the full one. Cosine scores
+            need them declared; binary scans and inner products may use any prefix. Product-quantized rows can be cut
+            only for inner products, and only where one of their sub-quantizers ends; rotated rows (opq, rabitq, planes)
+            not at all.
         texts: one string for each row, stored with it.
         metric: "cosine" scales rows and queries to length 1 (a zero vector scores 0); "ip" scores by inner product. A
-            binary table without `rescore` scores by Hamming distance whatever the metric, unless a search says
+            table of one tier of bits scores by Hamming distance whatever the metric, unless a search says
             query="float".
+        seed: of what codecs draw at random as they are fitted. The same x and seed give the same table.
         encoder: the Encoder that made x; its fingerprint is stored, and `search(..., encoder=)` refuses another.
         path: write the table to this file as it is built, for one that does not fit into memory, and return it opened.
             Needs the table's size twice in that folder for a moment.
 
-        A product quantizer's centroids are trained on a sample, always the same for the same x. Of an array it is up to
-        65,536 rows, evenly spaced. Of an iterator it is the first 65,536, which are held as float32 until then (4 bytes
-        a value; 8 while those of a cosine are trained on) and should be like the rest: where rows come sorted, by
-        topic, date or language, the centroids do not suit what comes late, and recall suffers. Shuffle the rows then,
-        or give one array.
+        Codecs are fitted to a sample, always the same for the same x. Of an array it is up to 65,536 rows, evenly
+        spaced. Of an iterator it is the first 65,536, which are held as float32 until then (4 bytes a value; 8 while
+        those of a cosine are fitted) and should be like the rest: where rows come sorted, by topic, date or language,
+        what was learned does not suit what comes late, and recall suffers. Shuffle the rows then, or give one array.
 
         Raises `ArgumentError`; OSError where `path` cannot be written, and the file that was there stays.
         """
-        scanned = codec_named(codec)
-        rescored = None if rescore is None else rescore_named(rescore)
+        codecs = _codecs(codec, rescore)
         one_of(metric, "metric", METRICS)
         target = None if path is None else Path(path)
         if target is not None:
             refuse_folder(target)
 
-        def layout_of(dim: int) -> Layout:
-            return Layout.of(dim, dims, metric, scanned, rescored)
+        def layout_of(dim: int, fine_dim: int | None) -> Layout:
+            names = [one.codec if isinstance(one, FittedCodec) else one for one in codecs]
+            return Layout.of(dim, dims, metric, names, fine_dim)
 
         directory = None if target is None else target.resolve().parent
-        layout, rows, sections, longest = build_sections(x, layout_of, ids, texts, directory)
+        layout, rows, sections, longest = build_sections(
+            x, fine, layout_of, codecs, ids, texts, directory, as_index(seed, "seed", 0, 2**63 - 1)
+        )
         description = {
             "rows": rows,
             "dim": layout.dim,
             "dims": list(layout.dims),
             "metric": metric,
             "tiers": [
-                {"codec": tier.name, "longest_row": bound} for tier, bound in zip(layout.tiers, longest, strict=True)
+                {"codec": one.name, "longest_row": bound} for one, bound in zip(layout.codecs, longest, strict=True)
             ],
             "encoder": None if encoder is None else encoder.fingerprint,
         }
+        if layout.fine_dim is not None:
+            description["fine_dim"] = layout.fine_dim
         if target is None:
             return cls(layout, rows, Sections(sections), description)
         write_table(target, sections, description)
@@ -147,8 +166,10 @@ class Table:
         queries: ArrayInput | str | Sequence[str],
         k: int = 10,
         *,
+        fine: ArrayInput | None = None,
         dim: int | None = None,
-        oversample: int = 4,
+        oversample: int | Sequence[int] | None = None,
+        confidence: float | None = None,
         query: str | None = None,
         filter: Filter | None = None,
         threads: int | None = None,
@@ -159,24 +180,30 @@ class Table:
         queries: (queries, dim) floats, or (dim,) for one; or a declared prefix of as many columns. With `encoder`, a
             string or a list of strings, encoded with the model's "query" prompt if it has one.
         k: at least 1; the result has min(k, rows) columns.
+        fine: for a table that was built with fine=, the queries of its second vectors, as many.
         dim: scan only the first `dim` dimensions, at that share of the cost; by default all the query has. Re-scoring
             uses all the query has.
-        oversample: with `rescore`, the scan hands on `oversample * k` rows.
-        query: what a binary table is scanned with. "binary", the default: the query's bits, by Hamming distance.
-            "float": the query as it is, by its inner product with the rows' bits as 1 and -1 (for a cosine, divided by
-            the square root of the dimension). Only the rows lose precision then (an asymmetric distance: Gordo,
-            Perronnin, Gong, Lazebnik 2014), so recall is better at the same bytes, for a slower scan: worth it where
-            nothing re-scores, and where recall matters more than `oversample` gives back. With `rescore` it decides
-            which rows are re-scored; without, scores are float32, larger is better, and `hits.metric` is "cosine" or
-            "ip". For no other codec.
+        oversample: each tier hands `oversample * k` rows on to the next: one number for all, or one for each tier but
+            the last. By default 4; with `confidence` 32.
+        confidence: re-score only as many rows as it takes: a tier is done with a query once so large a share of the k
+            best, of all that were handed on, can be expected to be found. 0.5 to below 1, for instance 0.99;
+            `oversample` stays the most. What to expect is learned at the first such search from rows of the table,
+            taken as queries; for queries that are unlike the rows it may be too hopeful.
+        query: what the first tier is scanned with, where there is a choice. "codes": the query's own codes: for
+            binary tables, where it is the default, its bits, by Hamming distance; for planes<b> its planes. "float":
+            the query as it is, by its inner product with what the rows' codes stand for, bits as 1 and -1 (for a
+            cosine, divided by the square root of the dimension). Only the rows lose precision then (an asymmetric
+            distance: Gordo, Perronnin, Gong, Lazebnik 2014), so recall is better at the same bytes, for a slower scan
+            of bits. Where nothing re-scores, scores of a binary table are then float32, larger is better, and
+            `hits.metric` is "cosine" or "ip".
         filter: the rows to consider. For all queries: a boolean mask (rows,), or ids (n,) that the table holds. For
             each query its own: a mask (queries, rows), or a list with as many arrays of ids as there are queries. Or
             `Bits`, a mask that is packed already. Blocks of 64 rows without any of them are not read.
         threads: at most this many, by default all that the process may use.
 
-        Returns `Hits`. Raises `ArgumentError` for queries that do not fit, also NaN or infinite ones, for a filter that
-        does not, or that names ids the table does not hold, and for an encoder other than the one that made the table;
-        `TableFileError` where the file proves damaged.
+        Returns `Hits`; `hits.stats` says what each tier did. Raises `ArgumentError` for queries that do not fit, also
+        NaN or infinite ones, for a filter that does not, or that names ids the table does not hold, and for an encoder
+        other than the one that made the table; `TableFileError` where the file proves damaged.
         """
         if isinstance(queries, str) or (isinstance(queries, list | tuple) and _are_texts(queries, encoder)):
             vectors = self._encode(queries, encoder)
@@ -189,19 +216,38 @@ class Table:
         if vectors.ndim == 1:
             vectors = vectors[None]
         width = self._check_width(vectors.shape[1], dim)
+        second = self._second_queries(fine, vectors)
         float_query = self._takes_floats(query)
+        count, most = result_count(k), thread_count(threads)
+        shares = oversampling(oversample, confidence, len(self.codecs))
         texts = self._texts  # before the search: another thread may close the table in the middle of it
-        scores, ids = self._ready().search(
-            vectors,
-            result_count(k),
-            width,
-            result_count(oversample, "oversample"),
-            float_query,
-            None if filter is None else filter_words(filter, _opened(self._row_ids), self._rows, len(vectors)),
-            thread_count(threads),
+        words = None if filter is None else filter_words(filter, _opened(self._row_ids), self._rows, len(vectors))
+        searcher = self._ready()
+        scores, ids, stats = searcher.search(
+            vectors, second, count, width, shares, float_query, confidence, words, most
         )
         metric = self._layout.metric if float_query else self.metric
-        return Hits(scores, ids, metric, None if texts is None else texts.look_up)
+        return Hits(scores, ids, metric, stats, None if texts is None else texts.look_up)
+
+    def vectors(self, ids: ArrayInput | None = None, *, tier: int = -1) -> npt.NDArray[np.float32]:
+        """What the codes of rows stand for: (rows, dim) float32, for a cosine of about length 1.
+
+        ids: (rows,) ids that the table holds; by default all rows, in their order. tier: 0 is the one that is scanned,
+            -1 the finest. Raises `ArgumentError` for unknown ids and tiers.
+        """
+        row_ids = _opened(self._row_ids)
+        number = as_index(tier, "tier", -len(self.codecs), len(self.codecs) - 1) % len(self.codecs)
+        rows = np.arange(self._rows, dtype=np.int64)
+        if ids is not None:
+            wanted = as_array(ids, "ids")
+            if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
+                raise ArgumentError(
+                    f"ids has the shape {wanted.shape} and dtype {wanted.dtype}; expected integers (n,)"
+                )
+            rows = row_ids.rows_of(wanted.astype(np.int64))
+            if (rows < 0).any():
+                raise ArgumentError(f"the table holds no row with the id {wanted[rows < 0][0]}")
+        return self._ready().vectors(number, rows)
 
     def texts(self, ids: ArrayInput) -> Texts:
         """The stored texts of ids of shape (queries, k), None for the id -1. Raises `ArgumentError` for unknown ids."""
@@ -232,14 +278,24 @@ class Table:
         return self._layout.dims
 
     @property
+    def fine_dim(self) -> int | None:
+        """How many dimensions the second vectors have, where the table was built with fine=."""
+        return self._layout.fine_dim
+
+    @property
     def codec(self) -> str:
         """The codec of the tier that is scanned."""
-        return self._layout.codec.name
+        return self._layout.codecs[0].name
+
+    @property
+    def codecs(self) -> tuple[str, ...]:
+        """The codecs of all tiers, from the one that is scanned to the finest."""
+        return tuple(codec.name for codec in self._layout.codecs)
 
     @property
     def rescore(self) -> str | None:
-        """The codec of the tier that re-scores, if there is one."""
-        return self._layout.rescore.name if self._layout.rescore else None
+        """The codec of the tier that re-scores, if there is one; the first of them, where there are several."""
+        return self.codecs[1] if len(self.codecs) > 1 else None
 
     @property
     def metric(self) -> str:
@@ -270,17 +326,16 @@ class Table:
 
     @property
     def bytes_per_row(self) -> float:
-        """Bytes of codes and factors per row, over all tiers, without a codebook and the padding of the last block."""
+        """Bytes of codes and factors per row, over all tiers; without what codecs learned, and without padding."""
         _opened(self._sections)
-        layout = self._layout
-        factors = 4 * len(self.dims)
-        return float(sum(tier.row_bytes(self.dim) + layout.has_factors(tier) * factors for tier in layout.tiers))
+        return float(sum(tier.bytes_per_row for tier in self._layout.tiers))
 
     @property
     def codebook_bytes(self) -> int:
-        """Bytes of a product quantizer's centroids, whatever the number of rows; 0 for the other codecs."""
+        """Bytes of what codecs learned, whatever the number of rows: centroids, levels, means, rotations."""
+        learned = ("codebook", "center", "rotation", "signs")
         sections = _opened(self._sections)
-        return sections["tier0.codebook"].data.nbytes if "tier0.codebook" in sections else 0
+        return sum(section.data.nbytes for name, section in sections.items() if name.partition(".")[2] in learned)
 
     def info(self) -> dict[str, Any]:
         """What the table holds, as plain values: rows, dims, codecs, bytes of each section, the encoder."""
@@ -288,8 +343,10 @@ class Table:
             "rows": self.rows,
             "dim": self.dim,
             "dims": list(self.dims),
+            "fine_dim": self.fine_dim,
             "metric": self.metric,
             "codec": self.codec,
+            "codecs": list(self.codecs),
             "rescore": self.rescore,
             "bytes": self.nbytes,
             "bytes_per_row": self.bytes_per_row,
@@ -322,10 +379,10 @@ class Table:
         raise TypeError("a Table cannot be copied or pickled; save it, and open the file where it is needed")
 
     def __repr__(self) -> str:
-        rescore = f", rescore={self.rescore!r}" if self.rescore else ""
-        return f"Table(rows={self.rows}, dim={self.dim}, codec={self.codec!r}{rescore}, metric={self.metric!r})"
+        codec = repr(self.codecs[0] if len(self.codecs) == 1 else self.codecs)
+        return f"Table(rows={self.rows}, dim={self.dim}, codec={codec}, metric={self.metric!r})"
 
-    def _ready(self) -> _core.Searcher:
+    def _ready(self) -> TableSearcher:
         """The compiled view of the sections, made at the first search."""
         searcher = self._searcher
         if searcher is not None:
@@ -334,7 +391,7 @@ class Table:
             if self._searcher is None:
                 sections, row_ids = _opened(self._sections), _opened(self._row_ids)
                 bounds = [tier["longest_row"] for tier in self._description["tiers"]]
-                self._searcher = make_searcher(self._layout, self._rows, sections, row_ids.stored(), bounds)
+                self._searcher = TableSearcher(self._layout, self._rows, sections, row_ids.stored(), bounds)
             return self._searcher
 
     def _encode(self, queries: str | Sequence[str], encoder: Encoder | None) -> npt.NDArray[Any]:
@@ -356,17 +413,50 @@ class Table:
             declared = f" or a declared prefix ({', '.join(map(str, self.dims[:-1]))})" if len(self.dims) > 1 else ""
             raise ArgumentError(f"queries have {columns} columns; expected the table's {self.dim}{declared}")
         width = columns if dim is None else as_index(dim, "dim", 1, columns)
-        self._layout.check_prefix(width)
+        self._layout.tiers[0].check_prefix(width)
         return width
 
+    def _second_queries(self, fine: ArrayInput | None, coarse: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The queries of all tiers but the first."""
+        expected = self.fine_dim
+        if fine is None and expected is None:
+            return coarse
+        if fine is None or expected is None:
+            given = "not given for a table" if fine is None else "given for a table that was not"
+            raise ArgumentError(f"fine= was {given} built with fine=; it holds the queries of the second vectors")
+        second = np.atleast_2d(as_floats(fine, "fine", ("queries", "dim"), ("dim",)))
+        if second.shape != (len(coarse), expected):
+            raise ArgumentError(f"fine has the shape {second.shape}; expected {(len(coarse), expected)}, one a query")
+        return second
+
     def _takes_floats(self, query: str | None) -> bool:
-        """Whether a binary table is scanned with the float query."""
+        """Whether the first tier is scanned with the float query, where it has a choice."""
+        codec = self._layout.codecs[0]
         if query is None:
-            return False
-        one_of(query, "query", ("binary", "float"))
-        if self.codec != "binary":
-            raise ArgumentError(f"query is {query!r}, for a table of {self.codec}; leave it out: it is for binary ones")
+            return codec.family == "planes"
+        one_of(query, "query", ("codes", "float"))
+        if codec.name != "binary" and codec.family != "planes":
+            raise ArgumentError(
+                f"query is {query!r}, for a table of {codec.name}; leave it out: binary and planes<b> have the choice"
+            )
         return query == "float"
+
+
+CodecLike = str | FittedCodec
+
+
+def _codecs(codec: CodecLike | Sequence[CodecLike], rescore: CodecLike | None) -> list[Codec | FittedCodec]:
+    """The codecs of all tiers."""
+    names = [codec] if isinstance(codec, str | FittedCodec) or not hasattr(codec, "__iter__") else list(codec)
+    if rescore is not None:
+        if len(names) != 1:
+            raise ArgumentError(
+                f"rescore is {rescore!r} and codec names {len(names)} tiers; name all of them in codec="
+            )
+        names.append(rescore)
+    if not 1 <= len(names) <= MAX_TIERS:
+        raise ArgumentError(f"codec names {len(names)} tiers; expected 1 to {MAX_TIERS}")
+    return [one if isinstance(one, FittedCodec) else codec_named(one) for one in names]
 
 
 def _opened(part: _Part | None) -> _Part:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from nestvec import _core
 from nestvec.arrays import ArrayInput, as_array
 from nestvec.codecs import Codec
 from nestvec.errors import ArgumentError
+from nestvec.fitted import FittedCodec, fit_rows
 from nestvec.spool import make_spool
 from nestvec.table_file import Section
-from nestvec.table_layout import SECTION_ORDER, Layout
+from nestvec.table_layout import Layout, TierLayout
 from nestvec.vectors import Floats, Vectors
 
-_SAMPLE_ROWS = 1 << 16  # that a codebook is trained on: 256 for each of 256 centroids
+SAMPLE_ROWS = 1 << 16  # that codecs are fitted to: 256 for each of 256 centroids
 Ids = Iterable[int] | npt.NDArray[Any]
 
 
@@ -48,71 +49,51 @@ class _Beside:
 class _TierSpool:
     """Codes and factors of one tier, as they are made."""
 
-    def __init__(
-        self, layout: Layout, codec: Codec, packed: bool, codebook: _core.Codebook | None, directory: Path | None
-    ) -> None:
+    def __init__(self, layout: TierLayout, fitted: FittedCodec, directory: Path | None) -> None:
         self._layout = layout
-        self._codec = codec
-        self._packed = packed
-        self._codebook = codebook
+        self._fitted = fitted
         self._codes = make_spool(directory)
         self._factors = make_spool(directory)
         self.longest = 0.0
 
-    def append(self, x: Floats) -> None:
+    def append(self, x: Floats, what: str) -> None:
         layout = self._layout
-        codes, factors, longest = _core.encode_tier(
-            x, self._codec.kind, self._packed, layout.cosine, list(layout.dims), self._codebook, 0
-        )
+        codes, factors, longest = self._fitted.encode_rows(x, layout.dims, packed=layout.packed, what=what)
         self._codes.append(codes)
         if factors is not None:
             self._factors.append(factors)
         self.longest = max(self.longest, longest)
 
     def sections(self, name: str, rows: int) -> dict[str, Section]:
-        codes, factors = self._codes.map(), self._factors.map()
-        dtype, shape = self._codec.codes_shape(self._packed, rows, self._layout.dim)
-        sections = {f"{name}.codes": Section(dtype, shape, codes)}
-        if self._codebook is not None:
-            centroids = self._codebook.centroids
-            sections[f"{name}.codebook"] = Section("F32", centroids.shape, centroids.reshape(-1).view(np.uint8))
-        if self._layout.has_factors(self._codec):
-            sections[f"{name}.factors"] = Section("F32", self._layout.factors_shape(rows), factors)
+        fitted = self._fitted
+        dtype, shape = fitted.codec.codes_shape(self._layout.packed, rows, fitted.dim)
+        sections = {f"{name}.codes": Section(dtype, shape, self._codes.map())}
+        learned: dict[str, npt.NDArray[Any]] = {} if fitted.basis is None else dict(fitted.basis.arrays())
+        if fitted.codebook is not None:
+            learned["codebook"] = fitted.codebook.values
+        for part, array in learned.items():
+            dtype = "U8" if array.dtype == np.uint8 else "F32"
+            sections[f"{name}.{part}"] = Section(dtype, array.shape, array.reshape(-1).view(np.uint8))
+        if fitted.has_factors:
+            sections[f"{name}.factors"] = Section("F32", self._layout.factors_shape(rows), self._factors.map())
         return sections
 
 
-class Builder:
-    """Turns batches of rows into the sections of a table, holding one batch and what spools hold in memory.
+class _Rows:
+    """Vectors on their way into tiers: handed on in whole blocks of 64, the last ones at the end."""
 
-    codebook: of a product quantizer. directory: where the sections are spooled as unnamed files; None keeps them in
-        memory.
-    """
-
-    def __init__(self, layout: Layout, codebook: _core.Codebook | None, directory: Path | None) -> None:
-        self._layout = layout
-        self._tiers = [_TierSpool(layout, layout.codec, True, codebook, directory)]
-        if layout.rescore is not None:
-            self._tiers.append(_TierSpool(layout, layout.rescore, False, None, directory))
-        self._ids = make_spool(directory)
-        self._offsets = make_spool(directory)
-        self._texts = make_spool(directory)
-        self._offsets.append(np.zeros(1, "<i8"))
-        self._rest = np.empty((0, layout.dim), np.float32)  # rows that do not fill a block yet
-        self._text_bytes = 0
+    def __init__(self, what: str, dim: int, tiers: Sequence[_TierSpool]) -> None:
+        self._what = what
+        self._tiers = tiers
+        self._rest = np.empty((0, dim), np.float32)  # rows that do not fill a block yet
         self._encoded = 0  # rows
-        self.rows = 0
 
-    def add(self, x: Floats, ids: Sequence[int] | None, texts: Sequence[str] | None) -> None:
-        """Takes the next rows, with an id and a text for each where the table has them."""
-        if x.shape[1] != self._layout.dim:
+    def add(self, x: Floats) -> None:
+        if x.shape[1] != self._rest.shape[1]:
             raise ArgumentError(
-                f"a batch of x has {x.shape[1]} columns after rows of {self._layout.dim}; expected the same"
+                f"a batch of {self._what} has {x.shape[1]} columns after rows of {self._rest.shape[1]}; expected the "
+                "same"
             )
-        if ids is not None:
-            self._ids.append(_as_ids(ids))
-        if texts is not None:
-            self._add_texts(texts)
-        self.rows += len(x)
         head = min(-len(self._rest) % _core.BLOCK_ROWS, len(x))
         if head:
             self._rest = np.concatenate([self._rest, x[:head]])
@@ -125,13 +106,54 @@ class Builder:
         if whole < len(x):
             self._rest = x[whole:].copy()
 
+    def end(self) -> int:
+        """Encodes what is left, and says how many rows there were."""
+        if len(self._rest):
+            self._encode(self._rest)
+        return self._encoded
+
     def _encode(self, x: Floats) -> None:
         try:
             for tier in self._tiers:
-                tier.append(x)
+                tier.append(x, self._what)
         except ArgumentError as error:
-            raise ArgumentError(f"{error} (counted from row {self._encoded} of x)") from None
+            raise ArgumentError(f"{error} (counted from row {self._encoded} of {self._what})") from None
         self._encoded += len(x)
+
+
+class Builder:
+    """Turns batches of rows into the sections of a table, holding one batch and what spools hold in memory.
+
+    codecs: fitted, one for each of the layout's tiers. directory: where the sections are spooled as unnamed files; None
+        keeps them in memory.
+    """
+
+    def __init__(self, layout: Layout, codecs: Sequence[FittedCodec], directory: Path | None) -> None:
+        self._layout = layout
+        self._tiers = [_TierSpool(tier, fitted, directory) for tier, fitted in zip(layout.tiers, codecs, strict=True)]
+        own = len(self._tiers) if layout.fine_dim is None else 1
+        self._x = _Rows("x", layout.dim, self._tiers[:own])
+        self._fine = None if layout.fine_dim is None else _Rows("fine", layout.fine_dim, self._tiers[own:])
+        self._ids = make_spool(directory)
+        self._offsets = make_spool(directory)
+        self._texts = make_spool(directory)
+        self._offsets.append(np.zeros(1, "<i8"))
+        self._text_bytes = 0
+        self.rows = 0
+
+    def add(self, x: Floats, ids: Sequence[int] | None, texts: Sequence[str] | None) -> None:
+        """Takes the next rows, with an id and a text for each where the table has them."""
+        if ids is not None:
+            self._ids.append(_as_ids(ids))
+        if texts is not None:
+            self._add_texts(texts)
+        self._x.add(x)
+        self.rows += len(x)
+
+    def add_fine(self, fine: Floats) -> None:
+        """Takes the next rows of the second vectors."""
+        assert self._fine is not None
+        self._fine.add(fine)
 
     def _add_texts(self, texts: Sequence[str]) -> None:
         try:
@@ -148,8 +170,9 @@ class Builder:
 
     def finish(self, has_ids: bool, has_texts: bool) -> tuple[dict[str, Section], list[float]]:
         """The sections, and for each tier the length of the longest row. Raises `ArgumentError` for duplicate ids."""
-        if len(self._rest):
-            self._encode(self._rest)
+        self._x.end()
+        if self._fine is not None and (count := self._fine.end()) != self.rows:
+            raise ArgumentError(f"fine holds {count} rows and x {self.rows}; expected as many, the same ones in order")
         sections: dict[str, Section] = {}
         for number, tier in enumerate(self._tiers):
             sections |= tier.sections(f"tier{number}", self.rows)
@@ -161,8 +184,8 @@ class Builder:
             sections["texts.offsets"] = Section("I64", (self.rows + 1,), self._offsets.map())
             texts = self._texts.map()
             sections["texts.bytes"] = Section("U8", (texts.nbytes,), texts)
-        in_order = {name: sections[name] for name in SECTION_ORDER if name in sections}
-        return in_order, [tier.longest for tier in self._tiers]
+        order = self._layout.sections(self.rows, sections)
+        return {name: sections[name] for name in order}, [tier.longest for tier in self._tiers]
 
 
 def _as_ids(ids: Sequence[int]) -> npt.NDArray[np.int64]:
@@ -187,31 +210,48 @@ def _check_unique(ids: npt.NDArray[np.int64]) -> None:
         )
 
 
-def _codebook(layout: Layout, vectors: Vectors) -> _core.Codebook | None:
-    """The centroids of a product quantizer, trained on a sample of the vectors; zeros where there are none."""
-    codec = layout.codec
-    if not codec.sub_quantizers:
-        return None
-    sample = vectors.sample(_SAMPLE_ROWS)
-    if not len(sample):
-        centroids = np.zeros(codec.codebook_shape(layout.dim), np.float32)
-        return _core.Codebook(codec.kind, codec.sub_quantizers, centroids)
-    return _core.Codebook.train(sample, codec.kind, codec.sub_quantizers, layout.cosine, 0, 0)
+def _fit(
+    codecs: Sequence[Codec | FittedCodec], layout: Layout, x: Vectors, fine: Vectors | None, seed: int
+) -> list[FittedCodec]:
+    """What the codecs learn from a sample of the vectors; those that come fitted must fit the table."""
+    fitted: list[FittedCodec] = []
+    samples: dict[str, Floats] = {}
+    for tier, codec in zip(layout.tiers, codecs, strict=True):
+        if isinstance(codec, FittedCodec):
+            if (codec.dim, codec.cosine) != (tier.dim, tier.cosine):
+                raise ArgumentError(
+                    f"codec is {codec.codec.name} fitted to {codec.dim} dimensions and "
+                    f'metric="{"cosine" if codec.cosine else "ip"}"; the table has {tier.dim} and "{layout.metric}": '
+                    "fit it to vectors like these"
+                )
+            fitted.append(codec)
+            continue
+        source = x if fine is None or tier.packed else fine
+        if not codec.family:
+            fitted.append(FittedCodec(codec, tier.dim, tier.cosine))
+            continue
+        if source.what not in samples:
+            samples[source.what] = source.sample(SAMPLE_ROWS)
+        fitted.append(fit_rows(codec, samples[source.what], f"the sample of {source.what}", layout.cosine, seed))
+    return fitted
 
 
 def build_sections(
     x: ArrayInput | Iterable[ArrayInput],
-    layout_of: Any,
+    fine: ArrayInput | Iterable[ArrayInput] | None,
+    layout_of: Callable[[int, int | None], Layout],
+    codecs: Sequence[Codec | FittedCodec],
     ids: Ids | None,
     texts: Iterable[str] | None,
     directory: Path | None,
+    seed: int,
 ) -> tuple[Layout, int, dict[str, Section], list[float]]:
-    """Runs a Builder over everything. `layout_of(dim)` is asked once, with the first batch's dimension."""
+    """Runs a Builder over everything. `layout_of` is asked once, with the dimensions of both kinds of vectors."""
     beside_ids = None if ids is None else _Beside(as_array(ids, "ids") if isinstance(ids, np.ndarray) else ids, "ids")
     beside_texts = None if texts is None else _Beside(texts, "texts")
-    vectors = Vectors(x)
-    layout: Layout = layout_of(vectors.dim)
-    builder = Builder(layout, _codebook(layout, vectors), directory)
+    vectors, second = Vectors(x, "x"), None if fine is None else Vectors(fine, "fine")
+    layout = layout_of(vectors.dim, None if second is None else second.dim)
+    builder = Builder(layout, _fit(codecs, layout, vectors, second, seed), directory)
     for batch in vectors:
         row, count = builder.rows, len(batch)
         builder.add(
@@ -222,5 +262,7 @@ def build_sections(
     for beside in (beside_ids, beside_texts):
         if beside is not None:
             beside.end(builder.rows)
+    for batch in second or ():
+        builder.add_fine(batch)
     sections, longest = builder.finish(ids is not None, texts is not None)
     return layout, builder.rows, sections, longest

@@ -28,7 +28,7 @@ VERSION = 1
 _ALIGNMENT = 64  # of the data within the file: a cache line, and the widest SIMD load
 _MAX_HEADER_BYTES = 1 << 20
 _COPY_BYTES = 16 << 20
-_DTYPES: dict[str, np.dtype[Any]] = {
+DTYPES: dict[str, np.dtype[Any]] = {
     "U8": np.dtype("uint8"),
     "I8": np.dtype("int8"),
     "F16": np.dtype("<f2"),
@@ -51,7 +51,7 @@ class Section:
 
     def array(self) -> npt.NDArray[Any]:
         """The section as an array of its dtype and shape, without a copy where its memory is aligned."""
-        dtype = _DTYPES[self.dtype]
+        dtype = DTYPES[self.dtype]
         aligned = self.data if self.data.ctypes.data % dtype.itemsize == 0 else self.data.copy()
         return aligned.view(dtype).reshape(self.shape)
 
@@ -260,7 +260,7 @@ def _sections(entries: Mapping[str, Any], data: Bytes) -> dict[str, Section]:
     try:
         for name, entry in sorted(entries.items(), key=lambda item: tuple(item[1]["data_offsets"])):
             dtype, shape, (begin, stop) = str(entry["dtype"]), _shape(entry["shape"]), entry["data_offsets"]
-            size = _DTYPES[dtype].itemsize
+            size = DTYPES[dtype].itemsize
             for extent in shape:
                 size *= extent
             if begin != end or stop - begin != size:

@@ -1,80 +1,92 @@
-"""What a table holds: codecs, dimensions and metric, and the sections that go with them."""
+"""What a table holds: tiers, dimensions and metric, and the sections that go with them."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nestvec import _core
 from nestvec.arrays import as_index
-from nestvec.codecs import RESCORE_CODECS, Codec, codec_named
+from nestvec.codecs import Codec, codec_named
 from nestvec.errors import ArgumentError, TableFileError
-from nestvec.table_file import Section
+from nestvec.fitted import check_width
+from nestvec.table_file import DTYPES, Section
 
 METRICS = ("cosine", "ip")
-
-# Whole blocks and codebooks first, then 8-byte numbers, then rows and texts of any length: so each section is aligned.
-SECTION_ORDER = (
-    "tier0.codes",
-    "tier0.codebook",
-    "tier0.factors",
-    "tier1.factors",
-    "ids",
-    "texts.offsets",
-    "tier1.codes",
-    "texts.bytes",
-)
+MAX_TIERS = 8
+_MAX_ROUNDS = 64  # of a Hadamard rotation
+_FLOATS = ("float32", "float16", "bfloat16")
+Shape = tuple[str, tuple[int, ...]]  # dtype and shape of a section
 
 
 @dataclass(frozen=True)
-class Layout:
-    """What a table holds: the part of its description that building and searching share."""
+class TierLayout:
+    """One tier: its codec, and the vectors that it codes.
 
+    dims: the declared dimensions, rising, the last one `dim`. cosine: the metric. packed: blocks of 64 rows, to be
+    scanned; else one row after another, to re-score.
+    """
+
+    codec: Codec
     dim: int
     dims: tuple[int, ...]
-    metric: str
-    codec: Codec
-    rescore: Codec | None
-
-    @classmethod
-    def of(cls, dim: int, dims: Sequence[int], metric: str, codec: Codec, rescore: Codec | None) -> Layout:
-        """The layout with `dims` and `dim` declared. Raises `ArgumentError` for what the codec cannot be cut to."""
-        layout = cls(dim, declared(dims, dim), metric, codec, rescore)
-        if codec.sub_quantizers > dim:
-            raise ArgumentError(
-                f"codec is {codec.name!r}, whose {codec.sub_quantizers} sub-quantizers cannot share out {dim} "
-                f"dimensions; expected at most {dim} of them"
-            )
-        for prefix in layout.dims:
-            layout.check_prefix(prefix)
-        return layout
+    cosine: bool
+    packed: bool
 
     @property
-    def tiers(self) -> list[Codec]:
-        """The codec of the rows that are scanned, and of those that re-score."""
-        return [self.codec] if self.rescore is None else [self.codec, self.rescore]
+    def coded_cosine(self) -> bool:
+        """Whether the compiled code scales rows and queries to length 1: before a rotation that is done already."""
+        return self.cosine and not self.codec.rotates
 
     @property
-    def cosine(self) -> bool:
-        """Whether rows and queries are scaled to length 1 before they are encoded or scored."""
-        return self.metric != "ip"
+    def has_factors(self) -> bool:
+        """Whether scores need a factor per row: a scale of its own, or for a cosine an inverse length."""
+        return self.codec.scaled or (self.coded_cosine and self.codec.kind in _FLOATS)
 
-    def has_factors(self, codec: Codec) -> bool:
-        """Whether a tier's scores need a factor per row: int8 has a scale, a cosine an inverse length."""
-        return codec.kind not in ("binary", "pq8", "pq4") and (self.cosine or codec.kind == "int8")
+    @property
+    def bytes_per_row(self) -> int:
+        """Bytes of a row's codes and factors."""
+        return self.codec.row_bytes(self.dim) + 4 * self.has_factors * len(self.dims)
 
     def factors_shape(self, rows: int) -> tuple[int, ...]:
         """Blocks, declared dimensions, the 64 rows of a block."""
         return (-(-rows // _core.BLOCK_ROWS), len(self.dims), _core.BLOCK_ROWS)
 
+    def sections(self, rows: int, found: Mapping[str, Section], prefix: str) -> Iterator[tuple[str, Shape]]:
+        """The sections of this tier, without the prefix of their names.
+
+        found: those of a file. Of a rotated tier's basis it may hold the one or the other part.
+        """
+        yield "codes", self.codec.codes_shape(self.packed, rows, self.dim)
+        if (codebook := self.codec.codebook_shape(self.dim)) is not None:
+            yield "codebook", ("F32", codebook)
+        if self.has_factors:
+            yield "factors", ("F32", self.factors_shape(rows))
+        if not self.codec.rotates:
+            return
+        if prefix + "center" in found:
+            yield "center", ("F32", (self.dim,))
+        if prefix + "signs" not in found:
+            yield "rotation", ("F32", (self.dim, self.dim))
+            return
+        rounds = found[prefix + "signs"].shape[0] if found[prefix + "signs"].shape else 0
+        yield "signs", ("U8", (min(max(rounds, 1), _MAX_ROUNDS), -(-self.dim // 8)))
+
     def check_prefix(self, prefix: int) -> None:
-        """Raises `ArgumentError` where product-quantized rows cannot be scanned over their first `prefix` dimensions.
+        """Raises `ArgumentError` where rows cannot be scored over their first `prefix` dimensions alone.
 
         The other codecs are told by the compiled search, which knows for which prefixes there are factors.
         """
-        if not self.codec.sub_quantizers or prefix == self.dim:
+        if prefix == self.dim:
+            return
+        if self.codec.rotates:
+            raise ArgumentError(
+                f"dim is {prefix}; expected {self.dim}: {self.codec.name} codes rotated rows, in which no prefix of "
+                "the dimensions is left; build a table of truncated vectors (nestvec.truncate), or use another codec"
+            )
+        if not self.codec.sub_quantizers:
             return
         if self.cosine:
             raise ArgumentError(
@@ -82,6 +94,80 @@ class Layout:
                 'cosine needs; use metric="ip", or another codec'
             )
         _core.pq_columns(self.codec.kind, self.dim, self.codec.sub_quantizers, prefix)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a table holds: the part of its description that building and searching share.
+
+    fine_dim: the dimension of the second vectors, which all tiers but the first code; None where there are none.
+    """
+
+    dim: int
+    dims: tuple[int, ...]
+    metric: str
+    codecs: tuple[Codec, ...]
+    fine_dim: int | None = None
+
+    @classmethod
+    def of(
+        cls, dim: int, dims: Sequence[int], metric: str, codecs: Sequence[Codec], fine_dim: int | None = None
+    ) -> Layout:
+        """The layout with `dims` and `dim` declared. Raises `ArgumentError` for what the codecs cannot be cut to."""
+        layout = cls(dim, declared(dims, dim), metric, tuple(codecs), fine_dim)
+        if fine_dim is not None and len(codecs) < 2:
+            raise ArgumentError("fine= was given with one codec; expected at least two, of which the first codes x")
+        for tier in layout.tiers:
+            check_width(tier.codec, tier.dim)
+        for prefix in layout.dims:
+            layout.tiers[0].check_prefix(prefix)
+        return layout
+
+    @property
+    def tiers(self) -> tuple[TierLayout, ...]:
+        """From coarse to fine: the first is scanned."""
+        cosine = self.cosine
+        first = TierLayout(self.codecs[0], self.dim, self.dims, cosine, True)
+        dim, dims = (self.dim, self.dims) if self.fine_dim is None else (self.fine_dim, (self.fine_dim,))
+        return (first, *(TierLayout(codec, dim, dims, cosine, False) for codec in self.codecs[1:]))
+
+    @property
+    def cosine(self) -> bool:
+        """Whether rows and queries are scaled to length 1 before they are encoded or scored."""
+        return self.metric == "cosine"
+
+    def sections(self, rows: int, found: Mapping[str, Section]) -> dict[str, Shape]:
+        """The dtype and shape of every section, in the order that a file has them."""
+        expected: dict[str, Shape] = {}
+        for number, tier in enumerate(self.tiers):
+            prefix = f"tier{number}."
+            expected |= {prefix + name: shape for name, shape in tier.sections(rows, found, prefix)}
+        if "ids" in found:
+            expected["ids"] = ("I64", (rows,))
+        if "texts.offsets" in found:
+            expected["texts.offsets"] = ("I64", (rows + 1,))
+            expected["texts.bytes"] = ("U8", (found["texts.bytes"].data.nbytes if "texts.bytes" in found else 0,))
+        return {name: expected[name] for name in in_order(expected)}
+
+
+_PARTS = ("codes", "codebook", "factors", "center", "rotation", "signs", "offsets", "bytes")
+
+
+def in_order(shapes: Mapping[str, Shape]) -> list[str]:
+    """The names of sections in the order that a file has them, which keeps each aligned for its dtype.
+
+    Whole blocks, codebooks of product quantizers and factors come first: multiples of 64 bytes. Then numbers of 8, 4,
+    2 and 1 bytes. Within each come tiers, ids, texts.
+    """
+
+    def place(name: str) -> tuple[int, int, str, int]:
+        dtype, shape = shapes[name]
+        owner, _, part = name.partition(".")
+        whole = name == "tier0.codes" or part == "factors" or (part == "codebook" and len(shape) == 2)
+        kind = ("tier", "stage", "ids", "texts").index(owner.rstrip("0123456789"))
+        return 0 if whole else 16 // DTYPES[dtype].itemsize, kind, owner, _PARTS.index(part) if part in _PARTS else 0
+
+    return sorted(shapes, key=place)
 
 
 def one_of(value: str, what: str, known: tuple[str, ...]) -> None:
@@ -102,14 +188,20 @@ def declared(dims: Sequence[int], dim: int) -> tuple[int, ...]:
 def _described(description: Mapping[str, Any]) -> tuple[Layout, int] | None:
     """The layout and the rows that a description from a file speaks of; None where it is no sound description."""
     try:
-        rows, dim, dims = description["rows"], description["dim"], description["dims"]
+        rows, dim, dims, fine = (
+            description["rows"],
+            description["dim"],
+            description["dims"],
+            description.get("fine_dim"),
+        )
         tiers = [(tier["codec"], tier["longest_row"]) for tier in description["tiers"]]
         well_formed = (
             all(type(number) is int for number in (rows, dim, *dims))
+            and (fine is None or (type(fine) is int and 1 <= fine <= _core.MAX_DIM))
             and 0 <= rows < 1 << 48
             and list(declared(dims, dim)) == dims
             and description["metric"] in METRICS
-            and 1 <= len(tiers) <= 2
+            and 1 <= len(tiers) <= MAX_TIERS
             and all(isinstance(codec, str) for codec, _ in tiers)
             and all(isinstance(bound, float | int) and 0 <= bound <= sys.float_info.max for _, bound in tiers)
         )
@@ -121,10 +213,8 @@ def _described(description: Mapping[str, Any]) -> tuple[Layout, int] | None:
         codecs = [codec_named(codec) for codec, _ in tiers]
     except ArgumentError as error:
         raise TableFileError(f"it is of a kind that this nestvec does not read: {error}") from None
-    if any(codec.name not in RESCORE_CODECS for codec in codecs[1:]):
-        return None
     try:
-        return Layout.of(dim, dims, description["metric"], codecs[0], codecs[1] if len(codecs) == 2 else None), rows
+        return Layout.of(dim, dims, description["metric"], codecs, fine), rows
     except ArgumentError:
         return None
 
@@ -135,22 +225,11 @@ def checked_layout(description: Mapping[str, Any], sections: Mapping[str, Sectio
     if described is None:
         raise TableFileError("its description of the table is incomplete or contradicts itself")
     layout, rows = described
-    expected: dict[str, tuple[str, tuple[int, ...]]] = {}
-    for number, codec in enumerate(layout.tiers):
-        expected[f"tier{number}.codes"] = codec.codes_shape(number == 0, rows, layout.dim)
-        if layout.has_factors(codec):
-            expected[f"tier{number}.factors"] = ("F32", layout.factors_shape(rows))
-    if layout.codec.sub_quantizers:
-        expected["tier0.codebook"] = ("F32", layout.codec.codebook_shape(layout.dim))
-    if "ids" in sections:
-        expected["ids"] = ("I64", (rows,))
-    if "texts.offsets" in sections:
-        expected["texts.offsets"] = ("I64", (rows + 1,))
-        expected["texts.bytes"] = ("U8", (sections["texts.bytes"].data.nbytes if "texts.bytes" in sections else 0,))
+    expected = layout.sections(rows, sections)
     found = {name: (section.dtype, section.shape) for name, section in sections.items()}
     if found != expected:
         wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
         raise TableFileError(f"its sections {', '.join(wrong)} do not match its description of the table")
-    if list(sections) != [name for name in SECTION_ORDER if name in sections]:
+    if list(sections) != list(expected):
         raise TableFileError(f"its sections stand in the order {', '.join(sections)}")
     return layout, rows

@@ -1,44 +1,160 @@
-"""The compiled view of a table's sections, which searches them."""
+"""The compiled view of a table's sections, and queries in the form that each tier takes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nestvec import _core
+from nestvec.basis import Basis
 from nestvec.errors import ArgumentError, TableFileError
+from nestvec.fitted import FittedCodec
+from nestvec.search_result import TierStats
 from nestvec.table_file import Sections
-from nestvec.table_layout import Layout
+from nestvec.table_forecast import Forecast, learn_forecasts
+from nestvec.table_layout import Layout, TierLayout
+from nestvec.topk import result_count
+
+Floats = npt.NDArray[np.float32]
 
 
-def make_searcher(
-    layout: Layout, rows: int, sections: Sections, ids: npt.NDArray[np.int64] | None, longest_rows: Sequence[float]
-) -> _core.Searcher:
-    """Verifies what is small, factors and codebooks. Codes are verified as searches reach them.
+def oversampling(oversample: int | Sequence[int] | None, confidence: float | None, tiers: int) -> list[int]:
+    """How many times k candidates each tier but the last hands on. Raises `ArgumentError`, also for the confidence."""
+    if confidence is not None and not (isinstance(confidence, float | int) and 0.5 <= confidence < 1):
+        raise ArgumentError(f"confidence is {confidence!r}; expected a number from 0.5 to below 1, such as 0.99")
+    if oversample is None:
+        return [4 if confidence is None else 32] * (tiers - 1)
+    if isinstance(oversample, int) or not hasattr(oversample, "__iter__"):
+        return [result_count(oversample, "oversample")] * (tiers - 1)
+    shares = [result_count(one, "an item of oversample") for one in oversample]
+    if len(shares) != tiers - 1:
+        raise ArgumentError(
+            f"oversample has {len(shares)} items; expected {tiers - 1}, one for each of the {tiers} tiers but the last"
+        )
+    return shares
+
+
+class TableSearcher:
+    """Searches a table's tiers. Codes are verified as searches reach them; what is small, at once.
 
     longest_rows: of each tier, at least the length of its longest row. Raises `TableFileError`.
     """
-    tiers: list[_core.Tier] = []
-    for number, (codec, longest_row) in enumerate(zip(layout.tiers, longest_rows, strict=True)):
-        factors = f"tier{number}.factors"
-        tiers.append(
-            (
-                codec.kind,
-                sections[f"tier{number}.codes"].data,
-                sections.verified(factors).array() if factors in sections else None,
-                1.01 * longest_row,  # codes may round a little outwards
-                _codebook(layout, sections) if codec.sub_quantizers else None,
+
+    def __init__(
+        self,
+        layout: Layout,
+        rows: int,
+        sections: Sections,
+        ids: npt.NDArray[np.int64] | None,
+        longest_rows: Sequence[float],
+    ) -> None:
+        self.codecs = [_fitted(tier, number, sections) for number, tier in enumerate(layout.tiers)]
+        tiers: list[_core.Tier] = []
+        for number, (tier, fitted, longest_row) in enumerate(zip(layout.tiers, self.codecs, longest_rows, strict=True)):
+            factors = f"tier{number}.factors"
+            tiers.append(
+                (
+                    tier.codec.kind,
+                    list(tier.dims),
+                    tier.coded_cosine,
+                    sections[f"tier{number}.codes"].data,
+                    sections.verified(factors).array() if factors in sections else None,
+                    1.01 * longest_row,  # codes may round a little outwards
+                    fitted.codebook,
+                )
             )
+        self.compiled = _core.Searcher(rows, tiers, ids, sections.region)
+        self._rows = rows
+        self._row_ids = ids
+        self._learned: dict[tuple[bool, int], list[Forecast]] = {}
+
+    def search(
+        self,
+        coarse: Floats,
+        fine: Floats,
+        k: int,
+        dim: int,
+        oversample: Sequence[int],
+        float_query: bool,
+        confidence: float | None,
+        filter: npt.NDArray[np.uint64] | None,
+        threads: int,
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], tuple[TierStats, ...]]:
+        """Scores, ids, and what each tier did; arguments as for `Table.search`, checked there."""
+        queries = self._queries(coarse, fine, threads)
+        forecasts = [] if confidence is None or len(queries) == 1 else self._forecasts(float_query, dim)
+        scores, ids, stats = self.compiled.search(
+            queries, k, dim, oversample, float_query, forecasts, confidence or 1, filter, threads
         )
-    rescored = tiers[1] if layout.rescore else None
-    return _core.Searcher(rows, layout.dim, layout.cosine, list(layout.dims), tiers[0], rescored, ids, sections.region)
+        told = (TierStats(fitted.codec.name, *found) for fitted, found in zip(self.codecs, stats, strict=True))
+        return scores, ids, tuple(told)
+
+    def candidates(
+        self, coarse: Floats, fine: Floats, tiers: int, k: int, dim: int, float_query: bool
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Scores, larger is better, and ids of the first tier's k best by the last of the first `tiers` tiers."""
+        queries = self._queries(coarse, fine, 0)[:tiers]
+        scores, ids, _ = self.compiled.search(queries, k, dim, [1] * (tiers - 1), float_query, [], 1, None, 0)
+        distances = scores.dtype == np.int32
+        return (-scores if distances else scores).astype(np.float64), ids
+
+    def _forecasts(self, float_query: bool, dim: int) -> list[Forecast]:
+        """Learned at the first use, and the same from then on: two threads that learn at once learn the same."""
+        known = self._learned.get((float_query, dim))
+        if known is None:
+            known = learn_forecasts(self, self._rows, self._row_ids, float_query, dim)
+            self._learned[float_query, dim] = known
+        return known
+
+    def _queries(self, coarse: Floats, fine: Floats, threads: int) -> list[_core.TierQueries]:
+        """The queries of every tier. fine: those of all tiers but the first; maybe the same array."""
+        _core.check_finite(coarse, "queries", threads)
+        if fine is not coarse:
+            _core.check_finite(fine, "fine", threads)
+        made = []
+        for number, fitted in enumerate(self.codecs):
+            given = coarse if number == 0 else fine
+            if fitted.basis is not None and given.shape[1] != fitted.dim:
+                raise ArgumentError(
+                    f"queries have {given.shape[1]} columns; expected {fitted.dim}: {fitted.codec.name} codes rotated "
+                    "rows, in which no prefix of the dimensions is left"
+                )
+            made.append(fitted.queries(given, threads))
+        return made
+
+    def vectors(self, tier: int, rows: npt.NDArray[np.int64], threads: int = 0) -> Floats:
+        """What rows of a tier stand for, (rows, dim) float32."""
+        y = self.compiled.vectors(tier, rows, threads)
+        basis = self.codecs[tier].basis
+        return y if basis is None else basis.inverse(y, threads)
 
 
-def _codebook(layout: Layout, sections: Sections) -> _core.Codebook:
-    centroids = sections.verified("tier0.codebook").array()
-    try:
-        return _core.Codebook(layout.codec.kind, layout.codec.sub_quantizers, centroids)
-    except ArgumentError as error:
-        raise TableFileError(f"the table is damaged: {error}; build it again") from None
+def _fitted(tier: TierLayout, number: int, sections: Sections) -> FittedCodec:
+    """The codec of a tier, with what it learned: read from the sections, and verified."""
+
+    def array(part: str) -> npt.NDArray[Any] | None:
+        name = f"tier{number}.{part}"
+        return sections.verified(name).array() if name in sections else None
+
+    codebook = None
+    if (values := array("codebook")) is not None:
+        try:
+            codebook = make_codebook(tier, values)
+        except ArgumentError as error:
+            raise TableFileError(f"the table is damaged: {error}; build it again") from None
+    basis = None
+    if tier.codec.rotates:
+        center, rotation = array("center"), array("rotation")
+        for values in (center, rotation):
+            if values is not None and not np.isfinite(values).all():
+                raise TableFileError("the table is damaged: a rotation holds NaN or infinite values; build it again")
+        basis = Basis(center, rotation, array("signs"))
+    return FittedCodec(tier.codec, tier.dim, tier.cosine, codebook, basis)
+
+
+def make_codebook(tier: TierLayout, values: Floats) -> _core.Codebook:
+    """The codebook of a tier from the values of its section. Raises `ArgumentError` for values that cannot be one."""
+    return _core.Codebook(tier.codec.kind, tier.codec.sub_quantizers, values)

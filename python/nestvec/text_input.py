@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from nestvec.errors import ArgumentError
 
 FORMATS = ("auto", "jsonl", "text")
 JSONL_SUFFIXES = (".jsonl", ".ndjson", ".json")
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")  # the names that models give to the prompt of what is searched
 MAX_LINE_BYTES = 64 << 20  # what one line may cost in memory: a 60 MB "line" is a file of another kind
 
 
@@ -61,36 +62,65 @@ class TextInput:
         return lines + (last != b"\n")
 
     def __iter__(self) -> Iterator[Record]:
+        parse_json: bool | None = None
+        with_ids: bool | None = None
+        for number, line in self.lines():
+            if parse_json is None:
+                parse_json = self._is_jsonl(line)
+            record = self._from_json(line, number) if parse_json else Record(line, None)
+            if with_ids is None:
+                with_ids = record.id is not None
+            elif with_ids != (record.id is not None):
+                given = f'{"no" if with_ids else "an"} "id", unlike the lines before'
+                raise self.error(number, f"{given}; give every line an id, or ignore ids with --id-field ''")
+            yield record
+
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """(line number from 1, decoded line without its end) of every line that is not blank."""
         self.blank_lines = 0
         with self._open() as stream:
-            parse_json: bool | None = None
-            with_ids: bool | None = None
-            for number, line in self._lines(stream):
-                if parse_json is None:
-                    parse_json = self._is_jsonl(line)
-                record = self._from_json(line, number) if parse_json else Record(line, None)
-                if with_ids is None:
-                    with_ids = record.id is not None
-                elif with_ids != (record.id is not None):
-                    given = f'{"no" if with_ids else "an"} "id", unlike the lines before'
-                    raise self._error(number, f"{given}; give every line an id, or ignore ids with --id-field ''")
-                yield record
+            yield from self._lines(stream)
+
+    def parsed(self, line: str, number: int) -> dict[str, Any]:
+        """The object that a line of JSON holds."""
+        if line.lstrip().startswith("["):
+            raise self.error(number, "a JSON array; expected one object a line (`jq -c '.[]'` makes them of it)")
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            plain = "" if self.format == "jsonl" else "; for plain lines give --format text"
+            raise self.error(number, f"not JSON ({error}){plain}") from None
+        if not isinstance(value, dict):
+            raise self.error(number, f'not a JSON object; expected one such as {{"{self.text_field}": "..."}}')
+        return value
+
+    def string(self, value: dict[str, Any], name: str, number: int) -> str:
+        """The text in a field of a line's object."""
+        text = value[name]
+        if not isinstance(text, str):
+            raise self.error(number, f'"{name}" is of type {type(text).__name__}; expected a string')
+        if not text.isascii() and not _is_utf8(text):
+            raise self.error(number, f'"{name}" holds half of a surrogate pair, which no UTF-8 text can')
+        return text
+
+    def error(self, number: int, what: str) -> ArgumentError:
+        """What is wrong with a line, as an exception to raise."""
+        return ArgumentError(f"{self.name}, line {number}: {what}")
 
     def _open(self) -> AbstractContextManager[BinaryIO]:
         return nullcontext(sys.stdin.buffer) if self.path == "-" else Path(self.path).open("rb")
 
     def _lines(self, stream: BinaryIO) -> Iterator[tuple[int, str]]:
-        """(line number from 1, decoded line without its end) of every line that is not blank."""
         number = 0
         while raw := stream.readline(MAX_LINE_BYTES + 1):
             number += 1
             if len(raw) > MAX_LINE_BYTES:
-                raise self._error(number, f"longer than {MAX_LINE_BYTES >> 20} MiB; expected one text a line")
+                raise self.error(number, f"longer than {MAX_LINE_BYTES >> 20} MiB; expected one text a line")
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 bad_byte = f"byte {error.start + 1} is 0x{raw[error.start]:02X}"
-                raise self._error(number, f"{bad_byte}, which is not UTF-8") from None
+                raise self.error(number, f"{bad_byte}, which is not UTF-8") from None
             line = line.rstrip("\r\n")
             if not line or line.isspace():
                 self.blank_lines += 1
@@ -109,27 +139,16 @@ class TextInput:
             return False
 
     def _from_json(self, line: str, number: int) -> Record:
-        if line.lstrip().startswith("["):
-            raise self._error(number, "a JSON array; expected one object a line (`jq -c '.[]'` makes them of it)")
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise self._error(number, f"not JSON ({error}); for plain lines give --format text") from None
-        if not isinstance(value, dict):
-            raise self._error(number, f'not a JSON object; expected one such as {{"{self.text_field}": "..."}}')
+        value = self.parsed(line, number)
         if self.text_field not in value:
             fields = ", ".join(f'"{name}"' for name in list(value)[:8]) or "none"
-            raise self._error(number, f'no "{self.text_field}" (fields: {fields}); name the field with --text-field')
-        text = value[self.text_field]
-        if not isinstance(text, str):
-            raise self._error(number, f'"{self.text_field}" is of type {type(text).__name__}; expected a string')
-        if "\\u" in line and not _is_utf8(text):
-            raise self._error(number, f'"{self.text_field}" holds half of a surrogate pair, which no UTF-8 text can')
+            raise self.error(number, f'no "{self.text_field}" (fields: {fields}); name the field with --text-field')
+        text = self.string(value, self.text_field, number)
         name = "id" if self.id_field is None else self.id_field
         if name in value and name:
             return Record(text, self._id(name, value[name], number))
         if self.id_field:
-            raise self._error(number, f'no "{name}", which --id-field asks for')
+            raise self.error(number, f'no "{name}", which --id-field asks for')
         return Record(text, None)
 
     def _id(self, name: str, value: object, number: int) -> int:
@@ -138,11 +157,8 @@ class TextInput:
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
             given = f'"{name}" is {value!r:.60}'
-            raise self._error(number, f"{given}; expected an integer from 0 to 2**63 - 1, or ignore ids: --id-field ''")
+            raise self.error(number, f"{given}; expected an integer from 0 to 2**63 - 1, or ignore ids: --id-field ''")
         return value
-
-    def _error(self, number: int, what: str) -> ArgumentError:
-        return ArgumentError(f"{self.name}, line {number}: {what}")
 
 
 class RecordQueue:

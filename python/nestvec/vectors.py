@@ -20,23 +20,24 @@ Floats = npt.NDArray[np.float32]
 class Vectors:
     """Rows as float32 arrays of at most 16 MiB, to be gone through once; a sample of them can be seen before.
 
-    x: (rows, dim) floats, or an iterator (or a list) of such batches. Raises `ArgumentError` for anything else, and
-        while it is gone through.
+    x: (rows, dim) floats, or an iterator (or a list) of such batches; errors call it `what`. Raises `ArgumentError` for
+        anything else, and while it is gone through.
     """
 
-    def __init__(self, x: ArrayInput | Iterable[ArrayInput]) -> None:
+    def __init__(self, x: ArrayInput | Iterable[ArrayInput], what: str) -> None:
+        self.what = what
         self._whole: npt.NDArray[Any] | None = None
         batches: Iterable[ArrayInput]
         if hasattr(x, "__next__") or (isinstance(x, list | tuple) and x and getattr(x[0], "ndim", 0) == 2):
             batches = x  # type: ignore[assignment]
         else:
-            self._whole = as_array(x, "x")  # type: ignore[arg-type]
+            self._whole = as_array(x, what)  # type: ignore[arg-type]
             batches = [self._whole]
-        self._pieces = chain.from_iterable(map(_slices, batches))
+        self._pieces = chain.from_iterable(_slices(batch, what) for batch in batches)
         first = next(self._pieces, None)
         if first is None:
             raise ArgumentError(
-                "x holds no batch, so its dimension is unknown; give at least one, of shape (0, dim) if empty"
+                f"{what} holds no batch, so its dimension is unknown; give at least one, of shape (0, dim) if empty"
             )
         self.dim = first.shape[1]
         self._pieces = chain([first], self._pieces)
@@ -49,7 +50,7 @@ class Vectors:
         if self._whole is not None:
             rows = len(self._whole)
             chosen = self._whole if rows <= count else self._whole[np.arange(count) * rows // count]
-            return as_floats(chosen, "x", ("rows", "dim"))
+            return as_floats(chosen, self.what, ("rows", "dim"))
         held, filled = make_spool(None), 0
         rest: list[Floats] = []
         for piece in self._pieces:
@@ -60,15 +61,15 @@ class Vectors:
                 rest = [piece[taken:]]
                 break
         sample = held.map().view(np.float32).reshape(filled, self.dim)
-        self._pieces = chain(_slices(sample), rest, self._pieces)
+        self._pieces = chain(_slices(sample, self.what), rest, self._pieces)
         return sample
 
 
-def _slices(batch: ArrayInput) -> Iterator[Floats]:
-    array = as_array(batch, "x")
+def _slices(batch: ArrayInput, what: str) -> Iterator[Floats]:
+    array = as_array(batch, what)
     if array.ndim != 2 or array.size == 0:
-        yield as_floats(array, "x", ("rows", "dim"))
+        yield as_floats(array, what, ("rows", "dim"))
         return
     rows = max(64, _SLICE_BYTES // (4 * array.shape[1]) // 64 * 64)
     for first in range(0, len(array), rows):
-        yield as_floats(array[first : first + rows], "x", ("rows", "dim"))
+        yield as_floats(array[first : first + rows], what, ("rows", "dim"))

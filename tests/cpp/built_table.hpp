@@ -69,8 +69,10 @@ struct Sections {
     return factors[(r / 64 * spec.dims.size() + (spec.cosine ? d : 0)) * 64 + r % 64];
   }
   Tier tier() const {
-    return {spec.codec, codes.data(), factors.size() ? factors.data() : nullptr, row_bound,
-            spec.codebook ? std::optional(codebook) : std::nullopt};
+    return {spec.codec,   spec.dims.back(),
+            spec.dims,    spec.cosine,
+            codes.data(), factors.size() ? factors.data() : nullptr,
+            row_bound,    spec.codebook ? std::optional(codebook) : std::nullopt};
   }
 };
 
@@ -97,17 +99,18 @@ struct Built {
         scanned(rng, {what.codec, true, cosine, dims}, x, dim, what.is_symmetric()),
         ids(rng() % 2 ? draw::shuffled_ids(rng, rows) : std::vector<std::int64_t>()),
         table{.rows = rows,
-              .dim = dim,
-              .cosine = cosine,
-              .dims = dims,
-              .scanned = scanned.tier(),
-              .rescored = std::nullopt,
+              .tiers = {scanned.tier()},
               .ids = ids.empty() ? nullptr : ids.data(),
               .backend = nestvec::backends().back(),
               .checked = nullptr} {
     if (!rescore) return;
     rescored.emplace(rng, TierSpec{*rescore, false, cosine, dims}, x, dim);
-    table.rescored = rescored->tier();
+    table.tiers.push_back(rescored->tier());
+  }
+
+  /// The same queries for every tier.
+  std::vector<nestvec::TierQueries> queries(nestvec::Matrix<const float> values) const {
+    return std::vector<nestvec::TierQueries>(table.tiers.size(), {values});
   }
 
   static Floats drawn(Rng& rng, std::size_t rows, std::size_t dim) {

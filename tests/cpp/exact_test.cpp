@@ -23,9 +23,11 @@ TEST(exact_scores_follow_their_definition) {
       Tight<float> query(dim), scratch(dim);
       for (float& value : query) value = std::ldexp(std::normal_distribution<float>()(rng), int(rng() % 40) - 20);
       const float factor = draw::one_of(rng, {1.0F, 0.7F, 0.0F, 1e-3F});
+      const double constant = draw::one_of(rng, {0.0, 0.1, -1e6});
       const float found = exact_score(scanned.codec, scanned.has_codebook() ? &rows.codebook : nullptr,
-                                      rows.row_major.data(), query.data(), dim, factor, scratch.data());
-      const double want = oracle::float_score(rows.values(0, dim), oracle::prepared(query.data(), dim, false), factor);
+                                      rows.row_major.data(), query.data(), dim, factor, constant, scratch.data());
+      const double want =
+          oracle::float_score(rows.values(0, dim), oracle::prepared(query.data(), dim, false), factor, constant);
       CHECK(found == want, scanned.label()
                                << ", dim " << dim << " of " << stored << ": " << found << ", expected " << want);
     }

@@ -120,7 +120,7 @@ TEST(dot_i4_is_exact) {
     Blocks<std::uint8_t> blocks(rng, shape, 4);
     Tight<std::int8_t> values(shape.queries * dims), levels(16);
     fill(rng, bytes_of(blocks.values()), bytes_of(values));
-    fill_tables(rng, levels, -128, 127);
+    fill_tables(rng, levels, -kI4Level, kI4Level);
     blocks.draw_factors(rng);
     const std::size_t words = kI4Header / 4 + dims / 4;  // of 4 bytes, to which queries are aligned
     Tight<std::int32_t> queries(shape.queries * words, rng() % 3);

@@ -126,8 +126,8 @@ inline Query coded(Query query, const nestvec::Codebook& codebook) {
 }
 
 /// The final score of float queries: what the float codecs give, and every codec that re-scores.
-inline double float_score(const Floats& row, const Query& query, float factor) {
-  return float(dot(row, query.values) * factor);
+inline double float_score(const Floats& row, const Query& query, float factor, double constant = 0) {
+  return float(dot(row, query.values) * factor + constant);
 }
 
 /// The score that the scan gives a row, whose values these are.

@@ -39,7 +39,7 @@ std::vector<Candidate> wanted(const Built& built, const float* query, std::size_
                                      built.scanned.factor(r, ask.dim));
   if (!built.rescored) return oracle::best(scores, ask.k, built.table.ids);
   const std::size_t survivors =
-      std::min(built.rows, ask.oversample > built.rows / ask.k ? built.rows : ask.k * ask.oversample);
+      std::min(built.rows, ask.oversample[0] > built.rows / ask.k ? built.rows : ask.k * ask.oversample[0]);
   const oracle::Query fine = oracle::prepared(query, cols, built.cosine);
   std::vector<double> final_scores(built.rows, oracle::kNaN);
   for (const Candidate& candidate : oracle::best(scores, survivors, built.table.ids)) {
@@ -55,7 +55,7 @@ void check_search(const Built& built, const Floats& queries, std::size_t cols, c
                   const std::string& label) {
   const std::size_t count = queries.size() / cols;
   std::vector<Candidate> found(count * ask.k);
-  search(built.table, {queries.data(), count, cols}, ask, found.data());
+  search(built.table, built.queries({queries.data(), count, cols}), ask, found.data());
   for (std::size_t q = 0; q < count; ++q) {
     const std::vector<Candidate> want =
         wanted(built, &queries[q * cols], cols, ask, ask.allowed ? ask.allowed + q * ask.allowed_stride : nullptr);
@@ -65,7 +65,7 @@ void check_search(const Built& built, const Floats& queries, std::size_t cols, c
                             << (built.rescored ? name(built.rescored->spec.codec) : "")
                             << (built.cosine ? ", cosine" : "") << ", rows " << built.rows << ", dim " << ask.dim
                             << " of " << built.dim << ", columns " << cols << ", k " << ask.k << ", oversample "
-                            << ask.oversample << ", filters " << bool(ask.allowed) << " " << ask.allowed_stride
+                            << ask.oversample[0] << ", filters " << bool(ask.allowed) << " " << ask.allowed_stride
                             << ", threads " << ask.threads << ", query " << q << " of " << count << ", place " << i
                             << ": row " << of_query[i].row << " score " << of_query[i].score << ", expected row "
                             << want[i].row << " score " << want[i].score);
@@ -108,7 +108,7 @@ TEST(drawn_tables_are_searched_like_a_sort) {
     const Words filters = drawn_filters(rng, stride ? query_count * stride : blocks);
     const SearchOptions ask{.k = std::min(rows, draw::one_of<std::size_t>(rng, {1, 3, 10, rows})),
                             .dim = scan_dim,
-                            .oversample = draw::one_of<std::size_t>(rng, {1, 4, 1000}),
+                            .oversample = {draw::one_of<std::size_t>(rng, {1, 4, 1000})},
                             .kind = what.kind,
                             .allowed = rng() % 2 ? nullptr : filters.data(),
                             .allowed_stride = stride,
@@ -127,11 +127,12 @@ TEST(batches_and_threads_change_nothing) {
     const std::size_t dim = what.is_pq() ? 128 : 32;
     const Floats queries = draw::normal(rng, count * 128);
     std::vector<Candidate> alone(count * k), together(count * k);
-    SearchOptions ask{.k = k, .dim = dim, .oversample = 3, .kind = what.kind, .threads = 1};
-    for (std::size_t q = 0; q < count; ++q) search(built.table, {&queries[q * 128], 1, 128}, ask, &alone[q * k]);
+    SearchOptions ask{.k = k, .dim = dim, .oversample = {3}, .kind = what.kind, .threads = 1};
+    for (std::size_t q = 0; q < count; ++q)
+      search(built.table, built.queries({&queries[q * 128], 1, 128}), ask, &alone[q * k]);
     for (std::size_t threads : {1, 2, 7}) {
       ask.threads = threads;
-      search(built.table, {queries.data(), count, 128}, ask, together.data());
+      search(built.table, built.queries({queries.data(), count, 128}), ask, together.data());
       const std::size_t i = oracle::first_difference(together.data(), alone);
       CHECK(i == alone.size(), what.label() << ", threads " << threads << ", query " << i / k << ", place " << i % k);
     }
@@ -149,31 +150,31 @@ TEST(many_survivors_go_in_several_passes) {
   for (bool filtered : {false, true}) {
     SearchOptions ask{.k = rows,
                       .dim = 24,
-                      .oversample = 1,
+                      .oversample = {1},
                       .kind = QueryKind::codes,
                       .allowed = filtered ? filters.data() : nullptr,
                       .allowed_stride = filtered ? blocks : 0};
     const auto filter_of = [&](std::size_t q) { return filtered ? &filters[q * blocks] : nullptr; };
     std::vector<Candidate> all(250 * rows), alone(rows);
-    search(one_tier.table, {queries.data(), 250, 24}, ask, all.data());
+    search(one_tier.table, one_tier.queries({queries.data(), 250, 24}), ask, all.data());
     for (std::size_t q : {0, 208, 209, 249}) {
       ask.allowed = filter_of(q);
-      search(one_tier.table, {&queries[q * 24], 1, 24}, ask, alone.data());
+      search(one_tier.table, one_tier.queries({&queries[q * 24], 1, 24}), ask, alone.data());
       CHECK(oracle::first_difference(&all[q * rows], alone) == rows, "one tier, query " << q);
     }
     ask.k = 1;
-    ask.oversample = 1'000'000;
+    ask.oversample = {1'000'000};
     ask.allowed = filter_of(0);
     std::vector<Candidate> found(450), one(1);
-    search(built.table, {queries.data(), 450, 24}, ask, found.data());
+    search(built.table, built.queries({queries.data(), 450, 24}), ask, found.data());
     for (std::size_t q = 0; q < 450; ++q) {
       ask.allowed = filter_of(q);
-      search(built.table, {&queries[q * 24], 1, 24}, ask, one.data());
+      search(built.table, built.queries({&queries[q * 24], 1, 24}), ask, one.data());
       CHECK(oracle::same(found[q], one[0]), "query " << q);
     }
   }
   check_search(built, Floats(queries.begin(), queries.begin() + 24), 24,
-               {.k = 3, .dim = 24, .oversample = SIZE_MAX, .kind = QueryKind::codes, .threads = 1},
+               {.k = 3, .dim = 24, .oversample = {SIZE_MAX}, .kind = QueryKind::codes, .threads = 1},
                "the largest oversample");
 }
 
@@ -189,8 +190,8 @@ TEST(a_prefix_needs_its_factors) {
       const Built rescored(rng, 100, {10, 30}, cosine, {Codec::binary, QueryKind::codes}, what.codec);
       const auto ask = [&](const Built& of, std::size_t cols, std::size_t dim) -> std::string {
         try {
-          search(of.table, {query.data(), 1, cols}, {.k = 1, .dim = dim, .oversample = 4, .kind = of.what.kind},
-                 found.data());
+          search(of.table, of.queries({query.data(), 1, cols}),
+                 {.k = 1, .dim = dim, .oversample = {4}, .kind = of.what.kind}, found.data());
         } catch (const ArgumentError& error) {
           return error.what();
         }
@@ -212,8 +213,10 @@ TEST(nothing_to_search) {
       some(rng, 70, {8}, true, {Codec::int8, QueryKind::codes}, Codec::float32);
   const Floats query(8, 1);
   Candidate untouched{7, 7};
-  search(empty.table, {query.data(), 1, 8}, {.k = 0, .dim = 8, .oversample = 4, .kind = QueryKind::codes}, &untouched);
-  search(some.table, {query.data(), 0, 8}, {.k = 1, .dim = 8, .oversample = 4, .kind = QueryKind::codes}, &untouched);
+  search(empty.table, empty.queries({query.data(), 1, 8}),
+         {.k = 0, .dim = 8, .oversample = {4}, .kind = QueryKind::codes}, &untouched);
+  search(some.table, some.queries({query.data(), 0, 8}),
+         {.k = 1, .dim = 8, .oversample = {4}, .kind = QueryKind::codes}, &untouched);
   CHECK(untouched.row == 7);
 }
 
@@ -229,15 +232,15 @@ TEST(damaged_codes_are_never_scored) {
   std::copy_n(built.rescored->codes.data(), fine, data.data() + second);
   std::vector<std::uint32_t> sums(chunk_count(data.size()));
   checksum_chunks(data.data(), data.size(), sums.data(), 1);
-  built.table.scanned.codes = data.data();
-  built.table.rescored->codes = data.data() + second;
+  built.table.tiers[0].codes = data.data();
+  built.table.tiers[1].codes = data.data() + second;
   for (std::size_t row : {std::size_t{0}, std::size_t{1499}, rows - 1}) {
     const Floats query(&built.x[row * dim], &built.x[row * dim] + dim);  // finds that row
     const auto search_anew = [&](std::size_t k) {
       CheckedRegion region(data.data(), data.size(), sums.data());
       built.table.checked = &region;
       built.table.scan_checked = false;
-      check_search(built, query, dim, {.k = k, .dim = dim, .oversample = 1, .kind = QueryKind::codes, .threads = 2},
+      check_search(built, query, dim, {.k = k, .dim = dim, .oversample = {1}, .kind = QueryKind::codes, .threads = 2},
                    "checked");
     };
     search_anew(5);

@@ -41,10 +41,10 @@ struct Searched {
 
   std::vector<Candidate> found(std::size_t threads) const {
     std::vector<Candidate> out(count * kPlaces);
-    search(built.table, {queries.data(), count, kDim},
+    search(built.table, built.queries({queries.data(), count, kDim}),
            {.k = kPlaces,
             .dim = kDim,
-            .oversample = 3,
+            .oversample = {3},
             .kind = built.what.kind,
             .allowed = allowed.data(),
             .allowed_stride = block_count(built.rows),
@@ -70,8 +70,8 @@ struct Checked {
     data = Tight<std::uint8_t>(scanned + fine);
     std::copy_n(built.scanned.codes.data(), scanned, data.data());
     std::copy_n(built.rescored->codes.data(), fine, data.data() + scanned);
-    built.table.scanned.codes = data.data();
-    built.table.rescored->codes = data.data() + scanned;
+    built.table.tiers[0].codes = data.data();
+    built.table.tiers[1].codes = data.data() + scanned;
     sums.resize(chunk_count(data.size()));
     checksum_chunks(data.data(), data.size(), sums.data(), 1);
     forget();

@@ -162,11 +162,11 @@ ATTACKS: list[Attack] = [
         _bound(f"a longest row of {bound!r:.20}", bound)
         for bound in (float("nan"), float("inf"), -1, "1", None, 10**400)
     ),
-    _tiers("an unknown codec", "of a kind that this nestvec does not read: codec is 'int4'", "binary", "int4"),
+    _tiers("an unknown codec", "of a kind that this nestvec does not read: codec is 'int5'", "binary", "int5"),
     _tiers("an unknown codec to scan", "does not read: codec is 'pq5x6'; expected one of float32", "pq5x6", "int8"),
-    _tiers("centroids that re-score", DESCRIPTION, "binary", "pq3x8"),
-    _tiers("bits that re-score", DESCRIPTION, "binary", "binary"),
-    _tiers("three tiers", DESCRIPTION, "binary", "int8", "float32"),
+    _tiers("centroids that re-score", MATCH, "binary", "pq3x8"),
+    _tiers("bits that re-score", MATCH, "binary", "binary"),
+    _tiers("three tiers", MATCH, "binary", "int8", "float32"),
     _tiers("a codec that is a list", DESCRIPTION, ["binary"]),
     _tiers("a tier that is not described", MATCH, "binary"),
     _tiers("another codec", MATCH, "int8", "int8"),

@@ -145,7 +145,7 @@ def search(
     ids: npt.ArrayLike | None = None,
     dim: int | None = None,
     oversample: int = 4,
-    query: str = "binary",
+    query: str = "codes",
     allowed: npt.NDArray[np.bool_] | None = None,
     pq_rows: Floats | None = None,
 ) -> tuple[Floats, Ids]:
@@ -158,7 +158,7 @@ def search(
     row_ids = np.arange(rows, dtype=np.int64) if ids is None else np.asarray(ids, np.int64)
     tiers = [Tier.of(x, name, cosine, pq_rows) for name in (codec, rescore) if name is not None]
     k = min(k, rows)
-    hamming = codec == "binary" and rescore is None and query == "binary"
+    hamming = codec == "binary" and rescore is None and query == "codes"
     out_scores = np.full((len(queries), k), -1 if hamming else np.nan, np.int32 if hamming else np.float32)
     out_ids = np.full((len(queries), k), -1, np.int64)
     masks = np.broadcast_to(True if allowed is None else allowed, (len(queries), rows))

@@ -21,7 +21,7 @@ import nestvec
 from nestvec.cli import app
 
 PACKAGE = str(Path(nestvec.__file__).parents[1])
-COMMANDS = ("export", "encode", "build", "search", "info", "doctor")
+COMMANDS = ("export", "encode", "build", "search", "tune", "info", "doctor")
 TEXTS = [
     "the weather is lovely today",
     "it is so sunny outside",
@@ -244,8 +244,8 @@ def test_hamming_table_without_texts(tmp_path: Path, model: Path, documents: Pat
     hit = good_json("search", out, "a cat", "-m", model)["results"][0]["hits"][0]
     assert set(hit) == {"rank", "id", "score"}
     assert good("search", out, "a cat", "-m", model, "--query", "float").splitlines()[0].split() == ["cosine", "id"]
-    assert good_json("search", out, "a cat", "-m", model, "--query", "binary")["metric"] == "hamming"
-    assert "expected one of binary, float" in error("search", out, "a cat", "-m", model, "--query", "bits")
+    assert good_json("search", out, "a cat", "-m", model, "--query", "codes")["metric"] == "hamming"
+    assert "expected one of codes, float" in error("search", out, "a cat", "-m", model, "--query", "bits")
 
 
 def test_product_quantized_table(tmp_path: Path, model: Path, documents: Path) -> None:

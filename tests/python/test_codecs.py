@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from nestvec import Table
-from nestvec.codecs import RESCORE_CODECS, codec_named, rescore_named
+from nestvec.codecs import codec_named
 from nestvec.errors import ArgumentError
 
 
-@pytest.mark.parametrize("name", [*RESCORE_CODECS, "binary"])
+@pytest.mark.parametrize("name", ["float32", "float16", "bfloat16", "int8", "int4", "binary"])
 def test_plain_names(name: str) -> None:
     codec = codec_named(name)
     assert (codec.name, codec.kind, codec.sub_quantizers, codec.columns(70)) == (name, name, 0, 70)
@@ -21,6 +21,7 @@ def test_plain_names(name: str) -> None:
         "float16": [2, 16, 140],
         "bfloat16": [2, 16, 140],
         "int8": [1, 8, 70],
+        "int4": [1, 4, 35],
         "binary": [1, 1, 9],
     }[name]
 
@@ -43,31 +44,24 @@ def test_shapes_of_codes() -> None:
     assert codec_named("pq9x4").codes_shape(True, 64, 20) == ("U8", (1, 2, 64, 4))
 
 
-WRONG = "int4,,pq,pq96,pq96x,pq96x6,pq0x8,pq08x8,pq-1x8,pq 96x8,PQ96x8,pq96x8 ,pq96x8\n,pq8,pq4,pq999999x8,pq٣x8,BF16"
+WRONG = (
+    "int5,,rabitq0,rabitq1,rabitq9,planes,planes0,planes9,opq,opqx8,"
+    "pq,pq96,pq96x,pq96x6,pq0x8,pq08x8,pq-1x8,pq 96x8,PQ96x8,pq96x8 ,pq96x8\n,pq8,pq4,pq999999x8,pq٣x8,BF16"
+)
 
 
 @pytest.mark.parametrize("name", [*WRONG.split(","), None, 5, ["int8"], b"int8"])
 def test_names_that_are_refused(name: Any) -> None:
     with pytest.raises(ArgumentError) as raised:
         codec_named(name)
-    assert "expected one of float32, float16, bfloat16, int8, binary, or a product quantizer" in str(raised.value)
+    assert "expected one of float32, float16, bfloat16, int8, int4, binary; a product quantizer" in str(raised.value)
     assert "such as pq96x8" in str(raised.value)
-    with pytest.raises(
-        ArgumentError, match=r"rescore is .*; expected one of float32, float16, bfloat16, int8, or None"
-    ):
-        rescore_named(name)
 
 
 def test_a_name_as_long_as_a_book_is_cut_in_the_message() -> None:
     with pytest.raises(ArgumentError) as raised:
         codec_named("x" * 100_000)
     assert len(str(raised.value)) < 400
-
-
-@pytest.mark.parametrize("name", ["binary", "pq4x8"])
-def test_codecs_that_cannot_rescore(name: str) -> None:
-    with pytest.raises(ArgumentError, match=f"rescore is '{name}'"):
-        Table.build(np.eye(4), rescore=name)
 
 
 def test_more_sub_quantizers_than_dimensions() -> None:

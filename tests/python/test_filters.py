@@ -199,7 +199,7 @@ def test_the_compiled_code_checks_what_it_writes_to() -> None:
     searcher = TABLES["row numbers"]._ready()
     for shape in ((1, 1), (1, 3), (3, 2), (0, 2), (2,)):
         with pytest.raises(ArgumentError, match="filter"):
-            searcher.search(X[:2], 1, DIM, 1, False, np.zeros(shape, np.uint64), 0)
+            searcher.search(X[:2], X[:2], 1, DIM, [], False, None, np.zeros(shape, np.uint64), 0)
 
 
 class TestBits:

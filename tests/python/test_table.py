@@ -207,7 +207,7 @@ def test_float_queries_against_bits(rescore: str | None, metric: str) -> None:
         hits = table.search(queries, k, dim=dim, query="float", oversample=2)
         check(hits, oracle.search(x, queries, k, dim=dim, query="float", oversample=2, codec="binary", **kind))
         assert hits.metric == metric
-    by_bits = table.search(queries, 10, query="binary")
+    by_bits = table.search(queries, 10, query="codes")
     check(by_bits, tuple(table.search(queries, 10)))
     assert by_bits.metric == table.metric
 
@@ -241,16 +241,16 @@ def test_float_queries_find_more_of_the_true_neighbours() -> None:
         pairs = zip(true, table.search(queries, 10, query=query).ids, strict=True)
         return sum(len(set(one) & set(other)) for one, other in pairs)
 
-    assert found("float") > 1.2 * found("binary")
+    assert found("float") > 1.2 * found("codes")
 
 
 @pytest.mark.parametrize(
     ("codec", "query", "message"),
     [
-        ("binary", "bits", "query is 'bits'; expected one of binary, float"),
+        ("binary", "bits", "query is 'bits'; expected one of codes, float"),
         ("binary", True, "query is True; expected one of"),
         ("int8", "float", "query is 'float', for a table of int8; leave it out"),
-        ("float32", "binary", "query is 'binary', for a table of float32; leave it out"),
+        ("float32", "codes", "query is 'codes', for a table of float32; leave it out"),
         ("pq4x4", "float", "query is 'float', for a table of pq4x4"),
     ],
 )
@@ -294,6 +294,6 @@ def test_properties_and_info() -> None:
     assert info["bytes"] == table.nbytes == sum(section["bytes"] for section in info["sections"].values())
     assert info["sections"]["tier0.codes"] == {"dtype": "U8", "shape": [2, 1, 64, 8], "bytes": 1024}
     assert (info["rows"], info["dims"], info["float32_bytes"]) == (100, [16, 48], 19200)
-    assert repr(table) == "Table(rows=100, dim=48, codec='binary', rescore='int8', metric='cosine')"
+    assert repr(table) == "Table(rows=100, dim=48, codec=('binary', 'int8'), metric='cosine')"
     assert Table.build(x).ids.tolist() == list(range(100))
     assert [Table.build(x, codec=codec, metric="ip").bytes_per_row for codec in CODECS] == [192, 96, 96, 48 + 4, 6]

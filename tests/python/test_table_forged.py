@@ -168,7 +168,7 @@ class TestCodebooks:
             refused(match, lambda forged, name=name: forged.table["tiers"][0].update(codec=name))
         for name in ("pq20x8", "pq99999x4"):
             refused(described, lambda forged, name=name: forged.table["tiers"][0].update(codec=name))
-        refused(described, lambda forged: forged.table["tiers"][1].update(codec=codec))
+        refused(match, lambda forged: forged.table["tiers"][1].update(codec=codec))
         refused(described, lambda forged: forged.table.update(dims=[4, dim]))  # no sub-quantizer ends there
         refused(described, lambda forged: forged.table.update(dims=[16, dim], metric="cosine"))
         refused(match, lambda forged: forged.table.update(dims=[16 if codec == "pq7x4" else 15, dim]))  # no factors

@@ -201,9 +201,9 @@ def test_no_rows(tmp_path: Path) -> None:
 class TestSample:
     def test_of_an_array_it_is_spread_evenly(self) -> None:
         x = np.arange(1000, dtype=np.float64)[:, None] * [1, -1]
-        assert Vectors(x).sample(1000)[:, 0].tolist() == list(range(1000))
-        assert Vectors(x).sample(4).tolist() == [[0, 0], [250, -250], [500, -500], [750, -750]]
-        assert Vectors(x.tolist()).sample(2).dtype == np.float32
+        assert Vectors(x, "x").sample(1000)[:, 0].tolist() == list(range(1000))
+        assert Vectors(x, "x").sample(4).tolist() == [[0, 0], [250, -250], [500, -500], [750, -750]]
+        assert Vectors(x.tolist(), "x").sample(2).dtype == np.float32
 
     @pytest.mark.parametrize("sizes", [[1000], [1] * 7, [0, 4, 0, 6], [10, 1], [9, 3, 7], [3, 100]])
     def test_of_batches_it_is_the_first_rows_and_all_come_up_again(self, sizes: list[int]) -> None:
@@ -216,7 +216,7 @@ class TestSample:
                 begin += size
                 yield buffer[:size]
 
-        rows = Vectors(reusing_its_buffer())
+        rows = Vectors(reusing_its_buffer(), "x")
         np.testing.assert_array_equal(rows.sample(10), x[:10])
         np.testing.assert_array_equal(np.concatenate([piece.copy() for piece in rows]), x)
 

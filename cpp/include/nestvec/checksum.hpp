@@ -29,6 +29,9 @@ class CheckedRegion {
   /// differs.
   void require(const std::uint8_t* from, std::size_t bytes, std::size_t threads);
 
+  /// Whether all chunks under [from, from + bytes) were verified before.
+  bool verified(const std::uint8_t* from, std::size_t bytes) const;
+
  private:
   bool verified(std::size_t chunk) const { return verified_[chunk].load(std::memory_order_acquire); }
 

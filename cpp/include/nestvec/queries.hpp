@@ -27,6 +27,7 @@ struct QueryScale {
   double offset = 0;
   ScoreError error;
   double per_length = 0;
+  double constant = 0;  ///< the part of the offset that the exact score has, too
 };
 
 /// Queries over the first `dim` dimensions of rows of one codec.
@@ -35,9 +36,10 @@ class ScanQueries {
   /// From float vectors, whose first `dim` columns are used. `unit` scales each to length 1 (zero stays zero), or for
   /// look-ups in bits, whose rows have a length of sqrt(dim), to 1 / sqrt(dim). Bits are x > 0; int8 is symmetric with
   /// a scale per query. codebook: of the codecs that have one; where it is a product quantizer's, `dim` is where a
-  /// sub-quantizer begins, or its own. By codes, levels count as uniform_levels, in queries as in rows.
+  /// sub-quantizer begins, or its own. By codes, levels count as uniform_levels, in queries as in rows. constants: what
+  /// is added to every score of a query that is not by codes, one for each; null: nothing.
   static ScanQueries from_floats(Codec codec, QueryKind kind, Matrix<const float> x, std::size_t dim, bool unit,
-                                 const Codebook* codebook = nullptr);
+                                 const Codebook* codebook = nullptr, const double* constants = nullptr);
 
   /// From row-major codes, binary or int8 (whose scores are integers).
   static ScanQueries from_codes(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim);

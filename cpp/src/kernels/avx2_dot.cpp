@@ -2,10 +2,12 @@
 // registers. Codes are widened to lanes of 32 bits, floats or pairs of 16-bit integers. What a block and a query cost
 // (256-bit operations):
 //   dot_f32, dot_f16, dot_bf16   per dimension and 8 rows:     vfmadd, two a cycle            8 products
-//   dot_i8, dot_i4               per 2 dimensions and 8 rows:  vpmaddwd, add, three a cycle  16 products
+//   dot_i8                       per 2 dimensions and 8 rows:  vpmaddwd, add, three a cycle  16 products
+//   dot_i4                       per 4 dimensions and 8 rows:  vpmaddubsw, vpmaddwd, add     32 products
 // What the queries of a tile share, for a word of 8 rows: dot_f16 2 conversions and 2 shuffles, dot_bf16 a shift and an
-// and, dot_i8 three shifts, dot_i4 7 shifts, 2 and, 2 vpshufb. (vpmaddubsw would take 32 products, but it saturates:
-// two products of bytes need 17 bits, and every way to split the bytes so that they fit costs as much as the widening.)
+// and, dot_i8 three shifts, dot_i4 a shift, 2 and, 2 vpshufb. (vpmaddubsw would take 32 products of dot_i8, but it
+// saturates: two products of bytes need 17 bits, and every way to split the bytes so that they fit costs as much as the
+// widening.)
 #include "kernels/avx2.hpp"
 
 namespace nestvec::avx2 {
@@ -34,7 +36,7 @@ struct Float {
   static Values values(const uint8_t* queries, size_t, size_t all_words, size_t first, size_t) {
     return {queries + first * 4, all_words * 4};
   }
-  static Lanes zero() { return _mm256_setzero_ps(); }
+  static Lanes start(const uint8_t*, size_t, size_t) { return _mm256_setzero_ps(); }
   static void widen(const uint8_t* codes, size_t, Lanes (&out)[1]) {
     out[0] = _mm256_loadu_ps(reinterpret_cast<const float*>(codes));
   }
@@ -69,68 +71,76 @@ struct Half : Bfloat {
   }
 };
 
-/// Pairs of 16-bit integers, where vpmaddwd is exact for every pair of bytes. kHalves x 4 bytes of a query a word.
-template <size_t kHalves_>
 struct Integers {
   using Lanes = __m256i;
-  static constexpr size_t kParts = 2, kHalves = kHalves_;
   static constexpr bool kEight = true;
   static constexpr int kGroupsOf4 = 2;
 
-  /// Of every 4 bytes the first and third, then the other two, widened.
-  alignas(32) uint8_t pairs[kQueryTile][kChunk * kHalves * 8];
-
-  /// from: the values of the first query's chunk of `words`, which other queries have `stride` bytes further on.
-  Values pair_up(const uint8_t* from, size_t stride, size_t query_count, size_t words) {
-    const __m256i in_pairs = _mm256_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15,  //
-                                              0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
-    const size_t size = words * kHalves * 4;
-    for (size_t q = 0; q < query_count; ++q, from += stride)
-      for (size_t i = 0; i < size; i += 16) {
-        __m128i bytes = _mm_setzero_si128();
-        if (i + 16 <= size)
-          bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i));
-        else
-          __builtin_memcpy(&bytes, from + i, size - i);
-        store(pairs[q] + i * 2, _mm256_shuffle_epi8(_mm256_cvtepi8_epi16(bytes), in_pairs));
-      }
-    return {pairs[0], sizeof pairs[0]};
-  }
-  static Lanes zero() { return _mm256_setzero_si256(); }
-  static void widen_bytes(__m256i bytes, Lanes (&out)[2]) {
-    out[0] = _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8);
-    out[1] = _mm256_srai_epi16(bytes, 8);
-  }
   static Lanes value(const uint8_t* query) {
-    int32_t pair;
-    __builtin_memcpy(&pair, query, sizeof pair);
-    return _mm256_set1_epi32(pair);
-  }
-  static Lanes add(Lanes sum, Lanes codes, Lanes value) {
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(codes, value));
+    int32_t four_bytes;
+    __builtin_memcpy(&four_bytes, query, sizeof four_bytes);
+    return _mm256_set1_epi32(four_bytes);
   }
   static __m256 scores(Lanes sum) { return _mm256_cvtepi32_ps(sum); }
 };
 
-struct Byte : Integers<1> {
+/// Pairs of 16-bit integers, where vpmaddwd is exact for every pair of bytes.
+struct Byte : Integers {
+  static constexpr size_t kParts = 2, kHalves = 1;
+
+  alignas(32) uint8_t pairs[kQueryTile][kChunk * 8];  // a word's first and third byte, then the other two, widened
+
   Values values(const uint8_t* queries, size_t query_count, size_t all_words, size_t first, size_t words) {
-    return pair_up(queries + (1 + first) * 4, (1 + all_words) * 4, query_count, words);
+    const __m256i in_pairs = _mm256_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15,  //
+                                              0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
+    for (size_t q = 0; q < query_count; ++q) {
+      const uint8_t* from = queries + (q * (all_words + 1) + 1 + first) * 4;
+      for (size_t w = 0; w < words; w += 4) {
+        __m128i bytes = _mm_setzero_si128();
+        if (w + 4 <= words)
+          bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + w * 4));
+        else
+          __builtin_memcpy(&bytes, from + w * 4, (words - w) * 4);
+        store(pairs[q] + w * 8, _mm256_shuffle_epi8(_mm256_cvtepi8_epi16(bytes), in_pairs));
+      }
+    }
+    return {pairs[0], sizeof pairs[0]};
   }
-  static void widen(const uint8_t* codes, size_t, Lanes (&out)[2]) { widen_bytes(load(codes), out); }
+  static Lanes start(const uint8_t*, size_t, size_t) { return _mm256_setzero_si256(); }
+  static void widen(const uint8_t* codes, size_t, Lanes (&out)[2]) {
+    const __m256i bytes = load(codes);
+    out[0] = _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8);
+    out[1] = _mm256_srai_epi16(bytes, 8);
+  }
+  static Lanes add(Lanes sum, Lanes codes, Lanes value) {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(codes, value));
+  }
 };
 
-/// The low nibbles of a word, then the high ones.
-struct Nibble : Integers<2> {
+/// The levels of a word's low nibbles, then of its high ones, as bytes from 1 to 127: two products of them and signed
+/// bytes fit into 16 bits, which lets vpmaddubsw add them. The 64 that this adds to each level is taken out at the
+/// start.
+struct Nibble : Integers {
+  static constexpr size_t kParts = 1, kHalves = 2;
+
   __m256i levels;
 
-  Values values(const uint8_t* queries, size_t query_count, size_t all_words, size_t first, size_t words) {
-    levels = load_twice(queries);
-    return pair_up(queries + kI4Header + first * 8, kI4Header + all_words * 8, query_count, words);
+  Values values(const uint8_t* queries, size_t, size_t all_words, size_t first, size_t) {
+    levels = _mm256_add_epi8(load_twice(queries), _mm256_set1_epi8(64));
+    return {queries + kI4Header + first * 8, kI4Header + all_words * 8};
   }
-  void widen(const uint8_t* codes, size_t half, Lanes (&out)[2]) const {
+  static Lanes start(const uint8_t* queries, size_t all_words, size_t q) {
+    int32_t sum;
+    __builtin_memcpy(&sum, queries + q * (kI4Header + all_words * 8) + 16, sizeof sum);
+    return _mm256_set1_epi32(-64 * sum);
+  }
+  void widen(const uint8_t* codes, size_t half, Lanes (&out)[1]) const {
     __m256i bytes = load(codes);
     if (half) bytes = _mm256_srli_epi16(bytes, 4);
-    widen_bytes(_mm256_shuffle_epi8(levels, _mm256_and_si256(bytes, _mm256_set1_epi8(15))), out);
+    out[0] = _mm256_shuffle_epi8(levels, _mm256_and_si256(bytes, _mm256_set1_epi8(15)));
+  }
+  static Lanes add(Lanes sum, Lanes codes, Lanes value) {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(codes, value), _mm256_set1_epi16(1)));
   }
 };
 
@@ -205,7 +215,7 @@ void scan(const BlockRun& run, const void* queries, size_t query_count, const fl
   for (size_t b = 0; b < run.count; ++b) {
     Sums<Codec> sums[kQueryTile];
     for (size_t q = 0; q < query_count; ++q)
-      for (auto& sum : sums[q]) sum = Codec::zero();
+      for (auto& sum : sums[q]) sum = Codec::start(static_cast<const uint8_t*>(queries), run.words, q);
     for (size_t first = 0; first < run.words; first += kChunk) {
       const size_t words = run.words - first < kChunk ? run.words - first : kChunk;
       const Values values = codec.values(static_cast<const uint8_t*>(queries), query_count, run.words, first, words);

@@ -24,6 +24,9 @@ inline constexpr size_t kBlockTile = 4;
 /// Bytes of a dot_i4 query before its values: 16 levels and a sum.
 inline constexpr size_t kI4Header = 20;
 
+/// Largest magnitude of its levels: two products of (level + 64) and a query's byte fit into 16 bits.
+inline constexpr int kI4Level = 63;
+
 /// The blocks that a scan kernel scores.
 struct BlockRun {
   const uint8_t* codes;  ///< of the first block
@@ -65,9 +68,9 @@ struct Kernels {
   ScanKernel* dot_i8;
 
   /// score = float(sum of level[code] * value, exact in int32) * factor. A word is 4 bytes, 8 dimensions: byte i holds
-  /// dimension 2i in its low nibble, 2i + 1 in its high one. query: 16 int8_t, the levels, the same for all queries of
-  /// a call; the sum of its values as int32_t; then for each word 8 int8_t, the values of its 4 low nibbles, then of
-  /// its 4 high ones: kI4Header + words x 8 bytes, from a multiple of 4.
+  /// dimension 2i in its low nibble, 2i + 1 in its high one. query: the 16 levels as int8_t, from -kI4Level to
+  /// kI4Level, the same for all queries of a call; the sum of its values as int32_t; then for each word 8 int8_t, the
+  /// values of its 4 low nibbles, then of its 4 high ones. kI4Header + words x 8 bytes, aligned to 4.
   ScanKernel* dot_i4;
 
   /// score = sum of products * factor, summed in any order: within the bound in queries.cpp of the exact score.

@@ -81,7 +81,7 @@ void hamming(const BlockRun& run, const void* queries, size_t query_count, const
 // 32. A row has two sums, which lie side by side and are added at the end.
 
 template <class Codes, int Q>
-void dot_tile(const Tile& tile) {
+void dot_integer_tile(const Tile& tile) {
   constexpr int G = 8 / Q;  // groups of 4 rows
   constexpr size_t kHalves = Codes::kHalves;
   const Codes codes(tile.queries);
@@ -121,7 +121,7 @@ void dot_tile(const Tile& tile) {
 template <class Codes>
 void dot_integers(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
   for_tiles(run, queries, (Codes::kHeader + run.words * Codes::kHalves) * 4, query_count, limits, hits,
-            dot_tile<Codes, 4>, dot_tile<Codes, 2>, dot_tile<Codes, 1>);
+            dot_integer_tile<Codes, 4>, dot_integer_tile<Codes, 2>, dot_integer_tile<Codes, 1>);
 }
 
 // ---- dot_f32, dot_f16, dot_bf16: a format turns a word of 8 rows into kDims dimensions of 2 x 4 floats

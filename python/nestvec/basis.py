@@ -1,0 +1,56 @@
+"""The coordinates that a tier's codes are made in: what is taken off the rows, and how they are rotated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nestvec import _core
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """y = R (x - center): a shift and a rotation, which an inner product survives: q . x = R q . y + q . center.
+
+    center: (dim,) float32, or None for zeros.
+    matrix: (dim, dim) float32 orthogonal, y = (x - center) @ matrix; or
+    signs: (rounds, ceil(dim / 8)) uint8, the random signs of a fast Hadamard rotation; or neither, for no rotation.
+    """
+
+    center: Floats | None = None
+    matrix: Floats | None = None
+    signs: npt.NDArray[np.uint8] | None = None
+
+    def rows(self, x: Floats, threads: int = 0) -> Floats:
+        """The coordinates of rows (rows, dim): the same bits for a row whatever the others are."""
+        return self._rotated(x if self.center is None else x - self.center, threads)
+
+    def queries(self, q: Floats, threads: int = 0) -> tuple[Floats, npt.NDArray[np.float64] | None]:
+        """The queries for such coordinates, and what their scores lack: (queries, dim) and (queries,) or None."""
+        if self.center is None:
+            return self._rotated(q, threads), None
+        constants = _core.linear(q, np.ascontiguousarray(self.center[:, None]), None, threads)
+        return self._rotated(q, threads), constants[:, 0].astype(np.float64)
+
+    def inverse(self, y: Floats, threads: int = 0) -> Floats:
+        """The rows that have the coordinates y (rows, dim)."""
+        x = y
+        if self.matrix is not None:
+            x = _core.linear(y, np.ascontiguousarray(self.matrix.T), None, threads)
+        elif self.signs is not None:
+            x = _core.hadamard(y, self.signs, True, threads)
+        return x if self.center is None else x + self.center
+
+    def arrays(self) -> dict[str, npt.NDArray[np.float32] | npt.NDArray[np.uint8]]:
+        """The parts that there are, by the names that their sections have in a table's file."""
+        parts = {"center": self.center, "rotation": self.matrix, "signs": self.signs}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def _rotated(self, x: Floats, threads: int) -> Floats:
+        if self.matrix is not None:
+            return _core.linear(x, self.matrix, None, threads)
+        return x if self.signs is None else _core.hadamard(x, self.signs, False, threads)
