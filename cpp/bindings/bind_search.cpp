@@ -127,8 +127,8 @@ class Searcher {
         (!forecasts.empty() && forecasts.size() + 1 < views.size()))
       throw ArgumentError(
           "search needs 1 <= dim <= the queries' columns, k and oversample >= 1, forecasts for all tiers");
-    const bool two_ways = scanned.codec == Codec::binary ||
-                          (scanned.codebook && has_levels(scanned.codec) && !scanned.codebook->scaled);
+    const bool two_ways =
+        scanned.codec == Codec::binary || (scanned.codebook && has_levels(scanned.codec) && !scanned.codebook->scaled);
     if (float_query && !two_ways) throw ArgumentError("only bits and unscaled levels are scanned in two ways");
     std::vector<TierStats> stats(views.size());
     SearchOptions options{.k = std::min(k, table_.rows),

@@ -42,8 +42,7 @@ inline void check_codebook(Codec codec, std::size_t dim, const Codebook* codeboo
 class CodebookArray {
  public:
   /// centroids: (dim, 256 or 16), finite.
-  CodebookArray(const std::string& codec, std::size_t columns, Array<float> centroids)
-      : values_(std::move(centroids)) {
+  CodebookArray(const std::string& codec, std::size_t columns, Array<float> centroids) : values_(std::move(centroids)) {
     const Matrix<const float> values = as_matrix(values_, "centroids");
     codebook_ = make_pq(codec, values.rows, columns);
     codebook_.centroids = sized(values_, codebook_.dim * codebook_.count(), "centroids");

@@ -11,8 +11,8 @@
 namespace nestvec {
 namespace {
 
-// Multiples of the scale for normal values. Of 40 between 0.6 and 1.4 the best gains less than 0.0001 of the cosine over
-// the best of these, at 3 bits and at 4; any one of them alone loses up to 0.0007.
+// Multiples of the scale for normal values. Of 40 between 0.6 and 1.4 the best gains less than 0.0001 of the cosine
+// over the best of these, at 3 bits and at 4; any one of them alone loses up to 0.0007.
 constexpr float kScales[] = {0.82f, 0.94f, 1.06f, 1.18f};
 
 /// Sums of 12 uniform values have a variance of 1 and are nearly normal; of such arithmetic every CPU has the same.

@@ -246,8 +246,8 @@ inline Wanted wanted(const Rows& rows, const Ask& ask) {
   }
   const auto& [codec, kind] = rows.scanned;
   for (std::size_t q = 0; q * rows.dim < ask.queries.size(); ++q) {
-    oracle::Query query = oracle::prepared(codec, kind, &ask.queries[q * rows.dim], ask.dim, ask.unit);
-    if (rows.scanned.is_symmetric()) query = oracle::coded(query, rows.codebook);
+    const oracle::Query query =
+        oracle::prepared(codec, kind, &ask.queries[q * rows.dim], ask.dim, ask.unit, &rows.codebook);
     std::vector<double> scores(rows.count, oracle::kNaN);
     for (std::size_t r = 0; r < rows.count; ++r)
       if (oracle::allowed(ask.filter(q), r))

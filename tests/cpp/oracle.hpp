@@ -107,22 +107,24 @@ inline Query prepared(const float* query, std::size_t dim, bool unit, bool signs
   return made;
 }
 
-/// As a scan takes it: the signs of a query that becomes bits are those of the values as given, however small.
-inline Query prepared(Codec codec, QueryKind kind, const float* query, std::size_t dim, bool unit) {
-  if (codec != Codec::binary) return prepared(query, dim, unit);
-  return prepared(query, dim, unit && kind == QueryKind::look_ups, true);
-}
-
-/// A query of levels as its own code: the number of the nearest level, as (2c - K) / 2^(bits - 1).
+/// A query of levels as its own code: how many middles between levels lie below a value, as (2c - K) / 2^(bits - 1).
 inline Query coded(Query query, const nestvec::Codebook& codebook) {
   for (float& value : query.values) {
-    std::size_t nearest = 0;
-    for (std::size_t c = 1; c < codebook.count(); ++c)
-      if (std::abs(double(value) - codebook.levels[c]) < std::abs(double(value) - codebook.levels[nearest]))
-        nearest = c;
-    value = (2 * float(nearest) - float(codebook.count() - 1)) / float(codebook.count() / 2);
+    int code = 0;
+    for (std::size_t c = 0; c + 1 < codebook.count(); ++c)
+      code += value > float((double(codebook.levels[c]) + codebook.levels[c + 1]) / 2);
+    value = float(2 * code - int(codebook.count() - 1)) / float(codebook.count() / 2);
   }
   return query;
+}
+
+/// As a scan takes it: the signs of a query that becomes bits are those of the values as given, however small, and by
+/// codes the values are rounded to the codebook's levels.
+inline Query prepared(Codec codec, QueryKind kind, const float* query, std::size_t dim, bool unit,
+                      const nestvec::Codebook* codebook) {
+  if (codec == Codec::binary) return prepared(query, dim, unit && kind == QueryKind::look_ups, true);
+  const Query made = prepared(query, dim, unit);
+  return has_levels(codec) && kind == QueryKind::codes ? coded(made, *codebook) : made;
 }
 
 /// The final score of float queries: what the float codecs give, and every codec that re-scores.

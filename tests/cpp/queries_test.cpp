@@ -52,7 +52,7 @@ TEST(forms_are_what_the_kernels_read) {
       CHECK(queries.count == 3 && queries.dim == dim && queries.columns == dim, label);
       CHECK(reinterpret_cast<std::uintptr_t>(queries.query(0)) % 64 == 0, label);
       for (std::size_t q = 0; q < 3; ++q) {
-        const oracle::Query want = oracle::prepared(codec, usual_kind(codec), &x[q * cols], dim, unit);
+        const oracle::Query want = oracle::prepared(codec, usual_kind(codec), &x[q * cols], dim, unit, nullptr);
         const std::uint8_t* form = queries.query(q);
         bool good = true;
         if (codec == Codec::binary) {

@@ -27,8 +27,7 @@ constexpr Codec kFine[] = {Codec::float32, Codec::float16, Codec::bfloat16, Code
 std::vector<Candidate> wanted(const Built& built, const float* query, std::size_t cols, const SearchOptions& ask,
                               const std::uint64_t* allowed) {
   const auto& [codec, kind] = built.what;
-  oracle::Query coarse = oracle::prepared(codec, kind, query, ask.dim, built.cosine);
-  if (built.what.is_symmetric()) coarse = oracle::coded(coarse, built.scanned.codebook);
+  const oracle::Query coarse = oracle::prepared(codec, kind, query, ask.dim, built.cosine, &built.scanned.codebook);
   const auto prefix = [](const Floats& row, std::size_t dim) {
     return Floats(row.begin(), row.begin() + std::ptrdiff_t(dim));
   };

@@ -26,7 +26,8 @@ class GridEncoder {
   /// CPU. Values must be finite.
   void encode(Matrix<const float> x, std::uint8_t* codes) const;
 
-  /// The numbers of the nearest levels, the lower of two equally near ones, a byte for each of `dim` values.
+  /// The numbers of the nearest levels, a byte for each of `dim` values: how many of the middles between two levels,
+  /// rounded to float, lie below it.
   void nearest(const float* x, std::size_t dim, std::uint8_t* codes) const;
 
  private:

@@ -52,7 +52,8 @@ struct TierQueries {
   const double* constants = nullptr;  ///< what is added to every score of a query; null: nothing
 };
 
-/// What the next tier will say of a row: its score is normally distributed around slope * this tier's score + intercept.
+/// What the next tier will say of a row: its score is normally distributed around slope * this tier's score +
+/// intercept.
 struct Forecast {
   double slope, intercept, deviation;
 };
