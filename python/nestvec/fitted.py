@@ -13,6 +13,7 @@ from nestvec.arrays import ArrayInput, as_floats
 from nestvec.basis import Basis
 from nestvec.codecs import Codec, codec_named
 from nestvec.errors import ArgumentError
+from nestvec.fit_grid import fit_grid
 
 Floats = npt.NDArray[np.float32]
 
@@ -132,5 +133,7 @@ def fit_rows(codec: Codec, rows: Floats, what: str, cosine: bool, seed: int) -> 
     return FittedCodec(codec, dim, cosine, codebook, basis)
 
 
-def _learn(codec: Codec, sample: Floats, seed: int) -> tuple[_core.Codebook, Basis | None]:
+def _learn(codec: Codec, sample: Floats, seed: int) -> tuple[_core.Codebook | None, Basis | None]:
+    if not codec.sub_quantizers:
+        return fit_grid(codec, sample, seed)
     return _core.Codebook.train(sample, codec.kind, codec.sub_quantizers, False, seed, 0), None
