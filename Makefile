@@ -82,7 +82,7 @@ wheel: .venv/.developer ## Build the source distribution, and a wheel from it, i
 	@.ci/venv .venv-bench --requirement benchmarks/requirements.txt '.[cpu,cli,export]'
 	@touch $@
 
-bench: bench-latency bench-memory bench-scan bench-tiers bench-encode ## Run the benchmarks (minutes); one: make bench-scan; plots: make bench-curves
+bench: bench-latency bench-memory bench-scan bench-train bench-tiers bench-encode ## Run the benchmarks (minutes); one: make bench-scan; plots: make bench-curves
 
 bench-%: .venv-bench/.installed
 	.venv-bench/bin/python benchmarks/$*.py $(ARGS)

@@ -27,24 +27,24 @@ namespace {
 using Bytes = Array<std::uint8_t>;
 using Floats = Array<float>;
 
-/// train_pq; for a cosine, on rows scaled to length 1.
-std::shared_ptr<CodebookArray> train(const Floats& sample, const std::string& codec, std::size_t columns, bool cosine,
-                                     std::uint64_t seed, std::size_t threads) {
-  Matrix<const float> rows = as_matrix(sample, "sample");
-  const Codebook codebook = make_pq(codec, rows.cols, columns);
+/// train_pq. start: a codebook to go on from.
+std::shared_ptr<CodebookArray> train(const Floats& sample, const std::string& codec, std::size_t columns,
+                                     const std::shared_ptr<CodebookArray>& start, std::uint64_t seed,
+                                     std::size_t iterations, std::size_t threads) {
+  const Matrix<const float> rows = as_matrix(sample, "sample");
+  Codebook codebook = make_pq(codec, rows.cols, columns);
   if (rows.rows == 0) throw ArgumentError("the sample holds no rows");
+  if (start) {
+    check_codebook(codebook.codec, codebook.dim, &start->view());
+    if (start->view().columns != columns) throw ArgumentError("the codebook is not that of the codec");
+    codebook.centroids = start->view().centroids;
+  }
   Floats centroids({codebook.dim, codebook.count()});
   float* out = centroids.mutable_data();
   {
     const py::gil_scoped_release release;
     check_finite(rows, "the sample of x", Precision::float32, threads);
-    std::vector<float> unit;
-    if (cosine) {
-      unit.assign(rows.data, rows.data + rows.rows * rows.cols);
-      normalize_rows({unit.data(), rows.rows, rows.cols});
-      rows.data = unit.data();
-    }
-    const std::vector<float> trained = train_pq(codebook, rows, seed, threads);
+    const std::vector<float> trained = train_pq(codebook, rows, seed, iterations, threads);
     std::copy(trained.begin(), trained.end(), out);
   }
   return std::make_shared<CodebookArray>(codec, columns, std::move(centroids));
@@ -134,7 +134,7 @@ void bind_build(py::module_& m) {
       .def(py::init<const std::string&, std::size_t, Floats>(), py::arg("codec"), py::arg("columns"),
            py::arg("centroids").noconvert())
       .def_static("train", &train, py::arg("sample").noconvert(), py::arg("codec"), py::arg("columns"),
-                  py::arg("cosine"), py::arg("seed"), py::arg("threads"))
+                  py::arg("start"), py::arg("seed"), py::arg("iterations"), py::arg("threads"))
       .def_static("of_levels", &CodebookArray::of_levels, py::arg("codec"), py::arg("dim"),
                   py::arg("levels").noconvert(), py::arg("scaled"))
       .def_property_readonly("values", &CodebookArray::values);

@@ -20,13 +20,13 @@ namespace {
 
 using Floats = Array<float>;
 
-Floats normalize(const Floats& x) {
+Floats normalize(const Floats& x, std::size_t threads) {
   const Matrix<const float> in = as_matrix(x, "x");
   Floats out({in.rows, in.cols});
   float* data = out.mutable_data();
   {
     const py::gil_scoped_release release;
-    for_finite_row_chunks(in, "x", Precision::float32, 0, [=](std::size_t first, Matrix<const float> chunk) {
+    for_finite_row_chunks(in, "x", Precision::float32, threads, [=](std::size_t first, Matrix<const float> chunk) {
       const Matrix<float> copy{data + first * chunk.cols, chunk.rows, chunk.cols};
       std::copy_n(chunk.data, chunk.rows * chunk.cols, copy.data);
       normalize_rows(copy);
@@ -73,7 +73,7 @@ py::array quantize_to_ranges(const Floats& x, const std::string& name, const Flo
 }  // namespace nestvec
 
 void bind_codec(py::module_& m) {
-  m.def("normalize", &nestvec::normalize, py::arg("x").noconvert());
+  m.def("normalize", &nestvec::normalize, py::arg("x").noconvert(), py::arg("threads") = 0);
   m.def("quantize", &nestvec::quantize_with_scales, py::arg("x").noconvert(), py::arg("precision"));
   m.def("quantize_ranges", &nestvec::quantize_to_ranges, py::arg("x").noconvert(), py::arg("precision"),
         py::arg("ranges").noconvert());

@@ -19,6 +19,7 @@
 #include "codebook_array.hpp"
 #include "nestvec/build.hpp"
 #include "nestvec/codec.hpp"
+#include "nestvec/exact.hpp"
 #include "nestvec/scan.hpp"
 #include "nestvec/search.hpp"
 
@@ -47,6 +48,16 @@ py::tuple as_arrays(const std::vector<Candidate>& found, std::size_t queries, st
     *id++ = none || !ids ? candidate.row : ids[candidate.row];
   }
   return py::make_tuple(scores, rows);
+}
+
+/// As the final scores have them.
+Array<double> squared_lengths(const Floats& x) {
+  const Matrix<const float> rows = as_matrix(x, "x");
+  Array<double> out(std::vector<std::size_t>{rows.rows});
+  double* squares = out.mutable_data();
+  const py::gil_scoped_release release;
+  for (std::size_t r = 0; r < rows.rows; ++r) squares[r] = exact_dot(rows.row(r), rows.row(r), rows.cols);
+  return out;
 }
 
 /// Sets the bits of rows in a filter of `count` rows. Returns how many numbers are of no row.
@@ -95,8 +106,9 @@ class Region {
   CheckedRegion checked_;
 };
 
-/// A tier as Python hands it over: (codec, declared dims, cosine, codes, factors or None, row_bound, codebook or None).
-using TierArrays = std::tuple<std::string, std::vector<std::size_t>, bool, Bytes, std::optional<Floats>, double,
+/// A tier as Python hands it over: (codec, declared dims, cosine, norm_weight, codes, factors or None, row_bound,
+/// codebook or None).
+using TierArrays = std::tuple<std::string, std::vector<std::size_t>, bool, double, Bytes, std::optional<Floats>, double,
                               std::shared_ptr<CodebookArray>>;
 
 /// The queries of a tier: (values, what is added to the scores of each or None).
@@ -193,7 +205,7 @@ class Searcher {
   }
 
   Tier view(const TierArrays& arrays, bool packed) const {
-    const auto& [codec_name, dims, cosine, codes, factors, row_bound, stored] = arrays;
+    const auto& [codec_name, dims, cosine, norm_weight, codes, factors, row_bound, stored] = arrays;
     if (dims.empty() || !std::is_sorted(dims.begin(), dims.end()) || dims.front() < 1)
       throw ArgumentError("dims must rise to the tier's dimension");
     const std::size_t dim = checked_dim(dims.back());
@@ -204,6 +216,9 @@ class Searcher {
     const std::size_t bytes =
         packed ? blocks * block_bytes(spec.codec, columns) : table_.rows * row_bytes(spec.codec, columns);
     Tier tier{spec.codec, dim, dims, cosine, sized(codes, bytes, "codes"), nullptr, row_bound};
+    if (!(norm_weight >= 0 && norm_weight <= 1) || (norm_weight > 0 && packed && !codebook))
+      throw ArgumentError("only product quantizers are scanned by scores with a norm_weight, which is 0 to 1");
+    tier.norm_weight = norm_weight;
     if (spec.codec == Codec::binary) tier.row_bound = std::sqrt(double(dim));  // as 1 and -1
     if (codebook) {
       tier.codebook = *codebook;
@@ -286,6 +301,7 @@ py::tuple inner_topk_float(const Floats& queries, const py::array& x, std::size_
 
 void bind_search(py::module_& m) {
   using namespace nestvec;
+  m.def("squared_lengths", &squared_lengths, py::arg("x").noconvert());
   m.def("allow_rows", &allow_rows, py::arg("rows").noconvert(), py::arg("filter").noconvert(), py::arg("count"));
   py::class_<Region, std::shared_ptr<Region>>(m, "Region")
       .def(py::init<Bytes, Array<std::uint32_t>>(), py::arg("data").noconvert(), py::arg("checksums").noconvert())

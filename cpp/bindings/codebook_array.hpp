@@ -49,6 +49,8 @@ class CodebookArray {
     check_finite(values, "the codebook");
     by_code_ = centroids_by_code(codebook_);
     codebook_.by_code = by_code_.data();
+    squares_ = centroid_squares(codebook_);
+    codebook_.squares = squares_.data();
   }
 
   /// The levels of int4 (16 of them) or planes (2 to 256, a power of two) over `dim` dimensions: finite, none smaller
@@ -82,7 +84,7 @@ class CodebookArray {
   CodebookArray() = default;
 
   Array<float> values_;
-  std::vector<float> by_code_;
+  std::vector<float> by_code_, squares_;
   Codebook codebook_{};
 };
 

@@ -68,8 +68,11 @@ double exact_dot(const float* x, const float* y, std::size_t dim) {
 }
 
 float exact_score(Codec codec, const Codebook* codebook, const std::uint8_t* row, const float* query, std::size_t dim,
-                  float factor, double constant, float* scratch) {
-  return float(exact_dot(widened(codec, codebook, row, dim, scratch), query, dim) * factor + constant);
+                  float factor, double norm_weight, double constant, float* scratch) {
+  const float* values = widened(codec, codebook, row, dim, scratch);
+  double score = exact_dot(values, query, dim) * factor;
+  if (norm_weight != 0) score -= norm_weight * (exact_dot(values, values, dim) * factor * factor);
+  return float(score + constant);
 }
 
 void decode_row(Codec codec, const Codebook* codebook, const std::uint8_t* row, std::size_t dim, float factor,

@@ -2,15 +2,18 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "nestvec/matrix.hpp"
 
 namespace nestvec {
 
-/// Seeded, on one thread, the same on every CPU. points: at least one row, finite, in any scale; they are scaled in
-/// place. count: 16 or 256. centroids: points.cols x count, row d holds dimension d of all of them. Different rows up
-/// to count are centroids themselves; the centroids that are left over then repeat the first ones.
-void k_means(Matrix<float> points, std::size_t count, std::uint64_t seed, float* centroids);
+/// The same for any number of threads and any CPU. points: at least one row, finite, in any scale; they are scaled in
+/// place. count: 16 or 256. centroids: points.cols x count, row d holds dimension d of all of them; they start from
+/// k-means++ or, without a seed, from what they are. Seeded, up to count different rows are centroids themselves, and
+/// the centroids that are left over repeat the first ones.
+void k_means(Matrix<float> points, std::size_t count, std::optional<std::uint64_t> seed, std::size_t iterations,
+             std::size_t threads, float* centroids);
 
 /// start[j] = -|centroid j|^2 / 2, from which kernels().linear makes scores that order centroids by distance.
 void nearest_start(const float* centroids, std::size_t dim, std::size_t count, float* start);

@@ -171,17 +171,23 @@ LookUps look_up_levels(const Codebook& codebook, const float* query, std::size_t
   return (codebook.codec == Codec::int4 ? look_up_nibbles : look_up_planes)(codebook, query, dim, tables);
 }
 
-LookUps look_up_centroids(const Codebook& codebook, const float* query, std::size_t columns, std::uint8_t* tables) {
+LookUps look_up_centroids(const Codebook& codebook, const float* query, std::size_t columns, double norm_weight,
+                          std::uint8_t* tables) {
   const std::size_t count = codebook.count();
   const bool nibbles = codebook.codec == Codec::pq4;
   const int lowest_code = nibbles ? -127 : 0;
-  const std::vector<float> zeros(count);
+  std::vector<float> start(count);
+  double squares = 0;
   std::vector<float> products(columns * count), lowest(columns);
   float widest = 0;
   for (std::size_t j = 0; j < columns; ++j) {
     float* of_one = products.data() + j * count;
     const std::size_t first = codebook.begin(j);
-    kernels().linear(codebook.centroids + first * count, codebook.begin(j + 1) - first, count, zeros.data(),
+    if (norm_weight != 0) {
+      for (std::size_t v = 0; v < count; ++v) start[v] = -float(norm_weight) * codebook.squares[j * count + v];
+      squares -= range_of(start.data(), count).first;
+    }
+    kernels().linear(codebook.centroids + first * count, codebook.begin(j + 1) - first, count, start.data(),
                      query + first, 0, 1, of_one, 0);
     const auto [low, high] = range_of(of_one, count);
     lowest[j] = low;
@@ -192,7 +198,7 @@ LookUps look_up_centroids(const Codebook& codebook, const float* query, std::siz
   const float step = widest / float(127 - lowest_code);
   double offset = 0;
   for (float low : lowest) offset += low;
-  if (step < 0x1p-120f) return {1, offset, double(widest) * double(columns)};  // too small to be told apart
+  if (step < 0x1p-120f) return {1, offset, double(widest) * double(columns), squares};  // too small to be told apart
   const float inverse = 1 / step;
   for (std::size_t j = 0; j < columns; ++j) {
     const float* of_one = products.data() + j * count;
@@ -200,8 +206,11 @@ LookUps look_up_centroids(const Codebook& codebook, const float* query, std::siz
     for (std::size_t v = 0; v < count; ++v)
       table[v] = std::uint8_t(std::int8_t(int((of_one[v] - lowest[j]) * inverse + 0.5f) + lowest_code));
   }
-  return {step, offset - double(step) * lowest_code * double(columns), kRounding * step * double(columns),
-          127.0 * step * double(columns)};
+  return {.scale = step,
+          .offset = offset - double(step) * lowest_code * double(columns),
+          .error = kRounding * step * double(columns),
+          .largest = 127.0 * step * double(columns),
+          .squares = squares};
 }
 
 }  // namespace nestvec

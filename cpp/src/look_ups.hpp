@@ -8,13 +8,15 @@
 
 namespace nestvec {
 
-/// The sum of a row's look-ups, times scale, plus offset, is its inner product with the query, off by at most `error`,
-/// plus per_length * the length of what the row stands for (beside the rounding of float products and sums).
+/// The sum of a row's look-ups, times scale, plus offset, is its inner product with the query, minus norm_weight times
+/// the square of its length, off by at most `error`, plus per_length * the length of what the row stands for (beside
+/// the rounding of float products and sums).
 struct LookUps {
   float scale;
   double offset = 0, error = 0;
   double largest = 0;  ///< that a sum times scale can be
   double per_length = 0;
+  double squares = 0;  ///< at least norm_weight times the square of any row's length
 };
 
 std::size_t look_up_bytes(Codec codec, std::size_t columns);  ///< the size of a query's tables, or of dot_i4's form
@@ -28,6 +30,7 @@ LookUps look_up_bits(const float* query, std::size_t dim, std::uint8_t* tables);
 LookUps look_up_levels(const Codebook& codebook, const float* query, std::size_t dim, std::uint8_t* tables);
 
 /// Against the centroids of the first `columns` sub-quantizers. query: the values of their dimensions.
-LookUps look_up_centroids(const Codebook& codebook, const float* query, std::size_t columns, std::uint8_t* tables);
+LookUps look_up_centroids(const Codebook& codebook, const float* query, std::size_t columns, double norm_weight,
+                          std::uint8_t* tables);
 
 }  // namespace nestvec

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <string>
 
 #include "k_means.hpp"
@@ -21,15 +22,19 @@ std::size_t code(const Codebook& codebook, const std::uint8_t* row, std::size_t 
 }  // namespace
 
 std::vector<float> train_pq(const Codebook& codebook, Matrix<const float> sample, std::uint64_t seed,
-                            std::size_t threads) {
+                            std::size_t iterations, std::size_t threads) {
   const std::size_t rows = std::min(sample.rows, kTrainingRowsPerCentroid * codebook.count());
+  const std::size_t workers = threads ? threads : available_threads();
+  const bool by_rows = codebook.columns < workers;  // few sub-quantizers: one after another, on all threads
   std::vector<float> centroids(codebook.dim * codebook.count());
-  parallel_for(codebook.columns, threads, [&](std::size_t, std::size_t j) {
+  if (codebook.centroids) std::copy_n(codebook.centroids, centroids.size(), centroids.data());
+  parallel_for(codebook.columns, by_rows ? 1 : workers, [&](std::size_t, std::size_t j) {
     const std::size_t first = codebook.begin(j), width = codebook.begin(j + 1) - first;
     std::vector<float> points(rows * width);
     for (std::size_t r = 0; r < rows; ++r)
       std::copy_n(sample.row(r * sample.rows / rows) + first, width, &points[r * width]);
-    k_means({points.data(), rows, width}, codebook.count(), seed + j, &centroids[first * codebook.count()]);
+    k_means({points.data(), rows, width}, codebook.count(), codebook.centroids ? std::nullopt : std::optional(seed + j),
+            iterations, by_rows ? workers : 1, &centroids[first * codebook.count()]);
   });
   return centroids;
 }
@@ -106,6 +111,20 @@ std::size_t columns_of(const Codebook& codebook, std::size_t dim) {
       "dim is " + std::to_string(dim) + ", which cuts a sub-quantizer in two: " + std::to_string(codebook.columns) +
       " of them share " + std::to_string(codebook.dim) + " dimensions; expected " +
       (columns ? std::to_string(codebook.begin(columns)) + " or " : "") + std::to_string(codebook.begin(columns + 1)));
+}
+
+std::vector<float> centroid_squares(const Codebook& codebook) {
+  const std::size_t count = codebook.count();
+  std::vector<float> squares(codebook.columns * count);
+  std::vector<double> of_one(count);
+  for (std::size_t j = 0; j < codebook.columns; ++j) {
+    std::fill(of_one.begin(), of_one.end(), 0.0);
+    for (std::size_t d = codebook.begin(j); d < codebook.begin(j + 1); ++d)
+      for (std::size_t v = 0; v < count; ++v)
+        of_one[v] += double(codebook.centroids[d * count + v]) * codebook.centroids[d * count + v];
+    for (std::size_t v = 0; v < count; ++v) squares[j * count + v] = float(of_one[v]);
+  }
+  return squares;
 }
 
 double longest_decoded(const Codebook& codebook) {

@@ -104,8 +104,9 @@ const float* ScanQueries::values(std::size_t i) const {
 }
 
 ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const float> x, std::size_t dim, bool unit,
-                                     const Codebook* codebook, const double* constants) {
+                                     const Codebook* codebook, const double* constants, double norm_weight) {
   ScanQueries queries(codec, kind, x.rows, dim, codebook);
+  queries.norm_weight = norm_weight;
   queries.lengths_.resize(x.rows);
   const bool bits = codec == Codec::binary;
   const double row_length = bits ? std::sqrt(double(dim)) : 1;  // as a cosine takes it
@@ -136,7 +137,7 @@ ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const f
     }
     if (own_codes) norm = own_codes->replace(values.data(), dim);
     // The last term covers products below the range of normal floats.
-    out.error = {2 * kFloatUnit, norm > 0 ? double(dim + 8) * 0x1p-126 : 0};
+    out.error = {2 * kFloatUnit, norm > 0 || norm_weight != 0 ? double(dim + 8) * 0x1p-126 : 0};
     out.error.absolute += 0x1p-40 * std::abs(out.constant);  // limits are derived from the offset in double
     out.per_length = summing_error(dim) * norm;
     if (kind == QueryKind::values) {
@@ -148,13 +149,14 @@ ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const f
     const LookUps found = bits ? look_up_bits(values.data(), dim, query)
                           : has_levels(codec)
                               ? look_up_levels(own_codes ? own_codes->codebook() : *codebook, values.data(), dim, query)
-                              : look_up_centroids(*codebook, values.data(), queries.columns, query);
+                              : look_up_centroids(*codebook, values.data(), queries.columns, norm_weight, query);
     out.scale = found.scale;
     out.offset += found.offset;
     out.per_length += found.per_length;
     // A sum of look-ups is exact, one of dot_i4 rounded to float, as are its products with the factor and the scale and
     // the scale itself; the offset and the limits derived from it are rounded to double.
-    const double error = found.error + 4 * kFloatUnit * found.largest + 0x1p-40 * std::abs(found.offset);
+    const double error = found.error + summing_error(dim) * found.squares + 4 * kFloatUnit * found.largest +
+                         0x1p-40 * std::abs(found.offset);
     if (codebook && codebook->scaled) {  // a row's factor multiplies sums and errors alike
       const double typical = length_unit(*codebook, dim);
       out.per_length += error / typical;
@@ -191,7 +193,7 @@ std::size_t ScanQueries::bytes_per_query(Codec codec, QueryKind kind, std::size_
 
 void ScanQueries::require_range(double longest_row) const {
   for (std::size_t q = 0; q < lengths_.size(); ++q)
-    if (!(lengths_[q] * longest_row < 0x1p126))
+    if (!(lengths_[q] * longest_row + norm_weight * longest_row * longest_row < 0x1p126))
       throw ArgumentError("the inner product of query " + std::to_string(q) + " (length " + three_digits(lengths_[q]) +
                           ") with the longest row (" + three_digits(longest_row) +
                           ") can leave the range of float32; scale the vectors down, or use metric=\"cosine\"");

@@ -334,7 +334,7 @@ class Scan {
       return double(sum);
     }
     return exact_score(rows_.codec, &codebook_, row, queries_.values(q), queries_.dim, rows_.factor(std::size_t(r)),
-                       queries_.scales[q].constant, own.scratch.data());
+                       queries_.norm_weight, queries_.scales[q].constant, own.scratch.data());
   }
 
   const ScanRows& rows_;

@@ -142,7 +142,7 @@ class Rescorer {
         const std::uint8_t* codes = tier_.codes + std::size_t(row) * bytes_;
         if (table_.checked) table_.checked->require(codes, bytes_, 1);
         const float score = exact_score(tier_.codec, rows_.codebook, codes, prepared.values(0), dim_,
-                                        rows_.factor(std::size_t(row)), constant, scratch.data());
+                                        rows_.factor(std::size_t(row)), tier_.norm_weight, constant, scratch.data());
         best.add({score, row});
         if (forecast && !std::isnan(score)) scores.push_back(score);
       }
@@ -242,8 +242,9 @@ void search(const Table& table, const std::vector<TierQueries>& queries, const S
     {
       const Stopwatch watch(stats_of(0));
       const TierQueries these = part_of(queries[0], first, some);
-      const ScanQueries prepared = ScanQueries::from_floats(scanned.codec, options.kind, these.values, options.dim,
-                                                            scanned.cosine, rows.codebook, these.constants);
+      const ScanQueries prepared =
+          ScanQueries::from_floats(scanned.codec, options.kind, these.values, options.dim, scanned.cosine,
+                                   rows.codebook, these.constants, scanned.norm_weight);
       rows.allowed = options.allowed ? options.allowed + first * options.allowed_stride : nullptr;
       rows.allowed_stride = options.allowed_stride;
       table.backend->scan(rows, prepared, kept[0], options.threads,

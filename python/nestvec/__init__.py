@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nestvec import errors, evaluate
+    from nestvec import errors, evaluate, stages
     from nestvec._core import __version__, backends, capabilities
     from nestvec.encoder import Encoder, EncodeStats
     from nestvec.export import export_onnx
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _HOME = {
     "errors": "nestvec.errors",
     "evaluate": "nestvec.evaluate",
+    "stages": "nestvec.stages",
     "__version__": "nestvec._core",
     "backends": "nestvec._core",
     "capabilities": "nestvec._core",
@@ -77,6 +78,7 @@ __all__ = [
     "normalize",
     "pool",
     "quantize",
+    "stages",
     "truncate",
     "tune",
 ]
@@ -86,7 +88,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'nestvec' has no attribute {name!r}")
     module = importlib.import_module(_HOME[name])
-    value = module if name in ("errors", "evaluate") else getattr(module, name)
+    value = module if name in ("errors", "evaluate", "stages") else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -23,7 +23,13 @@ class Codebook:
     def __init__(self, codec: str, columns: int, centroids: npt.NDArray[np.float32]) -> None: ...
     @staticmethod
     def train(
-        sample: npt.NDArray[np.float32], codec: str, columns: int, cosine: bool, seed: int, threads: int
+        sample: npt.NDArray[np.float32],
+        codec: str,
+        columns: int,
+        start: Codebook | None,
+        seed: int,
+        iterations: int,
+        threads: int,
     ) -> Codebook: ...
     @staticmethod
     def of_levels(codec: str, dim: int, levels: npt.NDArray[np.float32], scaled: bool) -> Codebook: ...
@@ -56,9 +62,10 @@ def crc32c(data: npt.NDArray[np.uint8]) -> int: ...
 
 # Filters, tables and scans: bind_search.cpp
 
-Tier = tuple[str, list[int], bool, npt.NDArray[np.uint8], npt.NDArray[np.float32] | None, float, Codebook | None]
+Tier = tuple[str, list[int], bool, float, npt.NDArray[np.uint8], npt.NDArray[np.float32] | None, float, Codebook | None]
 TierQueries = tuple[npt.NDArray[np.float32], npt.NDArray[np.float64] | None]
 
+def squared_lengths(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]: ...
 def allow_rows(rows: npt.NDArray[np.int64], filter: npt.NDArray[np.uint64], count: int) -> int: ...
 
 class Region:
@@ -105,7 +112,7 @@ def check_finite(x: npt.NDArray[np.float32], what: str, threads: int = 0) -> Non
 
 # Rows after the encoder: bind_codec.cpp, bind_epilogue.cpp
 
-def normalize(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]: ...
+def normalize(x: npt.NDArray[np.float32], threads: int = 0) -> npt.NDArray[np.float32]: ...
 def quantize(x: npt.NDArray[np.float32], precision: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]: ...
 def quantize_ranges(
     x: npt.NDArray[np.float32], precision: str, ranges: npt.NDArray[np.float32]

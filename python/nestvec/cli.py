@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import time
@@ -174,11 +175,12 @@ def build(
     output: Annotated[Path, typer.Option("--output", "-o", help="Table file to write.", show_default=False)],
     codec: Annotated[
         str,
-        typer.Option(help="What is scanned: binary, int8, bfloat16, float16, float32, pq<m>x8 or pq<m>x4 (pq96x8)."),
-    ] = "binary",
-    rescore: Annotated[
-        str, typer.Option(help="What scores the best again: int8, bfloat16, float16, float32 or none.")
-    ] = "int8",
+        typer.Option(
+            metavar="NAME,...",
+            help="What is scanned, then what scores the best again: binary, int4, int8, bfloat16, float16, float32, "
+            "pq<m>x8, opq<m>x8 (pq96x8), rabitq<b>, planes<b>.",
+        ),
+    ] = "binary,int8",
     dims: Annotated[
         str, typer.Option(metavar="INT,...", help="Shorter prefixes to search later with --dim.", show_default=False)
     ] = "",
@@ -211,8 +213,7 @@ def build(
     with EncodeProgress(message_console(), "building", total, stats):
         table = Table.build(
             encoder.encode_batches(queue.feed(), prompt=_document_prompt(encoder, prompt), stats=stats),
-            codec=codec,
-            rescore=None if rescore == "none" else rescore,
+            codec=codec.split(","),
             dims=prefixes,
             ids=None if first.id is None else queue.ids(),
             texts=None if no_texts else queue.texts(),
@@ -255,7 +256,16 @@ def search(
     dim: Annotated[
         int | None, typer.Option(min=1, help="Search this prefix of the table's dims.", show_default=False)
     ] = None,
-    oversample: Annotated[int, typer.Option(min=1, help="Re-score this many times k candidates.")] = 4,
+    oversample: Annotated[
+        str,
+        typer.Option(metavar="INT,...", help="Re-score this many times k candidates; or one number for each tier."),
+    ] = "",
+    confidence: Annotated[
+        float | None,
+        typer.Option(
+            help="Re-score only until this share of the best is found, 0.99 for instance.", show_default=False
+        ),
+    ] = None,
     query_kind: Annotated[
         str | None,
         typer.Option(
@@ -280,7 +290,9 @@ def search(
     """Find the texts of a table that are nearest to a question."""
     from nestvec.table import Table
 
-    options: dict[str, Any] = {"dim": dim, "oversample": oversample, "query": query_kind, "threads": threads}
+    options: dict[str, Any] = {"dim": dim, "confidence": confidence, "query": query_kind, "threads": threads}
+    if shares := _integers(oversample, "--oversample"):
+        options["oversample"] = shares[0] if len(shares) == 1 else shares
     if filter_ids:
         options["filter"] = _filter(filter_ids)
     with Table.open(table_file) as table:
@@ -300,7 +312,8 @@ def search(
         found = list(hit_rows(hits, table.has_texts))
     if json_output:
         results = [{"query": name, "hits": rows} for name, rows in zip(names, found, strict=True)]
-        print_json({"table": str(table_file), "metric": hits.metric, "results": results})
+        tiers = [dataclasses.asdict(tier) for tier in hits.stats or ()]
+        print_json({"table": str(table_file), "metric": hits.metric, "tiers": tiers, "results": results})
         return
     console = output_console()
     for number, (name, rows) in enumerate(zip(names, found, strict=True)):

@@ -71,7 +71,7 @@ def tune(
         Path | None, typer.Option(metavar="DIR", help="Folder for a PNG of each plot.", show_default=False)
     ] = None,
     json_output: Json = False,
-    metric: Annotated[str, typer.Option(help="cosine or ip.")] = "cosine",
+    metric: Annotated[str, typer.Option(help="cosine, ip or l2.")] = "cosine",
     codecs: Annotated[
         str,
         typer.Option(metavar="NAME,...", help="Measure only these, such as binary+int8,opq48x8.", show_default=False),

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,10 +44,11 @@ def exact_neighbours(queries: ArrayInput, x: ArrayInput, k: int = 10, metric: st
     """Finds the rows that a search without any loss finds, by (score, then smaller row).
 
     queries: (queries, dim) floats. x: (rows, dim) floats. metric: "cosine" (both are scaled to length 1 as float32; a
-    zero vector scores 0) or "ip". Scores are sums in float64. Returns (queries, min(k, rows)) int64.
+    zero vector scores 0), "ip" or "l2". Scores are sums in float64; those of the first two are compared when rounded
+    to float32, as tables do; with "l2", rows whose distances float64 cannot tell apart come in any order.
 
-    Holds 64 MiB beside its arguments and the result. Raises `ArgumentError` for wrong shapes or dtypes, and for NaN or
-    infinite values.
+    Returns (queries, min(k, rows)) int64; holds about 64 MiB beside that and its arguments. Raises `ArgumentError` for
+    wrong shapes or dtypes, and for NaN or infinite values.
     """
     one_of(metric, "metric", METRICS)
     count = result_count(k)
@@ -56,9 +57,12 @@ def exact_neighbours(queries: ArrayInput, x: ArrayInput, k: int = 10, metric: st
         raise ArgumentError(f"queries have {q.shape[1]} columns and x {rows.shape[1]}; expected the same")
     q = normalize(q) if metric == "cosine" else q
     scores, best = np.empty((len(q), 0), np.float32), np.empty((len(q), 0), np.int64)
-    for first, chunk in _chunks(rows):
-        found = inner_topk(q, normalize(chunk) if metric == "cosine" else chunk, count)
-        scores, best = np.hstack([scores, found.scores]), np.hstack([best, found.ids + first])
+    for first, chunk in _chunks(rows, len(q) if metric == "l2" else 0):
+        if metric == "l2":
+            values, found = _closest(q, chunk, count)
+        else:
+            values, found = inner_topk(q, normalize(chunk) if metric == "cosine" else chunk, count)
+        scores, best = np.hstack([scores, values]), np.hstack([best, found + first])
         order = np.argsort(-scores, axis=1, kind="stable")[:, :count]  # of equal scores the earlier chunk's go first
         scores, best = np.take_along_axis(scores, order, axis=1), np.take_along_axis(best, order, axis=1)
     return best
@@ -141,7 +145,7 @@ def cka(x: ArrayInput, y: ArrayInput, *, debiased: bool = False) -> float:
     dim, other = first.shape[1], second.shape[1]
     cross, left, right = np.zeros((dim, other)), np.zeros((dim, dim)), np.zeros((other, other))
     lengths = np.zeros((2, rows))
-    for (start, one), (_, two) in zip(_chunks(first, second), _chunks(second, first), strict=True):
+    for (start, one), (_, two) in zip(_chunks(first, second.shape[1]), _chunks(second, first.shape[1]), strict=True):
         a, b = one - means[0], two - means[1]
         cross += a.T @ b
         left += a.T @ a
@@ -273,23 +277,29 @@ def compare(
     queries: ArrayInput,
     k: int = 10,
     judgements: Sequence[Mapping[int, float]] | None = None,
+    **search: Any,
 ) -> Comparison:
-    """Measures a table against the full vectors that it was built from, with its default search.
+    """Measures a table against the full vectors that it was built from.
 
     x: (rows, dim) floats, the vectors in the order of the table's rows. queries: (queries, dim) floats. judgements: for
-    each query the gains by the table's ids. Intervals are of 95% over queries. CKA, alignment and uniformity are of
-    decoded rows, up to 4,096 that are evenly spaced; rows that are or decode to zero are an error there.
+    each query the gains by the table's ids. search: keywords for `Table.search`, such as oversample=8.
+
+    Intervals are of 95% over queries. CKA, alignment and uniformity are of rows decoded from the finest tier, up to
+    4,096 that are evenly spaced, and for a cosine of full vectors scaled to length 1; a row that is or decodes to zero
+    is an error there.
 
     Raises `ArgumentError` where the number of rows or dimensions is not the table's, and as the measures do.
     """
     full = _matrix(x, "x")
     if full.shape != (table.rows, table.dim):
         raise ArgumentError(f"x has the shape {full.shape}; expected the table's ({table.rows}, {table.dim})")
-    found = table.search(queries, k).ids
+    found = table.search(queries, k, **search).ids
     ids = table.ids
-    exact = ids[exact_neighbours(queries, full, k, table._layout.metric)]
+    metric = table._layout.metric  # that of a scan by Hamming distance too
+    exact = ids[exact_neighbours(queries, full, k, metric)]
     sample = np.arange(min(len(full), _GEOMETRY_ROWS)) * len(full) // min(len(full), _GEOMETRY_ROWS)
-    original, decoded = full[sample], cast(Any, table).vectors(ids[sample])
+    original, decoded = full[sample], table.vectors(ids[sample])
+    original = normalize(original) if metric == "cosine" else original
     return Comparison(
         k=k,
         bytes_per_row=table.bytes_per_row,
@@ -302,6 +312,16 @@ def compare(
         uniformity=uniformity(decoded),
         uniformity_exact=uniformity(original),
     )
+
+
+def _closest(queries: _Floats, rows: _Floats, k: int) -> tuple[_Doubles, _Ids]:
+    """The k rows at the smallest distance: 2 q . x - |x|^2, which falls as |q - x| grows, and their numbers."""
+    q, x = queries.astype(np.float64), rows.astype(np.float64)
+    if not (np.isfinite(q).all() and np.isfinite(x).all()):
+        raise ArgumentError("queries or x hold NaN or infinite values; expected finite ones")
+    values = 2 * (q @ x.T) - np.sum(x * x, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(values, order, axis=1), order
 
 
 def _ranking(ids: ArrayInput, what: str, k: int) -> _Ids:
@@ -370,9 +390,8 @@ def _finite_means(x: npt.NDArray[Any], what: str) -> _Doubles:
     return means
 
 
-def _chunks(x: npt.NDArray[Any], other: npt.NDArray[Any] | None = None) -> Iterator[tuple[int, _Floats]]:
-    """(first row, rows as float32); as many at a time as leave room for either array's in float64."""
-    widest = max(x.shape[1], 0 if other is None else other.shape[1])
-    rows = max(64, _CHUNK_BYTES // (32 * widest))
+def _chunks(x: npt.NDArray[Any], columns: int = 0) -> Iterator[tuple[int, _Floats]]:
+    """(first row, rows as float32); as many at a time as leave room for them, or that many columns, as float64."""
+    rows = max(64, _CHUNK_BYTES // (32 * max(x.shape[1], columns)))
     for first in range(0, len(x), rows):
         yield first, as_floats(x[first : first + rows], "x", ("rows", "dim"))

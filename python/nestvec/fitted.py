@@ -14,6 +14,7 @@ from nestvec.basis import Basis
 from nestvec.codecs import Codec, codec_named
 from nestvec.errors import ArgumentError
 from nestvec.fit_grid import fit_grid
+from nestvec.fit_pq import fit_pq
 
 Floats = npt.NDArray[np.float32]
 
@@ -62,7 +63,10 @@ class FittedCodec:
         """Encodes rows (rows, dim). Raises `ArgumentError` for another dimension, and for NaN or infinite values."""
         rows = as_floats(x, "x", ("rows", "dim"))
         codes, factors, _ = self.encode_rows(rows, [self.dim], packed=False, threads=threads)
-        return Codes(codes.reshape(len(rows), -1), None if factors is None else factors.reshape(-1)[: len(rows)])
+        return Codes(
+            codes.reshape(len(rows), self.codec.row_bytes(self.dim)),
+            None if factors is None else factors.reshape(-1)[: len(rows)],
+        )
 
     def encode_rows(
         self, x: Floats, dims: Sequence[int], *, packed: bool, what: str = "x", threads: int = 0
@@ -96,6 +100,24 @@ class FittedCodec:
         return self.basis.queries(_core.normalize(q) if self.cosine else q, threads)
 
 
+CodecLike = str | FittedCodec
+MAX_TIERS = 8
+
+
+def codecs_of(codec: CodecLike | Sequence[CodecLike], rescore: CodecLike | None) -> list[Codec | FittedCodec]:
+    """The codecs of a table's tiers, as `Table.build` is given them. Raises `ArgumentError`."""
+    names = [codec] if isinstance(codec, str | FittedCodec) or not hasattr(codec, "__iter__") else list(codec)
+    if rescore is not None:
+        if len(names) != 1:
+            raise ArgumentError(
+                f"rescore is {rescore!r} and codec names {len(names)} tiers; name all of them in codec="
+            )
+        names.append(rescore)
+    if not 1 <= len(names) <= MAX_TIERS:
+        raise ArgumentError(f"codec names {len(names)} tiers; expected 1 to {MAX_TIERS}")
+    return [one if isinstance(one, FittedCodec) else codec_named(one) for one in names]
+
+
 def fit(codec: str | Codec, sample: ArrayInput, *, metric: str = "cosine", seed: int = 0) -> FittedCodec:
     """Learns what a codec needs to know of the vectors: centroids, levels, a mean, a rotation.
 
@@ -127,13 +149,9 @@ def fit_rows(codec: Codec, rows: Floats, what: str, cosine: bool, seed: int) -> 
     if not codec.family:
         return FittedCodec(codec, dim, cosine)
     unit = _core.normalize(rows) if cosine else rows
-    if not len(unit):  # nothing to learn from, and nothing to encode
-        unit = np.zeros((1, dim), np.float32)
-    codebook, basis = _learn(codec, unit, seed)
+    if not len(
+        unit
+    ):  # nothing to learn from, and nothing to encode: as many rows as the largest codebook has centroids
+        unit = np.zeros((256, dim), np.float32)
+    codebook, basis = (fit_pq if codec.sub_quantizers else fit_grid)(codec, unit, seed)
     return FittedCodec(codec, dim, cosine, codebook, basis)
-
-
-def _learn(codec: Codec, sample: Floats, seed: int) -> tuple[_core.Codebook | None, Basis | None]:
-    if not codec.sub_quantizers:
-        return fit_grid(codec, sample, seed)
-    return _core.Codebook.train(sample, codec.kind, codec.sub_quantizers, False, seed, 0), None

@@ -38,7 +38,7 @@ class OnnxModel:
     def __init__(self, path: Path, *, device: str, threads: int, position_offset: int) -> None:
         self.path = path
         self._position_offset = position_offset
-        self._session = _start_session(path, device, threads)
+        self._session = start_session(path, device, threads, "running an encoder")
         self._inputs = {}
         for given in self._session.get_inputs():
             if given.name not in INPUTS or given.type not in INTEGERS:
@@ -68,23 +68,32 @@ class OnnxModel:
         return output
 
     def sha256(self) -> str:
-        """The SHA-256 of the file, followed by those of the files with its external data, as hexadecimal digits."""
-        digest = hashlib.sha256()
-        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as graph:
-            digest.update(graph)
-            names = {graph[match.end() : match.end() + match[1][0]] for match in _LOCATION.finditer(graph)}
-        for name in sorted(names):
-            with (self.path.parent / name.decode()).open("rb") as file:
-                while block := file.read(1 << 22):
-                    digest.update(block)
-        return digest.hexdigest()
+        """`sha256_of` the file."""
+        return sha256_of(self.path)
 
 
-def _start_session(path: Path, device: str, threads: int) -> Any:
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of an ONNX file, followed by those of the files with its external data, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as graph:
+        digest.update(graph)
+        names = {graph[match.end() : match.end() + match[1][0]] for match in _LOCATION.finditer(graph)}
+    for name in sorted(names):
+        with (path.parent / name.decode()).open("rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def start_session(path: Path, device: str, threads: int, purpose: str) -> Any:
+    """An onnxruntime session over a file. `purpose` is what lacks onnxruntime where it is not installed.
+
+    Raises `ArgumentError`, `DeviceError`, `ModelError` as `OnnxModel` does.
+    """
     match = re.fullmatch(r"cpu|cuda(?::(\d+))?", device) if isinstance(device, str) else None
     if match is None:
         raise ArgumentError(f"device is {device!r}; expected 'cpu', 'cuda', or 'cuda:1' for a GPU by its number")
-    onnxruntime = require("onnxruntime", "cpu" if device == "cpu" else "gpu", "running an encoder")
+    onnxruntime = require("onnxruntime", "cpu" if device == "cpu" else "gpu", purpose)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

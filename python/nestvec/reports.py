@@ -51,14 +51,15 @@ def table_facts(table: Table) -> Facts:
     """Rows, codecs and sizes of a table, a line each."""
     nested = [str(dim) for dim in table.dims if dim != table.dim]
     prefixes = f"; prefixes {', '.join(nested)}" if nested else ""
-    codecs = f"{table.codec}, re-scored with {table.rescore}" if table.rescore else table.codec
-    smaller = table.dim * 4 / table.bytes_per_row
-    codebook = [("codebook", size(table.codebook_bytes))] if table.codebook_bytes else []
+    codecs = ", re-scored with ".join(table.codecs)
+    fine = f"; re-scored over {table.fine_dim}" if table.fine_dim else ""
+    smaller = (table.dim + (table.fine_dim or 0)) * 4 / table.bytes_per_row
+    learned = [("learned", size(table.codebook_bytes))] if table.codebook_bytes else []
     return [
-        ("rows", f"{table.rows:,} of {table.dim} dimensions{prefixes}"),
+        ("rows", f"{table.rows:,} of {table.dim} dimensions{prefixes}{fine}"),
         ("codec", f"{codecs}; metric {table.metric}"),
         ("a row", f"{table.bytes_per_row:g} bytes, {smaller:.1f} times smaller than float32"),
-        *codebook,
+        *learned,
     ]
 
 
@@ -72,13 +73,11 @@ def print_table_info(console: Console, path: Path, table: Table) -> None:
     grid = Grid(box=None, pad_edge=False, padding=(0, 1))
     for heading in ("tier", "codec", "bytes/row", "bytes", "of float32"):
         grid.add_column(heading, justify="left" if heading in ("tier", "codec") else "right")
-    for number, (role, codec) in enumerate((("scanned", table.codec), ("re-scores", table.rescore))):
-        if codec is not None:
-            used = sum(
-                info["sections"].get(f"tier{number}.{part}", {"bytes": 0})["bytes"] for part in ("codes", "factors")
-            )
-            rows = max(table.rows, 1)
-            grid.add_row(role, codec, f"{used / rows:.4g}", size(used), f"{used / rows / (4 * table.dim):.1%}")
+    for number, codec in enumerate(table.codecs):
+        parts = (info["sections"].get(f"tier{number}.{part}", {"bytes": 0}) for part in ("codes", "factors"))
+        used, rows = sum(part["bytes"] for part in parts), max(table.rows, 1)
+        role, dim = ("re-scores", table.fine_dim or table.dim) if number else ("scanned", table.dim)
+        grid.add_row(role, codec, f"{used / rows:.4g}", size(used), f"{used / rows / (4 * dim):.1%}")
     console.print()
     print_table(console, grid)
     console.print()

@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from nestvec.arrays import ArrayInput, as_array, as_floats, as_index
-from nestvec.codecs import Codec, codec_named
+from nestvec.arrays import ArrayInput, as_array, as_index
 from nestvec.errors import ArgumentError, TableFileError
 from nestvec.filters import Filter, filter_words
-from nestvec.fitted import FittedCodec
+from nestvec.fitted import CodecLike, FittedCodec, codecs_of
 from nestvec.search_result import Hits, Texts
+from nestvec.stage_kinds import Stage
+from nestvec.stage_pipeline import Fittable, Stages
 from nestvec.table_build import Ids, build_sections
 from nestvec.table_file import Sections, open_table, refuse_folder, write_table
-from nestvec.table_layout import MAX_TIERS, METRICS, Layout, checked_layout, one_of
+from nestvec.table_layout import METRICS, Layout, checked_layout, one_of, ordered
+from nestvec.table_queries import oversampling, query_vectors, scanned_width, second_queries, takes_floats
 from nestvec.table_rows import RowIds, StoredTexts
-from nestvec.table_search import TableSearcher, oversampling
+from nestvec.table_search import TableSearcher
+from nestvec.table_stages import TableStages
 from nestvec.topk import result_count, thread_count
 
 if TYPE_CHECKING:
@@ -45,6 +48,9 @@ class Table:
         self._row_ids: RowIds | None = row_ids
         self._texts = StoredTexts(sections, row_ids) if "texts.offsets" in sections else None
         self._description = dict(description)
+        stages = TableStages(description, sections)
+        self._stages: TableStages | None = stages
+        self._input_dim = stages.input_dim
         self._searcher: TableSearcher | None = None
         self._lock = Lock()
 
@@ -56,6 +62,7 @@ class Table:
         codec: CodecLike | Sequence[CodecLike] = "binary",
         rescore: CodecLike | None = None,
         fine: ArrayInput | Iterable[ArrayInput] | None = None,
+        stages: Sequence[Fittable | Stage] = (),
         ids: Ids | None = None,
         dims: Sequence[int] = (),
         texts: Iterable[str] | None = None,
@@ -87,8 +94,11 @@ class Table:
         rescore: short for a second codec: codec="binary", rescore="int8" is codec=("binary", "int8").
         fine: other vectors of the same rows, (rows, other dim) or batches, from another model or of another length: the
             first codec codes x, all others code these (bi-granular retrieval). Searches need both kinds of queries.
+        stages: what x goes through before any codec, and queries by themselves at every search: a list such as
+            [nestvec.stages.Center(), nestvec.stages.PCA(128)], fitted in this order to the sample below. They are
+            stored in the table, and `dim` and `dims` speak of what they give. A cosine scales to length 1 after them.
         ids: one unique integer from 0 for each row, by default the row's number.
-        dims: nested (Matryoshka) dimensions of x that `search(dim=...)` will use, besides the full one. Cosine scores
+        dims: nested (Matryoshka) dimensions that `search(dim=...)` will use, besides the full one. Cosine scores
             need them declared; binary scans and inner products may use any prefix. Product-quantized rows can be cut
             only for inner products, and only where one of their sub-quantizers ends; rotated rows (opq, rabitq, planes)
             not at all.
@@ -108,7 +118,7 @@ class Table:
 
         Raises `ArgumentError`; OSError where `path` cannot be written, and the file that was there stays.
         """
-        codecs = _codecs(codec, rescore)
+        codecs = codecs_of(codec, rescore)
         one_of(metric, "metric", METRICS)
         target = None if path is None else Path(path)
         if target is not None:
@@ -119,8 +129,8 @@ class Table:
             return Layout.of(dim, dims, metric, names, fine_dim)
 
         directory = None if target is None else target.resolve().parent
-        layout, rows, sections, longest = build_sections(
-            x, fine, layout_of, codecs, ids, texts, directory, as_index(seed, "seed", 0, 2**63 - 1)
+        layout, fitted, rows, sections, longest = build_sections(
+            x, fine, stages, layout_of, codecs, ids, texts, directory, as_index(seed, "seed", 0, 2**63 - 1)
         )
         description = {
             "rows": rows,
@@ -134,14 +144,20 @@ class Table:
         }
         if layout.fine_dim is not None:
             description["fine_dim"] = layout.fine_dim
+        if len(fitted):
+            description["stages"] = [stage.describe() for stage in fitted]
+        onnx = fitted.model.path if fitted.model else None
         if target is None:
-            return cls(layout, rows, Sections(sections), description)
+            return cls(layout, rows, Sections(sections), description)._with_model(onnx)
         write_table(target, sections, description)
-        return cls.open(target)
+        return cls.open(target, onnx=onnx)
 
     @classmethod
-    def open(cls, path: str | Path) -> Table:
+    def open(cls, path: str | Path, *, onnx: str | Path | None = None) -> Table:
         """Maps a table file; its data is read, and compared with its checksums, as searches use it.
+
+        onnx: for a table that was built with the stage `nestvec.stages.OnnxStage`, its model; the file has to have the
+            SHA-256 that the table remembers. Raises `ArgumentError` for another, and where the table has no such stage.
 
         The file must not be written to while it is open; `save` replaces files, which is safe. Raises `TableFileError`
         for a file that is truncated, damaged or no table, here or at first use; OSError where it cannot be read.
@@ -152,7 +168,26 @@ class Table:
             layout, rows = checked_layout(file.description, file.sections)
         except TableFileError as error:
             raise TableFileError(f"{path}: {error}; restore the file from a copy, or build it again") from None
-        return cls(layout, rows, file.sections, file.description)
+        return cls(layout, rows, file.sections, file.description)._with_model(onnx)
+
+    def map_queries(self, stage: Stage, *, encoder: Encoder | None = None) -> Table:
+        """A table over the same rows whose queries come from another model; they are not encoded or copied again.
+
+        stage: takes queries to what they are now, such as `nestvec.stages.LinearMap.fit(new, old)`. Saved with the
+            table it is applied by every search; on a table with stages it comes before them.
+        encoder: the new model, whose fingerprint is stored, and `search(..., encoder=)` refuses another.
+
+        Raises `ArgumentError` for a stage that is not fitted, gives another dimension, or runs a model.
+        """
+        sections, stages = _opened(self._sections), _opened(self._stages)
+        described, added = stages.mapped(stage, self.input_dim)
+        description = {
+            **self._description,
+            "query_stages": described,
+            "query_encoder": None if encoder is None else encoder.fingerprint,
+        }
+        merged = Sections(ordered({**sections, **added}), sections.region, sections.own | added.keys())
+        return Table(self._layout, self._rows, merged, description)._with_model(stages.model_path)
 
     def save(self, path: str | Path) -> None:
         """Writes the table to a file, in one step: a crash or a full disk leaves what was there. Raises OSError."""
@@ -177,8 +212,9 @@ class Table:
     ) -> Hits:
         """Finds the k best rows for each query.
 
-        queries: (queries, dim) floats, or (dim,) for one; or a declared prefix of as many columns. With `encoder`, a
-            string or a list of strings, encoded with the model's "query" prompt if it has one.
+        queries: (queries, dim) floats, or (dim,) for one; or a declared prefix of as many columns. With stages they
+            have `input_dim` columns, as they come from the model. With `encoder`, a string or a list of strings,
+            encoded with the model's "query" prompt if it has one.
         k: at least 1; the result has min(k, rows) columns.
         fine: for a table that was built with fine=, the queries of its second vectors, as many.
         dim: scan only the first `dim` dimensions, at that share of the cost; by default all the query has. Re-scoring
@@ -205,19 +241,11 @@ class Table:
         NaN or infinite ones, for a filter that does not, or that names ids the table does not hold, and for an encoder
         other than the one that made the table; `TableFileError` where the file proves damaged.
         """
-        if isinstance(queries, str) or (isinstance(queries, list | tuple) and _are_texts(queries, encoder)):
-            vectors = self._encode(queries, encoder)
-        else:
-            if encoder is not None:
-                raise ArgumentError(
-                    f"encoder= was given with queries of type {type(queries).__name__}; expected a str or a list of str"
-                )
-            vectors = as_floats(queries, "queries", ("queries", "dim"), ("dim",))
-        if vectors.ndim == 1:
-            vectors = vectors[None]
-        width = self._check_width(vectors.shape[1], dim)
-        second = self._second_queries(fine, vectors)
-        float_query = self._takes_floats(query)
+        vectors = query_vectors(queries, encoder, self._description, self.input_dim)
+        vectors = _opened(self._stages).queries(vectors, threads)
+        width = scanned_width(self._layout, vectors.shape[1], dim)
+        second = second_queries(self._layout, fine, vectors)
+        float_query = takes_floats(self._layout, query)
         count, most = result_count(k), thread_count(threads)
         shares = oversampling(oversample, confidence, len(self.codecs))
         texts = self._texts  # before the search: another thread may close the table in the middle of it
@@ -269,8 +297,18 @@ class Table:
 
     @property
     def dim(self) -> int:
-        """How many dimensions a row has."""
+        """How many dimensions a row has, after the stages."""
         return self._layout.dim
+
+    @property
+    def input_dim(self) -> int:
+        """How many dimensions queries have: `dim`, unless stages take them from another number there."""
+        return self._input_dim or self.dim
+
+    @property
+    def stages(self) -> Stages:
+        """What queries go through before the codecs; rows went through all but what `map_queries` added."""
+        return _opened(self._stages).ready()
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -332,16 +370,21 @@ class Table:
 
     @property
     def codebook_bytes(self) -> int:
-        """Bytes of what codecs learned, whatever the number of rows: centroids, levels, means, rotations."""
+        """Bytes of what codecs and stages learned, whatever the number of rows: centroids, levels, means, rotations."""
         learned = ("codebook", "center", "rotation", "signs")
         sections = _opened(self._sections)
-        return sum(section.data.nbytes for name, section in sections.items() if name.partition(".")[2] in learned)
+        return sum(
+            section.data.nbytes
+            for name, section in sections.items()
+            if name.partition(".")[2] in learned or name.startswith(("stage", "query"))
+        )
 
     def info(self) -> dict[str, Any]:
         """What the table holds, as plain values: rows, dims, codecs, bytes of each section, the encoder."""
         return {
             "rows": self.rows,
             "dim": self.dim,
+            "input_dim": self.input_dim,
             "dims": list(self.dims),
             "fine_dim": self.fine_dim,
             "metric": self.metric,
@@ -358,13 +401,16 @@ class Table:
                 name: {"dtype": section.dtype, "shape": list(section.shape), "bytes": section.data.nbytes}
                 for name, section in _opened(self._sections).items()
             },
+            "stages": self._description.get("stages", []),
+            "query_stages": self._description.get("query_stages", []),
             "encoder": self.encoder,
+            "query_encoder": self._description.get("query_encoder"),
         }
 
     def close(self) -> None:
         """Ends the table's use. Its file or memory is let go once no array and no hit from it is in use."""
         with self._lock:
-            self._sections = self._searcher = self._row_ids = self._texts = None
+            self._sections = self._searcher = self._row_ids = self._texts = self._stages = None
 
     def __enter__(self) -> Table:
         return self
@@ -382,6 +428,12 @@ class Table:
         codec = repr(self.codecs[0] if len(self.codecs) == 1 else self.codecs)
         return f"Table(rows={self.rows}, dim={self.dim}, codec={codec}, metric={self.metric!r})"
 
+    def _with_model(self, onnx: str | Path | None) -> Table:
+        """Gives the stage that runs a model its file."""
+        if onnx is not None:
+            _opened(self._stages).bind(onnx)
+        return self
+
     def _ready(self) -> TableSearcher:
         """The compiled view of the sections, made at the first search."""
         searcher = self._searcher
@@ -394,78 +446,9 @@ class Table:
                 self._searcher = TableSearcher(self._layout, self._rows, sections, row_ids.stored(), bounds)
             return self._searcher
 
-    def _encode(self, queries: str | Sequence[str], encoder: Encoder | None) -> npt.NDArray[Any]:
-        if encoder is None:
-            raise ArgumentError("queries are strings, and no encoder was given: pass encoder=, or vectors")
-        stored = self.encoder
-        if stored is not None and stored != (given := encoder.fingerprint):
-            differ = sorted(key for key in stored.keys() | given.keys() if stored.get(key) != given.get(key))
-            raise ArgumentError(
-                f"the encoder is not the one that made this table: {', '.join(differ)} differ; use the same model and "
-                "settings, or build the table again with this one"
-            )
-        dim = self.dim if self.dim < encoder.dim else None
-        return encoder.encode(queries, prompt="query" if "query" in encoder.prompts else None, dim=dim)
-
-    def _check_width(self, columns: int, dim: int | None) -> int:
-        """The dimension to scan, for queries of so many columns."""
-        if columns > self.dim or (columns not in self.dims and columns != dim):
-            declared = f" or a declared prefix ({', '.join(map(str, self.dims[:-1]))})" if len(self.dims) > 1 else ""
-            raise ArgumentError(f"queries have {columns} columns; expected the table's {self.dim}{declared}")
-        width = columns if dim is None else as_index(dim, "dim", 1, columns)
-        self._layout.tiers[0].check_prefix(width)
-        return width
-
-    def _second_queries(self, fine: ArrayInput | None, coarse: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """The queries of all tiers but the first."""
-        expected = self.fine_dim
-        if fine is None and expected is None:
-            return coarse
-        if fine is None or expected is None:
-            given = "not given for a table" if fine is None else "given for a table that was not"
-            raise ArgumentError(f"fine= was {given} built with fine=; it holds the queries of the second vectors")
-        second = np.atleast_2d(as_floats(fine, "fine", ("queries", "dim"), ("dim",)))
-        if second.shape != (len(coarse), expected):
-            raise ArgumentError(f"fine has the shape {second.shape}; expected {(len(coarse), expected)}, one a query")
-        return second
-
-    def _takes_floats(self, query: str | None) -> bool:
-        """Whether the first tier is scanned with the float query, where it has a choice."""
-        codec = self._layout.codecs[0]
-        if query is None:
-            return codec.family == "planes"
-        one_of(query, "query", ("codes", "float"))
-        if codec.name != "binary" and codec.family != "planes":
-            raise ArgumentError(
-                f"query is {query!r}, for a table of {codec.name}; leave it out: binary and planes<b> have the choice"
-            )
-        return query == "float"
-
-
-CodecLike = str | FittedCodec
-
-
-def _codecs(codec: CodecLike | Sequence[CodecLike], rescore: CodecLike | None) -> list[Codec | FittedCodec]:
-    """The codecs of all tiers."""
-    names = [codec] if isinstance(codec, str | FittedCodec) or not hasattr(codec, "__iter__") else list(codec)
-    if rescore is not None:
-        if len(names) != 1:
-            raise ArgumentError(
-                f"rescore is {rescore!r} and codec names {len(names)} tiers; name all of them in codec="
-            )
-        names.append(rescore)
-    if not 1 <= len(names) <= MAX_TIERS:
-        raise ArgumentError(f"codec names {len(names)} tiers; expected 1 to {MAX_TIERS}")
-    return [one if isinstance(one, FittedCodec) else codec_named(one) for one in names]
-
 
 def _opened(part: _Part | None) -> _Part:
     """A part of a table, unless `close` took it away."""
     if part is None:
         raise ArgumentError("this table is closed; open it again")
     return part
-
-
-def _are_texts(queries: Sequence[Any], encoder: Encoder | None) -> bool:
-    """Whether queries are strings. An empty list may be either; with an encoder it stands for no text."""
-    return isinstance(queries[0], str) if queries else encoder is not None

@@ -16,9 +16,12 @@ from nestvec.codecs import Codec
 from nestvec.errors import ArgumentError
 from nestvec.fitted import FittedCodec, fit_rows
 from nestvec.spool import make_spool
+from nestvec.stage_kinds import Stage
+from nestvec.stage_pipeline import Fittable, Stages
 from nestvec.table_file import Section
-from nestvec.table_layout import Layout, TierLayout
-from nestvec.vectors import Floats, Vectors
+from nestvec.table_layout import Layout, TierLayout, ordered
+from nestvec.table_stages import stage_sections
+from nestvec.vectors import Floats, StagedVectors, Vectors
 
 SAMPLE_ROWS = 1 << 16  # that codecs are fitted to: 256 for each of 256 centroids
 Ids = Iterable[int] | npt.NDArray[Any]
@@ -236,20 +239,32 @@ def _fit(
     return fitted
 
 
+def _fit_stages(stages: Sequence[Fittable | Stage], x: Vectors) -> Stages:
+    """The stages, fitted to a sample of the vectors where they are not yet."""
+    if not len(stages):
+        return Stages(())
+    ready = all(isinstance(stage, Stage) for stage in stages)
+    return Stages.fit(stages, x.sample(0 if ready else SAMPLE_ROWS))
+
+
 def build_sections(
     x: ArrayInput | Iterable[ArrayInput],
     fine: ArrayInput | Iterable[ArrayInput] | None,
+    stages: Sequence[Fittable | Stage],
     layout_of: Callable[[int, int | None], Layout],
     codecs: Sequence[Codec | FittedCodec],
     ids: Ids | None,
     texts: Iterable[str] | None,
     directory: Path | None,
     seed: int,
-) -> tuple[Layout, int, dict[str, Section], list[float]]:
+) -> tuple[Layout, Stages, int, dict[str, Section], list[float]]:
     """Runs a Builder over everything. `layout_of` is asked once, with the dimensions of both kinds of vectors."""
     beside_ids = None if ids is None else _Beside(as_array(ids, "ids") if isinstance(ids, np.ndarray) else ids, "ids")
     beside_texts = None if texts is None else _Beside(texts, "texts")
     vectors, second = Vectors(x, "x"), None if fine is None else Vectors(fine, "fine")
+    fitted = _fit_stages(stages, vectors)
+    if len(fitted):
+        vectors = StagedVectors(vectors, fitted)
     layout = layout_of(vectors.dim, None if second is None else second.dim)
     builder = Builder(layout, _fit(codecs, layout, vectors, second, seed), directory)
     for batch in vectors:
@@ -265,4 +280,4 @@ def build_sections(
     for batch in second or ():
         builder.add_fine(batch)
     sections, longest = builder.finish(ids is not None, texts is not None)
-    return layout, builder.rows, sections, longest
+    return layout, fitted, builder.rows, ordered({**sections, **stage_sections(fitted, "stage")}), longest

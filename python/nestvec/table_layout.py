@@ -11,13 +11,18 @@ from nestvec import _core
 from nestvec.arrays import as_index
 from nestvec.codecs import Codec, codec_named
 from nestvec.errors import ArgumentError, TableFileError
-from nestvec.fitted import check_width
+from nestvec.fitted import MAX_TIERS, check_width
 from nestvec.table_file import DTYPES, Section
+from nestvec.table_stages import stage_shapes
 
-METRICS = ("cosine", "ip")
-MAX_TIERS = 8
+METRICS = ("cosine", "ip", "l2")
 _MAX_ROUNDS = 64  # of a Hadamard rotation
 _FLOATS = ("float32", "float16", "bfloat16")
+# A row that a product quantizer decodes to is shorter than the row was, the shorter the more was lost. To divide scores
+# by its length needs a factor a row; (1 - length^2) / 4 added to them does as well: it is what the division amounts to
+# near a cosine of 1/2.
+_LOST_LENGTH = 0.25
+_L2_RESCORES = (*_FLOATS, "int8")
 Shape = tuple[str, tuple[int, ...]]  # dtype and shape of a section
 
 
@@ -25,15 +30,27 @@ Shape = tuple[str, tuple[int, ...]]  # dtype and shape of a section
 class TierLayout:
     """One tier: its codec, and the vectors that it codes.
 
-    dims: the declared dimensions, rising, the last one `dim`. cosine: the metric. packed: blocks of 64 rows, to be
-    scanned; else one row after another, to re-score.
+    dims: the declared dimensions, rising, the last one `dim`. packed: blocks of 64 rows, to be scanned; else one row
+    after another, to re-score.
     """
 
     codec: Codec
     dim: int
     dims: tuple[int, ...]
-    cosine: bool
+    metric: str
     packed: bool
+
+    @property
+    def cosine(self) -> bool:
+        """Whether rows and queries are scaled to length 1."""
+        return self.metric == "cosine"
+
+    @property
+    def norm_weight(self) -> float:
+        """How many times the square of a decoded row's length is taken off its score."""
+        if self.metric == "l2":
+            return 1.0
+        return _LOST_LENGTH if self.cosine and self.codec.sub_quantizers else 0.0
 
     @property
     def coded_cosine(self) -> bool:
@@ -73,6 +90,15 @@ class TierLayout:
             return
         rounds = found[prefix + "signs"].shape[0] if found[prefix + "signs"].shape else 0
         yield "signs", ("U8", (min(max(rounds, 1), _MAX_ROUNDS), -(-self.dim // 8)))
+
+    def check_metric(self) -> None:
+        """Raises `ArgumentError` where the codec has no such scores."""
+        if self.metric != "l2" or self.codec.sub_quantizers or (not self.packed and self.codec.kind in _L2_RESCORES):
+            return
+        expected = "a product quantizer, such as pq96x8 or opq96x8, which scans distances"
+        if not self.packed:
+            expected = f"{', '.join(_L2_RESCORES)} or a product quantizer, which re-score by distance"
+        raise ArgumentError(f'codec is {self.codec.name} and metric is "l2"; expected {expected}, or another metric')
 
     def check_prefix(self, prefix: int) -> None:
         """Raises `ArgumentError` where rows cannot be scored over their first `prefix` dimensions alone.
@@ -119,6 +145,7 @@ class Layout:
             raise ArgumentError("fine= was given with one codec; expected at least two, of which the first codes x")
         for tier in layout.tiers:
             check_width(tier.codec, tier.dim)
+            tier.check_metric()
         for prefix in layout.dims:
             layout.tiers[0].check_prefix(prefix)
         return layout
@@ -126,10 +153,9 @@ class Layout:
     @property
     def tiers(self) -> tuple[TierLayout, ...]:
         """From coarse to fine: the first is scanned."""
-        cosine = self.cosine
-        first = TierLayout(self.codecs[0], self.dim, self.dims, cosine, True)
+        first = TierLayout(self.codecs[0], self.dim, self.dims, self.metric, True)
         dim, dims = (self.dim, self.dims) if self.fine_dim is None else (self.fine_dim, (self.fine_dim,))
-        return (first, *(TierLayout(codec, dim, dims, cosine, False) for codec in self.codecs[1:]))
+        return (first, *(TierLayout(codec, dim, dims, self.metric, False) for codec in self.codecs[1:]))
 
     @property
     def cosine(self) -> bool:
@@ -150,24 +176,43 @@ class Layout:
         return {name: expected[name] for name in in_order(expected)}
 
 
-_PARTS = ("codes", "codebook", "factors", "center", "rotation", "signs", "offsets", "bytes")
+_PARTS = (
+    "codes",
+    "codebook",
+    "factors",
+    "center",
+    "rotation",
+    "signs",
+    "matrix",
+    "factor",
+    "bias",
+    "low",
+    "high",
+    "offsets",
+    "bytes",
+)
 
 
 def in_order(shapes: Mapping[str, Shape]) -> list[str]:
     """The names of sections in the order that a file has them, which keeps each aligned for its dtype.
 
     Whole blocks, codebooks of product quantizers and factors come first: multiples of 64 bytes. Then numbers of 8, 4,
-    2 and 1 bytes. Within each come tiers, ids, texts.
+    2 and 1 bytes. Within each come tiers, stages, ids, texts.
     """
 
     def place(name: str) -> tuple[int, int, str, int]:
         dtype, shape = shapes[name]
         owner, _, part = name.partition(".")
         whole = name == "tier0.codes" or part == "factors" or (part == "codebook" and len(shape) == 2)
-        kind = ("tier", "stage", "ids", "texts").index(owner.rstrip("0123456789"))
+        kind = ("tier", "stage", "query", "ids", "texts").index(owner.rstrip("0123456789"))
         return 0 if whole else 16 // DTYPES[dtype].itemsize, kind, owner, _PARTS.index(part) if part in _PARTS else 0
 
     return sorted(shapes, key=place)
+
+
+def ordered(sections: Mapping[str, Section]) -> dict[str, Section]:
+    """Sections in the order that a file has them."""
+    return {name: sections[name] for name in in_order({name: (s.dtype, s.shape) for name, s in sections.items()})}
 
 
 def one_of(value: str, what: str, known: tuple[str, ...]) -> None:
@@ -225,11 +270,11 @@ def checked_layout(description: Mapping[str, Any], sections: Mapping[str, Sectio
     if described is None:
         raise TableFileError("its description of the table is incomplete or contradicts itself")
     layout, rows = described
-    expected = layout.sections(rows, sections)
+    expected = {**layout.sections(rows, sections), **stage_shapes(description, layout.dim)}
     found = {name: (section.dtype, section.shape) for name, section in sections.items()}
     if found != expected:
         wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
         raise TableFileError(f"its sections {', '.join(wrong)} do not match its description of the table")
-    if list(sections) != list(expected):
+    if list(sections) != in_order(expected):
         raise TableFileError(f"its sections stand in the order {', '.join(sections)}")
     return layout, rows

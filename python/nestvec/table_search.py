@@ -16,25 +16,8 @@ from nestvec.search_result import TierStats
 from nestvec.table_file import Sections
 from nestvec.table_forecast import Forecast, learn_forecasts
 from nestvec.table_layout import Layout, TierLayout
-from nestvec.topk import result_count
 
 Floats = npt.NDArray[np.float32]
-
-
-def oversampling(oversample: int | Sequence[int] | None, confidence: float | None, tiers: int) -> list[int]:
-    """How many times k candidates each tier but the last hands on. Raises `ArgumentError`, also for the confidence."""
-    if confidence is not None and not (isinstance(confidence, float | int) and 0.5 <= confidence < 1):
-        raise ArgumentError(f"confidence is {confidence!r}; expected a number from 0.5 to below 1, such as 0.99")
-    if oversample is None:
-        return [4 if confidence is None else 32] * (tiers - 1)
-    if isinstance(oversample, int) or not hasattr(oversample, "__iter__"):
-        return [result_count(oversample, "oversample")] * (tiers - 1)
-    shares = [result_count(one, "an item of oversample") for one in oversample]
-    if len(shares) != tiers - 1:
-        raise ArgumentError(
-            f"oversample has {len(shares)} items; expected {tiers - 1}, one for each of the {tiers} tiers but the last"
-        )
-    return shares
 
 
 class TableSearcher:
@@ -60,6 +43,7 @@ class TableSearcher:
                     tier.codec.kind,
                     list(tier.dims),
                     tier.coded_cosine,
+                    tier.norm_weight,
                     sections[f"tier{number}.codes"].data,
                     sections.verified(factors).array() if factors in sections else None,
                     1.01 * longest_row,  # codes may round a little outwards
@@ -67,6 +51,7 @@ class TableSearcher:
                 )
             )
         self.compiled = _core.Searcher(rows, tiers, ids, sections.region)
+        self._layout = layout
         self._rows = rows
         self._row_ids = ids
         self._learned: dict[tuple[bool, int], list[Forecast]] = {}
@@ -84,7 +69,7 @@ class TableSearcher:
         threads: int,
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], tuple[TierStats, ...]]:
         """Scores, ids, and what each tier did; arguments as for `Table.search`, checked there."""
-        queries = self._queries(coarse, fine, threads)
+        queries = self._queries(coarse, fine, dim, threads)
         forecasts = [] if confidence is None or len(queries) == 1 else self._forecasts(float_query, dim)
         scores, ids, stats = self.compiled.search(
             queries, k, dim, oversample, float_query, forecasts, confidence or 1, filter, threads
@@ -96,7 +81,7 @@ class TableSearcher:
         self, coarse: Floats, fine: Floats, tiers: int, k: int, dim: int, float_query: bool
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
         """Scores, larger is better, and ids of the first tier's k best by the last of the first `tiers` tiers."""
-        queries = self._queries(coarse, fine, 0)[:tiers]
+        queries = self._queries(coarse, fine, dim, 0)[:tiers]
         scores, ids, _ = self.compiled.search(queries, k, dim, [1] * (tiers - 1), float_query, [], 1, None, 0)
         distances = scores.dtype == np.int32
         return (-scores if distances else scores).astype(np.float64), ids
@@ -109,8 +94,8 @@ class TableSearcher:
             self._learned[float_query, dim] = known
         return known
 
-    def _queries(self, coarse: Floats, fine: Floats, threads: int) -> list[_core.TierQueries]:
-        """The queries of every tier. fine: those of all tiers but the first; maybe the same array."""
+    def _queries(self, coarse: Floats, fine: Floats, dim: int, threads: int) -> list[_core.TierQueries]:
+        """The queries of every tier. fine: those of all tiers but the first; maybe the same array. dim: scanned."""
         _core.check_finite(coarse, "queries", threads)
         if fine is not coarse:
             _core.check_finite(fine, "fine", threads)
@@ -122,7 +107,8 @@ class TableSearcher:
                     f"queries have {given.shape[1]} columns; expected {fitted.dim}: {fitted.codec.name} codes rotated "
                     "rows, in which no prefix of the dimensions is left"
                 )
-            made.append(fitted.queries(given, threads))
+            tier = self._layout.tiers[number]
+            made.append(_completed(tier, *fitted.queries(given, threads), dim if number == 0 else given.shape[1]))
         return made
 
     def vectors(self, tier: int, rows: npt.NDArray[np.int64], threads: int = 0) -> Floats:
@@ -130,6 +116,20 @@ class TableSearcher:
         y = self.compiled.vectors(tier, rows, threads)
         basis = self.codecs[tier].basis
         return y if basis is None else basis.inverse(y, threads)
+
+
+def _completed(
+    tier: TierLayout, values: Floats, constants: npt.NDArray[np.float64] | None, dim: int
+) -> _core.TierQueries:
+    """Queries whose scores, minus norm_weight times the square of a row's length, are those of the metric.
+
+    -|q - x|^2 = 2 q . x - |x|^2 - |q|^2. dim: how many of the values count.
+    """
+    if tier.metric == "l2":
+        return values + values, -_core.squared_lengths(np.ascontiguousarray(values[:, :dim]))
+    if tier.norm_weight:
+        constants = tier.norm_weight + (np.zeros(len(values)) if constants is None else constants)
+    return values, constants
 
 
 def _fitted(tier: TierLayout, number: int, sections: Sections) -> FittedCodec:

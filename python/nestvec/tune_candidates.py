@@ -15,7 +15,7 @@ CONFIDENCE = 0.99
 WORTH_CUTTING = ("int8", "int4", "binary")  # codecs whose bytes a prefix saves, and that keep the order of dimensions
 
 # Seconds that fitting takes on 10,000 rows of 384 dimensions, for the progress bar's time left; the rest take none.
-_FIT_SECONDS = {"pq": 1.0, "opq": 6.0, "rabitq": 0.3, "planes": 0.3}
+_FIT_SECONDS = (("opq.*x8", 5.0), ("opq.*x4", 3.0), ("pq.*x8", 1.5), ("rabitq.*|planes.*|pq.*x4", 0.3))
 _SEARCH_SECONDS = 0.4
 
 
@@ -49,8 +49,8 @@ class Plan:
     @property
     def seconds(self) -> float:
         """A guess of what it takes, in the proportions of a small collection: for the time left."""
-        fits = (_FIT_SECONDS.get(re.match("[a-z]+", codec)[0], 0.0) for codec in self.codec)  # type: ignore[index]
-        return sum(fits) + _SEARCH_SECONDS * len(self.searches)
+        fits = sum(seconds for codec in self.codec for kind, seconds in _FIT_SECONDS if re.fullmatch(kind, codec))
+        return fits + _SEARCH_SECONDS * len(self.searches)
 
     def name(self, search: Search) -> str:
         """The candidate's name for people: "binary + int8, oversample 4"."""
@@ -106,13 +106,17 @@ def _source(value: Any) -> str:
 
 
 def plans(
-    dim: int, prefixes: Sequence[int] = (), max_bytes: float | None = None, codecs: Iterable[str] | None = None
+    dim: int,
+    prefixes: Sequence[int] = (),
+    max_bytes: float | None = None,
+    codecs: Iterable[str] | None = None,
+    metric: str = "cosine",
 ) -> list[Plan]:
-    """The tables to build for `dim` dimensions, cheap and telling ones first.
+    """The tables to build for `dim` dimensions, cheap and telling ones first, and a fit before what shares it.
 
     prefixes: shorter ones that are worth a look. max_bytes: adds the product quantizers that fill it. codecs: only
-    these, such as "pq48x8" or "binary+int8", whatever the standard choice is. Raises `ArgumentError` for an
-    unknown or repeated name.
+    these, such as "pq48x8" or "binary+int8", in place of the standard ones for the metric. Raises `ArgumentError` for
+    an unknown or repeated name.
     """
     if codecs is not None:
         chosen = [tuple(codec_named(part.strip()).name for part in name.split("+")) for name in codecs]
@@ -121,6 +125,8 @@ def plans(
             raise ArgumentError(f'codecs is {given:.200}; expected different ones, such as "pq48x8" or "binary+int8"')
     else:
         chosen = list(dict.fromkeys(_standard(dim, max_bytes)))
+        if metric == "l2":  # what else is scanned has no distances
+            chosen = [codec for codec in chosen if codec_named(codec[0]).sub_quantizers]
     return [plan for codec in chosen for plan in _plans_of(codec, dim, prefixes)]
 
 
@@ -130,19 +136,17 @@ def _standard(dim: int, max_bytes: float | None) -> Iterator[tuple[str, ...]]:
     yield from ((f"rabitq{bits}",) for bits in (2, 3, 8))
     yield from ((f"planes{bits}",) for bits in (2, 3, 4))
     yield from (("rabitq", "int8"), ("binary", "int4"), ("rabitq", "int4"), ("binary", "int8", "float32"))
-    shares = sorted({max(1, dim // divisor) for divisor in (16, 8, 4, 2)})
-    sizes = list(shares)
+    sizes = sorted({max(1, dim // divisor) for divisor in (16, 8, 4, 2)})
+    small = sizes[len(sizes) // 3]
     if max_bytes is not None and 1 <= max_bytes <= dim // 2:
         sizes.append(int(max_bytes))
-    for family in ("pq", "opq"):
-        for size in sizes:
-            yield (f"{family}{size}x8",)
-        for size in sizes:
-            if 2 * size <= dim:
-                yield (f"{family}{2 * size}x4",)
-        if family == "pq":
-            yield f"pq{shares[len(shares) // 3]}x8", "int8"
-            yield f"pq{min(dim, 2 * shares[len(shares) // 3])}x4", "int8"
+    halves = [2 * size for size in sizes if 2 * size <= dim]  # as many bytes with 4 bits for each
+    yield from ((f"pq{size}x8",) for size in sizes)
+    yield from ((f"pq{size}x4",) for size in halves)
+    yield from ((f"pq{small}x8", "int8"), (f"pq{min(dim, 2 * small)}x4", "int8"))
+    yield from ((f"opq{size}x8",) for size in sizes)
+    yield from ((f"opq{size}x4",) for size in halves if size < dim)  # one dimension for each has nothing to rotate
+    yield from ((f"opq{small}x8", "int8"), ("binary", f"opq{max(1, dim // 4)}x8"))
 
 
 def _plans_of(codec: tuple[str, ...], dim: int, prefixes: Sequence[int]) -> Iterator[Plan]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import cos, pi, sin
+from math import cos, dist, pi, sin
 from pathlib import Path
 
 from nestvec.optional import require
@@ -168,6 +168,7 @@ def _point(result: TuneResult, index: int, x: float, y: Interval, front: bool) -
     label += f" {one.dim}d" if one.dim < result.dim else ""
     label += f", {one.query} query" if one.query == "float" else ""
     label += " ×" + "×".join(map(str, one.oversample)) if one.oversample else ""
+    label += f", conf {share(one.confidence, 2)}" if one.confidence is not None else ""
     chosen = one.name == result.chosen
     title = f"{one.name}: {numbers(one)}"
     return Point(index, x, y, family(one), len(one.codec) > 1, front, chosen, _cut(label, 32), title)
@@ -222,11 +223,13 @@ def _draw_point(canvas: Canvas, point: Point, place: _Place) -> None:
 
 
 def _draw_labels(panel: Panel, canvas: Canvas, area: Box, place: _Place, steps: Sequence[XY]) -> None:
-    """Of the chosen one first, then of the front, its ends before its middle."""
+    """Of the chosen one first, then of the front, its ends before its middle; of marks in one place the first."""
     front = panel.front
-    ends = [*front[:1], *front[-1:]]
-    order = [point for point in panel.points if point.chosen] + ends + front
-    points = list({point.index: point for point in order}.values())
+    points: list[Point] = []
+    for point in [*(point for point in panel.points if point.chosen), *front[:1], *front[-1:], *front]:
+        at = place(point.x, point.y.mean)
+        if all(dist(at, place(other.x, other.y.mean)) >= _RADIUS for other in points):
+            points.append(point)
     wanted = [
         (place(point.x, point.y.mean), len(point.label) * CHARACTER * _SIZE * (1.07 if point.chosen else 1) + room)
         for point in points
@@ -238,11 +241,11 @@ def _draw_labels(panel: Panel, canvas: Canvas, area: Box, place: _Place, steps: 
         across = [panel.x.low, panel.x.high] if axis == "y" else [value, value]
         up = [panel.y.low, panel.y.high] if axis == "x" else [value, value]
         line += _between(place(across[0], up[0]), place(across[1], up[1]))
-    taken = []
+    taken = [Box(x - 3, y - 3, x + 3, y + 3) for x, y in (place(point.x, point.y.mean) for point in front)]
     if panel.exact is not None:
         left, y = place(panel.x.low, panel.exact)
         line += _between((left, y), (area.right, y))
-        taken = [Box(left, y - _SIZE - 4, left + len(_exact_text(panel.exact)) * CHARACTER * _SIZE, y)]
+        taken += [Box(left, y - _SIZE - 4, left + len(_exact_text(panel.exact)) * CHARACTER * _SIZE, y)]
     for point in points:
         line += _between(place(point.x, point.y.low), place(point.x, point.y.high))
     placed = place_labels(wanted, _SIZE + 2, area, taken, marks, line)

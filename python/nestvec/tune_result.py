@@ -71,7 +71,7 @@ class TuneResult:
     """All that was measured, and the choice for the budget.
 
     title: what was measured, for people: the name of the file or folder. rows, dim: of the vectors that were
-        searched. queries: how many. metric: "cosine" or "ip".
+        searched. queries: how many. metric: "cosine", "ip" or "l2".
     exact_ndcg10: of the float32 search that recall is against; None without judgements.
     measured: in the order in which they were measured. skipped: (name, reason) of what could not be.
     chosen: the name of the one to take, None where nothing fits the budget; why: the reason, or what came nearest and

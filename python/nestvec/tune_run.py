@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -47,7 +48,7 @@ def tune(
         always the same ones, out of x and asks those: such queries are like the rows, as real ones often are not.
     relevance: for each query a mapping from rows of x to gains, for nDCG@10; queries without any gain above 0 count for
         recall alone.
-    metric: "cosine" or "ip", as for `Table.build`.
+    metric: "cosine", "ip" or "l2", as for `Table.build`; for "l2" product quantizers are scanned.
     max_bytes: of codes and factors a row, all tiers. max_ms: the median of one query a call. min_recall: of recall@10.
         The choice is the candidate of the fewest bytes that reaches `min_recall`, else the one of the best recall,
         within the other limits; recall counts as the low end of its 95% interval. No limit at all stands for
@@ -80,17 +81,24 @@ def tune(
     if len(asked) < FEW_QUERIES:
         said.append(f"With {len(asked)} queries the intervals say little: give {FEW_QUERIES} or more.")
     gains = None if relevance is None else _checked_gains(relevance, len(rows), len(asked))
-    plans(rows.shape[1], (), max_bytes, codecs := None if codecs is None else list(codecs))  # refuses what is unknown
+    plans(
+        rows.shape[1], (), max_bytes, codecs := None if codecs is None else list(codecs), metric
+    )  # refuses what is unknown
     started = time.perf_counter()
     question = Question.of(rows, asked, metric, gains, threads)
     exact_ndcg = question.ndcg(question.exact)
     measured: list[Measured] = []
     skipped: list[tuple[str, str]] = []
     interrupted = False
-    try:
-        _measure(question, measured, skipped, max_bytes, codecs, on_progress)
-    except KeyboardInterrupt:
-        interrupted = True
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            _measure(question, measured, skipped, max_bytes, codecs, on_progress)
+        except KeyboardInterrupt:
+            interrupted = True
+    if warned:
+        others = f" There were {len(warned) - 1} more warnings." if len(warned) > 1 else ""
+        said.append(f"Warned: {warned[0].message}.{others}")
     chosen, why = choose(measured, budget)
     return TuneResult(
         title=title,
@@ -121,15 +129,17 @@ def _measure(
 ) -> None:
     """Fills `measured` and `skipped`, one after the other, so that an interrupt leaves what is known by then."""
     dim = question.x.shape[1]
-    prefixes = []
-    for prefix in sorted({dim // 2, dim // 4} - {0, dim}, reverse=True):
+    prefixes: list[int] = []
+    halves = [prefix for prefix in (dim // 2, dim // 4) if prefix]
+    cut = {search.dim for plan in plans(dim, halves, None, codecs, question.metric) for search in plan.searches}
+    for prefix in sorted(cut - {dim}, reverse=True):
         recall = question.prefix_recall(prefix)
         if recall >= PREFIX_RECALL:
             prefixes.append(prefix)
         else:
             reason = f"float32 vectors cut to them have recall@10 {recall:.2f}, below {PREFIX_RECALL}"
             skipped.append((f"prefixes of {prefix} dimensions", reason))
-    todo = plans(dim, prefixes, max_bytes, codecs)
+    todo = plans(dim, prefixes, max_bytes, codecs, question.metric)
     total, done = sum(plan.seconds for plan in todo), 0.0
     for plan in todo:
         if on_progress is not None:

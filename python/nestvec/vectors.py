@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,9 @@ import numpy.typing as npt
 from nestvec.arrays import ArrayInput, as_array, as_floats
 from nestvec.errors import ArgumentError
 from nestvec.spool import make_spool
+
+if TYPE_CHECKING:
+    from nestvec.stage_pipeline import Stages
 
 _SLICE_BYTES = 16 << 20  # of float32 vectors that are encoded at one time
 Floats = npt.NDArray[np.float32]
@@ -63,6 +66,30 @@ class Vectors:
         sample = held.map().view(np.float32).reshape(filled, self.dim)
         self._pieces = chain(_slices(sample, self.what), rest, self._pieces)
         return sample
+
+
+class StagedVectors(Vectors):
+    """Vectors as stages give them."""
+
+    def __init__(self, vectors: Vectors, stages: Stages) -> None:
+        self.what = vectors.what
+        self.dim = stages.dim
+        self._vectors = vectors
+        self._stages = stages
+
+    def __iter__(self) -> Iterator[Floats]:
+        row = 0
+        for piece in self._vectors:
+            try:
+                staged = self._stages.transform(piece, what=self.what)
+            except ArgumentError as error:
+                raise ArgumentError(f"{error} (counted from row {row} of {self.what})") from None
+            yield staged
+            row += len(piece)
+
+    def sample(self, count: int) -> Floats:
+        """As `Vectors.sample`, through the stages."""
+        return self._stages.transform(self._vectors.sample(count), what=f"the sample of {self.what}")
 
 
 def _slices(batch: ArrayInput, what: str) -> Iterator[Floats]:

@@ -130,7 +130,7 @@ struct Rows {
   Scanned scanned;
   std::size_t count, dim;
   nestvec::Codebook codebook;
-  Floats centroids{}, by_code{}, levels{};  // by_code: empty where rows are decoded from centroids
+  Floats centroids{}, squares{}, by_code{}, levels{};  // by_code: empty where rows are decoded from centroids
   Tight<std::uint8_t> row_major{0}, packed{0};
   Floats factors{};                 // empty: none
   std::vector<std::int64_t> ids{};  // empty: none
@@ -173,6 +173,8 @@ struct Rows {
   void set_centroids(Floats values, bool with_by_code) {
     centroids = std::move(values);
     codebook.centroids = centroids.data();
+    squares = centroid_squares(codebook);
+    codebook.squares = squares.data();
     by_code = with_by_code ? centroids_by_code(codebook) : Floats();
     codebook.by_code = with_by_code ? by_code.data() : nullptr;
   }
@@ -202,9 +204,10 @@ struct Rows {
     if (scanned.is_symmetric()) meant.levels = nestvec::uniform_levels(codebook.bits);
     return oracle::values_of(scanned.codec, row_major.data() + r * row_bytes(scanned.codec, columns()), dims, &meant);
   }
-  nestvec::ScanQueries queries(nestvec::Matrix<const float> x, std::size_t dims, bool unit) const {
+  nestvec::ScanQueries queries(nestvec::Matrix<const float> x, std::size_t dims, bool unit,
+                               double norm_weight = 0) const {
     return nestvec::ScanQueries::from_floats(scanned.codec, scanned.kind, x, dims, unit,
-                                             scanned.has_codebook() ? &codebook : nullptr);
+                                             scanned.has_codebook() ? &codebook : nullptr, nullptr, norm_weight);
   }
   nestvec::ScanRows view() const {
     return {.codec = scanned.codec,
@@ -222,6 +225,7 @@ struct Ask {
   Floats queries;  // of the rows' full dimension
   std::size_t dim, k;
   bool unit = false;
+  double norm_weight = 0;          // with centroids only
   Words allowed{};                 // empty: all rows
   std::size_t allowed_stride = 0;  // 0: one filter for all queries
 
@@ -251,7 +255,7 @@ inline Wanted wanted(const Rows& rows, const Ask& ask) {
     std::vector<double> scores(rows.count, oracle::kNaN);
     for (std::size_t r = 0; r < rows.count; ++r)
       if (oracle::allowed(ask.filter(q), r))
-        scores[r] = oracle::scan_score(codec, kind, values[r], query, rows.factor(r));
+        scores[r] = oracle::scan_score(codec, kind, values[r], query, rows.factor(r), ask.norm_weight);
     const std::vector<Candidate> best = oracle::best(scores, ask.k, rows.ids.empty() ? nullptr : rows.ids.data());
     want.best.insert(want.best.end(), best.begin(), best.end());
   }
@@ -270,7 +274,7 @@ inline std::vector<Candidate> scanned(const Rows& rows, const Ask& ask, Layout l
   view.allowed = ask.filter(0);
   view.allowed_stride = ask.allowed_stride;
   std::vector<Candidate> found(x.rows * ask.k);
-  nestvec::scan(view, rows.queries(x, ask.dim, ask.unit), ask.k, threads, found.data());
+  nestvec::scan(view, rows.queries(x, ask.dim, ask.unit, ask.norm_weight), ask.k, threads, found.data());
   return found;
 }
 
@@ -280,15 +284,16 @@ inline void check_scan(const Rows& rows, const Ask& ask, Layout layout, std::siz
   constexpr const char* kLayouts[] = {", packed", ", row-major", ", row-major and measured"};
   const std::vector<Candidate> found = scanned(rows, ask, layout, threads, want.longest);
   const std::size_t i = oracle::first_difference(found.data(), want.best);
-  CHECK(i == found.size(),
-        what << ": " << rows.scanned.label() << ", rows " << rows.count << ", dim " << ask.dim << " of " << rows.dim
-             << ", columns " << rows.columns() << ", k " << ask.k << (ask.unit ? ", unit" : "")
-             << (ask.allowed.empty()  ? ""
-                 : ask.allowed_stride ? ", filters"
-                                      : ", filter")
-             << ", threads " << threads << kLayouts[std::size_t(layout)] << ", query " << i / ask.k << " of "
-             << ask.queries.size() / rows.dim << ", place " << i % ask.k << ": row " << found[i].row << " score "
-             << found[i].score << ", expected row " << want.best[i].row << " score " << want.best[i].score);
+  CHECK(i == found.size(), what << ": " << rows.scanned.label() << ", rows " << rows.count << ", dim " << ask.dim
+                                << " of " << rows.dim << ", columns " << rows.columns() << ", k " << ask.k
+                                << (ask.unit ? ", unit" : "") << ", norm weight " << ask.norm_weight
+                                << (ask.allowed.empty()  ? ""
+                                    : ask.allowed_stride ? ", filters"
+                                                         : ", filter")
+                                << ", threads " << threads << kLayouts[std::size_t(layout)] << ", query " << i / ask.k
+                                << " of " << ask.queries.size() / rows.dim << ", place " << i % ask.k << ": row "
+                                << found[i].row << " score " << found[i].score << ", expected row " << want.best[i].row
+                                << " score " << want.best[i].score);
 }
 
 /// Whether the scan could measure these rows itself.

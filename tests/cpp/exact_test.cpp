@@ -24,10 +24,12 @@ TEST(exact_scores_follow_their_definition) {
       for (float& value : query) value = std::ldexp(std::normal_distribution<float>()(rng), int(rng() % 40) - 20);
       const float factor = draw::one_of(rng, {1.0F, 0.7F, 0.0F, 1e-3F});
       const double constant = draw::one_of(rng, {0.0, 0.1, -1e6});
-      const float found = exact_score(scanned.codec, scanned.has_codebook() ? &rows.codebook : nullptr,
-                                      rows.row_major.data(), query.data(), dim, factor, constant, scratch.data());
-      const double want =
-          oracle::float_score(rows.values(0, dim), oracle::prepared(query.data(), dim, false), factor, constant);
+      const double norm_weight = draw::one_of(rng, {0.0, 0.25, 1.0});
+      const float found =
+          exact_score(scanned.codec, scanned.has_codebook() ? &rows.codebook : nullptr, rows.row_major.data(),
+                      query.data(), dim, factor, norm_weight, constant, scratch.data());
+      const double want = oracle::float_score(rows.values(0, dim), oracle::prepared(query.data(), dim, false), factor,
+                                              constant, norm_weight);
       CHECK(found == want, scanned.label()
                                << ", dim " << dim << " of " << stored << ": " << found << ", expected " << want);
     }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "collection.hpp"
+#include "nestvec/pq.hpp"
 #include "nestvec/queries.hpp"
 
 namespace {
@@ -19,7 +20,7 @@ using Real = long double;
 
 /// One place that a row has a code for: what each code's product with the query is, and what its table says.
 struct Place {
-  std::vector<Real> products, squares;  // exact; squares: of the row's values
+  std::vector<Real> products, squares;  // exact; squares: of the row's values; products: minus what is taken off
   std::vector<int> entries;
 };
 
@@ -52,7 +53,7 @@ void check_bound(const std::vector<Place>& places, const Floats& query, const Lo
     worst_row(places, sign, found.scale, sum, product, square);
     const Real length = std::sqrt(square), query_length = std::sqrt(query_square);
     // The rounding of float products and sums, and what is lost below the normal floats.
-    const Real rounding = Real(1.01) * n * 0x1p-24L * query_length * length + n * 0x1p-126L;
+    const Real rounding = Real(1.01) * n * 0x1p-24L * (query_length * length + Real(found.squares)) + n * 0x1p-126L;
     const Real off = std::abs(sum * found.scale + found.offset - product);
     CHECK(off <= Real(found.error) + Real(found.per_length) * length + rounding,
           label << ": tables off by " << double(off) << ", error " << found.error << ", rounding " << double(rounding));
@@ -139,8 +140,11 @@ TEST(tables_of_centroids_are_within_their_error) {
     const Floats query = drawn_query(rng, dim);
     const Floats centroids = drawn_codebook(rng, codebook, *std::max_element(query.begin(), query.end()));
     codebook.centroids = centroids.data();
+    const Floats centroid_lengths = centroid_squares(codebook);
+    codebook.squares = centroid_lengths.data();
+    const double norm_weight = draw::one_of(rng, {0.0, 0.25, 1.0});
     draw::Tight<std::uint8_t> tables(look_up_bytes(codebook.codec, columns), rng() % 8);
-    const LookUps found = look_up_centroids(codebook, query.data(), columns, tables.data());
+    const LookUps found = look_up_centroids(codebook, query.data(), columns, norm_weight, tables.data());
     std::vector<Place> places(columns);
     for (std::size_t j = 0; j < columns; ++j)
       for (std::size_t v = 0; v < codebook.count(); ++v) {
@@ -150,7 +154,7 @@ TEST(tables_of_centroids_are_within_their_error) {
           product += centroid * query[d];
           square += centroid * centroid;
         }
-        places[j].products.push_back(product);
+        places[j].products.push_back(product - norm_weight * square);
         places[j].squares.push_back(square);
         places[j].entries.push_back(codebook.codec == Codec::pq8
                                         ? tables[j * 256 + v]
@@ -159,10 +163,10 @@ TEST(tables_of_centroids_are_within_their_error) {
       }
     const std::string label = std::string(name(codebook.codec)) + ", " + std::to_string(columns) + " of " +
                               std::to_string(codebook.columns) + " columns, dim " + std::to_string(dim);
-    check_bound(
-        places, query, found,
-        ScanQueries::from_floats(codebook.codec, QueryKind::look_ups, {query.data(), 1, dim}, dim, false, &codebook),
-        label);
+    check_bound(places, query, found,
+                ScanQueries::from_floats(codebook.codec, QueryKind::look_ups, {query.data(), 1, dim}, dim, false,
+                                         &codebook, nullptr, norm_weight),
+                label);
     for (std::size_t j = columns; codebook.codec == Codec::pq4 && j < (columns + 7) / 8 * 8; ++j)
       for (std::size_t v = 0; v < 16; ++v)  // the codes there are other columns'
         CHECK(tables[j / 8 * 128 + j % 2 * 64 + j / 2 % 4 * 16 + v] == 0, label << ", column " << j);

@@ -128,13 +128,16 @@ inline Query prepared(Codec codec, QueryKind kind, const float* query, std::size
 }
 
 /// The final score of float queries: what the float codecs give, and every codec that re-scores.
-inline double float_score(const Floats& row, const Query& query, float factor, double constant = 0) {
-  return float(dot(row, query.values) * factor + constant);
+inline double float_score(const Floats& row, const Query& query, float factor, double constant = 0,
+                          double norm_weight = 0) {
+  const double square = dot(row, row) * factor * factor;
+  return float(dot(row, query.values) * factor - (norm_weight > 0 ? norm_weight * square : 0) + constant);
 }
 
 /// The score that the scan gives a row, whose values these are.
-inline double scan_score(Codec codec, QueryKind kind, const Floats& row, const Query& query, float factor) {
-  if (kind != QueryKind::codes || has_levels(codec)) return float_score(row, query, factor);
+inline double scan_score(Codec codec, QueryKind kind, const Floats& row, const Query& query, float factor,
+                         double norm_weight = 0) {
+  if (kind != QueryKind::codes || has_levels(codec)) return float_score(row, query, factor, 0, norm_weight);
   if (codec == Codec::int8) return float(dot(row, query.int8)) * factor * query.scale;  // in float: rounded three times
   double differ = 0;
   for (std::size_t i = 0; i < row.size(); ++i) differ += (row[i] > 0) != (query.values[i] > 0);

@@ -23,6 +23,7 @@ using tiers::Tier;
 using Floats = std::vector<float>;
 using Bytes = std::vector<std::uint8_t>;
 
+constexpr std::size_t kTrainingIterations = 25;
 constexpr Codec kCodecs[] = {Codec::pq8, Codec::pq4};
 
 Matrix<const float> matrix(const Floats& x, std::size_t dim) { return {x.data(), x.size() / dim, dim}; }
@@ -50,7 +51,7 @@ Floats decoded(const Codebook& codebook, const Bytes& codes) {
 
 /// What training on these rows makes of them.
 Floats trained_and_coded(Codebook codebook, const Floats& x, std::uint64_t seed = 1) {
-  const Floats centroids = train_pq(codebook, matrix(x, codebook.dim), seed, 1);
+  const Floats centroids = train_pq(codebook, matrix(x, codebook.dim), seed, kTrainingIterations, 1);
   codebook.centroids = centroids.data();
   return decoded(codebook, encoded(codebook, x));
 }
@@ -221,7 +222,7 @@ TEST(training_leaves_no_centroid_unused) {
     Floats x = draw::normal(rng, 60 * 3);
     for (std::size_t i = 0; i < x.size(); i += 3) x[i] = std::pow(x[i], 5.0F);  // a few lie far out
     Codebook codebook{3, 1, Codec::pq4};
-    const Floats centroids = train_pq(codebook, matrix(x, 3), seed, 1);
+    const Floats centroids = train_pq(codebook, matrix(x, 3), seed, kTrainingIterations, 1);
     codebook.centroids = centroids.data();
     Bytes codes = encoded(codebook, x);
     std::sort(codes.begin(), codes.end());
@@ -240,34 +241,70 @@ TEST(training_takes_evenly_spaced_rows) {
     twice.insert(twice.end(), dim, 1e6F);
   }
   const Codebook codebook{dim, 2, Codec::pq4};
-  CHECK(train_pq(codebook, matrix(twice, dim), 1, 1) == train_pq(codebook, matrix(x, dim), 1, 1));
-  CHECK(train_pq(codebook, matrix(twice, dim), 1, 1) != train_pq(codebook, matrix(twice, dim), 2, 1), "another seed");
+  CHECK(train_pq(codebook, matrix(twice, dim), 1, kTrainingIterations, 1) ==
+        train_pq(codebook, matrix(x, dim), 1, kTrainingIterations, 1));
+  CHECK(train_pq(codebook, matrix(twice, dim), 1, kTrainingIterations, 1) !=
+            train_pq(codebook, matrix(twice, dim), 2, kTrainingIterations, 1),
+        "another seed");
 }
 
 TEST(threads_change_nothing) {
   Rng rng(9);
-  const Floats x = draw::normal(rng, 8000 * 20);  // three chunks
-  for (Codec codec : kCodecs) {
-    Codebook codebook{20, 7, codec};
-    const Floats centroids = train_pq(codebook, matrix(Floats(x.begin(), x.begin() + 1000 * 20), 20), 1, 1);
-    codebook.centroids = centroids.data();
-    const Bytes codes = encoded(codebook, x);
-    for (std::size_t threads : {0, 2, 5}) {
-      CHECK(train_pq(codebook, matrix(Floats(x.begin(), x.begin() + 1000 * 20), 20), 1, threads) == centroids, threads);
-      CHECK(encoded(codebook, x, threads) == codes, threads);
+  const Floats x = draw::normal(rng, 20000 * 20);  // several chunks, in training too
+  for (Codec codec : kCodecs)
+    for (std::size_t columns : {1, 7}) {  // on more threads than sub-quantizers, they share the rows
+      const Codebook empty{20, columns, codec};
+      Codebook codebook = empty;
+      const Floats centroids = train_pq(empty, matrix(x, 20), 1, 3, 1);
+      codebook.centroids = centroids.data();
+      const Floats further = train_pq(codebook, matrix(x, 20), 1, 2, 1);
+      const Bytes codes = encoded(codebook, x);
+      for (std::size_t threads : {0, 2, 5}) {
+        CHECK(train_pq(empty, matrix(x, 20), 1, 3, threads) == centroids, label(empty) << ", threads " << threads);
+        CHECK(train_pq(codebook, matrix(x, 20), 1, 2, threads) == further, label(empty) << ", threads " << threads);
+        CHECK(encoded(codebook, x, threads) == codes, label(empty) << ", threads " << threads);
+      }
     }
+}
+
+TEST(training_goes_on_from_the_centroids_that_there_are) {
+  Rng rng(14);
+  const Floats x = draw::normal(rng, 600 * 20, 1e-20f);
+  for (Codec codec : kCodecs) {
+    const Codebook empty{20, 7, codec};
+    Codebook codebook = empty;
+    const Floats four = train_pq(empty, matrix(x, 20), 1, 4, 1);
+    codebook.centroids = four.data();
+    CHECK(train_pq(codebook, matrix(x, 20), 2, 0, 1) == four, name(codec));
+    CHECK(train_pq(codebook, matrix(x, 20), 2, 3, 1) == train_pq(empty, matrix(x, 20), 1, 7, 1), name(codec));
   }
+}
+
+TEST(seeding_spreads_centroids_over_clusters) {
+  // 200 clusters of 20 rows far apart, and one of 4,000: 256 rows drawn evenly would miss most of the small ones.
+  Rng rng(15);
+  const std::size_t dim = 4;
+  const Floats centres = draw::normal(rng, 200 * dim, 100);
+  Floats x = draw::normal(rng, 4000 * dim, 0.1F);
+  for (std::size_t i = 0; i < 200 * 20 * dim; ++i) x.push_back(centres[i / (20 * dim) * dim + i % dim] + x[i]);
+  Codebook codebook{dim, 1, Codec::pq8};
+  const Floats centroids = train_pq(codebook, matrix(x, dim), 1, 0, 1);
+  codebook.centroids = centroids.data();
+  const Floats y = decoded(codebook, encoded(codebook, x));
+  std::size_t far = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) far += std::abs(x[i] - y[i]) > 2;
+  CHECK(far == 0, far);
 }
 
 TEST(every_cpu_learns_the_same) {
   const auto checksum = [](Codec codec) {
     Rng rng(10);
     const Floats x = eighths(rng, 2000 * 20);
-    const Floats centroids = train_pq({20, 7, codec}, matrix(x, 20), 1, 1);
+    const Floats centroids = train_pq({20, 7, codec}, matrix(x, 20), 1, kTrainingIterations, 1);
     return crc32c(reinterpret_cast<const std::uint8_t*>(centroids.data()), centroids.size() * sizeof(float));
   };
-  CHECK(checksum(Codec::pq8) == 0x75b217a1, std::hex << checksum(Codec::pq8));
-  CHECK(checksum(Codec::pq4) == 0x7e4fac32, std::hex << checksum(Codec::pq4));
+  CHECK(checksum(Codec::pq8) == 0xa414bdf8, std::hex << checksum(Codec::pq8));
+  CHECK(checksum(Codec::pq4) == 0xe95bc833, std::hex << checksum(Codec::pq4));
 }
 
 TEST(nearest_where_scores_overflow) {

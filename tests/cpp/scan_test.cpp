@@ -28,7 +28,8 @@ TEST(drawn_collections_are_scanned_like_a_sort) {
     const Ask ask{.queries = draw::normal(rng, query_count * dim),
                   .dim = rng() % 2 ? dim : rows.drawn_dim(rng),
                   .k = std::min(count, draw::one_of<std::size_t>(rng, {1, 2, 10, 100, count})),
-                  .unit = rng() % 2 == 0};
+                  .unit = rng() % 2 == 0,
+                  .norm_weight = rows.scanned.is_pq() ? draw::one_of(rng, {0.0, 0.25, 1.0}) : 0};
     const Layout layout = draw::one_of(rng, {Layout::packed, Layout::row_major, Layout::measured});
     check_scan(rows, ask, layout == Layout::measured && !measurable(rows) ? Layout::packed : layout,
                draw::one_of<std::size_t>(rng, {0, 1, 2, 7}), wanted(rows, ask), "drawn");

@@ -69,3 +69,26 @@ def write_graph(
     else:
         onnx.save(model, path, save_as_external_data=True, location=external, size_threshold=0)
     return path
+
+
+def write_network(
+    path: Path,
+    weights: np.ndarray[Any, np.dtype[np.float32]],
+    *,
+    rows: str | int = "rows",
+    floats: int = TensorProto.FLOAT,
+    outputs: int = 1,
+) -> Path:
+    """A model of vectors: tanh(x @ weights). Returns `path`."""
+    nodes = [helper.make_node("MatMul", ["x", "weights"], ["sums"]), helper.make_node("Tanh", ["sums"], ["y"])]
+    names = ["y", "sums"][:outputs]
+    graph = helper.make_graph(
+        nodes,
+        "network",
+        [helper.make_tensor_value_info("x", floats, [rows, weights.shape[0]])],
+        [helper.make_tensor_value_info(name, floats, [rows, weights.shape[1]]) for name in names],
+        [numpy_helper.from_array(weights.astype(helper.tensor_dtype_to_np_dtype(floats)), "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+    return path

@@ -78,24 +78,28 @@ class Tier:
     """All rows under one codec: codes as numbers, and each row's factor at a dimension."""
 
     codec: str
-    cosine: bool
+    metric: str
     values: Floats  # what is coded
     codes: Floats
     scale: Floats
 
     @classmethod
-    def of(cls, x: Floats, codec: str, cosine: bool, pq_rows: Floats | None) -> Tier:
-        values = unit(x) if cosine and codec != "binary" else x
+    def of(cls, x: Floats, codec: str, metric: str, pq_rows: Floats | None) -> Tier:
+        values = unit(x) if metric == "cosine" and codec != "binary" else x
         ones = np.ones(len(x), np.float32)
         if codec == "int8":
-            return cls(codec, cosine, values, *int8_codes(values))
+            return cls(codec, metric, values, *int8_codes(values))
         if codec == "bfloat16":
-            return cls(codec, cosine, values, bfloat16(values), ones)
+            return cls(codec, metric, values, bfloat16(values), ones)
         if codec.startswith("pq"):
             assert pq_rows is not None
-            return cls(codec, cosine, values, pq_rows, ones)
+            return cls(codec, metric, values, pq_rows, ones)
         codes = values > 0 if codec == "binary" else values.astype(codec)
-        return cls(codec, cosine, values, codes, ones)
+        return cls(codec, metric, values, codes, ones)
+
+    @property
+    def cosine(self) -> bool:
+        return self.metric == "cosine"
 
     def factor(self, dim: int) -> Floats:
         if not self.cosine or self.codec.startswith("pq"):
@@ -126,7 +130,13 @@ class Tier:
     def rescore(self, query: Floats) -> Floats:
         """Scores against the float query; larger is better."""
         dim, query = len(query), unit(query) if self.cosine else query
-        return (dot(self.codes[:, :dim].astype(np.float32), query) * self.factor(dim)).astype(np.float32)
+        codes, factor = self.codes[:, :dim].astype(np.float32), self.factor(dim)
+        products, squares = dot(codes, query) * factor, dot(codes, codes) * factor * factor
+        if self.metric == "l2":
+            return (2 * products - squares - dot(query, query)).astype(np.float32)
+        if self.cosine and self.codec.startswith("pq"):
+            return (products - squares / 4 + 0.25).astype(np.float32)
+        return products.astype(np.float32)
 
 
 def best(scores: Floats, ids: Ids, k: int) -> npt.NDArray[np.int64]:
@@ -153,10 +163,10 @@ def search(
 
     allowed: (rows,) or (queries, rows). pq_rows: what the rows of a product quantizer are decoded to.
     """
-    rows, cosine = len(x), metric == "cosine"
+    rows = len(x)
     x, queries = x.astype(np.float32), np.atleast_2d(queries).astype(np.float32)
     row_ids = np.arange(rows, dtype=np.int64) if ids is None else np.asarray(ids, np.int64)
-    tiers = [Tier.of(x, name, cosine, pq_rows) for name in (codec, rescore) if name is not None]
+    tiers = [Tier.of(x, name, metric, pq_rows) for name in (codec, rescore) if name is not None]
     k = min(k, rows)
     hamming = codec == "binary" and rescore is None and query == "codes"
     out_scores = np.full((len(queries), k), -1 if hamming else np.nan, np.int32 if hamming else np.float32)

@@ -172,7 +172,7 @@ def test_build(tmp_path: Path, model: Path, documents: Path) -> None:
 
 def test_build_from_a_pipe_of_lines(tmp_path: Path, model: Path) -> None:
     out = tmp_path / "t.safetensors"
-    arguments = ("build", "-", "-m", model, "-o", out, "--codec", "int8", "--rescore", "none", "--no-texts")
+    arguments = ("build", "-", "-m", model, "-o", out, "--codec", "int8", "--no-texts")
     report = good_json(*arguments, stdin="\n".join([*TEXTS, ""]))
     assert set(report) == {"output", "blank_lines", "table", "encode"}
     assert (report["table"]["rows"], report["table"]["codec"], report["table"]["rescore"]) == (5, "int8", None)
@@ -184,7 +184,7 @@ def test_build_from_a_pipe_of_lines(tmp_path: Path, model: Path) -> None:
 def test_build_many_windows(tmp_path: Path, model: Path) -> None:
     lines = "".join(json.dumps({"text": f"{TEXTS[i % 5]} {i}", "id": 20_000 - i}) + "\n" for i in range(3000))
     out = tmp_path / "t.safetensors"
-    good("build", "-", "-m", model, "-o", out, "--codec", "float32", "--rescore", "none", stdin=lines)
+    good("build", "-", "-m", model, "-o", out, "--codec", "float32", stdin=lines)
     with nestvec.Table.open(out) as table:
         np.testing.assert_array_equal(table.ids, 20_000 - np.arange(3000))
         assert table.texts([[20_000 - 2718]]) == [[f"{TEXTS[2718 % 5]} 2718"]]
@@ -211,10 +211,10 @@ def test_search(model: Path, table: Path) -> None:
 
 
 def test_search_reads_a_pipe(model: Path, table: Path) -> None:
-    as_arguments = good_json("search", table, *TEXTS[:2], "-m", model)
-    assert good_json("search", table, "-m", model, stdin="\n".join(TEXTS[:2])) == as_arguments
+    as_arguments = good_json("search", table, *TEXTS[:2], "-m", model)["results"]
+    assert good_json("search", table, "-m", model, stdin="\n".join(TEXTS[:2]))["results"] == as_arguments
     lines = "".join(json.dumps({"q": text}) + "\n" for text in TEXTS[:2])
-    assert good_json("search", table, "-m", model, "--text-field", "q", stdin=lines) == as_arguments
+    assert good_json("search", table, "-m", model, "--text-field", "q", stdin=lines)["results"] == as_arguments
     assert good_json("search", table, "-m", model, stdin="")["results"] == []
 
 
@@ -237,7 +237,7 @@ def test_search_options(tmp_path: Path, model: Path, table: Path) -> None:
 
 def test_hamming_table_without_texts(tmp_path: Path, model: Path, documents: Path) -> None:
     out = tmp_path / "t.safetensors"
-    good("build", documents, "-m", model, "-o", out, "--rescore", "none", "--no-texts")
+    good("build", documents, "-m", model, "-o", out, "--codec", "binary", "--no-texts")
     lines = good("search", out, "a cat", "-m", model).splitlines()
     assert lines[0].split() == ["distance", "id"]
     assert all(value.isdigit() for line in lines[1:] for value in line.split())
@@ -248,11 +248,25 @@ def test_hamming_table_without_texts(tmp_path: Path, model: Path, documents: Pat
     assert "expected one of codes, float" in error("search", out, "a cat", "-m", model, "--query", "bits")
 
 
+def test_a_cascade(tmp_path: Path, model: Path, documents: Path) -> None:
+    out = tmp_path / "t.safetensors"
+    written = good("build", documents, "-m", model, "-o", out, "--codec", "binary,int8,float32")
+    for output in (written, good("info", out)):
+        assert "binary, re-scored with int8, re-scored with float32" in output
+    for options in (["--oversample", "3,1"], ["--oversample", "2"], ["--confidence", "0.9"]):
+        report = good_json("search", out, TEXTS[3], "-m", model, "-k", 5, *options)
+        assert len(report["results"][0]["hits"]) == 5
+        assert [tier["codec"] for tier in report["tiers"]] == ["binary", "int8", "float32"]
+    assert report["tiers"][0]["rows"] == len(TEXTS)
+    assert "oversample has 3 items; expected 2" in error("search", out, "cat", "-m", model, "--oversample", "1,2,3")
+    assert "confidence is 1.0" in error("search", out, "cat", "-m", model, "--confidence", "1")
+
+
 def test_product_quantized_table(tmp_path: Path, model: Path, documents: Path) -> None:
     out = tmp_path / "t.safetensors"
-    written = good("build", documents, "-m", model, "-o", out, "--codec", "pq8x4", "--rescore", "bfloat16")
+    written = good("build", documents, "-m", model, "-o", out, "--codec", "pq8x4,bfloat16")
     for output in (written, good("info", out)):
-        for part in ("pq8x4, re-scored with bfloat16", "72 bytes, 1.8 times smaller", "codebook", "2.0 kB"):
+        for part in ("pq8x4, re-scored with bfloat16", "72 bytes, 1.8 times smaller", "learned", "2.0 kB"):
             assert part in output
     assert good_json("info", out)["codebook_bytes"] == 32 * 16 * 4
     assert len(good_json("search", out, TEXTS[3], "-m", model)["results"][0]["hits"]) == 5

@@ -23,6 +23,9 @@ def test_exact_neighbours() -> None:
     for metric, rows in (("ip", doubles), ("cosine", doubles / np.linalg.norm(doubles, axis=1, keepdims=True))):
         expected = np.argsort(-(Q @ rows.T), axis=1, kind="stable")[:, :7]
         np.testing.assert_array_equal(evaluate.exact_neighbours(Q, X, 7, metric), expected)
+    distances = np.linalg.norm(Q.astype(np.float64)[:, None] - doubles, axis=2)
+    expected = np.argsort(distances, axis=1, kind="stable")[:, :7]
+    np.testing.assert_array_equal(evaluate.exact_neighbours(Q, X, 7, "l2"), expected)
     assert evaluate.exact_neighbours(Q, X[:3], 7).shape == (20, 3)
     assert evaluate.exact_neighbours(Q, X[:0], 7).shape == (20, 0)
 
@@ -30,8 +33,10 @@ def test_exact_neighbours() -> None:
 def test_exact_neighbours_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.vstack([X, X, X])  # equal scores over the bounds of chunks
     expected = evaluate.exact_neighbours(Q, x, 9)
+    closest = evaluate.exact_neighbours(Q, X, 9, "l2")
     monkeypatch.setattr(evaluate, "_CHUNK_BYTES", 1)  # 64 rows at a time
     np.testing.assert_array_equal(evaluate.exact_neighbours(Q, x, 9), expected)
+    np.testing.assert_array_equal(evaluate.exact_neighbours(Q, X, 9, "l2"), closest)
     assert (expected[:, 0::3] + len(X) == expected[:, 1::3]).all()
 
 
@@ -145,7 +150,8 @@ def test_uniformity(monkeypatch: pytest.MonkeyPatch) -> None:
     ("call", "message"),
     [
         (lambda: evaluate.exact_neighbours(Q[:, :3], X), "queries have 3 columns and x 24"),
-        (lambda: evaluate.exact_neighbours(Q, X, metric="l2"), "metric is 'l2'"),
+        (lambda: evaluate.exact_neighbours(Q, X, metric="l1"), "metric is 'l1'"),
+        (lambda: evaluate.exact_neighbours(Q, X * np.nan, metric="l2"), "NaN"),
         (lambda: evaluate.exact_neighbours(Q, X * np.nan), "NaN"),
         (lambda: evaluate.cka(X, X[:9]), "x has 300 rows and y 9"),
         (lambda: evaluate.cka(X[:0], X[:0]), "at least one"),
@@ -202,6 +208,44 @@ def test_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_values_without_a_mean(values: Any, options: Any, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         evaluate.bootstrap(values, **options)
+
+
+def test_compare() -> None:
+    ids = np.arange(len(X)) * 3 + 1
+    exact = ids[evaluate.exact_neighbours(Q, X, 5)]
+    judgements = [{int(row): 1} for row in exact[:, 0]]
+    with nestvec.Table.build(X, codec="float32", ids=ids) as table:
+        whole = evaluate.compare(X, table, Q, 5, judgements)
+    assert whole.recall == whole.jaccard == whole.ndcg == whole.ndcg_exact == evaluate.Interval(1, 1, 1)
+    assert whole.cka == pytest.approx(1, abs=1e-6)
+    assert whole.alignment == pytest.approx(0, abs=1e-9)
+    assert whole.uniformity == pytest.approx(evaluate.uniformity(X), abs=1e-6)
+    assert whole.uniformity_exact == evaluate.uniformity(X)
+    with nestvec.Table.build(X, codec="binary", ids=ids) as table:
+        bits = evaluate.compare(X, table, Q, 5)
+        floats = evaluate.compare(X, table, Q, 5, query="float")
+        found = table.search(Q, 5).ids
+    assert bits.recall == evaluate.bootstrap(evaluate.recall(found, exact, 5))
+    assert bits.jaccard == evaluate.bootstrap(evaluate.jaccard(found, exact, 5))
+    assert bits.ndcg is None
+    assert floats.recall.mean > bits.recall.mean
+    assert bits.alignment == pytest.approx(evaluate.alignment(X, np.where(X > 0, np.float32(1), np.float32(-1))))
+    assert bits.bytes_per_row == 3
+    assert dict(bits)["recall"] == {"mean": bits.recall.mean, "low": bits.recall.low, "high": bits.recall.high}
+    assert "recall" in dict(bits)
+
+
+def test_compare_uses_the_metric_of_the_table() -> None:
+    x = X * np.linspace(1, 9, len(X), dtype=np.float32)[:, None]
+    with nestvec.Table.build(x, codec="float32", metric="ip") as table:
+        assert evaluate.compare(x, table, Q, 5).recall.mean == 1
+    with nestvec.Table.build(x, codec=("pq24x8", "float32"), metric="l2") as table:
+        assert evaluate.compare(x, table, Q, 5, oversample=60).recall.mean == 1
+    with (
+        nestvec.Table.build(X, codec="int8") as table,
+        pytest.raises(ArgumentError, match=r"expected the table's \(300,"),
+    ):
+        evaluate.compare(X[:-1], table, Q)
 
 
 def test_it_is_public() -> None:

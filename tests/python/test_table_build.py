@@ -236,7 +236,7 @@ def test_float16_that_overflows() -> None:
         ({"codec": ["int8"] * 9}, "codec names 9 tiers; expected 1 to 8"),
         ({"codec": ("binary", "int8"), "rescore": "float32"}, "rescore is 'float32' and codec names 2 tiers"),
         ({"rescore": ""}, "codec is ''"),
-        ({"metric": "l2"}, "metric is 'l2'; expected one of cosine, ip"),
+        ({"metric": "l1"}, "metric is 'l1'; expected one of cosine, ip, l2"),
         ({"metric": "hamming"}, "metric is 'hamming'"),
         ({"dims": (0,)}, "an item of dims is 0; expected an integer from 1 to 24"),
         ({"dims": (25,)}, "an item of dims is 25"),

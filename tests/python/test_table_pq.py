@@ -23,7 +23,7 @@ from nestvec.search_result import Hits
 from nestvec.vectors import Vectors
 
 Floats = npt.NDArray[np.float32]
-METRICS = ("cosine", "ip")
+METRICS = ("cosine", "ip", "l2")
 ROWS, DIM = 300, 30
 CODECS = ("pq1x8", "pq6x8", "pq7x8", "pq30x8", "pq1x4", "pq6x4", "pq13x4", "pq30x4")
 
@@ -140,7 +140,7 @@ def test_drawn_tables(data: st.DataObject) -> None:
 
 
 def test_more_rows_than_a_tile_on_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nestvec.table_build._SAMPLE_ROWS", 600)
+    monkeypatch.setattr("nestvec.table_build.SAMPLE_ROWS", 600)
     # 640,000 bytes of 8-bit codes are 3 tiles, and with 70 queries enough work for 5 threads.
     rng = np.random.default_rng(5)
     x = rng.integers(-2, 3, (20_000, 32)).astype(np.float32)
@@ -221,7 +221,7 @@ class TestSample:
         np.testing.assert_array_equal(np.concatenate([piece.copy() for piece in rows]), x)
 
     def test_training_sees_nothing_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("nestvec.table_build._SAMPLE_ROWS", 40)
+        monkeypatch.setattr("nestvec.table_build.SAMPLE_ROWS", 40)
         x = np.random.default_rng(9).standard_normal((200, 6)).astype(np.float32)
 
         def codebook(x: Any) -> Any:
@@ -306,6 +306,69 @@ for name, options in {
     hits = table.search(queries, 20, query=query)
     Path(f"{path}.hits").write_bytes(hits.ids.tobytes() + hits.scores.tobytes())
 """
+
+
+class TestDistances:
+    def test_a_row_is_nearest_to_what_it_decodes_to(self) -> None:
+        x = np.random.default_rng(13).standard_normal((500, 24)).astype(np.float32)
+        table = Table.build(x, codec="pq6x8", metric="l2")
+        decoded = table.vectors()
+        hits = table.search(decoded, 1)
+        np.testing.assert_array_equal(hits.scores, 0)
+        np.testing.assert_array_equal(decoded[hits.ids[:, 0]], decoded)
+        assert hits.metric == "l2"
+
+    @pytest.mark.parametrize("codec", ["opq6x8", "opq7x4"])
+    def test_a_rotation_keeps_them(self, codec: str) -> None:
+        x = np.random.default_rng(14).standard_normal((400, 20)).astype(np.float32)
+        table = Table.build(x, codec=codec, metric="l2")
+        hits = table.search(x[:5], 400)
+        squares = np.sum((x[:5, None] - table.vectors()) ** 2, axis=2)
+        np.testing.assert_allclose(hits.scores, -np.take_along_axis(squares, hits.ids, 1), rtol=1e-4)
+        assert np.all(np.diff(hits.scores) <= 0)
+
+    @pytest.mark.parametrize("rescore", ["float32", "float16", "bfloat16", "int8", "pq20x8", "opq20x8"])
+    def test_rescored_by_other_codecs(self, rescore: str) -> None:
+        x = np.random.default_rng(15).standard_normal((400, 20)).astype(np.float32)
+        table = Table.build(x, codec=("opq5x8", rescore), metric="l2")
+        hits = table.search(x[:5], 9, oversample=1000)
+        squares = np.sum((x[:5, None] - table.vectors(tier=1)) ** 2, axis=2)
+        np.testing.assert_allclose(hits.scores, -np.sort(squares, axis=1)[:, :9], rtol=1e-4, atol=1e-4)
+
+    @pytest.mark.parametrize("codec", ["float32", "int8", "binary", "rabitq", "int4", "planes2"])
+    def test_others_scan_none(self, codec: str) -> None:
+        message = f'codec is {codec} and metric is "l2"; expected a product quantizer, such as pq96x8 or opq96x8'
+        with pytest.raises(ArgumentError, match=message):
+            Table.build(np.ones((300, 8), np.float32), codec=codec, metric="l2")
+
+    @pytest.mark.parametrize("codec", ["binary", "rabitq", "int4", "planes2"])
+    def test_others_rescore_by_none(self, codec: str) -> None:
+        message = f"codec is {codec} .*; expected float32, float16, bfloat16, int8 or a product quantizer"
+        with pytest.raises(ArgumentError, match=message):
+            Table.build(np.ones((300, 8), np.float32), codec=("pq2x4", codec), metric="l2")
+
+
+def test_cosines_make_up_for_lost_length() -> None:
+    """Half of the rows lose much more to coding than the others: without it, they would hardly be found."""
+    rng = np.random.default_rng(16)
+    x = rng.standard_normal((4000, 64)).astype(np.float32)
+    x[::2, 16:] *= np.float32(0.05)
+    x[1::2, 16:] *= np.float32(0.6)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    queries = x[rng.permutation(4000)[:200]] + 0.1 * rng.standard_normal((200, 64)).astype(np.float32)
+    nearest = np.argsort(-(queries @ x.T), axis=1)[:, :10]
+
+    def found(metric: str) -> float:
+        ids = Table.build(x, codec="pq16x4", metric=metric).search(queries, 10).ids
+        return float(np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(ids, nearest, strict=True)]))
+
+    assert found("cosine") > found("ip") + 0.02
+
+
+@pytest.mark.filterwarnings("error")
+def test_fewer_rows_than_centroids_is_a_warning() -> None:
+    with pytest.warns(UserWarning, match="pq3x8 has 256 centroids .* from 255 rows: these became the centroids"):
+        Table.build(np.random.default_rng(17).standard_normal((255, 6)), codec="pq3x8")
 
 
 def test_what_a_table_says_of_itself(tmp_path: Path) -> None:

@@ -62,7 +62,14 @@ def test_panels() -> None:
 
 def test_labels_name_what_differs() -> None:
     labels = [point.label for point in panels(result(6))[0].points]
-    assert labels == ["float32+int8 64d ×4", "int8", "binary, float query", "planes3+int8 ×4", "rabitq4", "pq48x8 64d"]
+    assert labels == [
+        "float32+int8 64d, conf .99",
+        "int8",
+        "binary, float query",
+        "planes3+int8 ×4",
+        "rabitq4",
+        "pq48x8 64d",
+    ]
 
 
 def test_families() -> None:
@@ -122,3 +129,12 @@ def test_equal_values_and_limits_far_away() -> None:
         sheet = Sheet()
         draw(panel, sheet, 358, 440)
         assert all(0 <= x <= 358 and 0 <= y <= 440 for x, y in sheet.points)
+
+
+def test_of_marks_in_one_place_one_has_a_label() -> None:
+    first = replace(measured(1), pareto_bytes=True)
+    second = replace(first, name="other", codec=("pq8x8",))
+    sheet = Sheet()
+    draw(panels(result(0, measured=(first, second), chosen=None))[0], sheet, 900, 560)
+    assert "int8" in sheet.texts
+    assert "pq8x8" not in sheet.texts

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 import nestvec
-from nestvec import evaluate, tune_measure
+from nestvec import evaluate, tune_candidates, tune_measure
 from nestvec.errors import ArgumentError
+from nestvec.fitted import FittedCodec
 
 ROWS, DIM, QUERIES = 600, 32, 20
 CODECS = ("float32", "int8", "binary", "binary+int8")
@@ -68,6 +70,18 @@ def test_figures_are_those_of_the_call(x: np.ndarray, queries: np.ndarray) -> No
         assert result.measured[0].recall10 == result.measured[0].recall100 == evaluate.bootstrap(np.ones(QUERIES))
 
 
+def test_distances(x: np.ndarray, queries: np.ndarray) -> None:
+    result = nestvec.tune(x, queries, metric="l2", codecs=["pq16x8", "pq16x8+int8", "int8"])
+    assert "expected a product quantizer" in dict(result.skipped)["int8"]
+    exact = np.argsort(((queries[:, None] - x[None]) ** 2).sum(axis=2), axis=1, kind="stable")[:, :10]
+    for found in result.measured:
+        names = {"nestvec": nestvec, "x": x, "queries": queries}
+        exec(found.call, names)
+        assert found.recall10 == evaluate.bootstrap(evaluate.recall(names["hits"].ids, exact, 10)), found.call
+    assert result.measured[-1].recall10.mean > 0.9
+    assert {plan.codec[0][:2] for plan in tune_candidates.plans(DIM, metric="l2")} == {"pq", "op"}
+
+
 def test_vectors_that_nest_are_measured_by_prefix(x: np.ndarray, queries: np.ndarray) -> None:
     decay = np.where(np.arange(DIM) < DIM // 4, 1.0, 0.01).astype(np.float32)
     result = nestvec.tune(x * decay, queries * decay, codecs=["int8", "binary+int8"])
@@ -112,6 +126,18 @@ def test_an_interrupt_keeps_what_was_measured(x: np.ndarray, queries: np.ndarray
     assert result.interrupted
     assert [found.name for found in result.measured] == ["float32", "int8"]
     assert result.chosen == "int8"
+
+
+def test_warnings_become_a_note(x: np.ndarray, queries: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warning(name: str, sample: np.ndarray, metric: str) -> FittedCodec:
+        warnings.warn(f"{name} is odd", stacklevel=2)
+        return fit(name, sample, metric=metric)
+
+    fit = tune_measure.fit
+    monkeypatch.setattr(tune_measure, "fit", warning)
+    result = nestvec.tune(x, queries, codecs=CODECS)
+    assert len(result.measured) > 4
+    assert result.notes[-1] == "Warned: float32 is odd. There were 2 more warnings."
 
 
 def test_progress_goes_up_to_the_end(x: np.ndarray, queries: np.ndarray) -> None:

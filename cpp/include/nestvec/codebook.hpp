@@ -14,6 +14,8 @@ struct Codebook {
   const float* centroids = nullptr;  ///< dim x count(): row d holds dimension d of the centroids of its sub-quantizer
   /// What centroids_by_code gives, for decoding: a centroid's values side by side. Null: decode_pq gathers them.
   const float* by_code = nullptr;
+  /// What centroid_squares gives; needed where scores have a norm_weight.
+  const float* squares = nullptr;
 
   std::size_t bits = 0;           ///< of a dimension's code: 4 for int4, 1 to 8 for planes
   const float* levels = nullptr;  ///< count() values, none smaller than the one before it: what each code stands for

@@ -13,11 +13,12 @@ namespace nestvec {
 /// 8, then pairwise. The same bits on every tier.
 double exact_dot(const float* x, const float* y, std::size_t dim);
 
-/// The exact score of one row-major row against a float query: exact_dot times factor, plus constant, rounded once to
-/// float. Bits count as 1 and -1; a product quantizer's codes as the centroids that they name, a scalar quantizer's as
-/// its levels. dim: of the query. scratch: dim floats.
+/// The exact score of one row-major row against a float query: their exact_dot times factor, minus norm_weight times
+/// the square of the row's length (times factor), plus constant, rounded once to float. Bits count as 1 and -1; a
+/// product quantizer's codes as the centroids that they name, a scalar quantizer's as its levels. dim: of the query.
+/// scratch: dim floats.
 float exact_score(Codec codec, const Codebook* codebook, const std::uint8_t* row, const float* query, std::size_t dim,
-                  float factor, double constant, float* scratch);
+                  float factor, double norm_weight, double constant, float* scratch);
 
 /// What a row-major row stands for, times factor: dim floats.
 void decode_row(Codec codec, const Codebook* codebook, const std::uint8_t* row, std::size_t dim, float factor,

@@ -11,15 +11,17 @@
 
 namespace nestvec {
 
-/// train_pq looks at no more rows than this for each centroid.
+/// train_pq looks at no more rows than this for each centroid. Mini-batches over ten times the rows (Sculley 2010),
+/// with as many distances computed, left errors 1.002 to 1.006 times as large.
 inline constexpr std::size_t kTrainingRowsPerCentroid = 256;
 
 /// Learns dim x count() centroids from a sample by Lloyd's k-means, one sub-quantizer at a time: the same for any
-/// number of threads and any CPU. The sample holds at least one row, of finite values; of more than
-/// kTrainingRowsPerCentroid * count() rows it takes so many, evenly spaced. Where it has fewer different runs than
-/// centroids, each run is a centroid and some centroids are equal.
+/// number of threads and any CPU. They start from k-means++ or, where the codebook has centroids, from those. The
+/// sample holds at least one row, of finite values; of more than kTrainingRowsPerCentroid * count() rows it takes so
+/// many, evenly spaced. Where it has fewer different runs than centroids, each run is a centroid and some centroids
+/// are equal.
 std::vector<float> train_pq(const Codebook& codebook, Matrix<const float> sample, std::uint64_t seed,
-                            std::size_t threads);
+                            std::size_t iterations, std::size_t threads);
 
 /// A codebook made ready for encoding.
 class PqEncoder {
@@ -40,6 +42,9 @@ void encode_pq(const Codebook& codebook, Matrix<const float> x, std::uint8_t* co
 
 /// The centroids of one sub-quantizer after another, and of each one centroid after another.
 std::vector<float> centroids_by_code(const Codebook& codebook);
+
+/// columns x count(): the square of each centroid's length.
+std::vector<float> centroid_squares(const Codebook& codebook);
 
 /// The first `dim` dimensions of a row-major row of codes.
 void decode_pq(const Codebook& codebook, const std::uint8_t* row, std::size_t dim, float* out);

@@ -37,9 +37,11 @@ class ScanQueries {
   /// look-ups in bits, whose rows have a length of sqrt(dim), to 1 / sqrt(dim). Bits are x > 0; int8 is symmetric with
   /// a scale per query. codebook: of the codecs that have one; where it is a product quantizer's, `dim` is where a
   /// sub-quantizer begins, or its own. By codes, levels count as uniform_levels, in queries as in rows. constants: what
-  /// is added to every score of a query that is not by codes, one for each; null: nothing.
+  /// is added to every score of a query that is not by codes, one for each; null: nothing. norm_weight: how many times
+  /// the square of a row's length is taken off its score; with look-ups in centroids only.
   static ScanQueries from_floats(Codec codec, QueryKind kind, Matrix<const float> x, std::size_t dim, bool unit,
-                                 const Codebook* codebook = nullptr, const double* constants = nullptr);
+                                 const Codebook* codebook = nullptr, const double* constants = nullptr,
+                                 double norm_weight = 0);
 
   /// From row-major codes, binary or int8 (whose scores are integers).
   static ScanQueries from_codes(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim);
@@ -47,7 +49,8 @@ class ScanQueries {
   Codec codec;
   QueryKind kind;
   std::size_t count, dim;
-  std::size_t columns;             ///< of a row's codes: dim, or columns_of the codebook
+  std::size_t columns;  ///< of a row's codes: dim, or columns_of the codebook
+  double norm_weight = 0;
   std::vector<QueryScale> scales;  ///< one for each query
 
   const std::uint8_t* query(std::size_t i) const { return form_.front().bytes + i * stride_; }
@@ -57,8 +60,7 @@ class ScanQueries {
   /// Memory that one query takes; arguments as for from_floats.
   static std::size_t bytes_per_query(Codec codec, QueryKind kind, std::size_t dim, const Codebook* codebook);
 
-  /// Throws ArgumentError where an inner product with a row of that length (times its factor) could leave the range of
-  /// float.
+  /// Throws ArgumentError where the score of a row of that length (times its factor) could leave the range of float.
   void require_range(double longest_row) const;
 
  private:

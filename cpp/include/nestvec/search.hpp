@@ -30,6 +30,9 @@ struct Tier {
   /// At least the largest length * factor of a row; of a scaled codebook, also the largest length_unit * factor.
   double row_bound;
   std::optional<Codebook> codebook = {};  ///< what the codes stand for, where the codec needs it
+  /// How many times the square of a row's length (times its factor) is taken off its score. A scanned tier has a
+  /// product quantizer's codes, or 0.
+  double norm_weight = 0;
   /// Rows that re-score are asked for ahead even where they were read before: they may have left the memory again.
   bool larger_than_memory = false;
 

@@ -62,19 +62,28 @@ void dot_i8(const BlockRun& run, const void* queries, size_t query_count, const 
 }
 
 void dot_i4(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
-  scan(run, query_count, limits, hits, [&](size_t q, size_t b, float* sums) {
-    const int8_t *levels = static_cast<const int8_t*>(queries) + q * (kI4Header + run.words * 8),
-                 *values = levels + kI4Header;
-    const uint8_t* block = lanes<uint8_t>(run, b);
-    int32_t dot[kBlockRows] = {};
-    for (size_t w = 0; w < run.words; ++w, values += 8)
-      for (size_t r = 0; r < kBlockRows; ++r)
-        for (size_t i = 0; i < 4; ++i) {
-          const uint8_t byte = block[(w * kBlockRows + r) * 4 + i];
-          dot[r] += levels[byte & 15] * values[i] + levels[byte >> 4] * values[4 + i];
-        }
-    for (size_t r = 0; r < kBlockRows; ++r) sums[r] = float(dot[r]);
-  });
+  const int8_t* levels = static_cast<const int8_t*>(queries);
+  for (size_t b = 0; b < run.count; ++b) {
+    int32_t dot[kQueryTile][kBlockRows] = {};
+    for (size_t w = 0; w < run.words; ++w) {
+      const uint8_t* codes = lanes<uint8_t>(run, b) + w * kBlockRows * 4;
+      int8_t low[kBlockRows * 4], high[kBlockRows * 4];
+      for (size_t i = 0; i < kBlockRows * 4; ++i) {
+        low[i] = levels[codes[i] & 15];
+        high[i] = levels[codes[i] >> 4];
+      }
+      for (size_t q = 0; q < query_count; ++q) {
+        const int8_t* values = levels + q * (kI4Header + run.words * 8) + kI4Header + w * 8;
+        for (size_t r = 0; r < kBlockRows; ++r)
+          for (size_t i = 0; i < 4; ++i) dot[q][r] += low[r * 4 + i] * values[i] + high[r * 4 + i] * values[4 + i];
+      }
+    }
+    for (size_t q = 0; q < query_count; ++q) {
+      float sums[kBlockRows];
+      for (size_t r = 0; r < kBlockRows; ++r) sums[r] = float(dot[q][r]);
+      keep(sums, run, b, limits[q], hits[q * run.count + b]);
+    }
+  }
 }
 
 void dot_f32(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
