@@ -139,12 +139,16 @@ class Searcher {
         (!forecasts.empty() && forecasts.size() + 1 < views.size()))
       throw ArgumentError(
           "search needs 1 <= dim <= the queries' columns, k and oversample >= 1, forecasts for all tiers");
-    if (float_query && scanned.codec != Codec::binary) throw ArgumentError("only bits are scanned in two ways");
+    const bool two_ways =
+        scanned.codec == Codec::binary || (scanned.codebook && has_levels(scanned.codec) && !scanned.codebook->scaled);
+    if (float_query && !two_ways) throw ArgumentError("only bits and unscaled levels are scanned in two ways");
     std::vector<TierStats> stats(views.size());
     SearchOptions options{.k = std::min(k, table_.rows),
                           .dim = dim,
                           .oversample = oversample,
-                          .kind = float_query ? QueryKind::look_ups : usual_kind(scanned.codec),
+                          .kind = float_query ? QueryKind::look_ups
+                                  : two_ways  ? QueryKind::codes
+                                              : usual_kind(scanned.codec),
                           .threads = threads,
                           .stats = stats.data()};
     for (const auto& [slope, intercept, deviation] : forecasts)
@@ -218,10 +222,10 @@ class Searcher {
     if (spec.codec == Codec::binary) tier.row_bound = std::sqrt(double(dim));  // as 1 and -1
     if (codebook) {
       tier.codebook = *codebook;
-      tier.row_bound = longest_decoded(*codebook);
+      if (!codebook->scaled) tier.row_bound = longest_decoded(*codebook);
     }
     if (has_factors(spec) != factors.has_value())
-      throw ArgumentError("a tier of int8 or of cosine scores has factors, and no other has");
+      throw ArgumentError("a tier of int8, of scaled rows or of cosine scores has factors, and no other has");
     if (factors) tier.factors = sized(*factors, blocks * dims.size() * kRowsPerBlock, "factors");
     if (region_) region_->require_inside(codes.data(), bytes);
     tier.larger_than_memory = region_ && double(bytes) > physical_bytes() / 2;

@@ -1,9 +1,11 @@
-// A product quantizer's codebook that lives in a numpy array.
+// A codebook that lives in a numpy array.
 #pragma once
 #include <pybind11/numpy.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,9 +32,9 @@ inline Codebook make_pq(const std::string& codec, std::size_t dim, std::size_t c
   return codebook;
 }
 
-/// Codes of a product quantizer come with a codebook of their codec and dimension, and no other codes do.
+/// Whether codes come with a codebook, which is then of their codec and dimension.
 inline void check_codebook(Codec codec, std::size_t dim, const Codebook* codebook) {
-  if ((codec == Codec::pq8 || codec == Codec::pq4) != (codebook != nullptr) ||
+  if ((codec == Codec::pq8 || codec == Codec::pq4 || has_levels(codec)) != (codebook != nullptr) ||
       (codebook && (codebook->codec != codec || codebook->dim != dim)))
     throw ArgumentError("the codebook is not that of the codec");
 }
@@ -40,11 +42,10 @@ inline void check_codebook(Codec codec, std::size_t dim, const Codebook* codeboo
 class CodebookArray {
  public:
   /// centroids: (dim, 256 or 16), finite.
-  CodebookArray(const std::string& codec, std::size_t columns, Array<float> centroids)
-      : centroids_(std::move(centroids)) {
-    const Matrix<const float> values = as_matrix(centroids_, "centroids");
+  CodebookArray(const std::string& codec, std::size_t columns, Array<float> centroids) : values_(std::move(centroids)) {
+    const Matrix<const float> values = as_matrix(values_, "centroids");
     codebook_ = make_pq(codec, values.rows, columns);
-    codebook_.centroids = sized(centroids_, codebook_.dim * codebook_.count(), "centroids");
+    codebook_.centroids = sized(values_, codebook_.dim * codebook_.count(), "centroids");
     check_finite(values, "the codebook");
     by_code_ = centroids_by_code(codebook_);
     codebook_.by_code = by_code_.data();
@@ -52,11 +53,37 @@ class CodebookArray {
     codebook_.squares = squares_.data();
   }
 
+  /// The levels of int4 (16 of them) or planes (2 to 256, a power of two) over `dim` dimensions: finite, none smaller
+  /// than the one before it, and where rows are scaled the largest from 1 to 256.
+  static std::shared_ptr<CodebookArray> of_levels(const std::string& codec, std::size_t dim, Array<float> levels,
+                                                  bool scaled) {
+    const auto made = std::shared_ptr<CodebookArray>(new CodebookArray);
+    Codebook& codebook = made->codebook_;
+    codebook = {checked_dim(dim), 0, codec_named(codec)};
+    if (!has_levels(codebook.codec)) throw ArgumentError(codec + " has no levels");
+    const auto count = std::size_t(levels.size());
+    if (levels.ndim() != 1 || !std::has_single_bit(count) || count < 2 || count > 256 ||
+        (codebook.codec == Codec::int4 && count != 16))
+      throw ArgumentError("levels are an array of 2, 4, ... 256 numbers, for int4 of 16");
+    codebook.bits = std::size_t(std::countr_zero(count));
+    codebook.columns = level_columns(codebook.codec, codebook.bits, dim);
+    codebook.scaled = scaled;
+    codebook.levels = levels.data();
+    check_finite({codebook.levels, 1, count}, "the codebook");
+    const float top = codebook.levels[count - 1];
+    if (!std::is_sorted(codebook.levels, codebook.levels + count) || (scaled && !(top >= 1 && top <= 256)))
+      throw ArgumentError("levels rise, and those of scaled rows to 1 at least and 256 at most");
+    made->values_ = std::move(levels);
+    return made;
+  }
+
   const Codebook& view() const { return codebook_; }
-  const Array<float>& values() const { return centroids_; }  ///< as the constructor took them
+  const Array<float>& values() const { return values_; }  ///< centroids or levels, as they were given
 
  private:
-  Array<float> centroids_;
+  CodebookArray() = default;
+
+  Array<float> values_;
   std::vector<float> by_code_, squares_;
   Codebook codebook_{};
 };

@@ -19,9 +19,9 @@ struct Geometry {
 constexpr Named<Codec> kCodecs[] = {
     {"float32", Codec::float32}, {"float16", Codec::float16}, {"bfloat16", Codec::bfloat16},
     {"int8", Codec::int8},       {"binary", Codec::binary},   {"pq8", Codec::pq8},
-    {"pq4", Codec::pq4}};
-constexpr Geometry kGeometry[] = {{4, 1, 32}, {4, 2, 16}, {4, 2, 16}, {4, 4, 8},
-                                  {8, 64, 1}, {1, 1, 8},  {4, 8, 4}};  // both in the order of Codec
+    {"pq4", Codec::pq4},         {"int4", Codec::int4},       {"planes", Codec::planes}};
+constexpr Geometry kGeometry[] = {{4, 1, 32}, {4, 2, 16}, {4, 2, 16}, {4, 4, 8}, {8, 64, 1},
+                                  {1, 1, 8},  {4, 8, 4},  {4, 8, 4},  {8, 64, 1}};  // both in the order of Codec
 
 const Geometry& of(Codec codec) { return kGeometry[std::size_t(codec)]; }
 

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include "nestvec/exact.hpp"
+#include "nestvec/grid.hpp"
 #include "nestvec/pq.hpp"
 #include "parallel.hpp"
 
@@ -48,11 +50,36 @@ double set_factors(const TierSpec& spec, const float* row, float scale, float* f
   return length;
 }
 
+/// The factors of one row x of a scaled codebook, 64 apart, from its decoded values: those with which they have the
+/// inner product with the row's direction (for a cosine), or with the row, that the row itself has. Returns what
+/// Tier::row_bound must be for them.
+double set_estimates(const TierSpec& spec, const float* x, const float* decoded, float* factors) {
+  double square = 0, product = 0, levels = 0, bound = 0;
+  std::size_t from = 0;
+  const auto add_to = [&](std::size_t dim) {
+    square += exact_dot(x + from, x + from, dim - from);
+    product += exact_dot(x + from, decoded + from, dim - from);
+    levels += exact_dot(decoded + from, decoded + from, dim - from);
+    from = dim;
+  };
+  if (!spec.cosine) add_to(spec.dims.back());  // a prefix of an inner product has the factor of the whole
+  for (std::size_t d = 0; d < spec.dims.size(); ++d) {
+    if (spec.cosine) add_to(spec.dims[d]);
+    const double length = std::sqrt(square);
+    const bool has_direction = product > 0 && (!spec.cosine || length >= kShortest);
+    const double factor = has_direction ? (spec.cosine ? length : square) / product : 0;
+    factors[d * kRowsPerBlock] = float(std::min<double>(factor, std::numeric_limits<float>::max()));
+    bound = std::max(
+        bound, factors[d * kRowsPerBlock] * std::max(std::sqrt(levels), length_unit(*spec.codebook, spec.dims[d])));
+  }
+  return bound;
+}
+
 }  // namespace
 
 bool has_factors(const TierSpec& spec) {
-  if (spec.codec == Codec::binary || spec.codec == Codec::pq8 || spec.codec == Codec::pq4) return false;
-  return spec.cosine || spec.codec == Codec::int8;
+  if (spec.codebook) return spec.codebook->scaled;
+  return spec.codec == Codec::int8 || (spec.cosine && spec.codec != Codec::binary);
 }
 
 Precision required_range(const TierSpec& spec) {
@@ -66,12 +93,18 @@ double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* co
   const std::size_t blocks = block_count(x.rows);
   const std::size_t tasks = (blocks + kBlocksPerTask - 1) / kBlocksPerTask;
   const bool bits = spec.codec == Codec::binary, to_unit = spec.cosine && !bits;  // signs have no length
+  const Codebook* codebook = spec.codebook;
+  const bool scaled = codebook && codebook->scaled;
   std::optional<PqEncoder> pq;
-  if (spec.codebook) pq.emplace(*spec.codebook);
+  std::optional<GridEncoder> grid;
+  if (codebook && has_levels(codebook->codec))
+    grid.emplace(*codebook);
+  else if (codebook)
+    pq.emplace(*codebook);
   if (factors) std::fill_n(factors, blocks * spec.dims.size() * kRowsPerBlock, 0.0f);
   std::vector<double> longest(tasks);
   parallel_for(tasks, threads, [&](std::size_t, std::size_t task) {
-    std::vector<float> unit(to_unit ? kRowsPerBlock * x.cols : 0);
+    std::vector<float> unit(to_unit ? kRowsPerBlock * x.cols : 0), decoded(scaled ? x.cols : 0);
     std::vector<std::uint8_t> rows(spec.packed ? kRowsPerBlock * bytes : 0);
     float scales[kRowsPerBlock];
     std::fill_n(scales, kRowsPerBlock, 1.0f);
@@ -85,19 +118,24 @@ double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* co
       std::uint8_t* target = spec.packed ? rows.data() : codes + first * bytes;
       if (pq)
         pq->encode(source, target);
+      else if (grid)
+        grid->encode(source, target);
       else
         quantize(source, precision_of(spec.codec), target, spec.codec == Codec::int8 ? scales : nullptr, 1);
       if (spec.packed) pack_block(spec.codec, columns, target, count, codes + b * block_bytes(spec.codec, columns));
-      if (bits || pq) continue;
+      if (bits || (codebook && !scaled)) continue;
       float* block_factors = factors ? factors + b * spec.dims.size() * kRowsPerBlock : nullptr;
       for (std::size_t r = 0; r < count; ++r) {
-        const double length = set_factors(spec, source.row(r), scales[r], block_factors ? block_factors + r : nullptr);
+        if (scaled) decode_grid(*codebook, target + r * bytes, x.cols, decoded.data());
+        const double length =
+            scaled ? set_estimates(spec, source.row(r), decoded.data(), block_factors + r)
+                   : set_factors(spec, source.row(r), scales[r], block_factors ? block_factors + r : nullptr);
         longest[task] = std::max(longest[task], length);
       }
     }
   });
-  if (pq) return longest_decoded(*spec.codebook);
-  return to_unit || tasks == 0 ? 1 : *std::max_element(longest.begin(), longest.end());
+  if (codebook && !scaled) return longest_decoded(*codebook);
+  return tasks == 0 || (to_unit && !scaled) ? 1 : *std::max_element(longest.begin(), longest.end());
 }
 
 }  // namespace nestvec

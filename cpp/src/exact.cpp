@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/kernels.hpp"
+#include "nestvec/grid.hpp"
 #include "nestvec/pq.hpp"
 
 namespace nestvec {
@@ -49,6 +50,10 @@ const float* widened(Codec codec, const Codebook* codebook, const std::uint8_t* 
     case Codec::pq8:
     case Codec::pq4:
       decode_pq(*codebook, row, dim, scratch);
+      break;
+    case Codec::int4:
+    case Codec::planes:
+      decode_grid(*codebook, row, dim, scratch);
       break;
   }
   return scratch;

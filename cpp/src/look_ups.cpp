@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,9 @@ namespace {
 /// A value that is rounded to the nearest of a row of steps lies within half a step of it; the rest covers the float
 /// arithmetic of at most 254 steps.
 constexpr double kRounding = 0.5 + 1e-4;
+
+/// More than the rounding of sums of up to kMaxDim values in double.
+constexpr double kSumming = 1 + 1e-9;
 
 /// A query with such a product is refused by ScanQueries::require_range.
 constexpr float kRefused = 0x1p126f;
@@ -45,6 +49,7 @@ std::pair<float, float> range_of(const float* x, std::size_t count) {
 }  // namespace
 
 std::size_t look_up_bytes(Codec codec, std::size_t columns) {
+  if (codec == Codec::int4) return kI4Header + word_count(codec, columns) * 8;
   const std::size_t entries_per_byte = codec == Codec::pq8 ? 256 : 2 * 16;
   return word_count(codec, columns) * word_bytes(codec) * entries_per_byte;
 }
@@ -67,7 +72,103 @@ LookUps look_up_bits(const float* query, std::size_t dim, std::uint8_t* tables) 
     std::uint8_t* table = tables + nibble_table(d / 8, d % 8 == 0);
     for (unsigned v = 0; v < 16; ++v) table[v] = std::uint8_t(std::int8_t(std::lrint(sums[v] / step)));
   }
-  return {step, 0, kRounding * step * double((dim + 3) / 4)};
+  return {step, 0, kRounding * step * double((dim + 3) / 4), 127.0 * step * double((dim + 3) / 4)};
+}
+
+namespace {
+
+LookUps look_up_planes(const Codebook& codebook, const float* query, std::size_t dim, std::uint8_t* tables) {
+  const std::size_t bits = codebook.bits, count = codebook.count();
+  const float* levels = codebook.levels;
+  float weights[8];  // half of what a plane's bit adds to the highest level
+  for (std::size_t plane = 0; plane < bits; ++plane)
+    weights[plane] = (levels[count - 1] - levels[count - 1 - (count >> (plane + 1))]) / 2;
+  double off = 0;  // the most that a sum of weights differs from its level
+  for (std::size_t code = 0; code < count; ++code) {
+    double sum = 0;
+    for (std::size_t plane = 0; plane < bits; ++plane)
+      sum += code & count >> (plane + 1) ? weights[plane] : -weights[plane];
+    off = std::max(off, std::abs(sum - levels[code]));
+  }
+  double magnitudes = 0;
+  std::vector<float> of_bits(level_columns(Codec::planes, bits, dim));
+  for (std::size_t d = 0; d < dim; ++d) {
+    magnitudes += std::abs(query[d]);
+    for (std::size_t plane = 0; plane < bits; ++plane)
+      of_bits[(d / 64 * bits + plane) * 64 + d % 64] = query[d] * weights[plane];
+  }
+  LookUps found = look_up_bits(of_bits.data(), of_bits.size(), tables);
+  found.error += off * magnitudes;
+  return found;
+}
+
+/// Values rounded to multiples of a step, -127 to 127.
+struct Rounded {
+  double step;
+  double most = 0, squares = 0;  // the largest difference, and the sum of its squares
+  std::vector<std::int8_t> codes;
+
+  Rounded(const float* x, std::size_t count, double step_) : step(step_), codes(count) {
+    for (std::size_t i = 0; i < count; ++i) {
+      const double steps = step > 0 ? std::nearbyint(x[i] / step) : 0, off = std::abs(x[i] - steps * step);
+      codes[i] = std::int8_t(steps);
+      most = std::max(most, off);
+      squares += off * off;
+    }
+  }
+};
+
+float largest_of(const float* x, std::size_t count) {
+  float largest = 0;
+  for (std::size_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(x[i]));
+  return largest;
+}
+
+Rounded round_levels(const float* levels) {
+  const double largest = largest_of(levels, 16);
+  double smallest = largest;
+  for (std::size_t c = 0; c < 16; ++c) smallest = std::min(smallest, std::abs(double(levels[c])));
+  Rounded rounded(levels, 16, largest / 127);
+  if (smallest > 0 && largest <= 127 * smallest) {
+    const Rounded multiples(levels, 16, smallest);
+    if (multiples.most < rounded.most) rounded = multiples;
+  }
+  return rounded;
+}
+
+LookUps look_up_nibbles(const Codebook& codebook, const float* query, std::size_t dim, std::uint8_t* form) {
+  const Rounded levels = round_levels(codebook.levels);
+  const double largest = largest_of(query, dim);
+  // What codes stand for (uniform_levels) are eighths: rounded to such, symmetric scores are exact.
+  const Rounded eighths(query, dim, largest <= 127 / 8.0 ? 1 / 8.0 : 0);
+  const Rounded values = eighths.most == 0 ? eighths : Rounded(query, dim, largest / 127);
+  std::fill_n(form, look_up_bytes(Codec::int4, dim), std::uint8_t{0});
+  std::memcpy(form, levels.codes.data(), 16);  // of every query: the kernel reads them from one
+  double length = 0, magnitudes = 0;
+  for (std::size_t i = 0; i < dim; ++i) {
+    length += double(query[i]) * query[i];
+    magnitudes += std::abs(values.codes[i] * values.step);
+  }
+  length = std::sqrt(length);
+  const float scale = float(values.step * levels.step);
+  if (!(scale < kRefused)) return {1, 0, 0};
+  if (scale < 0x1p-100f) return {.scale = 1, .per_length = length};  // too small to be told apart
+  std::int32_t sum = 0;
+  for (std::size_t i = 0; i < dim; ++i) {
+    sum += values.codes[i];
+    form[kI4Header + i / 8 * 8 + i % 2 * 4 + i % 8 / 2] = std::uint8_t(values.codes[i]);
+  }
+  std::memcpy(form + 16, &sum, 4);
+  return {.scale = scale,
+          .error = levels.most * magnitudes * kSumming,
+          .largest = 127 * levels.step * magnitudes,
+          .per_length = std::sqrt(values.squares) * kSumming};
+}
+
+}  // namespace
+
+LookUps look_up_levels(const Codebook& codebook, const float* query, std::size_t dim, std::uint8_t* tables) {
+  return (codebook.codec == Codec::int4 ? look_up_nibbles : look_up_planes)(codebook, query, dim, tables);
 }
 
 LookUps look_up_centroids(const Codebook& codebook, const float* query, std::size_t columns, double norm_weight,
@@ -105,7 +206,11 @@ LookUps look_up_centroids(const Codebook& codebook, const float* query, std::siz
     for (std::size_t v = 0; v < count; ++v)
       table[v] = std::uint8_t(std::int8_t(int((of_one[v] - lowest[j]) * inverse + 0.5f) + lowest_code));
   }
-  return {step, offset - double(step) * lowest_code * double(columns), kRounding * step * double(columns), squares};
+  return {.scale = step,
+          .offset = offset - double(step) * lowest_code * double(columns),
+          .error = kRounding * step * double(columns),
+          .largest = 127.0 * step * double(columns),
+          .squares = squares};
 }
 
 }  // namespace nestvec

@@ -9,6 +9,7 @@
 #include "kernels/kernels.hpp"
 #include "nestvec/codec.hpp"
 #include "nestvec/error.hpp"
+#include "nestvec/grid.hpp"
 #include "parallel.hpp"
 
 namespace nestvec {
@@ -102,6 +103,7 @@ void decode_pq(const Codebook& codebook, const std::uint8_t* row, std::size_t di
 }
 
 std::size_t columns_of(const Codebook& codebook, std::size_t dim) {
+  if (has_levels(codebook.codec)) return level_columns(codebook.codec, codebook.bits, dim);
   std::size_t columns = dim * codebook.columns / codebook.dim;  // begin(columns) <= dim
   while (codebook.begin(columns + 1) <= dim && columns < codebook.columns) ++columns;
   if (columns > 0 && codebook.begin(columns) == dim) return columns;
@@ -126,6 +128,7 @@ std::vector<float> centroid_squares(const Codebook& codebook) {
 }
 
 double longest_decoded(const Codebook& codebook) {
+  if (has_levels(codebook.codec)) return longest_of_levels(codebook);
   double square = 0;
   for (std::size_t j = 0; j < codebook.columns; ++j) {
     double longest = 0;

@@ -4,12 +4,14 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 #include <string>
 
 #include "look_ups.hpp"
 #include "nestvec/codec.hpp"
 #include "nestvec/error.hpp"
 #include "nestvec/exact.hpp"
+#include "nestvec/grid.hpp"
 #include "nestvec/pq.hpp"
 
 namespace nestvec {
@@ -31,7 +33,7 @@ void set_int8_query(const std::int8_t* values, std::size_t dim, std::uint8_t* qu
 }
 
 std::size_t form_bytes(Codec codec, QueryKind kind, std::size_t columns) {
-  if (kind == QueryKind::look_ups) return look_up_bytes(codec, columns);
+  if (kind == QueryKind::look_ups || has_levels(codec)) return look_up_bytes(codec, columns);
   const std::size_t words = word_count(codec, columns);
   switch (codec) {
     case Codec::binary:
@@ -46,6 +48,9 @@ std::size_t form_bytes(Codec codec, QueryKind kind, std::size_t columns) {
   }
 }
 
+/// Whether the form that the kernel reads is not the values themselves.
+bool keeps_values(Codec codec, QueryKind kind) { return kind == QueryKind::look_ups || has_levels(codec); }
+
 /// Any order of n float products and sums, fused or not, is within so many times the two lengths of the exact sum
 /// (Higham, Accuracy and Stability of Numerical Algorithms, 3.1); 8 more cover the factor, the rounding of the final
 /// score and of unit lengths.
@@ -54,10 +59,32 @@ double summing_error(std::size_t dim) {
   return 1.01 * n * kFloatUnit / (1 - n * kFloatUnit);
 }
 
+/// Makes values what their own codes stand for.
+class LevelCodes {
+ public:
+  explicit LevelCodes(const Codebook& codebook) : encoder_(codebook), codebook_(codebook), codes_(codebook.dim) {
+    codebook_.levels = uniform_levels(codebook.bits);
+  }
+
+  const Codebook& codebook() const { return codebook_; }
+
+  /// Returns their length.
+  double replace(float* values, std::size_t dim) {
+    encoder_.nearest(values, dim, codes_.data());
+    for (std::size_t i = 0; i < dim; ++i) values[i] = codebook_.levels[codes_[i]];
+    return std::sqrt(exact_dot(values, values, dim));
+  }
+
+ private:
+  GridEncoder encoder_;
+  Codebook codebook_;  // with uniform levels
+  std::vector<std::uint8_t> codes_;
+};
+
 }  // namespace
 
 QueryKind usual_kind(Codec codec) {
-  if (codec == Codec::pq8 || codec == Codec::pq4) return QueryKind::look_ups;
+  if (codec == Codec::pq8 || codec == Codec::pq4 || has_levels(codec)) return QueryKind::look_ups;
   return codec == Codec::binary || codec == Codec::int8 ? QueryKind::codes : QueryKind::values;
 }
 
@@ -70,10 +97,10 @@ ScanQueries::ScanQueries(Codec codec_, QueryKind kind_, std::size_t count_, std:
       scales(count_),
       stride_(form_bytes(codec_, kind_, columns)),
       form_(count_ * stride_ / sizeof(Line) + 1),
-      values_(kind_ == QueryKind::look_ups ? count_ * dim_ : 0) {}
+      values_(keeps_values(codec_, kind_) ? count_ * dim_ : 0) {}
 
 const float* ScanQueries::values(std::size_t i) const {
-  return kind == QueryKind::look_ups ? values_.data() + i * dim : reinterpret_cast<const float*>(query(i));
+  return values_.empty() ? reinterpret_cast<const float*>(query(i)) : values_.data() + i * dim;
 }
 
 ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const float> x, std::size_t dim, bool unit,
@@ -85,6 +112,8 @@ ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const f
   const double row_length = bits ? std::sqrt(double(dim)) : 1;  // as a cosine takes it
   std::vector<float> values(dim);
   std::vector<std::int8_t> codes(codec == Codec::int8 ? dim : 0);
+  std::optional<LevelCodes> own_codes;
+  if (kind == QueryKind::codes && has_levels(codec)) own_codes.emplace(*codebook);
   for (std::size_t q = 0; q < x.rows; ++q) {
     QueryScale& out = queries.scales[q];
     std::uint8_t* query = queries.query(q);
@@ -92,12 +121,12 @@ ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const f
       pack_bits({x.row(q), 1, dim}, query, 1);
       continue;
     }
-    if (constants) out.constant = out.offset = constants[q];
+    if (constants && !own_codes) out.constant = out.offset = constants[q];
     const double given = std::sqrt(exact_dot(x.row(q), x.row(q), dim)), scale = !unit       ? 1
                                                                                 : given > 0 ? 1 / (given * row_length)
                                                                                             : 0;
     for (std::size_t i = 0; i < dim; ++i) values[i] = float(x.row(q)[i] * scale);
-    const double norm = !unit ? given : given > 0 ? 1 / row_length : 0;
+    double norm = !unit ? given : given > 0 ? 1 / row_length : 0;
     queries.lengths_[q] = norm;
     if (codec == Codec::int8) {
       queries.lengths_[q] = std::max(norm, 127 * std::sqrt(double(dim)));  // of the codes too
@@ -106,6 +135,7 @@ ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const f
       set_int8_query(codes.data(), dim, query);
       continue;
     }
+    if (own_codes) norm = own_codes->replace(values.data(), dim);
     // The last term covers products below the range of normal floats.
     out.error = {2 * kFloatUnit, norm > 0 || norm_weight != 0 ? double(dim + 8) * 0x1p-126 : 0};
     out.error.absolute += 0x1p-40 * std::abs(out.constant);  // limits are derived from the offset in double
@@ -117,14 +147,27 @@ ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const f
     }
     std::copy(values.begin(), values.end(), queries.values_.begin() + std::ptrdiff_t(q * dim));
     const LookUps found = bits ? look_up_bits(values.data(), dim, query)
-                               : look_up_centroids(*codebook, values.data(), queries.columns, norm_weight, query);
+                          : has_levels(codec)
+                              ? look_up_levels(own_codes ? own_codes->codebook() : *codebook, values.data(), dim, query)
+                              : look_up_centroids(*codebook, values.data(), queries.columns, norm_weight, query);
     out.scale = found.scale;
     out.offset += found.offset;
-    // The sum of the look-ups, each at most 127, is exact; its product with the scale is rounded to float, the offset
-    // and the limits derived from it to double.
-    const double largest = 127.0 * double(bits ? (dim + 3) / 4 : queries.columns) * found.scale;
-    out.error.absolute +=
-        found.error + summing_error(dim) * found.squares + kFloatUnit * largest + 0x1p-40 * std::abs(found.offset);
+    out.per_length += found.per_length;
+    // A sum of look-ups is exact, one of dot_i4 rounded to float, as are its products with the factor and the scale and
+    // the scale itself; the offset and the limits derived from it are rounded to double.
+    const double error = found.error + summing_error(dim) * found.squares + 4 * kFloatUnit * found.largest +
+                         0x1p-40 * std::abs(found.offset);
+    if (codebook && codebook->scaled) {  // a row's factor multiplies sums and errors alike
+      const double typical = length_unit(*codebook, dim);
+      out.per_length += error / typical;
+      queries.lengths_[q] = std::max(norm, found.largest / found.scale / typical);
+    } else {
+      out.error.absolute += error;
+    }
+    if (own_codes) {  // whatever the rows' levels: as codes, they are no longer than this
+      out.error.absolute += out.per_length * 2 * std::sqrt(double(dim));
+      out.per_length = queries.lengths_[q] = 0;
+    }
   }
   return queries;
 }
@@ -143,7 +186,7 @@ ScanQueries ScanQueries::from_codes(Codec codec, Matrix<const std::uint8_t> rows
 }
 
 std::size_t ScanQueries::bytes_per_query(Codec codec, QueryKind kind, std::size_t dim, const Codebook* codebook) {
-  const std::size_t values = kind == QueryKind::look_ups ? dim * sizeof(float) : 0;
+  const std::size_t values = keeps_values(codec, kind) ? dim * sizeof(float) : 0;
   return form_bytes(codec, kind, codebook ? columns_of(*codebook, dim) : dim) + values + sizeof(QueryScale) +
          sizeof(double);
 }

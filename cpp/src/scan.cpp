@@ -9,6 +9,7 @@
 #include "kernels/kernels.hpp"
 #include "nestvec/error.hpp"
 #include "nestvec/exact.hpp"
+#include "nestvec/grid.hpp"
 #include "parallel.hpp"
 
 namespace nestvec {
@@ -41,6 +42,10 @@ ScanKernel* kernel_for(Codec codec, QueryKind kind) {
       return table.lut8;
     case Codec::pq4:
       return table.lut4;
+    case Codec::int4:
+      return table.dot_i4;
+    case Codec::planes:
+      return table.lut4_bits;
     case Codec::float32:
       break;
   }
@@ -85,6 +90,8 @@ class Scan {
                                               : (kAhead + stored_bytes_ - 1) / stored_bytes_ * stored_bytes_),
         blocks_per_tile_(std::clamp<std::size_t>(kTileBytes / used_bytes_, 1, blocks_)),
         tiles_((blocks_ + blocks_per_tile_ - 1) / blocks_per_tile_) {
+    if (rows.codebook) codebook_ = *rows.codebook;
+    if (queries.kind == QueryKind::codes && rows.codebook) codebook_.levels = uniform_levels(codebook_.bits);
     if (!measures()) queries.require_range(rows.longest);
   }
 
@@ -326,7 +333,7 @@ class Scan {
       for (std::size_t i = 0; i < queries_.dim; ++i) sum += std::int64_t(std::int8_t(query[i])) * std::int8_t(row[i]);
       return double(sum);
     }
-    return exact_score(rows_.codec, rows_.codebook, row, queries_.values(q), queries_.dim, rows_.factor(std::size_t(r)),
+    return exact_score(rows_.codec, &codebook_, row, queries_.values(q), queries_.dim, rows_.factor(std::size_t(r)),
                        queries_.norm_weight, queries_.scales[q].constant, own.scratch.data());
   }
 
@@ -335,6 +342,7 @@ class Scan {
   const std::size_t k_;
   ScanKernel* const kernel_;
   RowKernel* const row_kernel_;  // null: rows are scanned in blocks
+  Codebook codebook_{};          // what codes stand for in exact scores; empty where the codec has none
   const std::size_t blocks_, stored_bytes_, used_bytes_, words_;
   const std::uint64_t last_mask_;
   const std::size_t ahead_;  // bytes: whole blocks where only their first words are read

@@ -72,14 +72,12 @@ class Codec:
     def codebook_shape(self, dim: int) -> tuple[int, ...] | None:
         """The shape of what was learned of the codes' meaning.
 
-        A product quantizer: the dimensions, and the centroids of a sub-quantizer. A scalar quantizer: the 16 levels of
-        nibbles, or the weights of bit planes. None for codecs that learn nothing.
+        A product quantizer: the dimensions, and the centroids of a sub-quantizer. A scalar quantizer: its levels. None
+        for codecs that learn no such thing.
         """
         if self.sub_quantizers:
             return dim, 256 if self.kind == "pq8" else 16
-        if not self.family:
-            return None
-        return (16,) if self.kind == "int4" else (self.bits,)
+        return (2**self.bits,) if self.kind in ("int4", "planes") else None
 
     def codes_shape(self, packed: bool, rows: int, dim: int) -> tuple[str, tuple[int, ...]]:
         """The dtype and shape of all rows' codes: blocks of 64 rows, word-interleaved, or one row after another."""
@@ -100,5 +98,7 @@ def codec_named(name: object) -> Codec:
             return Codec(name, f"pq{found[3]}", found[1], int(found[2]))
         if (found := _SCALAR.fullmatch(name)) and (found[2] or found[1] == "rabitq") and name != "rabitq1":
             bits = int(found[2] or 1)
+            if name == "rabitq8":  # recall like that of 8 planes, and the fastest kernel
+                return Codec(name, "int8", "rabitq", bits=8)
             return Codec(name, "int4" if bits == 4 else "planes", found[1], bits=bits)
     raise ArgumentError(f"codec is {name!r:.60}; expected one of {_EXPECTED}")

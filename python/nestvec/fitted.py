@@ -13,6 +13,7 @@ from nestvec.arrays import ArrayInput, as_floats
 from nestvec.basis import Basis
 from nestvec.codecs import Codec, codec_named
 from nestvec.errors import ArgumentError
+from nestvec.fit_grid import fit_grid
 from nestvec.fit_pq import fit_pq
 
 Floats = npt.NDArray[np.float32]
@@ -152,5 +153,5 @@ def fit_rows(codec: Codec, rows: Floats, what: str, cosine: bool, seed: int) -> 
         unit
     ):  # nothing to learn from, and nothing to encode: as many rows as the largest codebook has centroids
         unit = np.zeros((256, dim), np.float32)
-    codebook, basis = fit_pq(codec, unit, seed)
+    codebook, basis = (fit_pq if codec.sub_quantizers else fit_grid)(codec, unit, seed)
     return FittedCodec(codec, dim, cosine, codebook, basis)

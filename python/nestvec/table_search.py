@@ -157,4 +157,7 @@ def _fitted(tier: TierLayout, number: int, sections: Sections) -> FittedCodec:
 
 def make_codebook(tier: TierLayout, values: Floats) -> _core.Codebook:
     """The codebook of a tier from the values of its section. Raises `ArgumentError` for values that cannot be one."""
-    return _core.Codebook(tier.codec.kind, tier.codec.sub_quantizers, values)
+    codec = tier.codec
+    if not codec.sub_quantizers:
+        return _core.Codebook.of_levels(codec.kind, tier.dim, values, codec.scaled)
+    return _core.Codebook(codec.kind, codec.sub_quantizers, values)

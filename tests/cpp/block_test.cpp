@@ -37,8 +37,10 @@ Geometry geometry(Codec codec, std::size_t dim) {
     case Codec::pq8:
       return {dim, 1, dim};
     case Codec::pq4:
+    case Codec::int4:
       return {(dim + 1) / 2, 4, (dim + 7) / 8};
     case Codec::binary:
+    case Codec::planes:
       break;
   }
   return {(dim + 7) / 8, 8, (dim + 63) / 64};
@@ -145,7 +147,7 @@ TEST(the_last_word_of_bits_is_masked) {
 TEST(codecs_are_named) {
   for (Codec codec : kCodecs) CHECK(codec_named(name(codec)) == codec);
   CHECK(codec_named("binary") == Codec::binary);
-  for (std::string_view wrong : {"", "Binary", "int4", "float32 "}) {
+  for (std::string_view wrong : {"", "Binary", "int5", "float32 "}) {
     std::string message;
     try {
       codec_named(wrong);

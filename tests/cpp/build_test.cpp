@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "check.hpp"
-#include "draw.hpp"
+#include "collection.hpp"
 #include "nestvec/codec.hpp"
+#include "nestvec/grid.hpp"
 #include "nestvec/pq.hpp"
 #include "oracle.hpp"
 
@@ -30,18 +30,19 @@ Precision precision_of(Codec codec) {
 class DrawnCodebook {
  public:
   DrawnCodebook(Codec codec, std::size_t dim) : codebook_{dim, (dim + 2) / 3, codec} {
-    if (codec != Codec::pq8 && codec != Codec::pq4) return;
     Rng rng(static_cast<unsigned>(dim));
+    if (has_levels(codec)) codebook_ = collections::drawn_grid(rng, codec, dim, levels_);
+    if (codec != Codec::pq8 && codec != Codec::pq4) return;
     centroids_ = draw::normal(rng, dim * codebook_.count());
     codebook_.centroids = centroids_.data();
   }
   DrawnCodebook(const DrawnCodebook&) = delete;
 
-  const Codebook* get() const { return codebook_.centroids ? &codebook_ : nullptr; }
+  const Codebook* get() const { return codebook_.centroids || codebook_.levels ? &codebook_ : nullptr; }
 
  private:
   Codebook codebook_;
-  Floats centroids_;
+  Floats centroids_, levels_;
 };
 
 struct Encoded {
@@ -78,8 +79,39 @@ Floats source_of(const TierSpec& spec, const Floats& x, std::size_t dim) {
   return source;
 }
 
-/// Within two roundings to float.
-bool close(double a, long double b) { return std::abs(a - b) <= 1.2e-7L * std::abs(b); }
+/// Within two roundings to float, of which the smallest go by 2^-149.
+bool close(double a, long double b) { return std::abs(a - b) <= 1.2e-7L * std::abs(b) + 0x1p-149L; }
+
+/// Of a scaled codebook: every factor, and that the bound covers them and is reached.
+void check_estimates(const TierSpec& spec, const Floats& source, const Bytes& codes, const Encoded& found,
+                     std::size_t dim, const std::string& label) {
+  const std::size_t rows = source.size() / dim, bytes = codes.size() / std::max<std::size_t>(rows, 1);
+  long double bound = 0;
+  for (std::size_t r = 0; r < block_count(rows) * 64; ++r)
+    for (std::size_t d = 0; d < spec.dims.size(); ++d) {
+      const float factor = found.factors[(r / 64 * spec.dims.size() + d) * 64 + r % 64];
+      const std::string place = label + ", row " + std::to_string(r) + ", of dim " + std::to_string(spec.dims[d]);
+      if (r >= rows) {
+        CHECK(factor == 0, place << ": padding has factor " << factor);
+        continue;
+      }
+      const std::size_t of = spec.cosine ? spec.dims[d] : dim;
+      const Floats values = oracle::values_of(spec.codec, &codes[r * bytes], of, spec.codebook);
+      long double product = 0;
+      for (std::size_t i = 0; i < of; ++i) product += static_cast<long double>(source[r * dim + i]) * values[i];
+      const long double length = length_of(&source[r * dim], of);
+      const bool none = product <= 0 || (spec.cosine && length < 1e-20L);
+      const long double want = none ? 0 : (spec.cosine ? length : length * length) / product;
+      // Levels that point away from the row, which only drawn ones do, leave a product that is all rounding.
+      const bool certain = std::abs(product) > 1e-9L * length * length_of(values.data(), of);
+      CHECK(!certain || close(factor, want), place << ": " << factor << ", expected " << double(want));
+      const long double longest =
+          std::max<long double>(length_of(values.data(), of), length_unit(*spec.codebook, spec.dims[d]));
+      bound = std::max(bound, factor * longest);
+    }
+  if (rows == 0) return;
+  CHECK(std::abs(found.longest - bound) <= 1e-9L * bound, label << ": " << found.longest << ", " << double(bound));
+}
 
 void check_encoded(const TierSpec& spec, const Floats& x, std::size_t dim, std::size_t threads) {
   const std::size_t rows = x.size() / dim, columns = spec.columns(dim), bytes = row_bytes(spec.codec, columns);
@@ -90,7 +122,9 @@ void check_encoded(const TierSpec& spec, const Floats& x, std::size_t dim, std::
   const Floats source = source_of(spec, x, dim);
   Bytes codes(rows * bytes);
   Floats scales(rows, 1);
-  if (spec.codebook)
+  if (spec.codebook && has_levels(spec.codec))
+    GridEncoder(*spec.codebook).encode({source.data(), rows, dim}, codes.data());
+  else if (spec.codebook)
     encode_pq(*spec.codebook, {source.data(), rows, dim}, codes.data(), 1);
   else
     quantize({source.data(), rows, dim}, precision_of(spec.codec), codes.data(),
@@ -108,6 +142,7 @@ void check_encoded(const TierSpec& spec, const Floats& x, std::size_t dim, std::
   for (std::size_t r = 0; r < rows; ++r) longest = std::max(longest, length_of(&source[r * dim], dim));
   if (spec.codec == Codec::binary) longest = 0;
   if (spec.codebook) longest = longest_decoded(*spec.codebook);
+  if (spec.codebook && spec.codebook->scaled) return check_estimates(spec, source, codes, found, dim, label);
   CHECK(spec.cosine && spec.codec != Codec::binary && !spec.codebook
             ? found.longest == 1
             : std::abs(found.longest - longest) <= 1e-12L * longest,
@@ -131,10 +166,19 @@ void check_encoded(const TierSpec& spec, const Floats& x, std::size_t dim, std::
 }  // namespace
 
 TEST(tiers_with_factors) {
+  Codebook codebook{};
+  const auto codebook_of = [&](Codec codec, bool scaled) {
+    codebook.codec = codec;
+    codebook.scaled = scaled;
+    return has_levels(codec) || codec == Codec::pq8 || codec == Codec::pq4 ? &codebook : nullptr;
+  };
   for (Codec codec : kCodecs) {
-    const bool never = codec == Codec::binary || codec == Codec::pq8 || codec == Codec::pq4;
+    const bool never = codec == Codec::binary || codec == Codec::pq8 || codec == Codec::pq4 || has_levels(codec);
     for (bool cosine : {false, true})
-      CHECK(has_factors({codec, true, cosine, {4}}) == (codec == Codec::int8 || (cosine && !never)), name(codec));
+      CHECK(has_factors({codec, true, cosine, {4}, codebook_of(codec, false)}) ==
+                (codec == Codec::int8 || (cosine && !never)),
+            name(codec));
+    if (has_levels(codec)) CHECK(has_factors({codec, true, false, {4}, codebook_of(codec, true)}), name(codec));
   }
 }
 

@@ -24,19 +24,25 @@ struct Sections {
   TierSpec spec;
   std::size_t rows;
   nestvec::Codebook codebook;
-  Floats centroids, by_code;
+  Floats centroids, by_code, levels;
   Tight<std::uint8_t> codes{0};
   Tight<float> factors{0};
   std::vector<Floats> values;
   double row_bound;
 
-  Sections(Rng& rng, const TierSpec& spec_, const Floats& x, std::size_t dim)
+  /// symmetric: the values are what codes count as beside queries that are codes.
+  Sections(Rng& rng, const TierSpec& spec_, const Floats& x, std::size_t dim, bool symmetric = false)
       : spec(spec_), rows(x.size() / dim), codebook{dim, 1 + draw::below(rng, dim), spec.codec} {
     if (spec.codec == Codec::pq8 || spec.codec == Codec::pq4) {
       centroids = draw::normal(rng, dim * codebook.count());
       codebook.centroids = centroids.data();
       by_code = centroids_by_code(codebook);
       codebook.by_code = by_code.data();
+      spec.codebook = &codebook;
+    }
+    if (has_levels(spec.codec)) {
+      codebook = collections::drawn_grid(rng, spec.codec, dim, levels);
+      codebook.scaled = codebook.scaled && !symmetric;
       spec.codebook = &codebook;
     }
     factors = Tight<float>(has_factors(spec) ? nestvec::block_count(rows) * spec.dims.size() * 64 : 0);
@@ -50,8 +56,10 @@ struct Sections {
     oracle::Bytes by_row(rows * bytes);
     Floats unused(factors.size());
     encode_tier(row_major, source, by_row.data(), factors.size() ? unused.data() : nullptr, 1);
+    nestvec::Codebook meant = codebook;
+    if (symmetric) meant.levels = nestvec::uniform_levels(codebook.bits);
     for (std::size_t r = 0; r < rows; ++r)
-      values.push_back(oracle::values_of(spec.codec, &by_row[r * bytes], dim, spec.codebook));
+      values.push_back(oracle::values_of(spec.codec, &by_row[r * bytes], dim, &meant));
   }
   Sections(const Sections&) = delete;
 
@@ -88,7 +96,7 @@ struct Built {
         dims(std::move(dims_)),
         what(what_),
         x(drawn(rng, rows, dim)),
-        scanned(rng, {what.codec, true, cosine, dims}, x, dim),
+        scanned(rng, {what.codec, true, cosine, dims}, x, dim, what.is_symmetric()),
         ids(rng() % 2 ? draw::shuffled_ids(rng, rows) : std::vector<std::int64_t>()),
         table{.rows = rows,
               .tiers = {scanned.tier()},

@@ -9,6 +9,7 @@
 #include "check.hpp"
 #include "draw.hpp"
 #include "kernels/kernels.hpp"
+#include "nestvec/grid.hpp"
 #include "nestvec/scan.hpp"
 #include "oracle.hpp"
 
@@ -30,17 +31,22 @@ struct Scanned {
   QueryKind kind;
 
   bool is_pq() const { return codec == Codec::pq8 || codec == Codec::pq4; }
+  bool has_codebook() const { return is_pq() || has_levels(codec); }
   bool is_float() const { return kind == QueryKind::values; }
-  bool has_factors() const { return is_float() || codec == Codec::int8; }
+  /// Whether queries too are rounded to levels.
+  bool is_symmetric() const { return has_levels(codec) && kind == QueryKind::codes; }
   std::string label() const {
-    return std::string(name(codec)) + (codec == Codec::binary && kind == QueryKind::look_ups ? " by look-ups" : "");
+    return std::string(name(codec)) + (codec == Codec::binary && kind == QueryKind::look_ups ? " by look-ups"
+                                       : is_symmetric()                                      ? " by codes"
+                                                                                             : "");
   }
 };
 
-inline constexpr Scanned kAll[] = {{Codec::float32, QueryKind::values},  {Codec::float16, QueryKind::values},
-                                   {Codec::bfloat16, QueryKind::values}, {Codec::int8, QueryKind::codes},
-                                   {Codec::binary, QueryKind::codes},    {Codec::binary, QueryKind::look_ups},
-                                   {Codec::pq8, QueryKind::look_ups},    {Codec::pq4, QueryKind::look_ups}};
+inline constexpr Scanned kAll[] = {
+    {Codec::float32, QueryKind::values}, {Codec::float16, QueryKind::values},  {Codec::bfloat16, QueryKind::values},
+    {Codec::int8, QueryKind::codes},     {Codec::binary, QueryKind::codes},    {Codec::binary, QueryKind::look_ups},
+    {Codec::pq8, QueryKind::look_ups},   {Codec::pq4, QueryKind::look_ups},    {Codec::int4, QueryKind::look_ups},
+    {Codec::int4, QueryKind::codes},     {Codec::planes, QueryKind::look_ups}, {Codec::planes, QueryKind::codes}};
 
 /// Any codebook will do: normal values; the sub-quantizers' ranges far apart; few values, so that many scores are
 /// equal; some sub-quantizers with a single value.
@@ -59,7 +65,35 @@ inline Floats drawn_centroids(Rng& rng, const nestvec::Codebook& codebook) {
   return centroids;
 }
 
-/// Row-major codes of one row of float values, without a scale. A product quantizer's are any that depend on the values
+/// Levels as they are learned, one weight a plane or integers, and any others: far apart, and some of them equal.
+inline Floats drawn_levels(Rng& rng, const nestvec::Codebook& codebook) {
+  Floats levels(codebook.count());
+  const std::size_t pattern = rng() % 4;
+  const float ratio = draw::one_of(rng, {0.3F, 0.5F});
+  for (std::size_t c = 0; c < levels.size(); ++c) {
+    if (pattern == 0) levels[c] = float(2 * c) - float(levels.size() - 1);
+    for (std::size_t plane = 0; plane < codebook.bits; ++plane)
+      if (pattern == 1) levels[c] += (c >> plane & 1 ? 1.0F : -1.0F) * std::pow(ratio, float(codebook.bits - plane));
+    if (pattern >= 2) levels[c] = std::normal_distribution<float>()(rng);
+    if (pattern == 3) levels[c] = float(int(levels[c] * 2));
+  }
+  std::sort(levels.begin(), levels.end());
+  if (levels.front() == 0 && levels.back() == 0) levels.back() = 1;
+  return levels;
+}
+
+/// A codebook of drawn levels, which lie in `levels`.
+inline nestvec::Codebook drawn_grid(Rng& rng, Codec codec, std::size_t dim, Floats& levels) {
+  nestvec::Codebook codebook{dim, 0, codec};
+  codebook.bits = codec == Codec::int4 ? 4 : 1 + draw::below(rng, 8);
+  codebook.columns = nestvec::level_columns(codec, codebook.bits, dim);
+  codebook.scaled = rng() % 2;
+  levels = drawn_levels(rng, codebook);
+  codebook.levels = levels.data();
+  return codebook;
+}
+
+/// Row-major codes of one row of float values, without a scale. Those of a codebook are any that depend on the values
 /// alone.
 inline void code_row(Codec codec, const nestvec::Codebook& codebook, const float* values, std::size_t dim,
                      std::uint8_t* row) {
@@ -76,8 +110,16 @@ inline void code_row(Codec codec, const nestvec::Codebook& codebook, const float
       std::memcpy(row + 2 * i, &half, 2);
     }
   }
-  for (std::size_t j = 0; j < codebook.columns; ++j) {
-    const auto code = std::uint8_t(std::bit_cast<std::uint32_t>(values[codebook.begin(j)]) * 2654435761u >> 24);
+  const auto hash = [](float value) { return std::uint8_t(std::bit_cast<std::uint32_t>(value) * 2654435761u >> 24); };
+  for (std::size_t i = 0; i < dim && has_levels(codec); ++i) {
+    const std::size_t code = hash(values[i]) % codebook.count();
+    if (codec == Codec::int4) row[i / 2] |= std::uint8_t(code << i % 2 * 4);
+    for (std::size_t plane = 0; plane < codebook.bits && codec == Codec::planes; ++plane)
+      row[(i / 64 * codebook.bits + plane) * 8 + i % 64 / 8] |=
+          std::uint8_t((code >> (codebook.bits - 1 - plane) & 1) << (7 - i % 8));
+  }
+  for (std::size_t j = 0; j < codebook.columns && !has_levels(codec); ++j) {
+    const std::uint8_t code = hash(values[codebook.begin(j)]);
     if (codec == Codec::pq8) row[j] = code;
     if (codec == Codec::pq4) row[j / 2] |= std::uint8_t(code % 16 << j % 2 * 4);
   }
@@ -88,7 +130,7 @@ struct Rows {
   Scanned scanned;
   std::size_t count, dim;
   nestvec::Codebook codebook;
-  Floats centroids{}, squares{}, by_code{};  // by_code: empty where rows are decoded from centroids
+  Floats centroids{}, squares{}, by_code{}, levels{};  // by_code: empty where rows are decoded from centroids
   Tight<std::uint8_t> row_major{0}, packed{0};
   Floats factors{};                 // empty: none
   std::vector<std::int64_t> ids{};  // empty: none
@@ -98,6 +140,10 @@ struct Rows {
         count(values.size() / dim_),
         dim(dim_),
         codebook{dim, scanned.is_pq() ? 1 + draw::below(rng, dim) : 0, scanned.codec} {
+    if (has_levels(scanned.codec)) {
+      codebook = drawn_grid(rng, scanned.codec, dim, levels);
+      if (scanned.is_symmetric()) codebook.scaled = false;
+    }
     if (scanned.is_pq()) {
       const bool with_by_code = rng() % 2;  // drawn first: compilers differ in the order of a call's arguments
       set_centroids(drawn_centroids(rng, codebook), with_by_code);
@@ -134,8 +180,11 @@ struct Rows {
   }
   void scale_centroids(float scale) {
     for (float& value : centroids) value *= scale;
-    set_centroids(centroids, !by_code.empty());
+    if (scanned.is_pq()) set_centroids(centroids, !by_code.empty());
+    if (codebook.scaled) factors = Floats(nestvec::block_count(count) * 2 * 64, scale);
+    for (float& value : levels) value *= codebook.scaled ? 1 : scale;
   }
+  bool has_factors() const { return scanned.is_float() || scanned.codec == Codec::int8 || codebook.scaled; }
 
   /// Of two declared dimensions; the first is used.
   void draw_factors(Rng& rng) {
@@ -145,19 +194,20 @@ struct Rows {
   }
   float factor(std::size_t r) const { return factors.empty() ? 1 : factors[r / 64 * 128 + r % 64]; }
 
-  std::size_t columns() const { return scanned.is_pq() ? codebook.columns : dim; }
+  std::size_t columns() const { return scanned.has_codebook() ? codebook.columns : dim; }
   /// A dimension that a search may use.
   std::size_t drawn_dim(Rng& rng) const {
     return scanned.is_pq() ? codebook.begin(1 + draw::below(rng, codebook.columns)) : 1 + draw::below(rng, dim);
   }
   Floats values(std::size_t r, std::size_t dims) const {
-    return oracle::values_of(scanned.codec, row_major.data() + r * row_bytes(scanned.codec, columns()), dims,
-                             &codebook);
+    nestvec::Codebook meant = codebook;
+    if (scanned.is_symmetric()) meant.levels = nestvec::uniform_levels(codebook.bits);
+    return oracle::values_of(scanned.codec, row_major.data() + r * row_bytes(scanned.codec, columns()), dims, &meant);
   }
   nestvec::ScanQueries queries(nestvec::Matrix<const float> x, std::size_t dims, bool unit,
                                double norm_weight = 0) const {
     return nestvec::ScanQueries::from_floats(scanned.codec, scanned.kind, x, dims, unit,
-                                             scanned.is_pq() ? &codebook : nullptr, nullptr, norm_weight);
+                                             scanned.has_codebook() ? &codebook : nullptr, nullptr, norm_weight);
   }
   nestvec::ScanRows view() const {
     return {.codec = scanned.codec,
@@ -165,7 +215,7 @@ struct Rows {
             .columns = columns(),
             .factors = factors.empty() ? nullptr : factors.data(),
             .factor_stride = 2 * kRowsPerBlock,
-            .codebook = scanned.is_pq() ? &codebook : nullptr,
+            .codebook = scanned.has_codebook() ? &codebook : nullptr,
             .ids = ids.empty() ? nullptr : ids.data()};
   }
 };
@@ -186,7 +236,7 @@ struct Ask {
 
 struct Wanted {
   std::vector<Candidate> best;
-  double longest = 0;  // the largest length * factor of a row
+  double longest = 0;  // what Tier::row_bound is for the rows, where it matters
 };
 
 inline Wanted wanted(const Rows& rows, const Ask& ask) {
@@ -194,11 +244,14 @@ inline Wanted wanted(const Rows& rows, const Ask& ask) {
   std::vector<Floats> values;
   for (std::size_t r = 0; r < rows.count; ++r) {
     values.push_back(rows.values(r, ask.dim));
-    want.longest = std::max(want.longest, std::sqrt(oracle::dot(values[r], values[r])) * rows.factor(r));
+    double length = std::sqrt(oracle::dot(values[r], values[r]));
+    if (rows.codebook.scaled) length = std::max(length, nestvec::length_unit(rows.codebook, ask.dim));
+    if (!rows.scanned.is_symmetric()) want.longest = std::max(want.longest, length * rows.factor(r));
   }
   const auto& [codec, kind] = rows.scanned;
   for (std::size_t q = 0; q * rows.dim < ask.queries.size(); ++q) {
-    const oracle::Query query = oracle::prepared(codec, kind, &ask.queries[q * rows.dim], ask.dim, ask.unit);
+    const oracle::Query query =
+        oracle::prepared(codec, kind, &ask.queries[q * rows.dim], ask.dim, ask.unit, &rows.codebook);
     std::vector<double> scores(rows.count, oracle::kNaN);
     for (std::size_t r = 0; r < rows.count; ++r)
       if (oracle::allowed(ask.filter(q), r))

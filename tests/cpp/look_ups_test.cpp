@@ -6,16 +6,15 @@
 #include <string>
 #include <vector>
 
-#include "check.hpp"
-#include "draw.hpp"
+#include "collection.hpp"
 #include "nestvec/pq.hpp"
 #include "nestvec/queries.hpp"
-#include "oracle.hpp"
 
 namespace {
 
 using namespace nestvec;
 using draw::Rng;
+using oracle::Bytes;
 using oracle::Floats;
 using Real = long double;
 
@@ -56,7 +55,7 @@ void check_bound(const std::vector<Place>& places, const Floats& query, const Lo
     // The rounding of float products and sums, and what is lost below the normal floats.
     const Real rounding = Real(1.01) * n * 0x1p-24L * (query_length * length + Real(found.squares)) + n * 0x1p-126L;
     const Real off = std::abs(sum * found.scale + found.offset - product);
-    CHECK(off <= Real(found.error) + rounding,
+    CHECK(off <= Real(found.error) + Real(found.per_length) * length + rounding,
           label << ": tables off by " << double(off) << ", error " << found.error << ", rounding " << double(rounding));
     const double score = double(float(float(sum) * scale.scale)) + scale.offset;  // as the scan makes it
     const Real bound = Real(scale.error.relative) * std::abs(score) + scale.error.absolute + scale.per_length * length;
@@ -171,5 +170,63 @@ TEST(tables_of_centroids_are_within_their_error) {
     for (std::size_t j = columns; codebook.codec == Codec::pq4 && j < (columns + 7) / 8 * 8; ++j)
       for (std::size_t v = 0; v < 16; ++v)  // the codes there are other columns'
         CHECK(tables[j / 8 * 128 + j % 2 * 64 + j / 2 % 4 * 16 + v] == 0, label << ", column " << j);
+  }
+}
+
+TEST(tables_of_levels_are_within_their_error) {
+  Rng rng(3);
+  for (std::size_t i = 0; i < 600; ++i) {
+    Floats levels;
+    const std::size_t dim = 1 + i / 4;
+    Codebook codebook = collections::drawn_grid(rng, i % 2 ? Codec::int4 : Codec::planes, dim, levels);
+    codebook.scaled = false;
+    const Floats query = drawn_query(rng, dim);
+    draw::Tight<std::uint8_t> tables(look_up_bytes(codebook.codec, codebook.columns), rng() % 8 * 4);
+    const LookUps found = look_up_levels(codebook, query.data(), dim, tables.data());
+    // Of int4 every dimension is a place of its own; the bits of planes share levels, so drawn rows must do.
+    std::vector<Place> places;
+    if (codebook.codec == Codec::int4) {
+      for (std::size_t d = 0; d < dim; ++d) {
+        const int value = as_int8(tables[20 + d / 8 * 8 + d % 2 * 4 + d % 8 / 2]);
+        Place place;
+        for (std::size_t c = 0; c < 16; ++c) {
+          place.products.push_back(Real(query[d]) * levels[c]);
+          place.squares.push_back(Real(levels[c]) * levels[c]);
+          place.entries.push_back(as_int8(tables[c]) * value);
+        }
+        places.push_back(place);
+      }
+    }
+    Place rows;
+    for (std::size_t r = 0; r < 60 && codebook.codec == Codec::planes; ++r) {
+      Bytes row(codebook.columns / 8);
+      for (std::size_t d = 0; d < dim; ++d) {
+        // All rows at random; all codes equal; or the highest where the query is positive.
+        const std::size_t top = codebook.count() - 1, code = r < 50         ? draw::below(rng, top + 1)
+                                                             : r < 58       ? r % (top + 1)
+                                                             : query[d] > 0 ? top
+                                                                            : 0;
+        for (std::size_t plane = 0; plane < codebook.bits; ++plane)
+          if (code >> (codebook.bits - 1 - plane) & 1)
+            row[(d / 64 * codebook.bits + plane) * 8 + d % 64 / 8] |= std::uint8_t(128 >> d % 8);
+      }
+      int sum = 0;
+      for (std::size_t n = 0; n < row.size() * 2; ++n)  // nibbles: the tables of 4 bytes' low ones come first
+        sum += as_int8(tables[n / 8 * 128 + n % 2 * 64 + n / 2 % 4 * 16 + (n % 2 ? row[n / 2] >> 4 : row[n / 2] & 15)]);
+      Real product = 0, square = 0;
+      const Floats values = oracle::values_of(codebook.codec, row.data(), dim, &codebook);
+      for (std::size_t d = 0; d < dim; ++d) {
+        product += Real(query[d]) * values[d];
+        square += Real(values[d]) * values[d];
+      }
+      rows.products.push_back(product);
+      rows.squares.push_back(square);
+      rows.entries.push_back(sum);
+    }
+    if (codebook.codec == Codec::planes) places.push_back(rows);
+    check_bound(
+        places, query, found,
+        ScanQueries::from_floats(codebook.codec, QueryKind::look_ups, {query.data(), 1, dim}, dim, false, &codebook),
+        std::string(name(codebook.codec)) + ", bits " + std::to_string(codebook.bits) + ", dim " + std::to_string(dim));
   }
 }

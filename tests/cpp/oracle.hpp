@@ -24,8 +24,8 @@ using Bytes = std::vector<std::uint8_t>;
 using Floats = std::vector<float>;
 using Words = std::vector<std::uint64_t>;
 
-inline constexpr Codec kCodecs[] = {Codec::float32, Codec::float16, Codec::bfloat16, Codec::int8,
-                                    Codec::binary,  Codec::pq8,     Codec::pq4};
+inline constexpr Codec kCodecs[] = {Codec::float32, Codec::float16, Codec::bfloat16, Codec::int8,  Codec::binary,
+                                    Codec::pq8,     Codec::pq4,     Codec::int4,     Codec::planes};
 inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 /// The one order of additions in which final scores are made (kernels.hpp).
@@ -36,7 +36,7 @@ inline double dot(const Floats& x, const Floats& y) {
 }
 
 /// The first `dim` dimensions of a row-major row of codes; bits become 1 and -1, and what `codebook` codes its
-/// centroids.
+/// centroids or levels.
 inline Floats values_of(Codec codec, const std::uint8_t* row, std::size_t dim,
                         const nestvec::Codebook* codebook = nullptr) {
   static const nestvec::Kernels reference = nestvec::kernels_for(nestvec::Isa::reference);
@@ -71,6 +71,16 @@ inline Floats values_of(Codec codec, const std::uint8_t* row, std::size_t dim,
         x[i] = codebook->centroids[i * codebook->count() + code];
         break;
       }
+      case Codec::int4:
+        x[i] = codebook->levels[row[i / 2] / (i % 2 ? 16 : 1) % 16];
+        break;
+      case Codec::planes: {
+        unsigned code = 0;
+        for (std::size_t plane = 0; plane < codebook->bits; ++plane)
+          code = code * 2 + (row[(i / 64 * codebook->bits + plane) * 8 + i % 64 / 8] >> (7 - i % 8) & 1);
+        x[i] = codebook->levels[code];
+        break;
+      }
     }
   return x;
 }
@@ -97,10 +107,24 @@ inline Query prepared(const float* query, std::size_t dim, bool unit, bool signs
   return made;
 }
 
-/// As a scan takes it: the signs of a query that becomes bits are those of the values as given, however small.
-inline Query prepared(Codec codec, QueryKind kind, const float* query, std::size_t dim, bool unit) {
-  if (codec != Codec::binary) return prepared(query, dim, unit);
-  return prepared(query, dim, unit && kind == QueryKind::look_ups, true);
+/// A query of levels as its own code: how many middles between levels lie below a value, as (2c - K) / 2^(bits - 1).
+inline Query coded(Query query, const nestvec::Codebook& codebook) {
+  for (float& value : query.values) {
+    int code = 0;
+    for (std::size_t c = 0; c + 1 < codebook.count(); ++c)
+      code += value > float((double(codebook.levels[c]) + codebook.levels[c + 1]) / 2);
+    value = float(2 * code - int(codebook.count() - 1)) / float(codebook.count() / 2);
+  }
+  return query;
+}
+
+/// As a scan takes it: the signs of a query that becomes bits are those of the values as given, however small, and by
+/// codes the values are rounded to the codebook's levels.
+inline Query prepared(Codec codec, QueryKind kind, const float* query, std::size_t dim, bool unit,
+                      const nestvec::Codebook* codebook) {
+  if (codec == Codec::binary) return prepared(query, dim, unit && kind == QueryKind::look_ups, true);
+  const Query made = prepared(query, dim, unit);
+  return has_levels(codec) && kind == QueryKind::codes ? coded(made, *codebook) : made;
 }
 
 /// The final score of float queries: what the float codecs give, and every codec that re-scores.
@@ -113,7 +137,7 @@ inline double float_score(const Floats& row, const Query& query, float factor, d
 /// The score that the scan gives a row, whose values these are.
 inline double scan_score(Codec codec, QueryKind kind, const Floats& row, const Query& query, float factor,
                          double norm_weight = 0) {
-  if (kind != QueryKind::codes) return float_score(row, query, factor, 0, norm_weight);
+  if (kind != QueryKind::codes || has_levels(codec)) return float_score(row, query, factor, 0, norm_weight);
   if (codec == Codec::int8) return float(dot(row, query.int8)) * factor * query.scale;  // in float: rounded three times
   double differ = 0;
   for (std::size_t i = 0; i < row.size(); ++i) differ += (row[i] > 0) != (query.values[i] > 0);

@@ -52,7 +52,7 @@ TEST(forms_are_what_the_kernels_read) {
       CHECK(queries.count == 3 && queries.dim == dim && queries.columns == dim, label);
       CHECK(reinterpret_cast<std::uintptr_t>(queries.query(0)) % 64 == 0, label);
       for (std::size_t q = 0; q < 3; ++q) {
-        const oracle::Query want = oracle::prepared(codec, usual_kind(codec), &x[q * cols], dim, unit);
+        const oracle::Query want = oracle::prepared(codec, usual_kind(codec), &x[q * cols], dim, unit, nullptr);
         const std::uint8_t* form = queries.query(q);
         bool good = true;
         if (codec == Codec::binary) {
@@ -95,7 +95,7 @@ TEST(codes_are_taken_as_they_are) {
 TEST(a_zero_query_stays_zero) {
   for (const Scanned& scanned : collections::kAll)
     for (bool unit : {false, true}) {
-      if (scanned.is_pq()) continue;
+      if (scanned.has_codebook()) continue;
       const Floats zeros(70);
       const ScanQueries queries =
           ScanQueries::from_floats(scanned.codec, scanned.kind, {zeros.data(), 1, 70}, 70, unit);
@@ -128,7 +128,7 @@ TEST(products_that_could_leave_the_range_are_refused) {
 
 TEST(usual_kinds) {
   for (Codec codec : oracle::kCodecs) {
-    const bool codebook = codec == Codec::pq8 || codec == Codec::pq4,
+    const bool codebook = codec == Codec::pq8 || codec == Codec::pq4 || has_levels(codec),
                codes = codec == Codec::int8 || codec == Codec::binary;
     CHECK(usual_kind(codec) == (codebook ? QueryKind::look_ups
                                 : codes  ? QueryKind::codes

@@ -20,8 +20,8 @@ TEST(drawn_collections_are_scanned_like_a_sort) {
   for (std::size_t i = 0; i < 800; ++i) {
     const std::size_t dim = 1 + draw::below(rng, 200),
                       count = draw::one_of<std::size_t>(rng, {1, 2, 63, 64, 65, 128, 200, 320, 1000});
-    Rows rows(rng, collections::kAll[i % 8], count, dim);
-    if (rows.scanned.has_factors() && rng() % 2) rows.draw_factors(rng);
+    Rows rows(rng, collections::kAll[i % std::size(collections::kAll)], count, dim);
+    if (rows.has_factors() && rng() % 2) rows.draw_factors(rng);
     if (rng() % 2) rows.ids = draw::shuffled_ids(rng, count);
     if (rng() % 4 == 0) std::sort(rows.ids.begin(), rows.ids.end());
     const std::size_t query_count = rng() % 4 == 0 ? 1 : count == 1000 ? 1 + rng() % 9 : 1 + rng() % 40;
@@ -88,7 +88,7 @@ TEST(rows_that_float_sums_cannot_tell_apart) {
 TEST(rows_that_rounded_tables_cannot_tell_apart) {
   // One dimension decides the tables' step, and is the same in all rows; what the others add is below half a step.
   Rng rng(5);
-  for (Codec codec : {Codec::binary, Codec::pq8, Codec::pq4})
+  for (Codec codec : {Codec::binary, Codec::pq8, Codec::pq4, Codec::int4, Codec::planes})
     for (std::size_t dim : {9, 100}) {
       Floats values = draw::normal(rng, 1500 * dim);
       for (std::size_t r = 0; r < 1500; ++r) values[r * dim] = 1;
@@ -120,9 +120,10 @@ TEST(large_and_small_values) {
   Rng rng(7);
   for (float scale : {1e18F, 1e-18F, 1e-22F, 1e-39F}) {
     const Floats values = draw::normal(rng, 300 * 50, scale), queries = draw::normal(rng, 5 * 50, scale);
-    for (Codec codec : {Codec::float32, Codec::bfloat16, Codec::pq8, Codec::pq4}) {
+    for (Codec codec : {Codec::float32, Codec::bfloat16, Codec::pq8, Codec::pq4, Codec::int4, Codec::int4,
+                        Codec::planes, Codec::planes}) {
       Rows rows(rng, {codec, usual_kind(codec)}, values, 50);
-      rows.scale_centroids(scale);
+      rows.scale_centroids(has_levels(codec) ? scale / 100 : scale);  // levels may be ten times as large
       for (bool unit : {false, true}) check_layouts(rows, {queries, 50, 20, unit}, "scale");
     }
     Rows bytes(rng, {Codec::int8, QueryKind::codes}, 1000, 50);

@@ -10,10 +10,14 @@
 //   bfloat16  dim x bf16          2 x bf16       2; the upper halves of floats
 //   int8      dim x i8            4 x i8         4
 //   binary    ceil(dim / 8) u8    8 x u8         64; the first dimension is the top bit of the first byte
+//   int4      ceil(dim / 2) u8    4 x u8         8; the first of two is the low nibble
+//   planes    dim / 8 u8          8 x u8         64 bits, as those of binary
 //   pq8       dim x u8            1 x u8         1
-//   pq4       ceil(dim / 2) u8    4 x u8         8; the first of two is the low nibble
+//   pq4       ceil(dim / 2) u8    4 x u8         8; as int4
 //
-// The "dimensions" of a product quantizer's rows are its sub-quantizers (pq.hpp).
+// The "dimensions" of a product quantizer's rows are its sub-quantizers (pq.hpp). Those of `planes` are bits: for every
+// 64 dimensions, and for those left over, a word of their codes' highest bits, then one of the next lower bits, ...
+// (codebook.hpp).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -21,7 +25,7 @@
 
 namespace nestvec {
 
-enum class Codec { float32, float16, bfloat16, int8, binary, pq8, pq4 };
+enum class Codec { float32, float16, bfloat16, int8, binary, pq8, pq4, int4, planes };
 
 inline constexpr std::size_t kRowsPerBlock = 64;
 
@@ -30,6 +34,9 @@ inline constexpr std::size_t kMaxDim = 65536;
 
 Codec codec_named(std::string_view name);  ///< throws ArgumentError that lists the names
 std::string_view name(Codec codec);
+
+/// Whether the codec rounds every dimension to one of the levels in its codebook.
+inline bool has_levels(Codec codec) { return codec == Codec::int4 || codec == Codec::planes; }
 
 std::size_t word_bytes(Codec codec);
 std::size_t word_count(Codec codec, std::size_t dim);

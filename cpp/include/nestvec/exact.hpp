@@ -15,7 +15,8 @@ double exact_dot(const float* x, const float* y, std::size_t dim);
 
 /// The exact score of one row-major row against a float query: their exact_dot times factor, minus norm_weight times
 /// the square of the row's length (times factor), plus constant, rounded once to float. Bits count as 1 and -1; a
-/// product quantizer's codes as the centroids that they name. dim: of the query. scratch: dim floats.
+/// product quantizer's codes as the centroids that they name, a scalar quantizer's as its levels. dim: of the query.
+/// scratch: dim floats.
 float exact_score(Codec codec, const Codebook* codebook, const std::uint8_t* row, const float* query, std::size_t dim,
                   float factor, double norm_weight, double constant, float* scratch);
 

@@ -49,11 +49,11 @@ std::vector<float> centroid_squares(const Codebook& codebook);
 /// The first `dim` dimensions of a row-major row of codes.
 void decode_pq(const Codebook& codebook, const std::uint8_t* row, std::size_t dim, float* out);
 
-/// How many sub-quantizers cover the first `dim` dimensions; throws ArgumentError, naming the nearest dimensions that
-/// will do, where a sub-quantizer lies across.
+/// The columns of the first `dim` dimensions. Of a product quantizer, how many sub-quantizers cover them: throws
+/// ArgumentError, naming the nearest dimensions that will do, where a sub-quantizer lies across.
 std::size_t columns_of(const Codebook& codebook, std::size_t dim);
 
-/// At least the length of any decoded row.
+/// At least the length of any decoded row, without a factor.
 double longest_decoded(const Codebook& codebook);
 
 }  // namespace nestvec

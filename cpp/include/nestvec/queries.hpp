@@ -15,9 +15,9 @@ inline constexpr double kFloatUnit = 0x1p-24;  ///< largest relative error of on
 
 /// What a scan compares a query's form with.
 enum class QueryKind {
-  codes,     ///< binary and int8: the query in the rows' own codec
+  codes,     ///< binary, int8, and levels without a scale: the query in the rows' own codec
   values,    ///< the float codecs: the query as it is
-  look_ups,  ///< binary and product quantizers: the float query as tables of its products with all codes
+  look_ups,  ///< binary and codebooks: the float query as tables of its products with all codes; for int4 as int8
 };
 
 /// score = kernel's score * scale + offset, off by at most error.relative * |score| + error.absolute, plus
@@ -35,8 +35,9 @@ class ScanQueries {
  public:
   /// From float vectors, whose first `dim` columns are used. `unit` scales each to length 1 (zero stays zero), or for
   /// look-ups in bits, whose rows have a length of sqrt(dim), to 1 / sqrt(dim). Bits are x > 0; int8 is symmetric with
-  /// a scale per query. codebook: that of a product quantizer; `dim` is where one of its sub-quantizers begins, or its
-  /// own. constants: what is added to every score of a query, one for each; null: nothing. norm_weight: how many times
+  /// a scale per query. codebook: of the codecs that have one; where it is a product quantizer's, `dim` is where a
+  /// sub-quantizer begins, or its own. By codes, levels count as uniform_levels, in queries as in rows. constants: what
+  /// is added to every score of a query that is not by codes, one for each; null: nothing. norm_weight: how many times
   /// the square of a row's length is taken off its score; with look-ups in centroids only.
   static ScanQueries from_floats(Codec codec, QueryKind kind, Matrix<const float> x, std::size_t dim, bool unit,
                                  const Codebook* codebook = nullptr, const double* constants = nullptr,
@@ -48,12 +49,12 @@ class ScanQueries {
   Codec codec;
   QueryKind kind;
   std::size_t count, dim;
-  std::size_t columns;  ///< of a row's codes: dim, or the sub-quantizers that share it
+  std::size_t columns;  ///< of a row's codes: dim, or columns_of the codebook
   double norm_weight = 0;
   std::vector<QueryScale> scales;  ///< one for each query
 
   const std::uint8_t* query(std::size_t i) const { return form_.front().bytes + i * stride_; }
-  /// The query's values as exact_score takes them; kinds values and look_ups.
+  /// The query's values as exact_score takes them; not for codes of binary and int8.
   const float* values(std::size_t i) const;
 
   /// Memory that one query takes; arguments as for from_floats.
@@ -72,7 +73,7 @@ class ScanQueries {
 
   std::size_t stride_;  // bytes from one query's form to the next
   std::vector<Line> form_;
-  std::vector<float> values_;  // look_ups: count x dim
+  std::vector<float> values_;  // count x dim, where they are not what the kernel reads
   std::vector<double> lengths_;
 };
 

@@ -19,8 +19,8 @@ struct ScanRows {
   const std::uint8_t* row_major = nullptr;  ///< count rows of row_bytes(codec, columns)
   const float* factors = nullptr;      ///< what a row's sum of products is multiplied by: 64 a block; null: nothing
   std::size_t factor_stride = 0;       ///< floats from one block's factors to the next block's
-  const Codebook* codebook = nullptr;  ///< the codebook of a product quantizer's codes
-  /// At least the largest length * factor of a row, for float scores; NaN: row-major floats, measured as they are read.
+  const Codebook* codebook = nullptr;  ///< the codebook of the codecs that have one
+  /// At least what Tier::row_bound says, for float scores; NaN: row-major floats, measured as they are read.
   double longest = 0;
   const std::int64_t* ids = nullptr;       ///< null: a row's number is its id
   const std::uint64_t* allowed = nullptr;  ///< one bit a row, 64 rows a word: the rows to consider; null: all

@@ -27,7 +27,8 @@ struct Tier {
   /// A row's score is its sum of products times its factor (scale of int8, inverse length for cosine). Per block: 64
   /// factors for each declared dimension in turn. Null where the sum is the score.
   const float* factors;
-  double row_bound;                       ///< at least the largest length * factor of a row
+  /// At least the largest length * factor of a row; of a scaled codebook, also the largest length_unit * factor.
+  double row_bound;
   std::optional<Codebook> codebook = {};  ///< what the codes stand for, where the codec needs it
   /// How many times the square of a row's length (times its factor) is taken off its score. A scanned tier has a
   /// product quantizer's codes, or 0.
