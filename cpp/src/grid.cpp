@@ -17,7 +17,7 @@ namespace {
 constexpr float kScales[] = {0.82f, 0.94f, 1.06f, 1.18f};
 
 /// The share of the scale for normal values at which the largest value would have to be cut off.
-constexpr float kFarOut = 0.6f;
+constexpr float kFarOut = 0.7f;
 constexpr int kPasses = 3;  // of refine: a fourth moves few codes
 
 std::size_t padded_to_16(std::size_t dim) { return (dim + 15) / 16 * 16; }

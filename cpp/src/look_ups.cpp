@@ -128,8 +128,8 @@ Rounded round_levels(const float* levels) {
   const double largest = largest_of(levels, 16);
   double smallest = largest;
   for (std::size_t c = 0; c < 16; ++c) smallest = std::min(smallest, std::abs(double(levels[c])));
-  Rounded rounded(levels, 16, largest / 127);
-  if (smallest > 0 && largest <= 127 * smallest) {
+  Rounded rounded(levels, 16, largest / kI4Level);
+  if (smallest > 0 && largest <= kI4Level * smallest) {
     const Rounded multiples(levels, 16, smallest);
     if (multiples.most < rounded.most) rounded = multiples;
   }

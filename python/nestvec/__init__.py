@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from nestvec.encoder import Encoder, EncodeStats
     from nestvec.export import export_onnx
     from nestvec.filters import Bits
+    from nestvec.fitted import Codes, FittedCodec, fit
     from nestvec.pipeline import Dense, LayerNorm, Normalize, Pipeline, Pooling, normalize, pool, quantize, truncate
-    from nestvec.search_result import Hits
+    from nestvec.search_result import Hits, TierStats
     from nestvec.table import Table
     from nestvec.topk import hamming_topk, inner_topk
     from nestvec.tune_result import TuneResult
@@ -35,6 +36,9 @@ _HOME = {
     "backends": "nestvec._core",
     "capabilities": "nestvec._core",
     "Bits": "nestvec.filters",
+    "Codes": "nestvec.fitted",
+    "FittedCodec": "nestvec.fitted",
+    "fit": "nestvec.fitted",
     "EncodeStats": "nestvec.encoder",
     "Encoder": "nestvec.encoder",
     "export_onnx": "nestvec.export",
@@ -48,6 +52,7 @@ _HOME = {
     "quantize": "nestvec.pipeline",
     "truncate": "nestvec.pipeline",
     "Hits": "nestvec.search_result",
+    "TierStats": "nestvec.search_result",
     "Table": "nestvec.table",
     "TuneResult": "nestvec.tune_result",
     "hamming_topk": "nestvec.topk",
@@ -57,15 +62,18 @@ _HOME = {
 
 __all__ = [
     "Bits",
+    "Codes",
     "Dense",
     "EncodeStats",
     "Encoder",
+    "FittedCodec",
     "Hits",
     "LayerNorm",
     "Normalize",
     "Pipeline",
     "Pooling",
     "Table",
+    "TierStats",
     "TuneResult",
     "__version__",
     "backends",
@@ -73,6 +81,7 @@ __all__ = [
     "errors",
     "evaluate",
     "export_onnx",
+    "fit",
     "hamming_topk",
     "inner_topk",
     "normalize",

@@ -167,8 +167,9 @@ def print_result(console: Console, result: TuneResult, written: list[Path]) -> N
     if result.measured:
         print_table(console, _grid(result, wide=console.width >= _WIDE))
         console.print("[dim]* nothing has more recall@10 in as few bytes; > nothing has more in as short a time[/]")
-    for name, reason in result.skipped:
-        console.print(f"[dim]not measured: {escape(name)}: {escape(one_line(reason))}[/]", soft_wrap=True)
+    for reason in dict.fromkeys(reason for _, reason in result.skipped):
+        names = ", ".join(name for name, why in result.skipped if why == reason)
+        console.print(f"[dim]not measured: {escape(names)}: {escape(one_line(reason))}[/]", soft_wrap=True)
     stopped = "stopped before all was measured, after " if result.interrupted else ""
     facts = [("choice", result.chosen or "none"), ("why", result.why), ("time", stopped + duration(result.seconds))]
     facts += [("written", str(path)) for path in written]

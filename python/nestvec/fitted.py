@@ -149,9 +149,7 @@ def fit_rows(codec: Codec, rows: Floats, what: str, cosine: bool, seed: int) -> 
     if not codec.family:
         return FittedCodec(codec, dim, cosine)
     unit = _core.normalize(rows) if cosine else rows
-    if not len(
-        unit
-    ):  # nothing to learn from, and nothing to encode: as many rows as the largest codebook has centroids
-        unit = np.zeros((256, dim), np.float32)
+    if not len(unit):  # nothing to learn from, and nothing to encode
+        unit = np.zeros((256, dim), np.float32)  # as many rows as the largest codebook has centroids
     codebook, basis = (fit_pq if codec.sub_quantizers else fit_grid)(codec, unit, seed)
     return FittedCodec(codec, dim, cosine, codebook, basis)

@@ -49,11 +49,11 @@ class Stages:
             raise ArgumentError(f"stages is of type {type(stages).__name__}; expected a list of stages")
         x = as_floats(sample, "sample", ("rows", "dim"))
         fitted: list[Stage] = []
-        for stage in stages:
+        for following, stage in enumerate(stages, 1 - len(stages)):  # 0 at the last one
             if not isinstance(stage, Stage) and not hasattr(stage, "fit"):
                 raise ArgumentError(f"stages holds {stage!r}; expected stages such as nestvec.stages.PCA(128)")
             fitted.append(stage if isinstance(stage, Stage) else stage.fit(x))
-            x = fitted[-1].transform(x)
+            x = fitted[-1].transform(x if following else x[:1])  # of the last, only whether it takes such rows
         if sum(isinstance(stage, ModelRun) for stage in fitted) > 1:
             raise ArgumentError("stages holds two models; a table can be opened with one: join them in one ONNX file")
         return cls(fuse(fitted))

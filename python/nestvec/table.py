@@ -103,8 +103,10 @@ class Table:
             only for inner products, and only where one of their sub-quantizers ends; rotated rows (opq, rabitq, planes)
             not at all.
         texts: one string for each row, stored with it.
-        metric: "cosine" scales rows and queries to length 1 (a zero vector scores 0); "ip" scores by inner product. A
-            table of one tier of bits scores by Hamming distance whatever the metric, unless a search says
+        metric: "cosine" scales rows and queries to length 1 (a zero vector scores 0); "ip" scores by inner product,
+            "l2" by minus the square of the distance, which product quantizers are scanned by and others re-score by. A
+            cosine with product-quantized rows has (1 - length^2) / 4 added, for the length that coding took off a row.
+            A table of one tier of bits scores by Hamming distance whatever the metric, unless a search says
             query="float".
         seed: of what codecs draw at random as they are fitted. The same x and seed give the same table.
         encoder: the Encoder that made x; its fingerprint is stored, and `search(..., encoder=)` refuses another.

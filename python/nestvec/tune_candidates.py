@@ -145,7 +145,8 @@ def _standard(dim: int, max_bytes: float | None) -> Iterator[tuple[str, ...]]:
     yield from ((f"pq{size}x4",) for size in halves)
     yield from ((f"pq{small}x8", "int8"), (f"pq{min(dim, 2 * small)}x4", "int8"))
     yield from ((f"opq{size}x8",) for size in sizes)
-    yield from ((f"opq{size}x4",) for size in halves if size < dim)  # one dimension for each has nothing to rotate
+    if 2 * small < dim:  # the slowest fits: one with 4 bits shows what they give
+        yield (f"opq{2 * small}x4",)
     yield from ((f"opq{small}x8", "int8"), ("binary", f"opq{max(1, dim // 4)}x8"))
 
 

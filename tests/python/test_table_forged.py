@@ -124,7 +124,7 @@ class TestCodebooks:
             centroids[::step] = value
             forged["tier0.codebook"].data = centroids.tobytes()
             table = opened(forged)
-            if value == 3e38:
+            if value >= 1e30:  # the squares of such lengths are part of the scores
                 with pytest.raises(ArgumentError, match="can leave the range of float32"):
                     table.search(QUERIES)
             else:

@@ -31,8 +31,7 @@ def test_cheap_and_telling_ones_come_first() -> None:
 
 def test_a_budget_in_bytes_adds_what_fills_it() -> None:
     added = set(names(384, (), 60.5)) - set(names(384))
-    assert added == {"pq60x8", "opq60x8", "pq120x4", "opq120x4"}
-    assert not {"opq384x4", "pq768x4"} & set(names(384))
+    assert added == {"pq60x8", "opq60x8", "pq120x4"}
     assert names(384, (), 1e6) == names(384)
 
 

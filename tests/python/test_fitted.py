@@ -1,0 +1,94 @@
+"""Codecs by themselves: fit, encode, decode, and what they refuse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import nestvec as nv
+from nestvec.errors import ArgumentError
+
+DIM = 40
+NAMES = "float32 float16 bfloat16 int8 int4 binary pq8x8 pq7x4 opq8x8 opq20x4 rabitq rabitq3 rabitq4 rabitq8".split()
+NAMES += ["planes1", "planes2", "planes4", "planes8"]
+LEAST = {"binary": 0.7, "rabitq": 0.7, "planes1": 0.7, "pq8x8": 0.6, "pq7x4": 0.35, "opq8x8": 0.7, "planes2": 0.85}
+
+
+def rows(count: int = 600, seed: int = 0) -> npt.NDArray[np.float32]:
+    """Rows whose variance falls from dimension to dimension, about a mean that is not zero."""
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal((count, DIM)) * np.linspace(2, 0.3, DIM) + 0.3).astype(np.float32)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip"])
+@pytest.mark.parametrize("name", NAMES)
+def test_decoded_rows_point_where_the_rows_do(name: str, metric: str) -> None:
+    x = rows()
+    codec = nv.fit(name, x, metric=metric)
+    codes = codec.encode(x)
+    decoded = codec.decode(codes)
+    factor_bytes = 0 if codes.factors is None else 4
+    assert codec.bytes_per_row == codes.codes.shape[1] + factor_bytes
+    assert decoded.shape == x.shape
+    cosines = (decoded * x).sum(1) / np.linalg.norm(decoded, axis=1) / np.linalg.norm(x, axis=1)
+    assert cosines.mean() > LEAST.get(name, 0.9)
+    if name not in ("binary",):
+        target = x / np.linalg.norm(x, axis=1, keepdims=True) if metric == "cosine" else x
+        assert np.square(decoded - target).sum() < 1.1 * np.square(target).sum()
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_table_stores_just_these_codes(name: str, metric: str) -> None:
+    x, q = rows(), rows(5, 1)
+    codec = nv.fit(name, x, metric=metric)
+    table = nv.Table.build(x, codec=codec, metric=metric)
+    np.testing.assert_array_equal(table.vectors(), codec.decode(codec.encode(x)))
+    by_name = nv.Table.build(x, codec=name, metric=metric)
+    hits, same = table.search(q, 20), by_name.search(q, 20)
+    assert (hits.ids.tolist(), hits.scores.tolist()) == (same.ids.tolist(), same.scores.tolist())
+    part = codec.encode(x[100:107])
+    whole = codec.encode(x)
+    np.testing.assert_array_equal(part.codes, whole.codes[100:107])
+    for threads in (1, 3):
+        np.testing.assert_array_equal(codec.encode(x, threads=threads).codes, whole.codes)
+
+
+def test_what_a_fitted_codec_refuses() -> None:
+    x = rows()
+    codec = nv.fit("rabitq2", x)
+    with pytest.raises(ArgumentError, match="x has 39 columns; expected 40, which this rabitq2 was fitted to"):
+        codec.encode(x[:, :39])
+    with pytest.raises(ArgumentError, match="x holds 1 of .* row 3, column 2"):
+        codec.encode(np.where((np.arange(600)[:, None] == 3) & (np.arange(DIM) == 2), np.nan, x))
+    with pytest.raises(ArgumentError, match="rabitq2 fitted to 40 dimensions .*the table has 39"):
+        nv.Table.build(x[:, :39], codec=codec)
+    with pytest.raises(ArgumentError, match='rabitq2 fitted to .* metric="cosine"; the table has 40 and "ip"'):
+        nv.Table.build(x, codec=codec, metric="ip")
+    codes = codec.encode(x[:4])
+    for wrong in (
+        nv.Codes(codes.codes[:, :-1].copy(), codes.factors),
+        nv.Codes(codes.codes, None),
+        nv.Codes(codes.codes, np.ones(3, np.float32)),
+    ):
+        with pytest.raises(ArgumentError, match="codes|factors"):
+            codec.decode(wrong)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_with_nothing_to_learn_from(name: str) -> None:
+    for x in (np.zeros((300, 40)), np.ones((300, 40)), np.tile(np.arange(40.0), (300, 1)), np.zeros((0, 40))):
+        made: Any = nv.Table.build(x, codec=name)
+        hits = made.search(np.ones((2, 40)), 3)
+        assert hits.ids.shape == (2, min(3, len(x)))
+        assert np.isfinite(hits.scores).all()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "pq" not in name])
+def test_one_dimension(name: str) -> None:
+    x = np.linspace(-1, 1, 300, dtype=np.float32)[:, None]
+    hits = nv.Table.build(x, codec=name, metric="ip").search(np.array([[1.0]], np.float32), 5)
+    assert np.isfinite(hits.scores).all()
