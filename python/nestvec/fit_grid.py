@@ -78,7 +78,7 @@ _learned: tuple[tuple[int | bytes, ...], _Coordinates] | None = None  # the last
 def _coordinates(sample: Floats, seed: int) -> _Coordinates:
     """A basis, and the importance of errors in it."""
     global _learned
-    key = (*sample.shape, seed, hashlib.blake2b(np.ascontiguousarray(sample)).digest())
+    key = (*sample.shape, seed, hashlib.blake2b(np.ascontiguousarray(sample).tobytes()).digest())
     known = _learned
     if known is None or known[0] != key:
         basis = learn_basis(sample, seed)
@@ -88,7 +88,7 @@ def _coordinates(sample: Floats, seed: int) -> _Coordinates:
 
 
 def importance_of(sample: Floats, rotation: Floats) -> Floats:
-    """(dim, dim): what errors cost: half of it alike in all directions, half as queries that are like the rows see them.
+    """(dim, dim): what errors cost: half of it alike in all directions, half as queries like the rows see them.
 
     An error e changes the score of a query q by q . e, whose square is e' (q q') e.
     """
