@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from common import Column, Report, counted, parser, progress, verdict
-from scan_compressed import bits_float, pq
+from scan_compressed import bits_float, four_bits, pq
 from scan_exact import bfloat16, float16, float32, hamming, int8
 from scan_measure import Ceilings, keep_freed_memory, measure, rows_of
 from scan_peers import PACKAGES, force_faiss_tier, set_threads
@@ -32,6 +32,7 @@ QUESTIONS: dict[str, tuple[Callable[[int, int], Question], int]] = {
     "float32": (float32, 200_000),
     "pq": (pq, 200_000),
     "bits-float": (bits_float, 200_000),
+    "four-bits": (four_bits, 200_000),
     "filter-hamming": (filter_hamming, MILLION),
     "filter-int8": (filter_int8, 200_000),
     "prefix": (prefix, MILLION),

@@ -18,7 +18,7 @@ import nestvec
 DIM = 768
 _DIRECTIONS = 64
 _NOISE = 4.0  # beside 8, the length of what varies along the directions, over the root of the dimensions
-_TRAINING_ROUNDS = 8
+_TRAINING_ROUNDS = 25
 _LOOKUPS = "G look-ups/s"
 
 
@@ -94,7 +94,7 @@ def bits_float(rows: int, queries: int) -> Question:
     turbo.add(x)
     contenders = [
         _table('nestvec Table, query="float"', bits, q, work, query="float"),
-        _table('nestvec Table, query="codes"', bits, q, Work("hamming", DIM // 8 * rows, "GB/s"), query="binary"),
+        _table('nestvec Table, query="codes"', bits, q, Work("hamming", DIM // 8 * rows, "GB/s"), query="codes"),
         fast_scan,
         Contender("turbovec, 2 bits", q, lambda qs, threads: turbo.search(qs, K), nbytes=DIM // 4 * rows),
     ]
@@ -103,4 +103,26 @@ def bits_float(rows: int, queries: int) -> Question:
         contenders,
         Recall(_exact_ids(x, q)),
         [Target(100, fast_scan.name, 2)],
+    )
+
+
+def four_bits(rows: int, queries: int) -> Question:
+    """Four bits a dimension: products of nibbles, which stand for 16 levels, with queries of int8."""
+    x, q = _vectors(rows, queries)
+    work = Work("dot", DIM * rows, "GMAC/s")
+    tables = [
+        _table(f"nestvec Table {codec}", nestvec.Table.build(x, codec=codec), q, work) for codec in ("rabitq4", "int4")
+    ]
+    scalar = faiss.IndexScalarQuantizer(DIM, faiss.ScalarQuantizer.QT_4bit, faiss.METRIC_INNER_PRODUCT)
+    turbo = turbovec.TurboQuantIndex(dim=DIM, bit_width=4)
+    turbo.add(x)
+    peers = [
+        Contender("turbovec, 4 bits", q, lambda qs, threads: turbo.search(qs, K), nbytes=DIM // 2 * rows),
+        _faiss("faiss IndexScalarQuantizer, 4 bits", scalar, x, q, work),
+    ]
+    return Question(
+        f"Four bits a dimension, float queries, top-10, {rows:,} x {DIM}",
+        [*tables, *peers],
+        Recall(_exact_ids(x, q)),
+        [Target(100, peers[0].name, 0.9), Target(1, peers[0].name, 0.9)],
     )

@@ -136,7 +136,7 @@ void bind_build(py::module_& m) {
       .def_static("train", &train, py::arg("sample").noconvert(), py::arg("codec"), py::arg("columns"),
                   py::arg("start"), py::arg("seed"), py::arg("iterations"), py::arg("threads"))
       .def_static("of_levels", &CodebookArray::of_levels, py::arg("codec"), py::arg("dim"),
-                  py::arg("levels").noconvert(), py::arg("scaled"))
+                  py::arg("levels").noconvert(), py::arg("scaled"), py::arg("importance").noconvert() = py::none())
       .def_property_readonly("values", &CodebookArray::values);
   m.def("encode_tier", &encode, py::arg("x").noconvert(), py::arg("codec"), py::arg("packed"), py::arg("cosine"),
         py::arg("dims"), py::arg("codebook"), py::arg("threads"));

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -57,8 +58,9 @@ class CodebookArray {
 
   /// The levels of int4 (16 of them) or planes (2 to 256, a power of two) over `dim` dimensions: finite, none smaller
   /// than the one before it, and where rows are scaled the largest from 1 to 256.
+  /// importance: (dim, dim), as in Codebook.
   static std::shared_ptr<CodebookArray> of_levels(const std::string& codec, std::size_t dim, Array<float> levels,
-                                                  bool scaled) {
+                                                  bool scaled, std::optional<Array<float>> importance) {
     const auto made = std::shared_ptr<CodebookArray>(new CodebookArray);
     Codebook& codebook = made->codebook_;
     codebook = {checked_dim(dim), 0, codec_named(codec)};
@@ -75,6 +77,13 @@ class CodebookArray {
     const float top = codebook.levels[count - 1];
     if (!std::is_sorted(codebook.levels, codebook.levels + count) || (scaled && !(top >= 1 && top <= 256)))
       throw ArgumentError("levels rise, and those of scaled rows to 1 at least and 256 at most");
+    if (importance) {
+      const Matrix<const float> costs = as_matrix(*importance, "importance");
+      if (costs.rows != dim || costs.cols != dim) throw ArgumentError("importance has the shape (dim, dim)");
+      check_finite(costs, "importance");
+      codebook.importance = costs.data;
+      made->importance_ = std::move(*importance);
+    }
     made->values_ = std::move(levels);
     return made;
   }
@@ -85,7 +94,7 @@ class CodebookArray {
  private:
   CodebookArray() = default;
 
-  Array<float> values_;
+  Array<float> values_, importance_;
   std::vector<float> by_code_, squares_;
   std::vector<double> ranges_;
   Codebook codebook_{};

@@ -32,7 +32,13 @@ class Codebook:
         threads: int,
     ) -> Codebook: ...
     @staticmethod
-    def of_levels(codec: str, dim: int, levels: npt.NDArray[np.float32], scaled: bool) -> Codebook: ...
+    def of_levels(
+        codec: str,
+        dim: int,
+        levels: npt.NDArray[np.float32],
+        scaled: bool,
+        importance: npt.NDArray[np.float32] | None = None,
+    ) -> Codebook: ...
     @property
     def values(self) -> npt.NDArray[np.float32]: ...
 

@@ -12,7 +12,8 @@ import nestvec as nv
 from nestvec.errors import ArgumentError
 
 DIM = 40
-NAMES = "float32 float16 bfloat16 int8 int4 binary pq8x8 pq7x4 opq8x8 opq20x4 rabitq rabitq3 rabitq4 rabitq8".split()
+NAMES = ["float32", "float16", "bfloat16", "int8", "int4", "binary", "pq8x8", "pq7x4", "opq8x8", "opq20x4"]
+NAMES += ["rabitq", "rabitq3", "rabitq4", "rabitq8"]
 NAMES += ["planes1", "planes2", "planes4", "planes8"]
 LEAST = {"binary": 0.7, "rabitq": 0.7, "planes1": 0.7, "pq8x8": 0.6, "pq7x4": 0.35, "opq8x8": 0.7, "planes2": 0.85}
 
@@ -60,13 +61,13 @@ def test_a_table_stores_just_these_codes(name: str, metric: str) -> None:
 def test_what_a_fitted_codec_refuses() -> None:
     x = rows()
     codec = nv.fit("rabitq2", x)
-    with pytest.raises(ArgumentError, match="x has 39 columns; expected 40, which this rabitq2 was fitted to"):
+    with pytest.raises(ArgumentError, match=r"x has 39 columns; expected 40, which this rabitq2 was fitted to"):
         codec.encode(x[:, :39])
-    with pytest.raises(ArgumentError, match="x holds 1 of .* row 3, column 2"):
+    with pytest.raises(ArgumentError, match=r"x holds 1 of .* row 3, column 2"):
         codec.encode(np.where((np.arange(600)[:, None] == 3) & (np.arange(DIM) == 2), np.nan, x))
-    with pytest.raises(ArgumentError, match="rabitq2 fitted to 40 dimensions .*the table has 39"):
+    with pytest.raises(ArgumentError, match=r"rabitq2 fitted to 40 dimensions .*the table has 39"):
         nv.Table.build(x[:, :39], codec=codec)
-    with pytest.raises(ArgumentError, match='rabitq2 fitted to .* metric="cosine"; the table has 40 and "ip"'):
+    with pytest.raises(ArgumentError, match=r'rabitq2 fitted to .* metric="cosine"; the table has 40 and "ip"'):
         nv.Table.build(x, codec=codec, metric="ip")
     codes = codec.encode(x[:4])
     for wrong in (
@@ -74,7 +75,7 @@ def test_what_a_fitted_codec_refuses() -> None:
         nv.Codes(codes.codes, None),
         nv.Codes(codes.codes, np.ones(3, np.float32)),
     ):
-        with pytest.raises(ArgumentError, match="codes|factors"):
+        with pytest.raises(ArgumentError, match=r"codes|factors"):
             codec.decode(wrong)
 
 

@@ -24,6 +24,9 @@ struct Codebook {
   /// Each row was multiplied by a scale of its own before it was rounded to levels, and has a factor that takes it
   /// back.
   bool scaled = false;
+  /// For encoding: dim x dim, symmetric: an error e of a row costs e' importance e. Null: errors in all directions cost
+  /// the same.
+  const float* importance = nullptr;
 
   std::size_t count() const { return has_levels(codec) ? std::size_t{1} << bits : codec == Codec::pq8 ? 256 : 16; }
   std::size_t begin(std::size_t j) const { return j * dim / columns; }

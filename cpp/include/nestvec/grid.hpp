@@ -36,12 +36,20 @@ class GridEncoder {
     std::vector<std::uint8_t> codes;
   };
 
-  /// nearest, for the best of some scales.
-  void best_scale(const float* x, Scratch& scratch, std::uint8_t* codes) const;
+  void encode_some(Matrix<const float> x, std::uint8_t* rows) const;
+
+  /// nearest, for the best of some scales of x. Leaves x / scale in scratch.unit, and returns the factor that takes the
+  /// levels closest to that.
+  float best_scale(const float* x, Scratch& scratch, std::uint8_t* codes) const;
+
+  /// Moves codes by a level where that makes a row's errors, which `factor` times the levels leave, cost less. pull:
+  /// importance times the errors, in a multiple of 16 values.
+  void refine(float factor, float* pull, std::uint8_t* codes) const;
 
   Codebook codebook_;
-  std::vector<float> middles_;  // between a level and the next
-  float scale_ = 1;             // for normally distributed values of variance 1
+  std::vector<float> middles_;     // between a level and the next
+  std::vector<float> importance_;  // rows of a multiple of 16 values; empty: none
+  float scale_ = 1;                // for normally distributed values of variance 1
 };
 
 /// The first `dim` dimensions of a row-major row of codes, without the row's factor.
