@@ -52,6 +52,8 @@ class CodebookArray {
     codebook_.by_code = by_code_.data();
     squares_ = centroid_squares(codebook_);
     codebook_.squares = squares_.data();
+    ranges_ = centroid_ranges(codebook_);
+    codebook_.ranges = ranges_.data();
   }
 
   /// The levels of int4 (16 of them) or planes (2 to 256, a power of two) over `dim` dimensions: finite, none smaller
@@ -94,6 +96,7 @@ class CodebookArray {
 
   Array<float> values_, importance_;
   std::vector<float> by_code_, squares_;
+  std::vector<double> ranges_;
   Codebook codebook_{};
 };
 

@@ -29,8 +29,17 @@ LookUps look_up_bits(const float* query, std::size_t dim, std::uint8_t* tables);
 /// the smallest of them or of a 127th of the largest: other levels are approximated so, and `error` allows for it.
 LookUps look_up_levels(const Codebook& codebook, const float* query, std::size_t dim, std::uint8_t* tables);
 
-/// Against the centroids of the first `columns` sub-quantizers. query: the values of their dimensions.
+/// How many of the first `columns` sub-quantizers deserve a second look-up: where the products with their centroids lie
+/// much further apart than those of the rest, steps as wide as a byte would need for them let too many rows pass. Whole
+/// words; none without centroids. What opq learns has its wide sub-quantizers first.
+std::size_t wide_columns(const Codebook& codebook, std::size_t columns);
+
+/// How many times a second look-up counts in the sum.
+float wide_weight(Codec codec);
+
+/// Against the centroids of the first `columns` sub-quantizers. query: the values of their dimensions. wide_tables: the
+/// second look-ups of the first `wide` of them, look_up_bytes(codec, wide).
 LookUps look_up_centroids(const Codebook& codebook, const float* query, std::size_t columns, double norm_weight,
-                          std::uint8_t* tables);
+                          std::size_t wide, std::uint8_t* tables, std::uint8_t* wide_tables);
 
 }  // namespace nestvec

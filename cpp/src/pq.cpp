@@ -127,6 +127,17 @@ std::vector<float> centroid_squares(const Codebook& codebook) {
   return squares;
 }
 
+std::vector<double> centroid_ranges(const Codebook& codebook) {
+  std::vector<double> ranges(codebook.columns);
+  for (std::size_t j = 0; j < codebook.columns; ++j)
+    for (std::size_t d = codebook.begin(j); d < codebook.begin(j + 1); ++d) {
+      const float* values = codebook.centroids + d * codebook.count();
+      const auto [low, high] = std::minmax_element(values, values + codebook.count());
+      ranges[j] += (double(*high) - *low) * (double(*high) - *low);
+    }
+  return ranges;
+}
+
 double longest_decoded(const Codebook& codebook) {
   if (has_levels(codebook.codec)) return longest_of_levels(codebook);
   double square = 0;

@@ -94,9 +94,12 @@ ScanQueries::ScanQueries(Codec codec_, QueryKind kind_, std::size_t count_, std:
       count(count_),
       dim(dim_),
       columns(codebook ? columns_of(*codebook, dim_) : dim_),
+      wide(codebook ? wide_columns(*codebook, columns) : 0),
       scales(count_),
       stride_(form_bytes(codec_, kind_, columns)),
+      wide_stride_(wide > 0 ? form_bytes(codec_, kind_, wide) : 0),
       form_(count_ * stride_ / sizeof(Line) + 1),
+      wide_form_(count_ * wide_stride_ / sizeof(Line) + 1),
       values_(keeps_values(codec_, kind_) ? count_ * dim_ : 0) {}
 
 const float* ScanQueries::values(std::size_t i) const {
@@ -149,7 +152,8 @@ ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const f
     const LookUps found = bits ? look_up_bits(values.data(), dim, query)
                           : has_levels(codec)
                               ? look_up_levels(own_codes ? own_codes->codebook() : *codebook, values.data(), dim, query)
-                              : look_up_centroids(*codebook, values.data(), queries.columns, norm_weight, query);
+                              : look_up_centroids(*codebook, values.data(), queries.columns, norm_weight, queries.wide,
+                                                  query, queries.wide_query(q));
     out.scale = found.scale;
     out.offset += found.offset;
     out.per_length += found.per_length;
@@ -187,8 +191,10 @@ ScanQueries ScanQueries::from_codes(Codec codec, Matrix<const std::uint8_t> rows
 
 std::size_t ScanQueries::bytes_per_query(Codec codec, QueryKind kind, std::size_t dim, const Codebook* codebook) {
   const std::size_t values = keeps_values(codec, kind) ? dim * sizeof(float) : 0;
-  return form_bytes(codec, kind, codebook ? columns_of(*codebook, dim) : dim) + values + sizeof(QueryScale) +
-         sizeof(double);
+  const std::size_t columns = codebook ? columns_of(*codebook, dim) : dim;
+  const std::size_t wide = codebook ? wide_columns(*codebook, columns) : 0;
+  return form_bytes(codec, kind, columns) + (wide > 0 ? form_bytes(codec, kind, wide) : 0) + values +
+         sizeof(QueryScale) + sizeof(double);
 }
 
 void ScanQueries::require_range(double longest_row) const {

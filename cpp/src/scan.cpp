@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/kernels.hpp"
+#include "look_ups.hpp"
 #include "nestvec/error.hpp"
 #include "nestvec/exact.hpp"
 #include "nestvec/grid.hpp"
@@ -20,6 +21,9 @@ constexpr std::size_t kWorkerBytes = 1 << 20;     // codes x queries below which
 constexpr std::size_t kCollectorBytes = 8 << 20;  // for all candidates that are held at one time
 constexpr std::size_t kDirectBytes = 128;         // of a row: below, its horizontal sum costs more than packing
 constexpr std::size_t kAhead = 4096;  // bytes: a core waits 100 ns for memory and reads 15 to 20 bytes in each of them
+
+constexpr float kLowest = -std::numeric_limits<float>::infinity();
+constexpr float kNoLimits[kQueryTile] = {kLowest, kLowest, kLowest, kLowest, kLowest, kLowest, kLowest, kLowest};
 
 /// The largest float that is not above x.
 float float_below(double x) {
@@ -84,6 +88,7 @@ class Scan {
         stored_bytes_(block_bytes(rows.codec, rows.columns)),
         used_bytes_(block_bytes(rows.codec, queries.columns)),
         words_(word_count(rows.codec, queries.columns)),
+        wide_words_(word_count(rows.codec, queries.wide)),
         last_mask_(rows.codec == Codec::binary ? last_word_mask(queries.columns) : 0),
         ahead_(rows.codec == Codec::pq8       ? kBlockTile * stored_bytes_  // all blocks of a run are read side by side
                : used_bytes_ == stored_bytes_ ? kAhead
@@ -222,7 +227,8 @@ class Scan {
   void scan_run(Worker& own, const BlockRun& run, std::size_t b, const std::uint64_t* live, std::size_t first,
                 std::size_t q, std::size_t count) const {
     BlockHits hits[kQueryTile * kBlockTile];
-    kernel_(run, queries_.query(first + q), count, own.limits.data() + q, hits);
+    kernel_(run, queries_.query(first + q), count, wide_words_ > 0 ? kNoLimits : own.limits.data() + q, hits);
+    if (wide_words_ > 0) add_wide(run, first + q, count, own.limits.data() + q, hits);
     for (std::size_t i = 0; i < count; ++i) {
       TopK& best = own.best[q + i];
       const QueryScale& scale = queries_.scales[first + q + i];
@@ -238,6 +244,31 @@ class Scan {
         }
       }
       if (any) own.limits[q + i] = kernel_limit(best.limit(), scale);
+    }
+  }
+
+  /// Adds the second look-ups to all scores of a run, and finds the rows that beat the limits.
+  void add_wide(BlockRun run, std::size_t q, std::size_t count, const float* limits, BlockHits* hits) const {
+    run.words = wide_words_;
+    run.ahead = reinterpret_cast<std::uintptr_t>(run.codes);  // what lies ahead has been prefetched
+    run.ahead_shift = 0;
+    BlockHits wide[kQueryTile * kBlockTile];
+    kernel_(run, queries_.wide_query(q), count, kNoLimits, wide);
+    const float weight = wide_weight(rows_.codec);
+    for (std::size_t i = 0; i < count * run.count; ++i) {
+      const float limit = limits[i / run.count];
+      float* scores = hits[i].scores;
+      float best[16];  // of every 16th, side by side, which vectorizes
+      std::fill_n(best, 16, kLowest);
+      for (std::size_t r = 0; r < kBlockRows; r += 16)
+        for (std::size_t lane = 0; lane < 16; ++lane) {
+          const float score = scores[r + lane] + weight * wide[i].scores[r + lane];  // integers below 2^24: exact
+          scores[r + lane] = score;
+          best[lane] = score > best[lane] ? score : best[lane];
+        }
+      hits[i].rows = 0;
+      if (*std::max_element(best, best + 16) > limit)
+        for (std::size_t r = 0; r < kBlockRows; ++r) hits[i].rows |= std::uint64_t{scores[r] > limit} << r;
     }
   }
 
@@ -343,7 +374,7 @@ class Scan {
   ScanKernel* const kernel_;
   RowKernel* const row_kernel_;  // null: rows are scanned in blocks
   Codebook codebook_{};          // what codes stand for in exact scores; empty where the codec has none
-  const std::size_t blocks_, stored_bytes_, used_bytes_, words_;
+  const std::size_t blocks_, stored_bytes_, used_bytes_, words_, wide_words_;
   const std::uint64_t last_mask_;
   const std::size_t ahead_;  // bytes: whole blocks where only their first words are read
   const std::size_t blocks_per_tile_, tiles_;

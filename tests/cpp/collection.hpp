@@ -49,15 +49,17 @@ inline constexpr Scanned kAll[] = {
     {Codec::int4, QueryKind::codes},     {Codec::planes, QueryKind::look_ups}, {Codec::planes, QueryKind::codes}};
 
 /// Any codebook will do: normal values; the sub-quantizers' ranges far apart; few values, so that many scores are
-/// equal; some sub-quantizers with a single value.
+/// equal; some sub-quantizers with a single value; wide ones first, as opq learns them.
 inline Floats drawn_centroids(Rng& rng, const nestvec::Codebook& codebook) {
   Floats centroids = draw::normal(rng, codebook.dim * codebook.count());
-  const std::size_t pattern = rng() % 4;
+  const std::size_t pattern = rng() % 5;
   for (std::size_t j = 0; j < codebook.columns && pattern; ++j) {
-    const float scale = std::exp2(float(rng() % 20) - 10), same = centroids[codebook.begin(j) * codebook.count()];
+    const float scale = pattern == 4 ? std::exp2(-8 * float(j) / float(codebook.columns))
+                                     : std::exp2(float(rng() % 20) - 10),
+                same = centroids[codebook.begin(j) * codebook.count()];
     const bool flat = rng() % 3 == 0;
     for (std::size_t i = codebook.begin(j) * codebook.count(); i < codebook.begin(j + 1) * codebook.count(); ++i) {
-      if (pattern == 1) centroids[i] *= scale;
+      if (pattern == 1 || pattern == 4) centroids[i] *= scale;
       if (pattern == 2) centroids[i] = float(int(rng() % 3) - 1);
       if (pattern == 3 && flat) centroids[i] = same;
     }
@@ -131,6 +133,7 @@ struct Rows {
   std::size_t count, dim;
   nestvec::Codebook codebook;
   Floats centroids{}, squares{}, by_code{}, levels{};  // by_code: empty where rows are decoded from centroids
+  std::vector<double> ranges{};
   Tight<std::uint8_t> row_major{0}, packed{0};
   Floats factors{};                 // empty: none
   std::vector<std::int64_t> ids{};  // empty: none
@@ -175,6 +178,8 @@ struct Rows {
     codebook.centroids = centroids.data();
     squares = centroid_squares(codebook);
     codebook.squares = squares.data();
+    ranges = centroid_ranges(codebook);
+    codebook.ranges = ranges.data();
     by_code = with_by_code ? centroids_by_code(codebook) : Floats();
     codebook.by_code = with_by_code ? by_code.data() : nullptr;
   }

@@ -114,13 +114,15 @@ TEST(tables_of_bits_are_within_their_error) {
 
 namespace {
 
-/// Codebooks that tables are bad at: ranges far apart, and a range far from zero.
+/// Codebooks that tables are bad at: ranges far apart, in order or not, and a range far from zero.
 Floats drawn_codebook(Rng& rng, const Codebook& codebook, float query_scale) {
   Floats centroids =
       draw::normal(rng, codebook.dim * codebook.count(), query_scale > 1e10F ? 1.0F : draw::one_of(rng, {1.0F, 1e3F}));
-  const std::size_t pattern = rng() % 5;
+  const std::size_t pattern = rng() % 6;
+  const float fall = draw::one_of(rng, {0.1F, 5.0F, 30.0F});
   for (std::size_t i = 0; i < centroids.size(); ++i) {
     const std::size_t d = i / codebook.count();
+    if (pattern == 5) centroids[i] *= std::exp2(-fall * float(d) / float(codebook.dim));
     if (pattern == 1) centroids[i] += 1000;
     if (pattern == 2) centroids[i] *= std::exp2(-float(d * 7 % 30));
     if (pattern == 3) centroids[i] = 3;
@@ -133,6 +135,7 @@ Floats drawn_codebook(Rng& rng, const Codebook& codebook, float query_scale) {
 
 TEST(tables_of_centroids_are_within_their_error) {
   Rng rng(2);
+  std::size_t wide_ones = 0;
   for (std::size_t i = 0; i < 600; ++i) {
     const std::size_t stored = 1 + i / 4;
     Codebook codebook{stored, 1 + draw::below(rng, stored), i % 2 ? Codec::pq8 : Codec::pq4};
@@ -142,9 +145,15 @@ TEST(tables_of_centroids_are_within_their_error) {
     codebook.centroids = centroids.data();
     const Floats centroid_lengths = centroid_squares(codebook);
     codebook.squares = centroid_lengths.data();
+    const std::vector<double> ranges = centroid_ranges(codebook);
+    codebook.ranges = ranges.data();
     const double norm_weight = draw::one_of(rng, {0.0, 0.25, 1.0});
     draw::Tight<std::uint8_t> tables(look_up_bytes(codebook.codec, columns), rng() % 8);
-    const LookUps found = look_up_centroids(codebook, query.data(), columns, norm_weight, tables.data());
+    const std::size_t wide = wide_columns(codebook, columns);
+    wide_ones += wide > 0;
+    draw::Tight<std::uint8_t> wide_tables(look_up_bytes(codebook.codec, wide), rng() % 8);
+    const LookUps found =
+        look_up_centroids(codebook, query.data(), columns, norm_weight, wide, tables.data(), wide_tables.data());
     std::vector<Place> places(columns);
     for (std::size_t j = 0; j < columns; ++j)
       for (std::size_t v = 0; v < codebook.count(); ++v) {
@@ -156,10 +165,13 @@ TEST(tables_of_centroids_are_within_their_error) {
         }
         places[j].products.push_back(product - norm_weight * square);
         places[j].squares.push_back(square);
-        places[j].entries.push_back(codebook.codec == Codec::pq8
-                                        ? tables[j * 256 + v]
-                                        : as_int8(tables[j / 8 * 128 + j % 2 * 64 + j / 2 % 4 * 16 + v]));
-        if (codebook.codec == Codec::pq8) CHECK(tables[j * 256 + v] <= 127, "two look-ups must fit a byte");
+        const auto entry = [&](const draw::Tight<std::uint8_t>& of) {
+          if (codebook.codec == Codec::pq4) return as_int8(of[j / 8 * 128 + j % 2 * 64 + j / 2 % 4 * 16 + v]);
+          CHECK(of[j * 256 + v] <= 127, "two look-ups must fit a byte");
+          return int(of[j * 256 + v]);
+        };
+        places[j].entries.push_back(entry(tables) +
+                                    (j < wide ? int(wide_weight(codebook.codec)) * entry(wide_tables) : 0));
       }
     const std::string label = std::string(name(codebook.codec)) + ", " + std::to_string(columns) + " of " +
                               std::to_string(codebook.columns) + " columns, dim " + std::to_string(dim);
@@ -171,6 +183,44 @@ TEST(tables_of_centroids_are_within_their_error) {
       for (std::size_t v = 0; v < 16; ++v)  // the codes there are other columns'
         CHECK(tables[j / 8 * 128 + j % 2 * 64 + j / 2 % 4 * 16 + v] == 0, label << ", column " << j);
   }
+  CHECK(wide_ones > 50, wide_ones << " codebooks with wide columns");
+}
+
+TEST(second_look_ups_are_for_the_wide_sub_quantizers_that_come_first) {
+  Rng rng(4);
+  for (Codec codec : {Codec::pq8, Codec::pq4})
+    for (std::size_t dim : {8, 64, 400, 65536}) {
+      Codebook codebook{dim, dim, codec};
+      std::vector<double> ranges(dim, 2.0);
+      codebook.ranges = ranges.data();
+      const std::string label = std::string(name(codec)) + ", " + std::to_string(dim) + " columns";
+      CHECK(wide_columns(codebook, dim) == 0, label << ", all alike");
+      for (std::size_t j = 0; j < std::min<std::size_t>(dim, 20); ++j) ranges[j] = 1000;
+      CHECK(wide_columns(codebook, dim) == (dim == 8 ? 0 : 24), label << ", 20 wide ones");
+      CHECK(wide_columns(codebook, std::min<std::size_t>(dim, 20)) == 0, label << ", none but wide ones");
+      ranges.back() = 1000;
+      CHECK(wide_columns(codebook, dim) == 0, label << ", a wide one comes last");
+      for (std::size_t j = 0; j < dim; ++j) ranges[j] = j < 300 ? 1000.0 : 2.0;
+      CHECK(wide_columns(codebook, dim) == 0, label << ", more than sums have room for");
+      std::fill(ranges.begin(), ranges.end(), 0.0);
+      CHECK(wide_columns(codebook, dim) == 0, label << ", all zero");
+    }
+}
+
+TEST(sums_of_two_look_ups_are_exact_in_float) {
+  const std::size_t dim = 65536, wide = 256;
+  Rng rng(5);
+  Codebook codebook{dim, dim, Codec::pq4};
+  Floats centroids = draw::normal(rng, dim * 16);
+  for (std::size_t i = 0; i < wide * 16; ++i) centroids[i] *= 100;
+  codebook.centroids = centroids.data();
+  const std::vector<double> ranges = centroid_ranges(codebook);
+  codebook.ranges = ranges.data();
+  CHECK(wide_columns(codebook, dim) == wide, wide_columns(codebook, dim));
+  Bytes tables(look_up_bytes(Codec::pq4, dim)), wide_tables(look_up_bytes(Codec::pq4, wide));
+  const LookUps found =
+      look_up_centroids(codebook, Floats(dim, 1.0F).data(), dim, 0, wide, tables.data(), wide_tables.data());
+  CHECK(found.largest / found.scale < 0x1p24, "sums up to " << found.largest / found.scale);
 }
 
 TEST(tables_of_levels_are_within_their_error) {

@@ -16,6 +16,8 @@ struct Codebook {
   const float* by_code = nullptr;
   /// What centroid_squares gives; needed where scores have a norm_weight.
   const float* squares = nullptr;
+  /// What centroid_ranges gives. Null: no sub-quantizer is looked up twice.
+  const double* ranges = nullptr;
 
   std::size_t bits = 0;           ///< of a dimension's code: 4 for int4, 1 to 8 for planes
   const float* levels = nullptr;  ///< count() values, none smaller than the one before it: what each code stands for

@@ -46,6 +46,9 @@ std::vector<float> centroids_by_code(const Codebook& codebook);
 /// columns x count(): the square of each centroid's length.
 std::vector<float> centroid_squares(const Codebook& codebook);
 
+/// How far apart the products of each sub-quantizer's centroids with a query are that is spread as they are.
+std::vector<double> centroid_ranges(const Codebook& codebook);
+
 /// The first `dim` dimensions of a row-major row of codes.
 void decode_pq(const Codebook& codebook, const std::uint8_t* row, std::size_t dim, float* out);
 

@@ -50,10 +50,12 @@ class ScanQueries {
   QueryKind kind;
   std::size_t count, dim;
   std::size_t columns;  ///< of a row's codes: dim, or columns_of the codebook
+  std::size_t wide;     ///< so many of them have second look-ups, too, in wide_query
   double norm_weight = 0;
   std::vector<QueryScale> scales;  ///< one for each query
 
   const std::uint8_t* query(std::size_t i) const { return form_.front().bytes + i * stride_; }
+  const std::uint8_t* wide_query(std::size_t i) const { return wide_form_.front().bytes + i * wide_stride_; }
   /// The query's values as exact_score takes them; not for codes of binary and int8.
   const float* values(std::size_t i) const;
 
@@ -70,9 +72,10 @@ class ScanQueries {
 
   ScanQueries(Codec codec, QueryKind kind, std::size_t count, std::size_t dim, const Codebook* codebook);
   std::uint8_t* query(std::size_t i) { return form_.front().bytes + i * stride_; }
+  std::uint8_t* wide_query(std::size_t i) { return wide_form_.front().bytes + i * wide_stride_; }
 
-  std::size_t stride_;  // bytes from one query's form to the next
-  std::vector<Line> form_;
+  std::size_t stride_, wide_stride_;  // bytes from one query's form to the next
+  std::vector<Line> form_, wide_form_;
   std::vector<float> values_;  // count x dim, where they are not what the kernel reads
   std::vector<double> lengths_;
 };
