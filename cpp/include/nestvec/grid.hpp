@@ -7,6 +7,10 @@
 // factor |y|^2 / <y, levels>: times the factor, a product with the levels is an estimate of the product with y that is
 // without bias where the dimensions were rotated at random (Gao, Long, RaBitQ, 2024, and for more than one bit, Gao et
 // al., Practical and Asymptotically Optimal Quantization of High-Dimensional Vectors, 2024).
+//
+// With a codebook's `importance`, codes then move by a level at a time as long as that makes e' importance e smaller, e
+// being a row's errors: errors go where queries seldom point. A score's own error is what is made small so, not the
+// distance to the row.
 #pragma once
 #include <cstddef>
 #include <cstdint>
