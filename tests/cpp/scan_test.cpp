@@ -36,6 +36,25 @@ TEST(drawn_collections_are_scanned_like_a_sort) {
   }
 }
 
+TEST(second_look_ups_change_no_score) {
+  Rng rng(9);
+  for (Codec codec : {Codec::pq8, Codec::pq4}) {
+    std::size_t looked_up_twice = 0;
+    for (std::size_t i = 0; i < 12; ++i) {
+      Rows rows(rng, {codec, QueryKind::look_ups}, 1500, 160);
+      Floats centroids = draw::normal(rng, rows.dim * rows.codebook.count());
+      const std::size_t wide = rows.codebook.begin(std::min(1 + draw::below(rng, 8), rows.codebook.columns));
+      for (std::size_t v = 0; v < wide * rows.codebook.count(); ++v) centroids[v] *= 10;
+      rows.set_centroids(std::move(centroids), false);
+      const Floats queries = draw::normal(rng, 9 * rows.dim);
+      const std::size_t dim = i % 2 ? rows.dim : rows.drawn_dim(rng);
+      looked_up_twice += rows.queries({queries.data(), 9, rows.dim}, dim, false).wide > 0;
+      check_layouts(rows, {queries, dim, 1 + draw::below(rng, 40)}, "wide sub-quantizers");
+    }
+    CHECK(looked_up_twice > 4, name(codec) << ": " << looked_up_twice);
+  }
+}
+
 TEST(threads_and_layouts_change_nothing) {
   Rng rng(2);
   for (const Scanned& scanned : collections::kAll) {
