@@ -189,9 +189,9 @@ TEST(what_the_rows_must_hold) {
     CHECK(magnitude_limit(required_range({codec, true, true, {4}})) == draw::kInfinity, name(codec));
 }
 
-TEST(every_tier_at_every_dimension) {
+TEST(every_tier_at_many_dimensions) {
   Rng rng(1);
-  for (std::size_t dim = 1; dim <= 200; ++dim)
+  for (std::size_t dim = 1; dim <= 200; dim += dim < 40 ? 1 : 7)
     for (Codec codec : kCodecs)
       for (bool cosine : {false, true}) {
         std::vector<std::size_t> dims = {dim};

@@ -104,12 +104,13 @@ TEST(a_row_gets_a_good_scale) {
       Floats x = draw::normal(rng, dim, size);
       if (size == 1) x[5] = 9;  // far out
       Bytes row(row_bytes(codebook.codec, codebook.columns)), codes(dim);
-      GridEncoder(codebook).encode({x.data(), 1, dim}, row.data());
+      const GridEncoder encoder(codebook);
+      encoder.encode({x.data(), 1, dim}, row.data());
       double best = 0;
       for (double step = 0.01; step < 10; step *= 1.01) {
         Floats scaled(dim), values(dim);
         for (std::size_t d = 0; d < dim; ++d) scaled[d] = float(x[d] / size * step);
-        GridEncoder(codebook).nearest(scaled.data(), dim, codes.data());
+        encoder.nearest(scaled.data(), dim, codes.data());
         for (std::size_t d = 0; d < dim; ++d) values[d] = codebook.levels[codes[d]];
         best = std::max(best, cosine(scaled, values));
       }
