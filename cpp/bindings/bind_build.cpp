@@ -4,7 +4,6 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <cmath>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,9 +14,7 @@
 #include "codebook_array.hpp"
 #include "nestvec/build.hpp"
 #include "nestvec/checksum.hpp"
-#include "nestvec/exact.hpp"
 #include "nestvec/normalize.hpp"
-#include "parallel.hpp"
 
 namespace py = pybind11;
 
@@ -89,14 +86,10 @@ Floats decode(const Bytes& codes, const std::string& codec, std::size_t dim, boo
   if (has_factors(spec) != factors.has_value())
     throw ArgumentError(std::string("codes of ") + codec + " come " + (factors ? "without" : "with") + " factors");
   const float* scales = factors ? sized(*factors, rows.rows, "factors") : nullptr;
-  const float length = spec.codec == Codec::binary && cosine ? float(1 / std::sqrt(double(dim))) : 1;
   Floats out({rows.rows, dim});
   float* values = out.mutable_data();
   const py::gil_scoped_release release;
-  parallel_for((rows.rows + kRowsPerBlock - 1) / kRowsPerBlock, threads, [&](std::size_t, std::size_t task) {
-    for (std::size_t r = task * kRowsPerBlock; r < std::min((task + 1) * kRowsPerBlock, rows.rows); ++r)
-      decode_row(spec.codec, spec.codebook, rows.row(r), dim, (scales ? scales[r] : 1) * length, values + r * dim);
-  });
+  decode_rows(spec, rows, scales, values, threads);
   return out;
 }
 

@@ -138,4 +138,14 @@ double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* co
   return tasks == 0 || (to_unit && !scaled) ? 1 : *std::max_element(longest.begin(), longest.end());
 }
 
+void decode_rows(const TierSpec& spec, Matrix<const std::uint8_t> rows, const float* factors, float* out,
+                 std::size_t threads) {
+  const std::size_t dim = spec.dims.back();
+  const float scale = decoded_scale(spec.codec, dim, spec.cosine);
+  parallel_for((rows.rows + kRowsPerBlock - 1) / kRowsPerBlock, threads, [&](std::size_t, std::size_t task) {
+    for (std::size_t r = task * kRowsPerBlock; r < std::min((task + 1) * kRowsPerBlock, rows.rows); ++r)
+      decode_row(spec.codec, spec.codebook, rows.row(r), dim, (factors ? factors[r] : 1) * scale, out + r * dim);
+  });
+}
+
 }  // namespace nestvec

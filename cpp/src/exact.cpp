@@ -81,6 +81,10 @@ void decode_row(Codec codec, const Codebook* codebook, const std::uint8_t* row, 
   for (std::size_t i = 0; i < dim; ++i) out[i] = values[i] * factor;
 }
 
+float decoded_scale(Codec codec, std::size_t dim, bool cosine) {
+  return codec == Codec::binary && cosine ? float(1 / std::sqrt(double(dim))) : 1;
+}
+
 double longest_row(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim) {
   std::vector<float> scratch(dim);
   double longest = 0;

@@ -186,7 +186,7 @@ void decode_rows(const Table& table, const Tier& tier, std::span<const std::int6
   const ScanRows source = rows_of(table, tier, tier.dim);
   const bool packed = &tier == table.tiers.data();
   const std::size_t bytes = row_bytes(tier.codec, tier.columns()), block = block_bytes(tier.codec, tier.columns());
-  const float length = tier.codec == Codec::binary && tier.cosine ? float(1 / std::sqrt(double(tier.dim))) : 1;
+  const float scale = decoded_scale(tier.codec, tier.dim, tier.cosine);
   parallel_for((rows.size() + kRowsPerBlock - 1) / kRowsPerBlock, threads, [&](std::size_t, std::size_t task) {
     std::vector<std::uint8_t> unpacked(bytes);
     for (std::size_t i = task * kRowsPerBlock; i < std::min((task + 1) * kRowsPerBlock, rows.size()); ++i) {
@@ -197,7 +197,7 @@ void decode_rows(const Table& table, const Tier& tier, std::span<const std::int6
         unpack_row(tier.codec, tier.columns(), codes, row % kRowsPerBlock, unpacked.data());
         codes = unpacked.data();
       }
-      decode_row(tier.codec, source.codebook, codes, tier.dim, source.factor(row) * length, out + i * tier.dim);
+      decode_row(tier.codec, source.codebook, codes, tier.dim, source.factor(row) * scale, out + i * tier.dim);
     }
   });
 }

@@ -29,7 +29,8 @@ _WORDS: dict[str, tuple[str, tuple[int, ...]]] = {
     "planes": ("U8", (8,)),
 }
 _PLAIN = ("float32", "float16", "bfloat16", "int8", "int4", "binary")
-_BYTE_CODES = ("float32", "float16", "bfloat16", "int8")  # whose codes are numbers that safetensors has a dtype for
+_FLOATS = ("float32", "float16", "bfloat16")
+_BYTE_CODES = (*_FLOATS, "int8")  # whose codes are numbers that safetensors has a dtype for
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,14 @@ class Codec:
     def scaled(self) -> bool:
         """Whether each row has a scale of its own, whatever the metric."""
         return self.kind == "int8" or self.family in ("rabitq", "int4")
+
+    def coded_cosine(self, cosine: bool) -> bool:
+        """Whether the compiled code scales rows and queries to length 1: before a rotation that is done already."""
+        return cosine and not self.rotates
+
+    def has_factors(self, cosine: bool) -> bool:
+        """Whether scores need a factor per row: a scale of its own, or for a cosine an inverse length."""
+        return self.scaled or (self.coded_cosine(cosine) and self.kind in _FLOATS)
 
     def columns(self, dim: int) -> int:
         """How many codes a row of so many dimensions holds; of bit planes, how many bits."""

@@ -52,12 +52,7 @@ class FittedCodec:
     @property
     def has_factors(self) -> bool:
         """Whether a row has a factor: a scale, or for a cosine the inverse of its length."""
-        return self.codec.scaled or (self.coded_cosine and self.codec.kind in ("float32", "float16", "bfloat16"))
-
-    @property
-    def coded_cosine(self) -> bool:
-        """Whether the compiled code scales rows and queries to length 1: with a basis that is done before."""
-        return self.cosine and self.basis is None
+        return self.codec.has_factors(self.cosine)
 
     def encode(self, x: ArrayInput, *, threads: int = 0) -> Codes:
         """Encodes rows (rows, dim). Raises `ArgumentError` for another dimension, and for NaN or infinite values."""
@@ -84,13 +79,13 @@ class FittedCodec:
         y = x
         if self.basis is not None:
             y = self.basis.rows(_core.normalize(x) if self.cosine else x, threads)
-        return _core.encode_tier(y, self.codec.kind, packed, self.coded_cosine, list(dims), self.codebook, threads)
+        cosine = self.codec.coded_cosine(self.cosine)
+        return _core.encode_tier(y, self.codec.kind, packed, cosine, list(dims), self.codebook, threads)
 
     def decode(self, codes: Codes, *, threads: int = 0) -> Floats:
         """What the codes stand for, (rows, dim) float32. Raises `ArgumentError` for codes of another shape."""
-        y = _core.decode_rows(
-            codes.codes, self.codec.kind, self.dim, self.coded_cosine, codes.factors, self.codebook, threads
-        )
+        cosine = self.codec.coded_cosine(self.cosine)
+        y = _core.decode_rows(codes.codes, self.codec.kind, self.dim, cosine, codes.factors, self.codebook, threads)
         return y if self.basis is None else self.basis.inverse(y, threads)
 
     def queries(self, q: Floats, threads: int = 0) -> tuple[Floats, npt.NDArray[np.float64] | None]:

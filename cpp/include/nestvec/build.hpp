@@ -40,4 +40,9 @@ Precision required_range(const TierSpec& spec);
 double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* codes, float* factors,
                    std::size_t threads);
 
+/// What row-major codes of spec.dims.back() dimensions stand for, for a cosine of about length 1. factors: one a row,
+/// or null. out: rows.rows x dimensions.
+void decode_rows(const TierSpec& spec, Matrix<const std::uint8_t> rows, const float* factors, float* out,
+                 std::size_t threads);
+
 }  // namespace nestvec

@@ -24,6 +24,10 @@ float exact_score(Codec codec, const Codebook* codebook, const std::uint8_t* row
 void decode_row(Codec codec, const Codebook* codebook, const std::uint8_t* row, std::size_t dim, float factor,
                 float* out);
 
+/// What decoded rows are multiplied by, beside their factors, to be of about length 1 for a cosine: bits, which are 1
+/// and -1, need it.
+float decoded_scale(Codec codec, std::size_t dim, bool cosine);
+
 /// The length of the longest of row-major rows of a float codec; not finite where a value is not.
 double longest_row(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim);
 
