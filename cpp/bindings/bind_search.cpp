@@ -164,7 +164,9 @@ class Searcher {
     std::vector<Candidate> found(first.rows * options.k);
     {
       const py::gil_scoped_release release;
-      for (const TierQueries& of_tier : views) check_finite(of_tier.values, "queries", Precision::float32, threads);
+      for (std::size_t t = 0; t < views.size(); ++t)
+        if (t == 0 || views[t].values.data != views[t - 1].values.data)
+          check_finite(views[t].values, "queries", Precision::float32, threads);
       nestvec::search(table_, views, options, found.data());
     }
     py::list told;

@@ -38,6 +38,10 @@ std::size_t block_bytes(Codec codec, std::size_t dim) {
   return word_count(codec, dim) * word_bytes(codec) * kBlockRows;
 }
 std::size_t block_count(std::size_t rows) { return rows / kBlockRows + (rows % kBlockRows != 0); }
+std::uint64_t rows_of_block(std::size_t rows, std::size_t b) {
+  const std::size_t left = rows - b * kBlockRows;
+  return left >= kBlockRows ? ~std::uint64_t{0} : (std::uint64_t{1} << left) - 1;
+}
 
 void pack_block(Codec codec, std::size_t dim, const std::uint8_t* rows, std::size_t count, std::uint8_t* block) {
   const std::size_t bytes = row_bytes(codec, dim), word = word_bytes(codec), whole = bytes / word, tail = bytes % word;

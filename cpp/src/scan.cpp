@@ -342,8 +342,7 @@ class Scan {
 
   /// The rows of block b that at least one of `count` queries from q on may have.
   std::uint64_t live_rows(std::size_t b, std::size_t q, std::size_t count) const {
-    const std::size_t left = rows_.count - b * kBlockRows;
-    const std::uint64_t real = left >= kBlockRows ? ~std::uint64_t{0} : (std::uint64_t{1} << left) - 1;
+    const std::uint64_t real = rows_of_block(rows_.count, b);
     if (!rows_.allowed) return real;
     if (!rows_.allowed_stride) return rows_.allowed[b] & real;
     std::uint64_t any = 0;

@@ -60,17 +60,19 @@ void count_scan(const Table& table, const ScanRows& rows, std::size_t used_colum
     stats->bytes += std::uint64_t(blocks) * block;
     return;
   }
-  const std::size_t last = table.rows - (blocks - 1) * kRowsPerBlock;
-  const std::uint64_t real = last == kRowsPerBlock ? ~std::uint64_t{0} : (std::uint64_t{1} << last) - 1;
+  const std::size_t filters = rows.allowed_stride ? queries : 1;  // or one for all queries
+  std::uint64_t allowed_rows = 0, read_blocks = 0;
   for (std::size_t b = 0; b < blocks; ++b) {
-    bool any = false;
-    for (std::size_t q = 0; q < queries; ++q) {
-      const std::uint64_t allowed = rows.allowed[q * rows.allowed_stride + b] & (b + 1 == blocks ? real : ~0ull);
-      stats->rows += std::uint64_t(std::popcount(allowed));
-      any |= allowed != 0;
+    std::uint64_t any = 0;
+    for (std::size_t f = 0; f < filters; ++f) {
+      const std::uint64_t allowed = rows.allowed[f * rows.allowed_stride + b] & rows_of_block(table.rows, b);
+      allowed_rows += std::uint64_t(std::popcount(allowed));
+      any |= allowed;
     }
-    stats->bytes += any ? block : 0;
+    read_blocks += any != 0;
   }
+  stats->rows += allowed_rows * (queries / filters);
+  stats->bytes += read_blocks * block;
 }
 
 /// How likely a normally distributed number is more than z deviations above the mean, within 1.5e-7 (Abramowitz and

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 import time
@@ -312,7 +311,7 @@ def search(
         found = list(hit_rows(hits, table.has_texts))
     if json_output:
         results = [{"query": name, "hits": rows} for name, rows in zip(names, found, strict=True)]
-        tiers = [dataclasses.asdict(tier) for tier in hits.stats or ()]
+        tiers = [tier._asdict() for tier in hits.stats or ()]
         print_json({"table": str(table_file), "metric": hits.metric, "tiers": tiers, "results": results})
         return
     console = output_console()

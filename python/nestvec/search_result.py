@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,7 @@ from nestvec.errors import ArgumentError
 Texts = list[list[str | None]]
 
 
-@dataclass(frozen=True)
-class TierStats:
+class TierStats(NamedTuple):
     """What one tier of a table did in a search, over all its queries.
 
     rows: how many were scored. bytes: of codes and factors that were read for them; a scan reads them once for many

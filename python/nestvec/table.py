@@ -330,7 +330,7 @@ class Table:
     @property
     def codecs(self) -> tuple[str, ...]:
         """The codecs of all tiers, from the one that is scanned to the finest."""
-        return tuple(codec.name for codec in self._layout.codecs)
+        return self._layout.names
 
     @property
     def rescore(self) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from nestvec import _core
@@ -45,7 +46,7 @@ class TierLayout:
         """Whether rows and queries are scaled to length 1."""
         return self.metric == "cosine"
 
-    @property
+    @cached_property  # every search asks
     def norm_weight(self) -> float:
         """How many times the square of a decoded row's length is taken off its score."""
         if self.metric == "l2":
@@ -54,13 +55,13 @@ class TierLayout:
 
     @property
     def coded_cosine(self) -> bool:
-        """Whether the compiled code scales rows and queries to length 1: before a rotation that is done already."""
-        return self.cosine and not self.codec.rotates
+        """Whether the compiled code scales rows and queries to length 1."""
+        return self.codec.coded_cosine(self.cosine)
 
     @property
     def has_factors(self) -> bool:
         """Whether scores need a factor per row: a scale of its own, or for a cosine an inverse length."""
-        return self.codec.scaled or (self.coded_cosine and self.codec.kind in _FLOATS)
+        return self.codec.has_factors(self.cosine)
 
     @property
     def bytes_per_row(self) -> int:
@@ -150,7 +151,12 @@ class Layout:
             layout.tiers[0].check_prefix(prefix)
         return layout
 
-    @property
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of the codecs."""
+        return tuple(codec.name for codec in self.codecs)
+
+    @cached_property  # every search asks
     def tiers(self) -> tuple[TierLayout, ...]:
         """From coarse to fine: the first is scanned."""
         first = TierLayout(self.codecs[0], self.dim, self.dims, self.metric, True)

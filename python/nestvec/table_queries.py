@@ -34,7 +34,7 @@ def query_vectors(
         )
     else:
         vectors = as_floats(queries, "queries", ("queries", "dim"), ("dim",))
-    return np.atleast_2d(vectors)
+    return vectors if vectors.ndim == 2 else vectors[None]
 
 
 def _are_texts(queries: Sequence[Any], encoder: Encoder | None) -> bool:

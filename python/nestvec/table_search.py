@@ -51,7 +51,9 @@ class TableSearcher:
                 )
             )
         self.compiled = _core.Searcher(rows, tiers, ids, sections.region)
-        self._layout = layout
+        self._names = layout.names
+        self._tiers = layout.tiers
+        self._rotates = any(fitted.basis is not None for fitted in self.codecs)
         self._rows = rows
         self._row_ids = ids
         self._learned: dict[tuple[bool, int], list[Forecast]] = {}
@@ -74,8 +76,7 @@ class TableSearcher:
         scores, ids, stats = self.compiled.search(
             queries, k, dim, oversample, float_query, forecasts, confidence or 1, filter, threads
         )
-        told = (TierStats(fitted.codec.name, *found) for fitted, found in zip(self.codecs, stats, strict=True))
-        return scores, ids, tuple(told)
+        return scores, ids, tuple([TierStats(name, *found) for name, found in zip(self._names, stats, strict=True)])
 
     def candidates(
         self, coarse: Floats, fine: Floats, tiers: int, k: int, dim: int, float_query: bool
@@ -96,18 +97,18 @@ class TableSearcher:
 
     def _queries(self, coarse: Floats, fine: Floats, dim: int, threads: int) -> list[_core.TierQueries]:
         """The queries of every tier. fine: those of all tiers but the first; maybe the same array. dim: scanned."""
-        _core.check_finite(coarse, "queries", threads)
+        if self._rotates:  # the compiled search checks, too, but what has been rotated
+            _core.check_finite(coarse, "queries", threads)
         if fine is not coarse:
             _core.check_finite(fine, "fine", threads)
         made = []
-        for number, fitted in enumerate(self.codecs):
+        for number, (tier, fitted) in enumerate(zip(self._tiers, self.codecs, strict=True)):
             given = coarse if number == 0 else fine
             if fitted.basis is not None and given.shape[1] != fitted.dim:
                 raise ArgumentError(
                     f"queries have {given.shape[1]} columns; expected {fitted.dim}: {fitted.codec.name} codes rotated "
                     "rows, in which no prefix of the dimensions is left"
                 )
-            tier = self._layout.tiers[number]
             made.append(_completed(tier, *fitted.queries(given, threads), dim if number == 0 else given.shape[1]))
         return made
 
@@ -125,11 +126,11 @@ def _completed(
 
     -|q - x|^2 = 2 q . x - |x|^2 - |q|^2. dim: how many of the values count.
     """
+    if tier.norm_weight == 0:
+        return values, constants
     if tier.metric == "l2":
         return values + values, -_core.squared_lengths(np.ascontiguousarray(values[:, :dim]))
-    if tier.norm_weight:
-        constants = tier.norm_weight + (np.zeros(len(values)) if constants is None else constants)
-    return values, constants
+    return values, tier.norm_weight + (np.zeros(len(values)) if constants is None else constants)
 
 
 def _fitted(tier: TierLayout, number: int, sections: Sections) -> FittedCodec:

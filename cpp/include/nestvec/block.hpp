@@ -44,6 +44,9 @@ std::size_t row_bytes(Codec codec, std::size_t dim);
 std::size_t block_bytes(Codec codec, std::size_t dim);
 std::size_t block_count(std::size_t rows);
 
+/// The rows of block b that there are, one bit each.
+std::uint64_t rows_of_block(std::size_t rows, std::size_t b);
+
 /// Packs `count` <= 64 row-major rows into one block; missing rows and the tail of the last word become zero bytes.
 void pack_block(Codec codec, std::size_t dim, const std::uint8_t* rows, std::size_t count, std::uint8_t* block);
 
