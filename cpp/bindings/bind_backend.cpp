@@ -28,7 +28,7 @@ py::dict capabilities() {
 std::vector<std::string> backend_names() {
   std::vector<std::string> names;
   for (const nestvec::Backend* backend : nestvec::backends())
-    if (backend->available()) names.emplace_back(backend->name);
+    if (backend->count() > 0) names.emplace_back(backend->name);
   return names;
 }
 

@@ -120,7 +120,7 @@ class Searcher {
       : tiers_(std::move(tiers)), ids_(std::move(ids)), region_(std::move(region)) {
     if (tiers_.empty()) throw ArgumentError("a table has at least one tier");
     table_.rows = rows;
-    table_.backend = backends().back();
+    table_.device = {backends().back()};
     table_.checked = region_ ? &region_->checked() : nullptr;
     table_.ids = ids_ ? sized(*ids_, rows, "ids") : nullptr;
     for (const TierArrays& tier : tiers_) table_.tiers.push_back(view(tier, table_.tiers.empty()));

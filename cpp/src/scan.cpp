@@ -12,6 +12,7 @@
 #include "nestvec/exact.hpp"
 #include "nestvec/grid.hpp"
 #include "parallel.hpp"
+#include "scores.hpp"
 
 namespace nestvec {
 namespace {
@@ -24,12 +25,6 @@ constexpr std::size_t kAhead = 4096;  // bytes: a core waits 100 ns for memory a
 
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
 constexpr float kNoLimits[kQueryTile] = {kLowest, kLowest, kLowest, kLowest, kLowest, kLowest, kLowest, kLowest};
-
-/// The largest float that is not above x.
-float float_below(double x) {
-  const float nearest = float(x);
-  return nearest > x ? std::nextafter(nearest, -std::numeric_limits<float>::infinity()) : nearest;
-}
 
 ScanKernel* kernel_for(Codec codec, QueryKind kind) {
   const Kernels& table = kernels();
@@ -299,20 +294,6 @@ class Scan {
         own.limits[0] = kernel_limit(own.best[0].limit(), scale);
       }
     }
-  }
-
-  /// The score that a kernel's stands for. Where it is exact it is a float, as all final scores are.
-  static double scaled(float score, const QueryScale& scale) {
-    const double sum = double(score * scale.scale) + scale.offset;
-    return scale.error.exact() ? double(float(sum)) : sum;
-  }
-
-  /// A limit for the kernel that no score above `limit` fails once it has been scaled and rounded.
-  static float kernel_limit(double limit, const QueryScale& scale) {
-    if (scale.scale == 1 && scale.offset == 0) return float_below(limit);
-    const double unscaled = (limit - scale.offset) / scale.scale;
-    const double below_normal = 0x1p-149 / scale.scale;
-    return float_below(unscaled - std::fabs(unscaled) * 4 * kFloatUnit - below_normal);
   }
 
   /// Packs a tile of row-major rows; where their lengths are not known yet, measures them.

@@ -9,16 +9,15 @@
 
 #include "nestvec/error.hpp"
 #include "nestvec/exact.hpp"
+#include "nestvec/rescore.hpp"
 #include "nestvec/scan.hpp"
 #include "parallel.hpp"
-#include "read_ahead.hpp"
 
 namespace nestvec {
 namespace {
 
 constexpr std::size_t kCandidateBytes = 4 << 20;  // for the candidates between two tiers, at one time
 constexpr std::size_t kQueryBytes = 4 << 20;      // for the queries in the form that is scanned
-constexpr std::size_t kFewest = 16;               // candidates to score before it pays to look whether that was enough
 
 /// Adds the time of its life.
 class Stopwatch {
@@ -32,22 +31,6 @@ class Stopwatch {
   TierStats* stats_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
-
-const float* factors_for(const Tier& tier, std::size_t dim) {
-  return tier.factors ? tier.factors + factor_index(tier, dim) * kRowsPerBlock : nullptr;
-}
-
-ScanRows rows_of(const Table& table, const Tier& tier, std::size_t dim) {
-  return {.codec = tier.codec,
-          .count = table.rows,
-          .columns = tier.columns(),
-          .blocks = tier.codes,
-          .factors = factors_for(tier, dim),
-          .factor_stride = tier.dims.size() * kRowsPerBlock,
-          .codebook = tier.codebook ? &*tier.codebook : nullptr,
-          .longest = tier.row_bound,
-          .ids = table.ids};
-}
 
 /// What a scan of `queries` queries reads: rows that some filter lets through, whole blocks at a time.
 void count_scan(const Table& table, const ScanRows& rows, std::size_t used_columns, std::size_t queries,
@@ -75,113 +58,25 @@ void count_scan(const Table& table, const ScanRows& rows, std::size_t used_colum
   stats->bytes += read_blocks * block;
 }
 
-/// How likely a normally distributed number is more than z deviations above the mean, within 1.5e-7 (Abramowitz and
-/// Stegun, 26.2.19). Only products, so that it is the same on every machine.
-double normal_tail(double z) {
-  const double x = std::abs(z);
-  const double sum =
-      1 + x * (.0498673470 +
-               x * (.0211410061 + x * (.0032776263 + x * (.0000380036 + x * (.0000488906 + x * .0000053830)))));
-  const double four = sum * sum * sum * sum, tail = .5 / (four * four * four * four);
-  return z < 0 ? 1 - tail : tail;
-}
-
-/// Whether at most `missing` of the candidates can be expected to score above `kth`.
-bool few_above(double kth, const Candidate* begin, const Candidate* end, const Forecast& forecast, double missing) {
-  double expected = 0;
-  for (const Candidate* one = begin; one != end && expected <= missing; ++one)
-    expected += normal_tail((kth - forecast.slope * one->score - forecast.intercept) / forecast.deviation);
-  return expected <= missing;
-}
-
-/// Scores the candidates of a search with a tier's rows, gathered in the order in which they lie.
-class Rescorer {
- public:
-  Rescorer(const Table& table, const Tier& tier, const TierQueries& queries, TierStats* stats)
-      : table_(table),
-        tier_(tier),
-        queries_(queries),
-        stats_(stats),
-        dim_(queries.values.cols),
-        bytes_(row_bytes(tier.codec, tier.columns())),
-        rows_(rows_of(table, tier, dim_)) {}
-
-  /// candidates: per_query for each query, in order. Keeps the best `keep` of each. forecast: of their scores, if
-  /// known; then a query is done once no more than `missing` of those left can be expected among its k best.
-  void run(const std::vector<Candidate>& candidates, std::size_t per_query, std::size_t keep, std::size_t k,
-           const Forecast* forecast, double missing, std::size_t threads, Candidate* out) const {
-    const Stopwatch watch(stats_);
-    const std::size_t queries = candidates.size() / per_query;
-    const std::size_t queries_per_task = std::max<std::size_t>(1, (1 << 20) / (per_query * bytes_));
-    const std::size_t tasks = (queries + queries_per_task - 1) / queries_per_task;
-    parallel_for(tasks, threads, [&](std::size_t, std::size_t task) {
-      const std::size_t end = std::min(task * queries_per_task + queries_per_task, queries);
-      for (std::size_t q = task * queries_per_task; q < end; ++q)
-        one_query(q, candidates.data() + q * per_query, per_query, keep, k, forecast, missing, out + q * keep);
-    });
-  }
-
- private:
-  void one_query(std::size_t q, const Candidate* candidates, std::size_t count, std::size_t keep, std::size_t k,
-                 const Forecast* forecast, double missing, Candidate* out) const {
-    const ScanQueries prepared = ScanQueries::from_floats(Codec::float32, QueryKind::values,
-                                                          {queries_.values.row(q), 1, dim_}, dim_, tier_.cosine);
-    prepared.require_range(tier_.row_bound);
-    const double constant = queries_.constants ? queries_.constants[q] : 0;
-    while (count > 0 && candidates[count - 1].row < 0) --count;  // where a filter left fewer
-    TopK best(keep, {}, {table_.ids});
-    std::vector<float> scratch(tier_.dim);
-    std::vector<std::int64_t> rows;
-    std::vector<double> scores;
-    std::size_t done = 0;
-    while (done < count) {
-      const std::size_t end = forecast ? std::min(count, done + std::max(k, kFewest)) : count;
-      rows.clear();
-      for (std::size_t i = done; i < end; ++i) rows.push_back(candidates[i].row);
-      std::sort(rows.begin(), rows.end());
-      ask_ahead(rows);
-      for (const std::int64_t row : rows) {
-        const std::uint8_t* codes = tier_.codes + std::size_t(row) * bytes_;
-        if (table_.checked) table_.checked->require(codes, bytes_, 1);
-        const float score = exact_score(tier_.codec, rows_.codebook, codes, prepared.values(0), dim_,
-                                        rows_.factor(std::size_t(row)), tier_.norm_weight, constant, scratch.data());
-        best.add({score, row});
-        if (forecast && !std::isnan(score)) scores.push_back(score);
-      }
-      done = end;
-      if (forecast && done < count && scores.size() >= k) {
-        std::nth_element(scores.begin(), scores.begin() + std::ptrdiff_t(k - 1), scores.end(), std::greater<>());
-        if (few_above(scores[k - 1], candidates + done, candidates + count, *forecast, missing)) break;
-      }
-    }
-    best.finish(out, [](std::int64_t) { return 0.0; });
-    if (!stats_) return;
-    stats_->rows += done;
-    stats_->bytes += done * (bytes_ + (rows_.factors ? sizeof(float) : 0));
-  }
-
-  void ask_ahead(const std::vector<std::int64_t>& rows) const {
-    if (!table_.checked) return;
-    for (const std::int64_t row : rows) {
-      const std::uint8_t* codes = tier_.codes + std::size_t(row) * bytes_;
-      if (tier_.larger_than_memory || !table_.checked->verified(codes, bytes_)) read_ahead(codes, bytes_);
-    }
-  }
-
-  const Table& table_;
-  const Tier& tier_;
-  const TierQueries& queries_;
-  TierStats* stats_;
-  const std::size_t dim_, bytes_;
-  const ScanRows rows_;
-};
-
 TierQueries part_of(const TierQueries& queries, std::size_t first, std::size_t count) {
   return {{queries.values.row(first), count, queries.values.cols},
           queries.constants ? queries.constants + first : nullptr};
 }
 
 }  // namespace
+
+ScanRows rows_of(const Table& table, const Tier& tier, std::size_t dim) {
+  return {.codec = tier.codec,
+          .count = table.rows,
+          .columns = tier.columns(),
+          .blocks = tier.codes,
+          .factors = tier.factors ? tier.factors + factor_index(tier, dim) * kRowsPerBlock : nullptr,
+          .factor_stride = tier.dims.size() * kRowsPerBlock,
+          .codebook = tier.codebook ? &*tier.codebook : nullptr,
+          .longest = tier.row_bound,
+          .ids = table.ids,
+          .placement = tier.placement.get()};
+}
 
 void decode_rows(const Table& table, const Tier& tier, std::span<const std::int64_t> rows, std::size_t threads,
                  float* out) {
@@ -221,7 +116,7 @@ void search(const Table& table, const std::vector<TierQueries>& queries, const S
   const Tier& scanned = table.tiers[0];
   ScanRows rows = rows_of(table, scanned, options.dim);
   for (std::size_t t = 1; t <= last; ++t)
-    factors_for(table.tiers[t], queries[t].values.cols);  // an undeclared width is an error before the scan
+    rows_of(table, table.tiers[t], queries[t].values.cols);  // an undeclared width is an error before the scan
   if (table.checked && !table.scan_checked) {
     table.checked->require(scanned.codes, block_count(table.rows) * block_bytes(scanned.codec, rows.columns),
                            options.threads);
@@ -249,18 +144,27 @@ void search(const Table& table, const std::vector<TierQueries>& queries, const S
                                    rows.codebook, these.constants, scanned.norm_weight);
       rows.allowed = options.allowed ? options.allowed + first * options.allowed_stride : nullptr;
       rows.allowed_stride = options.allowed_stride;
-      table.backend->scan(rows, prepared, kept[0], options.threads,
-                          last == 0 ? out + first * options.k : candidates.data());
+      table.device.backend->scan(rows, prepared, kept[0], options.threads,
+                                 last == 0 ? out + first * options.k : candidates.data());
       count_scan(table, rows, prepared.columns, some, stats_of(0));
     }
     for (std::size_t t = 1; t <= last; ++t) {
       std::vector<Candidate> survivors(t == last ? 0 : some * kept[t]);
       const TierQueries these = part_of(queries[t], first, some);
-      Rescorer(table, table.tiers[t], these, stats_of(t))
-          .run(candidates, kept[t - 1], kept[t], options.k,
-               options.forecasts.empty() ? nullptr : &options.forecasts[t - 1],
-               (1 - options.confidence) * double(options.k), options.threads,
-               t == last ? out + first * options.k : survivors.data());
+      const Stopwatch watch(stats_of(t));
+      const Rescoring task{.table = table,
+                           .tier = table.tiers[t],
+                           .queries = these,
+                           .candidates = candidates.data(),
+                           .per_query = kept[t - 1],
+                           .keep = kept[t],
+                           .k = options.k,
+                           .forecast = options.forecasts.empty() ? nullptr : &options.forecasts[t - 1],
+                           .missing = (1 - options.confidence) * double(options.k),
+                           .threads = options.threads,
+                           .stats = stats_of(t)};
+      const auto run = task.tier.placement ? table.device.backend->rescore : rescore;
+      run(task, t == last ? out + first * options.k : survivors.data());
       candidates = std::move(survivors);
     }
   }

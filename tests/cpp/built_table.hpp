@@ -101,7 +101,7 @@ struct Built {
         table{.rows = rows,
               .tiers = {scanned.tier()},
               .ids = ids.empty() ? nullptr : ids.data(),
-              .backend = nestvec::backends().back(),
+              .device = {nestvec::backends().back()},
               .checked = nullptr} {
     if (!rescore) return;
     rescored.emplace(rng, TierSpec{*rescore, false, cosine, dims}, x, dim);

@@ -43,7 +43,7 @@ struct Cascade {
         table{.rows = rows,
               .tiers = {scanned.tier(), second.tier(), third.tier()},
               .ids = ids.empty() ? nullptr : ids.data(),
-              .backend = backends().back(),
+              .device = {backends().back()},
               .checked = nullptr} {}
 };
 

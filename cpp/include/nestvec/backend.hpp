@@ -1,19 +1,77 @@
 // What a device must offer. The list is the only place that knows which devices a build has.
 #pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 
+#include "nestvec/codec.hpp"
+#include "nestvec/pooling.hpp"
 #include "nestvec/scan.hpp"
 
 namespace nestvec {
 
+class Epilogue;
+struct Rescoring;
+
+/// The rows of a tier as a device keeps them.
+class Placement {
+ public:
+  virtual ~Placement() = default;
+  virtual std::size_t bytes() const = 0;  ///< of device memory that they take
+};
+
+/// Rows that a device is to keep.
+struct Placing {
+  ScanRows rows;                 ///< blocks, to be scanned; or row_major, to re-score with
+  std::size_t factor_count = 0;  ///< floats at rows.factors, for all dimensions that have factors
+  std::size_t memory = 0;        ///< bytes that may be used
+  /// row_major lies on the device: its rows are packed there, to be scanned.
+  bool on_device = false;
+};
+
+/// An epilogue whose weights lie on a device.
+class DeviceEpilogue {
+ public:
+  virtual ~DeviceEpilogue() = default;
+
+  /// As Epilogue::run, with all arrays on the device; returns when the codes are there. scales: hidden.texts floats for
+  /// int8 and uint8, or null.
+  virtual void run(const HiddenStates& hidden, const std::int64_t* mask, std::size_t prompt_tokens, std::size_t dim,
+                   Precision precision, void* codes, float* scales) const = 0;
+};
+
 struct Backend {
   std::string_view name;
-  bool (*available)();  ///< this machine has such a device
+  std::size_t (*count)();       ///< such devices that this machine has
+  void (*require)(int device);  ///< throws DeviceError that says why that device cannot be used
+  std::size_t (*free_memory)(int device);
+  /// Null where the rows are to re-score and do not fit into the memory: the CPU does it then. Rows to be scanned that
+  /// do not fit stay where they are and are streamed; their memory must outlive the placement.
+  std::shared_ptr<const Placement> (*place)(const Placing& placing, int device);
   void (*scan)(const ScanRows& rows, const ScanQueries& queries, std::size_t k, std::size_t threads, Candidate* out);
+  void (*rescore)(const Rescoring& task, Candidate* out);
+  std::unique_ptr<DeviceEpilogue> (*epilogue)(const Epilogue& epilogue, int device);
 };
 
 /// All backends of this build; "cpu" is the last and always available.
 std::span<const Backend* const> backends();
+
+/// The CUDA backend; null in a build without one.
+const Backend* cuda_backend();
+
+/// One device of a backend.
+struct Device {
+  const Backend* backend;
+  int number = 0;
+
+  bool is_cpu() const { return backend->name == "cpu"; }
+  std::string name() const { return is_cpu() ? "cpu" : std::string(backend->name) + ":" + std::to_string(number); }
+};
+
+/// "cpu", "cuda" or "cuda:1". Throws ArgumentError for another name, DeviceError for a device that cannot be used.
+Device device_named(std::string_view name);
 
 }  // namespace nestvec

@@ -10,6 +10,8 @@
 
 namespace nestvec {
 
+class Placement;
+
 /// The rows of a scan. Either `blocks` or `row_major` is set.
 struct ScanRows {
   Codec codec;
@@ -25,6 +27,7 @@ struct ScanRows {
   const std::int64_t* ids = nullptr;       ///< null: a row's number is its id
   const std::uint64_t* allowed = nullptr;  ///< one bit a row, 64 rows a word: the rows to consider; null: all
   std::size_t allowed_stride = 0;          ///< words from one query's filter to the next query's; 0: one for all
+  const Placement* placement = nullptr;    ///< the rows on the device that scans them; null on the CPU
 
   float factor(std::size_t row) const {
     return factors ? factors[row / kRowsPerBlock * factor_stride + row % kRowsPerBlock] : 1;

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -35,6 +36,8 @@ struct Tier {
   double norm_weight = 0;
   /// Rows that re-score are asked for ahead even where they were read before: they may have left the memory again.
   bool larger_than_memory = false;
+  /// Its rows on the table's device. Null: they are on the CPU alone.
+  std::shared_ptr<const Placement> placement = {};
 
   std::size_t columns() const { return codebook ? codebook->columns : dim; }
 };
@@ -44,7 +47,7 @@ struct Table {
   std::size_t rows;
   std::vector<Tier> tiers;  ///< coarse to fine: the first is scanned
   const std::int64_t* ids;  ///< null: a row's number is its id
-  const Backend* backend;   ///< scans the first tier
+  Device device;            ///< scans the first tier, and re-scores with those that it keeps
   CheckedRegion* checked;   ///< what the sections lie in; null where they have no checksums
   mutable std::atomic<bool> scan_checked = false;
 };
@@ -86,6 +89,9 @@ struct SearchOptions {
 /// The index of `dim` in the declared dimensions; throws ArgumentError that lists them where a score needs factors and
 /// the dimension has none.
 std::size_t factor_index(const Tier& tier, std::size_t dim);
+
+/// The rows of a tier, in blocks, as a scan or an exact score of `dim` dimensions takes them; throws as factor_index.
+ScanRows rows_of(const Table& table, const Tier& tier, std::size_t dim);
 
 /// Uses the first queries.size() tiers, with the queries of each: all of as many rows. Those of the first have at least
 /// options.dim columns; re-scoring uses all that there are. out: queries[0].values.rows x k.

@@ -1,0 +1,8 @@
+// Functions that the CPU and a CUDA device both run, from one source.
+#pragma once
+
+#ifdef __CUDACC__
+#define NESTVEC_HOST_DEVICE __host__ __device__
+#else
+#define NESTVEC_HOST_DEVICE
+#endif
