@@ -28,7 +28,7 @@ endif
 	test-emulated wheel clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo 'Variables: PYTHON=python3.12 (makes .venv), JOBS=2 (parallel compiles), ISA=reference (forces a tier of kernels),'
 	@echo '           CXX=clang++, CMAKE_ARGS=-DNESTVEC_WERROR=ON, ARGS (handed to the demo, pytest or the benchmarks)'
