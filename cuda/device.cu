@@ -30,6 +30,12 @@ int attribute(cudaDeviceAttr which, int device) {
   return value;
 }
 
+/// Compute capability times 10.
+int capability_of(int device) {
+  return attribute(cudaDevAttrComputeCapabilityMajor, device) * 10 +
+         attribute(cudaDevAttrComputeCapabilityMinor, device);
+}
+
 }  // namespace
 
 void check(cudaError_t status, const char* what) {
@@ -56,12 +62,13 @@ void require_device(int device) {
   }
   if (device < 0 || device >= count)
     throw DeviceError(given + "this machine has " + std::to_string(count) + " CUDA devices, which count from 0");
-  const int capability =
-      attribute(cudaDevAttrComputeCapabilityMajor, device) * 10 + attribute(cudaDevAttrComputeCapabilityMinor, device);
+  const int capability = capability_of(device);
   if (capability < kOldest)
     throw DeviceError(given + "it has the compute capability " + std::to_string(capability / 10) + "." +
                       std::to_string(capability % 10) + "; expected 7.5 (Turing) or newer: use device=\"cpu\"");
 }
+
+bool has_matrix_instructions(int device) { return capability_of(device) >= 80; }
 
 std::size_t free_memory(int device) {
   const UseDevice use(device);
@@ -114,7 +121,8 @@ Buffer::~Buffer() {
 #ifdef __CUDACC__
 constexpr bool kArenasKeep = true;
 #else
-constexpr bool kArenasKeep = false;  // every array is a piece of its own, poisoned at first, with bounds that are checked
+constexpr bool kArenasKeep =
+    false;  // every array is a piece of its own, poisoned at first, with bounds that are checked
 #endif
 
 void* Arena::take_bytes(std::size_t bytes, const char* what) {

@@ -23,6 +23,9 @@ std::size_t device_count();
 /// Throws DeviceError that says why the device cannot be used: no driver, no such device, or one that is too old.
 void require_device(int device);
 
+/// Whether kernels may call what kernels/mma.cuh has.
+bool has_matrix_instructions(int device);
+
 std::size_t free_memory(int device);
 
 /// Limits that kernels are launched by.

@@ -43,6 +43,9 @@ struct FormKernels {
   void (*sample)(ScanView, unsigned, unsigned*);
   const char *scan_name, *sample_name;
   std::size_t scan_shared;  ///< bytes, beside tables
+  /// Of the forms of matrix instructions: how their queries lie in memory.
+  std::size_t (*query_bytes)(unsigned words) = nullptr;
+  void (*write_query)(const std::uint8_t* query, unsigned words, unsigned number, std::uint8_t* tile) = nullptr;
 };
 
 class DeviceScan {
@@ -68,7 +71,7 @@ class DeviceScan {
   Plan plan_for(const FormKernels& kernels, unsigned tile, std::size_t word_tables) const;
   void run_group(const FormKernels& kernels, const Plan& plan, std::size_t first, std::size_t count,
                  std::size_t threads, Candidate* out);
-  ScanView view_of(const Plan& plan, std::size_t first, std::size_t count);
+  ScanView view_of(const FormKernels& kernels, const Plan& plan, std::size_t first, std::size_t count);
   void scan_piece(const FormKernels& kernels, const Plan& plan, const ScanView& view, bool sample);
   void scan_streamed(const FormKernels& kernels, const Plan& plan, ScanView view, std::size_t threads);
   std::size_t blocks_per_piece() const;
@@ -92,11 +95,18 @@ Finish DeviceScan::finish() const {
 
 void DeviceScan::run(std::size_t threads, Candidate* out) {
   const bool look_ups = queries_.kind == QueryKind::look_ups;
+  // A tile of few queries costs the matrix instructions less time than its rows take to arrive from memory.
+  const bool matrix = queries_.count > 1 && has_matrix_instructions(work_.device);
   switch (rows_.codec) {
     case Codec::binary:
       if (look_ups) return run_form<Lut4<8>>("scan_lut4_bits", "sample_lut4_bits", threads, out);
+      if (matrix)
+        return run_tile<HammingMatrix, HammingMatrix::kTile>("scan_hamming_matrix", "sample_hamming_matrix", threads,
+                                                             out);
       return run_form<Hamming>("scan_hamming", "sample_hamming", threads, out);
     case Codec::int8:
+      if (matrix)
+        return run_tile<DotI8Matrix, DotI8Matrix::kTile>("scan_dot_i8_matrix", "sample_dot_i8_matrix", threads, out);
       return run_form<DotI8>("scan_dot_i8", "sample_dot_i8", threads, out);
     case Codec::float32:
       return run_form<DotF32>("scan_dot_f32", "sample_dot_f32", threads, out);
@@ -109,6 +119,8 @@ void DeviceScan::run(std::size_t threads, Candidate* out) {
     case Codec::pq4:
       return run_form<Lut4<4>>("scan_lut4", "sample_lut4", threads, out);
     case Codec::int4:
+      if (matrix)
+        return run_tile<DotI4Matrix, DotI4Matrix::kTile>("scan_dot_i4_matrix", "sample_dot_i4_matrix", threads, out);
       return run_form<DotI4>("scan_dot_i4", "sample_dot_i4", threads, out);
     case Codec::planes:
       return run_form<Lut4<8>>("scan_lut4_bits", "sample_lut4_bits", threads, out);
@@ -123,8 +135,11 @@ void DeviceScan::run_form(const char* name, const char* sample_name, std::size_t
 
 template <class Form, unsigned kTile>
 void DeviceScan::run_tile(const char* name, const char* sample_name, std::size_t threads, Candidate* out) {
-  const FormKernels kernels{scan_topk<Form, kTile>, scan_sample<Form, kTile>, name, sample_name,
-                            sizeof(ScanShared<kTile>)};
+  FormKernels kernels{scan_topk<Form, kTile>, scan_sample<Form, kTile>, name, sample_name, sizeof(ScanShared<kTile>)};
+  if constexpr (requires { &Form::write_query; }) {
+    kernels.query_bytes = Form::query_bytes;
+    kernels.write_query = Form::write_query;
+  }
   std::size_t word_tables = 0;
   if constexpr (Form::kTables) word_tables = Form::kWordTables;
   const Plan plan = plan_for(kernels, kTile, word_tables);
@@ -169,7 +184,7 @@ Plan DeviceScan::plan_for(const FormKernels& kernels, unsigned tile, std::size_t
   }
 }
 
-ScanView DeviceScan::view_of(const Plan& plan, std::size_t first, std::size_t count) {
+ScanView DeviceScan::view_of(const FormKernels& kernels, const Plan& plan, std::size_t first, std::size_t count) {
   ScanView view{};
   view.row_count = unsigned(rows_.count);
   view.words = unsigned(word_count(rows_.codec, queries_.columns));
@@ -183,20 +198,27 @@ ScanView DeviceScan::view_of(const Plan& plan, std::size_t first, std::size_t co
   }
   view.ranks = placed_.ranks();
 
-  view.form_stride = rounded(queries_.query_bytes());
-  view.wide_stride = rounded(queries_.wide_query_bytes());
-  const auto upload_forms = [&](std::size_t bytes, std::size_t stride, auto form) -> const std::uint8_t* {
+  const auto upload_forms = [&](std::size_t stride, auto write) -> const std::uint8_t* {
     if (stride == 0) return nullptr;
-    auto* staged = work_.pinned.take<std::uint8_t>(count * stride, "the queries");
-    for (std::size_t q = 0; q < count; ++q) {
-      std::memcpy(staged + q * stride, form(first + q), bytes);
-      std::memset(staged + q * stride + bytes, 0, stride - bytes);
-    }
-    return work_.to_device(staged, count * stride, "the queries");
+    const std::size_t bytes = divided(count, plan.tile) * plan.tile * stride;  // kernels read whole tiles
+    auto* staged = work_.pinned.take<std::uint8_t>(bytes, "the queries");
+    std::memset(staged, 0, bytes);
+    for (std::size_t q = 0; q < count; ++q) write(q, staged);
+    return work_.to_device(staged, bytes, "the queries");
   };
-  view.forms = upload_forms(queries_.query_bytes(), view.form_stride, [&](std::size_t q) { return queries_.query(q); });
-  view.wide_forms =
-      upload_forms(queries_.wide_query_bytes(), view.wide_stride, [&](std::size_t q) { return queries_.wide_query(q); });
+  const std::size_t form_bytes = queries_.query_bytes(), wide_bytes = queries_.wide_query_bytes();
+  view.form_stride = kernels.write_query ? kernels.query_bytes(view.words) : rounded(form_bytes);
+  view.wide_stride = rounded(wide_bytes);
+  view.forms = upload_forms(view.form_stride, [&](std::size_t q, std::uint8_t* staged) {
+    if (kernels.write_query)
+      kernels.write_query(queries_.query(first + q), view.words, unsigned(q % plan.tile),
+                          staged + q / plan.tile * plan.tile * view.form_stride);
+    else
+      std::memcpy(staged + q * view.form_stride, queries_.query(first + q), form_bytes);
+  });
+  view.wide_forms = upload_forms(view.wide_stride, [&](std::size_t q, std::uint8_t* staged) {
+    std::memcpy(staged + q * view.wide_stride, queries_.wide_query(first + q), wide_bytes);
+  });
   view.wide_weight = queries_.wide > 0 ? int(wide_weight(rows_.codec)) : 0;
   std::vector<QueryScale> scales(queries_.scales.begin() + std::ptrdiff_t(first),
                                  queries_.scales.begin() + std::ptrdiff_t(first + count));
@@ -231,7 +253,7 @@ ScanView DeviceScan::view_of(const Plan& plan, std::size_t first, std::size_t co
 
 void DeviceScan::run_group(const FormKernels& kernels, const Plan& plan, std::size_t first, std::size_t count,
                            std::size_t threads, Candidate* out) {
-  ScanView view = view_of(plan, first, count);
+  ScanView view = view_of(kernels, plan, first, count);
   if (placed_.streamed()) {
     scan_streamed(kernels, plan, view, threads);
   } else {

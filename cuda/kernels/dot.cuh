@@ -6,7 +6,7 @@
 namespace nestvec::cuda {
 
 /// int8: four products and their sum are one instruction (DP4A).
-struct DotI8 {
+struct DotI8 : PairsOfRows {
   using Sum = int;
   static constexpr unsigned kTile = 8;
   static constexpr bool kTables = false;
@@ -29,7 +29,7 @@ struct DotI8 {
 };
 
 /// Levels of 4 bits: byte permutations look up four of them at a time.
-struct DotI4 {
+struct DotI4 : PairsOfRows {
   using Sum = int;
   static constexpr unsigned kTile = 8;
   static constexpr bool kTables = false;
@@ -67,7 +67,7 @@ struct DotI4 {
   }
 };
 
-struct DotF32 {
+struct DotF32 : PairsOfRows {
   using Sum = float;
   static constexpr unsigned kTile = 8;
   static constexpr bool kTables = false;
@@ -91,7 +91,7 @@ struct DotF32 {
 
 /// Half floats of either kind, two to a word, widened to float.
 template <bool kBfloat>
-struct DotHalves {
+struct DotHalves : PairsOfRows {
   using Sum = float;
   static constexpr unsigned kTile = 8;
   static constexpr bool kTables = false;
@@ -106,7 +106,7 @@ struct DotHalves {
   __device__ static void add(const ScanView& view, const unsigned char* block, unsigned first_query,
                              const unsigned char*, Sum (&sums)[kQueries][2]) {
     const auto* codes = reinterpret_cast<const uint2*>(block) + threadIdx.x % kWarpSize;
-#pragma unroll 4
+#pragma unroll(kQueries == 1 ? 4 : 2)
     for (unsigned w = 0; w < view.words; ++w) {
       const uint2 two_rows = codes[w * kWarpSize];
       const float2 a = widened(two_rows.x), b = widened(two_rows.y);

@@ -8,7 +8,7 @@
 
 namespace nestvec::cuda {
 
-struct Hamming {
+struct Hamming : PairsOfRows {
   using Sum = int;
   static constexpr unsigned kTile = 8;  ///< queries that one load of codes serves
   static constexpr bool kTables = false;

@@ -9,7 +9,7 @@
 namespace nestvec::cuda {
 
 /// One byte a word and row, a table of 256 unsigned bytes.
-struct Lut8 {
+struct Lut8 : PairsOfRows {
   using Sum = int;
   static constexpr unsigned kTile = 4;
   static constexpr bool kTables = true;
@@ -36,7 +36,7 @@ struct Lut8 {
 /// kBytes of code a word and row. Every 4 of them have 4 tables of 16 signed bytes for their low nibbles, then 4 for
 /// their high ones.
 template <unsigned kBytes>
-struct Lut4 {
+struct Lut4 : PairsOfRows {
   using Sum = int;
   static constexpr unsigned kTile = 4;
   static constexpr bool kTables = true;

@@ -9,6 +9,7 @@
 #include "kernels/dot.cuh"
 #include "kernels/hamming.cuh"
 #include "kernels/lut.cuh"
+#include "kernels/matrix.cuh"
 #include "kernels/scan_view.cuh"
 #include "scores.hpp"
 
@@ -36,18 +37,22 @@ __device__ __forceinline__ unsigned query_of(const ScanView& view, unsigned firs
 /// The rows of block b that at least one query of a tile may have.
 template <unsigned kQueries>
 __device__ __forceinline__ std::uint64_t live_for_any(const ScanView& view, unsigned b, unsigned first_query) {
-  std::uint64_t any = 0;
-  for (unsigned q = 0; q < (view.allowed_stride ? kQueries : 1); ++q)
-    any |= view.live_rows(b, query_of(view, first_query, q));
+  if (kQueries == 1 || !view.allowed_stride) return view.live_rows(b, first_query);
+  static_assert(kQueries <= kWarpSize);
+  unsigned long long any = view.live_rows(b, query_of(view, first_query, threadIdx.x % kQueries));
+  for (unsigned lanes = kQueries / 2; lanes > 0; lanes /= 2) any |= __shfl_xor_sync(kWholeWarp, any, int(lanes));
   return any;
 }
 
-/// The scores of two neighbouring rows for each query of a tile, by all threads of the block: a warp whose `block` is
+/// A lane's sums, as Form::Lane says: of which queries, and of which rows.
+template <class Form, unsigned kQueries>
+using Sums = typename Form::Sum[Form::template Lane<kQueries>::kColumns][Form::template Lane<kQueries>::kRows];
+
+/// The sums of a block's rows with a tile of queries, by all threads of the block of threads: a warp whose `block` is
 /// null only helps with the tables.
 template <class Form, unsigned kQueries>
 __device__ __forceinline__ void add_scores(const ScanView& view, const unsigned char* block, unsigned first_query,
-                                           unsigned char* tables, bool tables_stay,
-                                           typename Form::Sum (&sums)[kQueries][2]) {
+                                           unsigned char* tables, bool tables_stay, Sums<Form, kQueries>& sums) {
   if constexpr (!Form::kTables) {
     if (block) Form::template add<kQueries>(view, block, first_query, tables, sums);
   } else {
@@ -89,15 +94,6 @@ __device__ __forceinline__ float kernel_score(Sum sum, float factor, bool has_fa
   return has_factors ? float(sum) * factor : float(sum);
 }
 
-/// Whether a row may be wanted: never false for a key above shared.least[q].
-template <class Sum, unsigned kQueries>
-__device__ __forceinline__ bool hopeful(const ScanView& view, const ScanShared<kQueries>& shared, unsigned q, Sum sum,
-                                        float score) {
-  if constexpr (std::is_same_v<Sum, int>)
-    if (view.finish == Finish::integer) return ordered(int(sum)) >= score_bits(shared.least[q]);
-  return score > shared.limits[q];
-}
-
 /// Reads the limits that all blocks of threads share. Called by the first threads of the block, one for each query.
 template <unsigned kQueries>
 __device__ __forceinline__ void read_limit(const ScanView& view, unsigned first_query, ScanShared<kQueries>& shared) {
@@ -111,48 +107,80 @@ __device__ __forceinline__ void read_limit(const ScanView& view, unsigned first_
                                    : kernel_limit(limit_below(score_of_ordered(score_bits(least)), scale.error), scale);
 }
 
-/// Puts the wanted ones of a warp's 64 scores for one query into the query's buffer.
-template <class Sum, unsigned kQueries>
-__device__ __forceinline__ void keep_wanted(const ScanView& view, ScanShared<kQueries>& shared, Key* buffer,
-                                            unsigned query, unsigned q, const unsigned char* block, unsigned b,
-                                            const Sum (&sums)[2], const float (&factors)[2]) {
-  const unsigned lane = threadIdx.x % kWarpSize, first_row = (view.first_block + b) * unsigned(kRowsPerBlock);
-  const auto rank = [&](unsigned row) { return view.ranks ? __ldg(view.ranks + first_row + row) : first_row + row; };
-  const std::uint64_t live = view.live_rows(b, query);
+/// Marks the sums of this lane that may be wanted, of rows that a query of the tile may have: bit c * kRows + r for
+/// sums[c][r]. None is left out whose key is above its query's shared.least.
+template <class Form, unsigned kQueries>
+__device__ __forceinline__ std::uint64_t hopeful(const ScanView& view, const ScanShared<kQueries>& shared,
+                                                 unsigned first_query, unsigned b, const Sums<Form, kQueries>& sums) {
+  using Lane = typename Form::template Lane<kQueries>;
+  const std::uint64_t live = live_for_any<kQueries>(view, b, first_query);  // again: kept, it would take registers
+  const auto mark = [&](const auto& is_hopeful) {
+    std::uint64_t marked = 0;
 #pragma unroll
-  for (unsigned r = 0; r < 2; ++r) {
-    const unsigned own_row = 2 * lane + r;
-    const float score = kernel_score(sums[r], factors[r], view.factors != nullptr);
-    const bool may = live >> own_row & 1 && hopeful(view, shared, q, sums[r], score);
-    unsigned lanes = __ballot_sync(kWholeWarp, may);
-    if (lanes == 0) continue;
-    if (view.finish != Finish::exact) {
-      Key key = kNoKey;
-      if (may)
-        key = make_key(
-            view.finish == Finish::integer ? ordered(int(sums[r])) : ordered(float(scaled(score, view.scales[query]))),
-            rank(own_row));
-      lanes = __ballot_sync(kWholeWarp, key > shared.least[q]);
-      unsigned at = 0;
-      if (lane == 0 && lanes != 0) at = atomicAdd(&shared.counts[q], unsigned(__popc(lanes)));
-      at = __shfl_sync(kWholeWarp, at, 0);
-      if (lanes >> lane & 1) buffer[at + __popc(lanes & ((1u << lane) - 1))] = key;
-      continue;
+    for (unsigned r = 0; r < Lane::kRows; ++r) {
+      const unsigned row = Lane::row(r);
+      const bool is_live = live >> row & 1;
+      const float factor = view.factor(b, row);
+#pragma unroll
+      for (unsigned c = 0; c < Lane::kColumns; ++c)
+        if (is_live && is_hopeful(Lane::query(c), sums[c][r], factor))
+          marked |= std::uint64_t{1} << (c * Lane::kRows + r);
     }
-    // Four rows at a time, 8 lanes to each.
-    for (unsigned left = lanes; left != 0;) {
+    return marked;
+  };
+  if constexpr (std::is_same_v<typename Form::Sum, int>)
+    if (view.finish == Finish::integer)
+      return mark([&](unsigned q, int sum, float) { return ordered(sum) >= score_bits(shared.least[q]); });
+  return mark([&](unsigned q, typename Form::Sum sum, float factor) {
+    return kernel_score(sum, factor, view.factors != nullptr) > shared.limits[q];
+  });
+}
+
+/// Puts the keys of a warp's hopeful scores that are wanted into the buffers of their queries, one of each lane at a
+/// time.
+template <class Form, unsigned kQueries>
+__device__ __forceinline__ void keep_wanted(const ScanView& view, ScanShared<kQueries>& shared, Key* buffers,
+                                            unsigned first_query, const unsigned char* block, unsigned b,
+                                            std::uint64_t marked, const Sums<Form, kQueries>& sums) {
+  using Lane = typename Form::template Lane<kQueries>;
+  const unsigned lane = threadIdx.x % kWarpSize, first_row = (view.first_block + b) * unsigned(kRowsPerBlock);
+  const auto keep = [&](unsigned q, unsigned row, unsigned score) {
+    const Key key = make_key(score, view.ranks ? __ldg(view.ranks + first_row + row) : first_row + row);
+    if (key > shared.least[q]) buffers[std::size_t{q} * view.capacity + atomicAdd(&shared.counts[q], 1u)] = key;
+  };
+  while (__any_sync(kWholeWarp, marked != 0)) {
+    const unsigned i = marked ? unsigned(__ffsll(static_cast<long long>(marked))) - 1 : 0;
+    const unsigned q = Lane::query(i / Lane::kRows), row = Lane::row(i % Lane::kRows);
+    const bool own = marked && view.live_rows(b, query_of(view, first_query, q)) >> row & 1;
+    marked &= marked - 1;
+    if constexpr (std::is_same_v<typename Form::Sum, int>)
+      if (view.finish != Finish::exact) {
+        int sum = sums[0][0];  // sums[i / kRows][i % kRows], but registers have no addresses
+#pragma unroll
+        for (unsigned j = 1; j < Lane::kColumns * Lane::kRows; ++j)
+          if (j == i) sum = sums[j / Lane::kRows][j % Lane::kRows];
+        if (!own) continue;
+        const float score = kernel_score(sum, view.factor(b, row), view.factors != nullptr);
+        keep(q, row,
+             view.finish == Finish::integer
+                 ? ordered(sum)
+                 : ordered(float(scaled(score, view.scales[query_of(view, first_query, q)]))));
+        continue;
+      }
+    // Four at a time, 8 lanes to each.
+    for (unsigned left = __ballot_sync(kWholeWarp, own); left != 0;) {
       unsigned of_group = left;
       for (unsigned g = 0; g < lane / 8; ++g) of_group &= of_group - 1;
       for (unsigned g = 0; g < 4; ++g) left &= left - 1;
       const unsigned active = __ballot_sync(kWholeWarp, of_group != 0);
+      const int from = of_group ? __ffs(int(of_group)) - 1 : 0;
+      const unsigned its_q = __shfl_sync(kWholeWarp, q, from), its_row = __shfl_sync(kWholeWarp, row, from);
       if (of_group == 0) continue;
-      const unsigned row = 2 * (__ffs(int(of_group)) - 1) + r;
-      const QueryScale& scale = view.scales[query];
-      const RowCodes codes{block + row * view.meaning.word_bytes, kRowsPerBlock * view.meaning.word_bytes};
+      const unsigned query = query_of(view, first_query, its_q);
+      const RowCodes codes{block + its_row * view.meaning.word_bytes, kRowsPerBlock * view.meaning.word_bytes};
       const float exact = exact_score(view.meaning, codes, view.values + std::size_t{query} * view.dim, view.dim,
-                                      view.factor(b, row), scale.constant, active);
-      const Key key = make_key(ordered(exact), rank(row));
-      if (lane % 8 == 0 && exact == exact && key > shared.least[q]) buffer[atomicAdd(&shared.counts[q], 1u)] = key;
+                                      view.factor(b, its_row), view.scales[query].constant, active);
+      if (lane % 8 == 0 && exact == exact) keep(its_q, its_row, ordered(exact));
     }
   }
 }
@@ -181,11 +209,11 @@ __device__ __forceinline__ void cut_buffers(const ScanView& view, unsigned first
 
 /// grid: (tiles of kQueries queries, splits of the rows).
 template <class Form, unsigned kQueries>
-__global__ void __launch_bounds__(kThreads, kQueries == 1 ? 4 : 3) scan_topk(ScanView view) {
+__global__ void __launch_bounds__(kThreads, Form::template Lane<kQueries>::kResident) scan_topk(ScanView view) {
   ScanShared<kQueries>& shared = shared_memory<ScanShared<kQueries>>();
   auto* tables = reinterpret_cast<unsigned char*>(shared_tail<uint4>(shared));
   const unsigned first_query = blockIdx.x * kQueries, split = blockIdx.y, splits = gridDim.y;
-  const unsigned warp = threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize;
+  const unsigned warp = threadIdx.x / kWarpSize;
   const std::size_t own = std::size_t{split} * view.query_count + first_query;
   Key* buffers = view.candidates + own * view.capacity;
   if (threadIdx.x < kQueries) {
@@ -198,24 +226,14 @@ __global__ void __launch_bounds__(kThreads, kQueries == 1 ? 4 : 3) scan_topk(Sca
   bool tables_stay = false;
   for (unsigned step = 0; step < steps; ++step) {
     const unsigned b = step * stretch + split * kWarps + warp;
-    const std::uint64_t live = b < view.block_count ? live_for_any<kQueries>(view, b, first_query) : 0;
-    const unsigned char* block = live ? view.blocks + b * view.block_stride : nullptr;
-    typename Form::Sum sums[kQueries][2] = {};
+    const bool is_there = b < view.block_count && live_for_any<kQueries>(view, b, first_query) != 0;
+    const unsigned char* block = is_there ? view.blocks + b * view.block_stride : nullptr;
+    Sums<Form, kQueries> sums = {};
     add_scores<Form, kQueries>(view, block, first_query, tables, tables_stay, sums);
     tables_stay = view.table_words >= view.wide_words + view.words;
-    if (block) {  // the same for all lanes of a warp
-      const float factors[2] = {view.factor(b, 2 * lane), view.factor(b, 2 * lane + 1)};
-      bool any_hopeful = false;
-      for (unsigned r = 0; r < 2; ++r)
-        for (unsigned q = 0; q < kQueries; ++q)
-          any_hopeful |=
-              live >> (2 * lane + r) & 1 &&
-              hopeful(view, shared, q, sums[q][r], kernel_score(sums[q][r], factors[r], view.factors != nullptr));
-      if (__any_sync(kWholeWarp, any_hopeful))
-        for (unsigned q = 0; q < kQueries; ++q)
-          keep_wanted(view, shared, buffers + std::size_t{q} * view.capacity, query_of(view, first_query, q), q, block,
-                      b, sums[q], factors);
-    }
+    if (block)  // the same for all lanes of a warp
+      keep_wanted<Form, kQueries>(view, shared, buffers, first_query, block, b,
+                                  hopeful<Form, kQueries>(view, shared, first_query, b, sums), sums);
     if ((step + 1) % kStepsPerCut == 0 || step + 1 == steps) cut_buffers(view, first_query, buffers, shared);
   }
   __syncthreads();
@@ -231,20 +249,24 @@ __global__ void __launch_bounds__(kThreads) scan_sample(ScanView view, unsigned 
     uint4 unused;
   };
   auto* tables = reinterpret_cast<unsigned char*>(shared_tail<uint4>(shared_memory<Nothing>()));
-  const unsigned first_query = blockIdx.x * kQueries, warp = threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize;
+  using Lane = typename Form::template Lane<kQueries>;
+  const unsigned first_query = blockIdx.x * kQueries, warp = threadIdx.x / kWarpSize;
   const unsigned b = (blockIdx.y * kWarps + warp) * spacing;
   const unsigned char* block = b < view.block_count ? view.blocks + b * view.block_stride : nullptr;
-  typename Form::Sum sums[kQueries][2] = {};
+  Sums<Form, kQueries> sums = {};
   add_scores<Form, kQueries>(view, block, first_query, tables, false, sums);
-  for (unsigned q = 0; q < kQueries && first_query + q < view.query_count; ++q) {
-    unsigned* own =
-        samples + (std::size_t{first_query + q} * gridDim.y + blockIdx.y) * kStepRows + warp * kRowsPerBlock;
-    const std::uint64_t live = block ? view.live_rows(b, first_query + q) : 0;
-    for (unsigned r = 0; r < 2; ++r) {
-      const unsigned row = 2 * lane + r;
-      const float score = kernel_score(sums[q][r], block ? view.factor(b, row) : 1.0f, view.factors != nullptr);
+#pragma unroll
+  for (unsigned c = 0; c < Lane::kColumns; ++c) {
+    const unsigned query = first_query + Lane::query(c);
+    if (query >= view.query_count) continue;
+    unsigned* own = samples + (std::size_t{query} * gridDim.y + blockIdx.y) * kStepRows + warp * kRowsPerBlock;
+    const std::uint64_t live = block ? view.live_rows(b, query) : 0;
+#pragma unroll
+    for (unsigned r = 0; r < Lane::kRows; ++r) {
+      const unsigned row = Lane::row(r);
+      const float score = kernel_score(sums[c][r], block ? view.factor(b, row) : 1.0f, view.factors != nullptr);
       const bool counts = live >> row & 1 && score == score;
-      own[row] = !counts ? 0 : view.finish == Finish::integer ? ordered(int(sums[q][r])) : ordered(score);
+      own[row] = !counts ? 0 : view.finish == Finish::integer ? ordered(int(sums[c][r])) : ordered(score);
     }
   }
 }

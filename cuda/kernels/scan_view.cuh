@@ -55,4 +55,15 @@ struct ScanView {
   __device__ float factor(unsigned b, unsigned row) const { return factors ? factors[b * factor_stride + row] : 1.0f; }
 };
 
+/// Whose sums a lane has, in most forms: those of two neighbouring rows with all queries of a tile.
+struct PairsOfRows {
+  template <unsigned kQueries>
+  struct Lane {
+    static constexpr unsigned kRows = 2, kColumns = kQueries;
+    static constexpr unsigned kResident = kQueries == 1 ? 4 : 3;  ///< blocks of threads on a multiprocessor, at least
+    __device__ static unsigned row(unsigned r) { return threadIdx.x % kWarpSize * 2 + r; }  ///< of the block
+    __device__ static unsigned query(unsigned c) { return c; }                              ///< of the tile
+  };
+};
+
 }  // namespace nestvec::cuda
