@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "emulator/intrinsics.hpp"
+#include "emulator/settings.hpp"
 
 namespace nestvec::emulator {
 namespace {
@@ -40,6 +41,7 @@ struct Fragments {
 
 template <class Sum, auto word_dot>
 void multiply(const char* name, Sum* c, const unsigned* a, const unsigned* b) {
+  if (settings().major < 8) throw KernelFailure("calls a matrix instruction, which needs compute capability 8.0");
   Fragments<Sum> own{c, a, b};
   warp_collective(name, ~0u, &own, [](void* const* arguments, unsigned lanes) {
     if (lanes != ~0u) throw KernelFailure("calls a matrix instruction in a warp of fewer than 32 threads");

@@ -10,6 +10,7 @@ struct DotI8 : PairsOfRows {
   using Sum = int;
   static constexpr unsigned kTile = 8;
   static constexpr bool kTables = false;
+  static constexpr bool kExact = false;
 
   template <unsigned kQueries>
   __device__ static void add(const ScanView& view, const unsigned char* block, unsigned first_query,
@@ -33,6 +34,7 @@ struct DotI4 : PairsOfRows {
   using Sum = int;
   static constexpr unsigned kTile = 8;
   static constexpr bool kTables = false;
+  static constexpr bool kExact = true;
   static constexpr unsigned kHeader = 20;  ///< bytes of a query before its values
 
   /// The levels of the 4 codes in the low half of `nibbles`, a byte each. PRMT picks one of 8 bytes by 3 bits: once
@@ -48,7 +50,7 @@ struct DotI4 : PairsOfRows {
                              const unsigned char*, Sum (&sums)[kQueries][2]) {
     const uint4 levels = __ldg(reinterpret_cast<const uint4*>(view.form(first_query)));  // the same for all queries
     const auto* codes = reinterpret_cast<const uint2*>(block) + threadIdx.x % kWarpSize;
-#pragma unroll 4
+#pragma unroll(kQueries == 1 ? 4 : 2)
     for (unsigned w = 0; w < view.words; ++w) {
       const uint2 two_rows = codes[w * kWarpSize];
       // Dimensions 0 to 3 of a word, and 4 to 7.
@@ -71,12 +73,13 @@ struct DotF32 : PairsOfRows {
   using Sum = float;
   static constexpr unsigned kTile = 8;
   static constexpr bool kTables = false;
+  static constexpr bool kExact = true;
 
   template <unsigned kQueries>
   __device__ static void add(const ScanView& view, const unsigned char* block, unsigned first_query,
                              const unsigned char*, Sum (&sums)[kQueries][2]) {
     const auto* codes = reinterpret_cast<const float2*>(block) + threadIdx.x % kWarpSize;
-#pragma unroll 8
+#pragma unroll(kQueries == 1 ? 8 : 4)
     for (unsigned w = 0; w < view.words; ++w) {
       const float2 two_rows = codes[w * kWarpSize];
 #pragma unroll
@@ -95,6 +98,7 @@ struct DotHalves : PairsOfRows {
   using Sum = float;
   static constexpr unsigned kTile = 8;
   static constexpr bool kTables = false;
+  static constexpr bool kExact = true;
 
   __device__ static float2 widened(unsigned word) {
     if constexpr (kBfloat) return make_float2(__uint_as_float(word << 16), __uint_as_float(word & 0xffff0000u));

@@ -2,7 +2,8 @@
 //
 // A lane has two neighbouring rows, so that one 16-byte load brings a word of both and a warp reads a whole word of the
 // block, 512 bytes, at once. A word and query cost two XORs, two adds and two POPCs for each row; an SM counts the bits
-// of 16 integers a cycle, so a handful of queries is bound by that and one query by memory.
+// of 16 integers a cycle, so a handful of queries is bound by that and one query by memory. More than one go to matrix
+// instructions (matrix.cuh) where a device has them.
 #pragma once
 #include "kernels/scan_view.cuh"
 
@@ -12,12 +13,13 @@ struct Hamming : PairsOfRows {
   using Sum = int;
   static constexpr unsigned kTile = 8;  ///< queries that one load of codes serves
   static constexpr bool kTables = false;
+  static constexpr bool kExact = false;
 
   template <unsigned kQueries>
   __device__ static void add(const ScanView& view, const unsigned char* block, unsigned first_query,
                              const unsigned char*, Sum (&sums)[kQueries][2]) {
     const auto* codes = reinterpret_cast<const uint4*>(block) + threadIdx.x % kWarpSize;
-#pragma unroll 4
+#pragma unroll(kQueries == 1 ? 4 : 2)
     for (unsigned w = 0; w < view.words; ++w) {
       uint4 two_rows = codes[w * kWarpSize];
       if (w + 1 == view.words) {

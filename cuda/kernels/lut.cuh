@@ -13,6 +13,7 @@ struct Lut8 : PairsOfRows {
   using Sum = int;
   static constexpr unsigned kTile = 4;
   static constexpr bool kTables = true;
+  static constexpr bool kExact = true;
   static constexpr unsigned kWordTables = 256;  ///< bytes of a word's tables
 
   /// Adds the look-ups of words [first_word, end_word), whose tables are in shared memory, `stride` bytes a query.
@@ -40,6 +41,7 @@ struct Lut4 : PairsOfRows {
   using Sum = int;
   static constexpr unsigned kTile = 4;
   static constexpr bool kTables = true;
+  static constexpr bool kExact = true;
   static constexpr unsigned kWordTables = kBytes * 32;
 
   __device__ static int look_up(const unsigned char* table, unsigned four_bytes) {

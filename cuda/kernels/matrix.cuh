@@ -1,6 +1,8 @@
 // Sums of many queries at a time, by matrix instructions: a warp multiplies the 64 rows of a block with 32 queries, 32
 // bytes of each in a step. By NVIDIA's documents an SM of an H100 does 4,096 products of int8 a cycle so, 16 times what
-// DP4A does, and one of an A100 16,384 of bits, 32 times what POPC counts; compute capability 8.0 is needed.
+// DP4A does, and one of an A100 16,384 of bits, 32 times what POPC counts. A step's rows are 2 KiB, for which an SM of
+// an H100 waits some 150 cycles if they come from memory, and 16 to 20 instructions, some 40 cycles: whole tiles of 32
+// pay even for two queries. Compute capability 8.0 is needed.
 //
 // Rows, queries and bytes may go to any places of the instructions' fragments (mma.cuh), as long as the bytes of rows
 // and queries meet. With group = lane / 4 and in_group = lane % 4, a lane has in every step
@@ -26,7 +28,7 @@ namespace nestvec::cuda {
 
 /// Packed bits. Their Hamming distance is popc(row) + popc(query) - 2 popc(row & query): XOR is not native everywhere.
 struct BitCodes {
-  static constexpr bool kBits = true;
+  static constexpr bool kBits = true, kExact = false;
 
   __host__ __device__ static unsigned pieces(unsigned words) { return words; }
 
@@ -64,7 +66,7 @@ struct BitCodes {
 };
 
 struct Int8Codes {
-  static constexpr bool kBits = false;
+  static constexpr bool kBits = false, kExact = false;
 
   __host__ __device__ static unsigned pieces(unsigned words) { return (words + 1) / 2; }
   static std::uint64_t piece(const std::uint8_t* query, unsigned words, unsigned p) {
@@ -94,7 +96,7 @@ struct Int8Codes {
 
 /// The 4-bit instructions are emulated from compute capability 9.0 on: rows are looked up, and multiplied as int8.
 struct Int4Codes {
-  static constexpr bool kBits = false;
+  static constexpr bool kBits = false, kExact = true;
 
   __host__ __device__ static unsigned pieces(unsigned words) { return words; }
   static std::uint64_t piece(const std::uint8_t* query, unsigned, unsigned p) {
@@ -128,14 +130,20 @@ template <class Codes>
 struct MatrixForm {
   using Sum = int;
   static constexpr unsigned kTile = 32;
-  static constexpr bool kTables = false;
+  static constexpr bool kTables = false, kExact = Codes::kExact;
   static constexpr unsigned kStepBytes = kTile * 32;  ///< of the queries' pieces
 
   /// A lane has 8 rows with 8 queries of the tile.
   template <unsigned kQueries>
   struct Lane {
     static_assert(kQueries == kTile);
-    static constexpr unsigned kRows = 8, kColumns = 8, kResident = 2;
+    static constexpr unsigned kRows = 8, kColumns = 8;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+    // The one-bit instruction is made of some 20 others there (nvcc 13.0), which need registers.
+    static constexpr unsigned kResident = Codes::kBits ? 1 : 2;
+#else
+    static constexpr unsigned kResident = 2;
+#endif
     __device__ static unsigned row(unsigned r) { return Codes::row(threadIdx.x % kWarpSize / 4, r); }
     __device__ static unsigned query(unsigned c) { return c / 2 * 8 + threadIdx.x % 4 * 2 + c % 2; }
   };

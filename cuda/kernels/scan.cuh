@@ -128,9 +128,9 @@ __device__ __forceinline__ std::uint64_t hopeful(const ScanView& view, const Sca
     }
     return marked;
   };
-  if constexpr (std::is_same_v<typename Form::Sum, int>)
+  if constexpr (!Form::kExact)
     if (view.finish == Finish::integer)
-      return mark([&](unsigned q, int sum, float) { return ordered(sum) >= score_bits(shared.least[q]); });
+      return mark([&](unsigned q, int sum, float) { return sum >= integer_of_ordered(score_bits(shared.least[q])); });
   return mark([&](unsigned q, typename Form::Sum sum, float factor) {
     return kernel_score(sum, factor, view.factors != nullptr) > shared.limits[q];
   });
@@ -153,34 +153,31 @@ __device__ __forceinline__ void keep_wanted(const ScanView& view, ScanShared<kQu
     const unsigned q = Lane::query(i / Lane::kRows), row = Lane::row(i % Lane::kRows);
     const bool own = marked && view.live_rows(b, query_of(view, first_query, q)) >> row & 1;
     marked &= marked - 1;
-    if constexpr (std::is_same_v<typename Form::Sum, int>)
-      if (view.finish != Finish::exact) {
-        int sum = sums[0][0];  // sums[i / kRows][i % kRows], but registers have no addresses
+    if constexpr (!Form::kExact) {
+      int sum = sums[0][0];  // sums[i / kRows][i % kRows], but registers have no addresses
 #pragma unroll
-        for (unsigned j = 1; j < Lane::kColumns * Lane::kRows; ++j)
-          if (j == i) sum = sums[j / Lane::kRows][j % Lane::kRows];
-        if (!own) continue;
-        const float score = kernel_score(sum, view.factor(b, row), view.factors != nullptr);
-        keep(q, row,
-             view.finish == Finish::integer
-                 ? ordered(sum)
-                 : ordered(float(scaled(score, view.scales[query_of(view, first_query, q)]))));
-        continue;
+      for (unsigned j = 1; j < Lane::kColumns * Lane::kRows; ++j)
+        if (j == i) sum = sums[j / Lane::kRows][j % Lane::kRows];
+      if (!own) continue;
+      const float score = kernel_score(sum, view.factor(b, row), view.factors != nullptr);
+      keep(q, row,
+           view.finish == Finish::integer ? ordered(sum)
+                                          : ordered(float(scaled(score, view.scales[query_of(view, first_query, q)]))));
+    } else {  // four at a time, 8 lanes to each
+      for (unsigned left = __ballot_sync(kWholeWarp, own); left != 0;) {
+        unsigned of_group = left;
+        for (unsigned g = 0; g < lane / 8; ++g) of_group &= of_group - 1;
+        for (unsigned g = 0; g < 4; ++g) left &= left - 1;
+        const unsigned active = __ballot_sync(kWholeWarp, of_group != 0);
+        const int from = of_group ? __ffs(int(of_group)) - 1 : 0;
+        const unsigned its_q = __shfl_sync(kWholeWarp, q, from), its_row = __shfl_sync(kWholeWarp, row, from);
+        if (of_group == 0) continue;
+        const unsigned query = query_of(view, first_query, its_q);
+        const RowCodes codes{block + its_row * view.meaning.word_bytes, kRowsPerBlock * view.meaning.word_bytes};
+        const float exact = exact_score(view.meaning, codes, view.values + std::size_t{query} * view.dim, view.dim,
+                                        view.factor(b, its_row), view.scales[query].constant, active);
+        if (lane % 8 == 0 && exact == exact) keep(its_q, its_row, ordered(exact));
       }
-    // Four at a time, 8 lanes to each.
-    for (unsigned left = __ballot_sync(kWholeWarp, own); left != 0;) {
-      unsigned of_group = left;
-      for (unsigned g = 0; g < lane / 8; ++g) of_group &= of_group - 1;
-      for (unsigned g = 0; g < 4; ++g) left &= left - 1;
-      const unsigned active = __ballot_sync(kWholeWarp, of_group != 0);
-      const int from = of_group ? __ffs(int(of_group)) - 1 : 0;
-      const unsigned its_q = __shfl_sync(kWholeWarp, q, from), its_row = __shfl_sync(kWholeWarp, row, from);
-      if (of_group == 0) continue;
-      const unsigned query = query_of(view, first_query, its_q);
-      const RowCodes codes{block + its_row * view.meaning.word_bytes, kRowsPerBlock * view.meaning.word_bytes};
-      const float exact = exact_score(view.meaning, codes, view.values + std::size_t{query} * view.dim, view.dim,
-                                      view.factor(b, its_row), view.scales[query].constant, active);
-      if (lane % 8 == 0 && exact == exact) keep(its_q, its_row, ordered(exact));
     }
   }
 }

@@ -6,7 +6,7 @@
 
 namespace nestvec::cuda {
 
-/// What a candidate's final score is.
+/// What a candidate's final score is. A form with kExact always finishes exactly, others never.
 enum class Finish {
   integer,  ///< the kernel's sum
   scaled,   ///< the sum times factor and scale, rounded as the CPU does
@@ -60,7 +60,13 @@ struct PairsOfRows {
   template <unsigned kQueries>
   struct Lane {
     static constexpr unsigned kRows = 2, kColumns = kQueries;
-    static constexpr unsigned kResident = kQueries == 1 ? 4 : 3;  ///< blocks of threads on a multiprocessor, at least
+    /// Blocks of threads on a multiprocessor, at least: as many as registers suffice for, which compilers use
+    /// unequally.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+    static constexpr unsigned kResident = kQueries == 1 ? 4 : 2;
+#else
+    static constexpr unsigned kResident = kQueries == 1 ? 4 : 3;
+#endif
     __device__ static unsigned row(unsigned r) { return threadIdx.x % kWarpSize * 2 + r; }  ///< of the block
     __device__ static unsigned query(unsigned c) { return c; }                              ///< of the tile
   };

@@ -1,6 +1,7 @@
 // Scans on a CUDA device against a score for every row and a sort, as scan_test.cpp has them for the CPU: same rows,
 // same order, same scores.
 #include "collection.hpp"
+#include "emulator/settings.hpp"
 
 namespace {
 
@@ -50,6 +51,36 @@ TEST(drawn_collections_are_scanned_like_a_sort) {
   }
 }
 
+TEST(batches_of_queries_with_and_without_matrix_instructions) {
+  Rng rng(11);
+  nestvec::emulator::Settings& device = nestvec::emulator::settings();
+  for (const Scanned& scanned : {Scanned{Codec::binary, QueryKind::codes}, Scanned{Codec::int8, QueryKind::codes},
+                                 Scanned{Codec::int4, QueryKind::look_ups}, Scanned{Codec::int4, QueryKind::codes}})
+    for (std::size_t queries : {1, 2, 3, 8, 9, 31, 32, 33, 70})
+      for (std::size_t words = 1; words <= 9; words += 1 + draw::below(rng, 3)) {  // 4 or 8 are a step
+        const std::size_t of_word = scanned.codec == Codec::binary ? 64 : scanned.codec == Codec::int8 ? 4 : 8;
+        const std::size_t dim = words * of_word - draw::below(rng, of_word),
+                          count = draw::one_of<std::size_t>(rng, {1, 63, 65, 200, 600});
+        Rows rows(rng, scanned, count, dim);
+        if (rows.has_factors() && rng() % 2) rows.draw_factors(rng);
+        if (rng() % 2) rows.ids = draw::shuffled_ids(rng, count);
+        Ask ask{.queries = draw::normal(rng, queries * dim),
+                .dim = rng() % 2 ? dim : rows.drawn_dim(rng),
+                .k = std::min(count, draw::one_of<std::size_t>(rng, {1, 10, 100}))};
+        if (rng() % 2) {
+          ask.allowed_stride = rng() % 4 ? block_count(count) : 0;
+          ask.allowed = drawn_filter(rng, block_count(count) * 64 * (ask.allowed_stride ? queries : 1), 1 + rng() % 10);
+        }
+        const collections::Wanted want = wanted(rows, ask);
+        const Layout layout = drawn_layout(rng, rows);
+        for (const auto& [major, minor] : {std::pair{9, 0}, {7, 5}}) {
+          device.major = major, device.minor = minor;
+          check_scan(rows, ask, layout, 1, want, "compute capability " + std::to_string(major));
+        }
+        device = {};
+      }
+}
+
 TEST(second_look_ups_change_no_score) {
   Rng rng(9);
   for (Codec codec : {Codec::pq8, Codec::pq4})
@@ -87,7 +118,8 @@ TEST(equal_rows_come_in_the_order_of_their_ids) {
     for (std::size_t r = 0; r < count; ++r) values.insert(values.end(), one.begin(), one.end());
     Rows rows(rng, scanned, values, dim);
     rows.ids = draw::shuffled_ids(rng, count);
-    const Ask ask{one, dim, draw::one_of<std::size_t>(rng, {1, 10, 1500})};
+    Ask ask{one, dim, draw::one_of<std::size_t>(rng, {1, 10, 1500})};
+    if (rng() % 2) ask.queries.insert(ask.queries.end(), one.begin(), one.end());
     check_scan(rows, ask, draw::one_of(rng, {Layout::device, Layout::streamed}), 1, wanted(rows, ask), "all equal");
   }
 }
