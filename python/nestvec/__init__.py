@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nestvec import errors, evaluate, stages
     from nestvec._core import __version__, backends, capabilities
+    from nestvec.device_array import DeviceArray
     from nestvec.encoder import Encoder, EncodeStats
     from nestvec.export import export_onnx
     from nestvec.filters import Bits
@@ -39,6 +40,7 @@ _HOME = {
     "Codes": "nestvec.fitted",
     "FittedCodec": "nestvec.fitted",
     "fit": "nestvec.fitted",
+    "DeviceArray": "nestvec.device_array",
     "EncodeStats": "nestvec.encoder",
     "Encoder": "nestvec.encoder",
     "export_onnx": "nestvec.export",
@@ -64,6 +66,7 @@ __all__ = [
     "Bits",
     "Codes",
     "Dense",
+    "DeviceArray",
     "EncodeStats",
     "Encoder",
     "FittedCodec",

@@ -48,6 +48,13 @@ struct Backend {
   std::size_t (*count)();       ///< such devices that this machine has
   void (*require)(int device);  ///< throws DeviceError that says why that device cannot be used
   std::size_t (*free_memory)(int device);
+  /// Memory of the device, aligned to 256 bytes; it goes with its last owner.
+  std::shared_ptr<void> (*allocate)(std::size_t bytes, int device);
+  /// Between main memory and the device, or on the device; done on return.
+  void (*copy)(void* to, const void* from, std::size_t bytes, int device);
+  /// Returns once the work given to a stream is done: 1 is the default stream, 2 that of the thread, else a handle.
+  void (*wait)(std::uintptr_t stream, int device);
+  int (*device_of)(const void* memory);  ///< that it lies on; -1: on none of this backend
   /// Null where the rows are to re-score and do not fit into the memory: the CPU does it then. Rows to be scanned that
   /// do not fit stay where they are and are streamed; their memory must outlive the placement.
   std::shared_ptr<const Placement> (*place)(const Placing& placing, int device);
