@@ -46,7 +46,7 @@ HiddenStates hidden_states(const py::array& hidden) {
   if (hidden.ndim() != 3 || !(half || py::isinstance<Floats>(hidden)) || !(hidden.flags() & py::array::c_style))
     throw ArgumentError("hidden states have to be a contiguous float32 or float16 array of shape (texts, tokens, dim)");
   const auto shape = [&](int axis) { return static_cast<std::size_t>(hidden.shape(axis)); };
-  return {hidden.data(), half, shape(0), shape(1), shape(2)};
+  return {hidden.data(), half ? FloatType::float16 : FloatType::float32, shape(0), shape(1), shape(2)};
 }
 
 py::array run(const Epilogue& epilogue, const py::array& hidden, const Array<std::int64_t>& mask,

@@ -14,6 +14,7 @@
 #include "names.hpp"
 #include "nestvec/error.hpp"
 #include "parallel.hpp"
+#include "value_errors.hpp"
 
 namespace nestvec {
 namespace {
@@ -112,7 +113,7 @@ void quantize_rows(Matrix<const float> x, Precision precision, std::uint8_t* cod
   }
 }
 
-/// Says how many values are not below the limit, and where the first of them is.
+/// Looks for the values that are not below the limit.
 [[noreturn]] void throw_not_finite(Matrix<const float> x, std::string_view what, Precision precision) {
   const float limit = magnitude_limit(precision);
   std::size_t count = 0, first = 0;
@@ -121,18 +122,23 @@ void quantize_rows(Matrix<const float> x, Precision precision, std::uint8_t* cod
     ++count;
     first = i;
   }
-  const char* too_large = precision == Precision::float16    ? "float16 (65520 or more)"
-                          : precision == Precision::bfloat16 ? "bfloat16 (3.3962e38 or more)"
-                                                             : nullptr;
-  throw ArgumentError(std::string(what) + " holds " + std::to_string(count) + " of " + std::to_string(x.rows * x.cols) +
-                      " values that are " +
-                      (too_large ? std::string("NaN or too large for ") + too_large : "NaN or infinite as float32") +
-                      ", the first in row " + std::to_string(first / x.cols) + ", column " +
-                      std::to_string(first % x.cols) + "; expected finite numbers: " +
-                      (too_large ? "normalize the rows, or choose another precision" : "mend or leave out these rows"));
+  throw_not_finite(count, first, x.rows, x.cols, what, precision);
 }
 
 }  // namespace
+
+void throw_not_finite(std::size_t count, std::size_t first, std::size_t rows, std::size_t cols, std::string_view what,
+                      Precision precision) {
+  const char* too_large = precision == Precision::float16    ? "float16 (65520 or more)"
+                          : precision == Precision::bfloat16 ? "bfloat16 (3.3962e38 or more)"
+                                                             : nullptr;
+  throw ArgumentError(std::string(what) + " holds " + std::to_string(count) + " of " + std::to_string(rows * cols) +
+                      " values that are " +
+                      (too_large ? std::string("NaN or too large for ") + too_large : "NaN or infinite as float32") +
+                      ", the first in row " + std::to_string(first / cols) + ", column " +
+                      std::to_string(first % cols) + "; expected finite numbers: " +
+                      (too_large ? "normalize the rows, or choose another precision" : "mend or leave out these rows"));
+}
 
 Precision precision_named(std::string_view name) { return value_named(kPrecisions, "precision", name); }
 

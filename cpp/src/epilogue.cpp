@@ -10,6 +10,7 @@
 #include "nestvec/error.hpp"
 #include "nestvec/normalize.hpp"
 #include "parallel.hpp"
+#include "value_errors.hpp"
 
 namespace nestvec {
 namespace {
@@ -106,24 +107,10 @@ std::size_t width_after_pooling(const std::vector<EpilogueStep>& steps, std::siz
   return hidden_dim * modes.size();
 }
 
-void check_inputs(const HiddenStates& hidden, Matrix<const std::int64_t> mask, std::size_t hidden_dim) {
-  const auto shape = [](std::size_t rows, std::size_t cols) {
-    return "(" + std::to_string(rows) + ", " + std::to_string(cols) + ")";
-  };
-  if (hidden.dim != hidden_dim)
-    throw ArgumentError("hidden states have " + std::to_string(hidden.dim) + " values per token; expected " +
-                        std::to_string(hidden_dim) + ", which these steps were made for");
-  if (mask.rows != hidden.texts || mask.cols != hidden.tokens)
-    throw ArgumentError("mask has the shape " + shape(mask.rows, mask.cols) + "; expected " +
-                        shape(hidden.texts, hidden.tokens) + ", one value for each token of the hidden states");
-  if (hidden.texts != 0 && hidden.tokens == 0)
-    throw ArgumentError("hidden states have no tokens; expected at least one for each text");
+void check_values(Matrix<const std::int64_t> mask) {
   const std::int64_t* end = mask.data + mask.rows * mask.cols;
   const std::int64_t* bad = std::find_if(mask.data, end, [](std::int64_t m) { return m != 0 && m != 1; });
-  if (bad != end)
-    throw ArgumentError("mask holds " + std::to_string(*bad) + " at text " +
-                        std::to_string((bad - mask.data) / mask.cols) + ", token " +
-                        std::to_string((bad - mask.data) % mask.cols) + "; expected 1 for a token and 0 for padding");
+  if (bad != end) throw_mask_value(*bad, static_cast<std::size_t>(bad - mask.data), mask.cols);
 }
 
 /// The texts whose rows cannot be coded, noted by the tasks in any order.
@@ -136,12 +123,7 @@ class BadTexts {
   }
 
   void check(std::size_t texts, Precision precision) const {
-    if (count_ == 0) return;
-    throw ArgumentError(
-        "the vectors of " + std::to_string(count_) + " of " + std::to_string(texts) + " texts are NaN, infinite" +
-        (precision == Precision::float16 ? " or too large for float16 (65520 or more)" : "") + ", the first is text " +
-        std::to_string(first_) + "; look for NaN, infinity or overflow in the hidden states, or, with max pooling, " +
-        "for a mask that keeps no token");
+    if (count_ != 0) throw_bad_texts(count_, texts, first_, precision);
   }
 
  private:
@@ -170,6 +152,20 @@ Matrix<float> truncate_rows(Matrix<float> x, std::size_t dim) {
 
 }  // namespace
 
+void throw_mask_value(std::int64_t value, std::size_t index, std::size_t tokens) {
+  throw ArgumentError("mask holds " + std::to_string(value) + " at text " + std::to_string(index / tokens) +
+                      ", token " + std::to_string(index % tokens) + "; expected 1 for a token and 0 for padding");
+}
+
+void throw_bad_texts(std::size_t count, std::size_t texts, std::size_t first, Precision precision) {
+  throw ArgumentError("the vectors of " + std::to_string(count) + " of " + std::to_string(texts) +
+                      " texts are NaN, infinite" +
+                      (precision == Precision::float16 ? " or too large for float16 (65520 or more)" : "") +
+                      ", the first is text " + std::to_string(first) +
+                      "; look for NaN, infinity or overflow in the hidden states, or, with max pooling, for a mask "
+                      "that keeps no token");
+}
+
 Activation activation_named(std::string_view name) { return value_named(kActivations, "activation", name); }
 
 void dense_rows(const DenseStep& step, Matrix<const float> x, float* out) {
@@ -187,11 +183,27 @@ Epilogue::Epilogue(std::vector<EpilogueStep> steps, std::size_t hidden_dim)
   }
 }
 
-void Epilogue::run(const HiddenStates& hidden, Matrix<const std::int64_t> mask, std::size_t prompt_tokens,
-                   std::size_t dim, Precision precision, void* codes, std::size_t threads) const {
-  check_inputs(hidden, mask, hidden_dim_);
+void Epilogue::check_shapes(const HiddenStates& hidden, std::size_t mask_rows, std::size_t mask_cols,
+                            std::size_t dim) const {
+  const auto shape = [](std::size_t rows, std::size_t cols) {
+    return "(" + std::to_string(rows) + ", " + std::to_string(cols) + ")";
+  };
+  if (hidden.dim != hidden_dim_)
+    throw ArgumentError("hidden states have " + std::to_string(hidden.dim) + " values per token; expected " +
+                        std::to_string(hidden_dim_) + ", which these steps were made for");
+  if (mask_rows != hidden.texts || mask_cols != hidden.tokens)
+    throw ArgumentError("mask has the shape " + shape(mask_rows, mask_cols) + "; expected " +
+                        shape(hidden.texts, hidden.tokens) + ", one value for each token of the hidden states");
+  if (hidden.texts != 0 && hidden.tokens == 0)
+    throw ArgumentError("hidden states have no tokens; expected at least one for each text");
   if (dim == 0 || dim > dim_)
     throw ArgumentError("dim is " + std::to_string(dim) + "; expected 1 to " + std::to_string(dim_));
+}
+
+void Epilogue::run(const HiddenStates& hidden, Matrix<const std::int64_t> mask, std::size_t prompt_tokens,
+                   std::size_t dim, Precision precision, void* codes, std::size_t threads) const {
+  check_shapes(hidden, mask.rows, mask.cols, dim);
+  check_values(mask);
   if (hidden.texts == 0) return;
 
   const auto& pooling = std::get<PoolingStep>(steps_[0]);
@@ -203,7 +215,8 @@ void Epilogue::run(const HiddenStates& hidden, Matrix<const std::int64_t> mask, 
   BadTexts bad_texts;
   parallel_for((hidden.texts - 1) / task_texts + 1, threads, [&](std::size_t, std::size_t task) {
     const std::size_t first = task * task_texts, texts = std::min(task_texts, hidden.texts - first);
-    std::vector<float> rows(texts * widest_), spare(texts * widest_), token(hidden.half ? hidden.dim : 0);
+    std::vector<float> rows(texts * widest_), spare(texts * widest_),
+        token(hidden.type == FloatType::float32 ? 0 : hidden.dim);
     Matrix<float> x{rows.data(), texts, hidden.dim * pooling.modes.size()};
     for (std::size_t t = 0; t < texts; ++t)
       pool_text(hidden, first + t, mask.row(first + t), skipped, pooling.modes, token.data(), x.row(t));

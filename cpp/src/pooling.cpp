@@ -1,6 +1,7 @@
 #include "nestvec/pooling.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -125,8 +126,12 @@ PoolingMode pooling_mode_named(std::string_view name) { return value_named(kMode
 
 const float* HiddenStates::token(std::size_t text, std::size_t position, float* scratch) const {
   const std::size_t offset = (text * tokens + position) * dim;
-  if (!half) return static_cast<const float*>(data) + offset;
-  kernels().half_to_float(static_cast<const std::uint16_t*>(data) + offset, scratch, dim);
+  if (type == FloatType::float32) return static_cast<const float*>(data) + offset;
+  const std::uint16_t* halves = static_cast<const std::uint16_t*>(data) + offset;
+  if (type == FloatType::float16)
+    kernels().half_to_float(halves, scratch, dim);
+  else
+    for (std::size_t i = 0; i < dim; ++i) scratch[i] = std::bit_cast<float>(std::uint32_t{halves[i]} << 16);
   return scratch;
 }
 

@@ -1,6 +1,7 @@
 // The epilogue against its parts run one after another, Dense against plain loops, and what it refuses.
 #include "nestvec/epilogue.hpp"
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -36,7 +37,7 @@ struct Batch {
   std::vector<float> values;
   std::vector<std::int64_t> mask;
 
-  HiddenStates hidden() const { return {values.data(), false, texts, tokens, dim}; }
+  HiddenStates hidden() const { return {values.data(), FloatType::float32, texts, tokens, dim}; }
   Matrix<const std::int64_t> keep() const { return {mask.data(), texts, tokens}; }
 };
 
@@ -196,7 +197,12 @@ TEST(half_floats_give_what_their_values_give) {
   kernels().half_to_float(halves.data(), in.values.data(), halves.size());
   const Epilogue epilogue({kMean, NormalizeStep{}}, 24);
   std::vector<float> got(9 * 24);
-  epilogue.run({halves.data(), true, 9, 20, 24}, in.keep(), 0, 24, Precision::float32, got.data(), 2);
+  epilogue.run({halves.data(), FloatType::float16, 9, 20, 24}, in.keep(), 0, 24, Precision::float32, got.data(), 2);
+  CHECK(got == run(epilogue, in, 24));
+
+  quantize({in.values.data(), 9 * 20, 24}, Precision::bfloat16, halves.data(), nullptr);
+  for (std::size_t i = 0; i < halves.size(); ++i) in.values[i] = std::bit_cast<float>(std::uint32_t{halves[i]} << 16);
+  epilogue.run({halves.data(), FloatType::bfloat16, 9, 20, 24}, in.keep(), 0, 24, Precision::float32, got.data(), 2);
   CHECK(got == run(epilogue, in, 24));
 }
 

@@ -27,7 +27,7 @@ struct Text {
   std::vector<std::int64_t> mask;
 
   std::size_t tokens() const { return mask.size(); }
-  HiddenStates hidden() const { return {values.data(), false, 1, tokens(), dim}; }
+  HiddenStates hidden() const { return {values.data(), FloatType::float32, 1, tokens(), dim}; }
   std::vector<float> pool(const std::vector<PoolingMode>& modes, std::size_t prompt_tokens = 0) const {
     std::vector<float> out(modes.size() * dim, kNaN);
     pool_text(hidden(), 0, mask.data(), prompt_tokens, modes, nullptr, out.data());
@@ -149,8 +149,8 @@ TEST(half_floats_are_summed_in_float) {
       kernels().half_to_float(halves.data() + shift, tokens.data(), tokens.size());
       const std::vector<std::int64_t> mask(length, 1);
       std::vector<float> scratch(dim), got(kAllModes.size() * dim);
-      pool_text({halves.data() + shift, true, 1, length, dim}, 0, mask.data(), 0, kAllModes, scratch.data(),
-                got.data());
+      pool_text({halves.data() + shift, FloatType::float16, 1, length, dim}, 0, mask.data(), 0, kAllModes,
+                scratch.data(), got.data());
       CHECK(got == padded(tokens, dim, 0, 0).pool(kAllModes), "length " << length << ", shift " << shift);
     }
   }
@@ -158,7 +158,7 @@ TEST(half_floats_are_summed_in_float) {
   const std::vector<std::uint16_t> ones(3000, 0x3C00);
   const std::vector<std::int64_t> mask(3000, 1);
   float scratch, got;
-  pool_text({ones.data(), true, 1, 3000, 1}, 0, mask.data(), 0, {PoolingMode::mean}, &scratch, &got);
+  pool_text({ones.data(), FloatType::float16, 1, 3000, 1}, 0, mask.data(), 0, {PoolingMode::mean}, &scratch, &got);
   CHECK(got == 1);
 }
 

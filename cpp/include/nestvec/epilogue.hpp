@@ -53,8 +53,12 @@ class Epilogue {
   /// Throws ArgumentError unless the first step, and no other, is a pooling, and the steps' shapes follow one another.
   Epilogue(std::vector<EpilogueStep> steps, std::size_t hidden_dim);
 
+  const std::vector<EpilogueStep>& steps() const { return steps_; }
   std::size_t hidden_dim() const { return hidden_dim_; }
   std::size_t dim() const { return dim_; }  ///< of a row after the last step
+
+  /// Throws the ArgumentErrors of run that do not depend on values: mask is mask_rows x mask_cols.
+  void check_shapes(const HiddenStates& hidden, std::size_t mask_rows, std::size_t mask_cols, std::size_t dim) const;
 
   /// Runs the steps, keeps the first `dim` values of each row (brought back to unit length if the last step is a
   /// normalisation), and codes them: codes gets hidden.texts x row_bytes(precision, dim) bytes.

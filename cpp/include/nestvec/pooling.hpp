@@ -16,10 +16,13 @@ enum class PoolingMode { cls, max, mean, mean_sqrt_len, weightedmean, lasttoken 
 /// The mode of that name; throws ArgumentError listing the known ones.
 PoolingMode pooling_mode_named(std::string_view name);
 
-/// The last layer of the encoder: texts x tokens x dim, row-major, float32 or IEEE binary16 bit patterns.
+/// What hidden states are made of: bfloat16 is the upper half of a float, float16 is IEEE binary16.
+enum class FloatType { float32, float16, bfloat16 };
+
+/// The last layer of the encoder: texts x tokens x dim, row-major.
 struct HiddenStates {
   const void* data;
-  bool half;
+  FloatType type;
   std::size_t texts, tokens, dim;
 
   /// One token as float32: in place, or converted into `scratch` (dim floats).
