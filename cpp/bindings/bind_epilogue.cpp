@@ -91,8 +91,8 @@ class DevicedEpilogue : public Epilogue {
                                                                std::size_t prompt_tokens, std::size_t dim,
                                                                const std::string& name, bool scaled) {
     const HiddenStates states = hidden_states_there(hidden);
-    if (!mask.is("int64", 2) || mask.shape[0] != states.texts || mask.shape[1] != states.tokens)
-      throw ArgumentError("mask has to be of int64 and of the shape (texts, tokens) of the hidden states");
+    if (!mask.is("int64", 2)) throw ArgumentError("mask has to be of int64, of shape (texts, tokens)");
+    check_shapes(states, mask.shape[0], mask.shape[1], dim);
     const Precision precision = precision_named(name);
     const ItemType& type = item_type(dtype_of(precision));
     const py::gil_scoped_release release;
@@ -108,10 +108,13 @@ class DevicedEpilogue : public Epilogue {
 
  private:
   static HiddenStates hidden_states_there(const DeviceArray& hidden) {
-    const bool half = hidden.is("float16", 3);
-    if (!half && !hidden.is("float32", 3))
-      throw ArgumentError("hidden states have to be float32 or float16, of shape (texts, tokens, dim)");
-    return {hidden.data, half, hidden.shape[0], hidden.shape[1], hidden.shape[2]};
+    const std::string_view name = hidden.type->name;
+    const FloatType type = name == "float16"    ? FloatType::float16
+                           : name == "bfloat16" ? FloatType::bfloat16
+                                                : FloatType::float32;
+    if (hidden.shape.size() != 3 || (type == FloatType::float32 && name != "float32"))
+      throw ArgumentError("hidden states have to be float32, float16 or bfloat16, of shape (texts, tokens, dim)");
+    return {hidden.data, type, hidden.shape[0], hidden.shape[1], hidden.shape[2]};
   }
 
   const DeviceEpilogue& there(const Device& device) {

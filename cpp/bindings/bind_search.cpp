@@ -112,12 +112,16 @@ class Searcher {
     if (!table_.device.is_cpu()) place(memory);
   }
 
-  /// Bytes of device memory that each tier takes; None where it lies on the CPU alone.
-  std::vector<std::optional<std::size_t>> placed() const {
-    std::vector<std::optional<std::size_t>> bytes;
-    for (const Tier& tier : table_.tiers)
-      bytes.push_back(tier.placement ? std::optional(tier.placement->bytes()) : std::nullopt);
-    return bytes;
+  /// Of each tier: whether it lies on the device (not, where it is streamed to it; None: it stays with the CPU), and
+  /// the bytes of device memory that it takes.
+  std::vector<std::pair<std::optional<bool>, std::size_t>> placed() const {
+    std::vector<std::pair<std::optional<bool>, std::size_t>> out;
+    for (const Tier& tier : table_.tiers) {
+      const Placement* placement = tier.placement.get();
+      out.emplace_back(placement ? std::optional(!placement->streamed()) : std::nullopt,
+                       placement ? placement->bytes() : 0);
+    }
+    return out;
   }
 
   /// Returns (scores, ids, [(rows, bytes, seconds) of each tier]). Uses as many tiers as there are queries for.

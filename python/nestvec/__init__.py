@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from nestvec.export import export_onnx
     from nestvec.filters import Bits
     from nestvec.fitted import Codes, FittedCodec, fit
-    from nestvec.pipeline import Dense, LayerNorm, Normalize, Pipeline, Pooling, normalize, pool, quantize, truncate
+    from nestvec.pipeline import Dense, LayerNorm, Normalize, Pipeline, Pooling, pool
+    from nestvec.row_steps import normalize, quantize, truncate
     from nestvec.search_result import Hits, TierStats
     from nestvec.table import Table
     from nestvec.topk import hamming_topk, inner_topk
@@ -49,10 +50,10 @@ _HOME = {
     "Normalize": "nestvec.pipeline",
     "Pipeline": "nestvec.pipeline",
     "Pooling": "nestvec.pipeline",
-    "normalize": "nestvec.pipeline",
+    "normalize": "nestvec.row_steps",
     "pool": "nestvec.pipeline",
-    "quantize": "nestvec.pipeline",
-    "truncate": "nestvec.pipeline",
+    "quantize": "nestvec.row_steps",
+    "truncate": "nestvec.row_steps",
     "Hits": "nestvec.search_result",
     "TierStats": "nestvec.search_result",
     "Table": "nestvec.table",

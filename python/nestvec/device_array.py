@@ -191,7 +191,7 @@ def on_device(value: object) -> bool:
 
 
 def _has_dlpack(value: Any) -> bool:
-    return hasattr(value, "__dlpack_device__") and tuple(value.__dlpack_device__())[0] == _CUDA
+    return hasattr(value, "__dlpack_device__") and next(iter(value.__dlpack_device__())) == _CUDA
 
 
 def as_device_array(value: Any, what: str) -> DeviceArray:

@@ -21,6 +21,7 @@ class Placement {
  public:
   virtual ~Placement() = default;
   virtual std::size_t bytes() const = 0;  ///< of device memory that they take
+  virtual bool streamed() const = 0;      ///< they stay where they are, and every scan copies them over in pieces
 };
 
 /// Rows that a device is to keep.
