@@ -1,0 +1,206 @@
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "emulator/stream.hpp"
+
+namespace nestvec::emulator {
+namespace {
+
+constexpr std::size_t kAlignment = 256;
+constexpr int kPoison = 0xFF;
+
+enum class Place { pageable, pinned, device };
+
+}  // namespace
+
+Allocation* Runtime::find(const void* at, std::size_t bytes) {
+  const auto address = reinterpret_cast<std::uintptr_t>(at);
+  auto after = allocations.upper_bound(address);
+  if (after == allocations.begin()) return nullptr;
+  --after;
+  const std::size_t offset = address - after->first;
+  Allocation& found = after->second;
+  return offset < std::max<std::size_t>(found.bytes, 1) && bytes <= found.bytes - offset ? &found : nullptr;
+}
+
+void* Runtime::allocate(std::size_t bytes, int number, bool pinned) {
+  if (!pinned) {
+    const auto fits = [&] {
+      const std::size_t used = device(number).used_bytes;
+      return used <= settings.memory_bytes && bytes <= settings.memory_bytes - used;
+    };
+    if (!fits()) run_all(number);  // what streams still have to free
+    if (!fits()) return nullptr;
+  }
+  void* at = nullptr;
+  if (posix_memalign(&at, kAlignment, std::max<std::size_t>(bytes, 1)) != 0) return nullptr;
+  std::memset(at, kPoison, bytes);
+  allocations[reinterpret_cast<std::uintptr_t>(at)] = {bytes, number, pinned, false};
+  if (!pinned) device(number).used_bytes += bytes;
+  return at;
+}
+
+void Runtime::release(void* at) {
+  const auto found = allocations.find(reinterpret_cast<std::uintptr_t>(at));
+  const Allocation& allocation = found->second;
+  std::memset(at, kPoison, allocation.bytes);
+  if (!allocation.pinned) device(allocation.device).used_bytes -= allocation.bytes;
+  allocations.erase(found);
+  std::free(at);
+}
+
+namespace {
+
+Place place_of(Runtime& all, const void* at, std::size_t bytes) {
+  const Allocation* const found = all.find(at, bytes);
+  return !found ? Place::pageable : found->pinned ? Place::pinned : Place::device;
+}
+
+/// A pointer into memory of a device, but past its end or freed.
+bool stray(Runtime& all, const void* at, std::size_t bytes) {
+  const Allocation* const start = all.find(at, 0);
+  return start && (start->freed || !all.find(at, bytes));
+}
+
+cudaError_t allocate(void** at, std::size_t bytes, bool pinned) {
+  return call([&](Runtime& all) {
+    if (!at) return cudaErrorInvalidValue;
+    *at = nullptr;
+    if (bytes == 0) return cudaSuccess;
+    *at = all.allocate(bytes, current_device, pinned);
+    return *at ? cudaSuccess : cudaErrorMemoryAllocation;
+  });
+}
+
+cudaError_t release(void* at, bool pinned) {
+  return call(
+      [&](Runtime& all) {
+        if (!at) return cudaSuccess;
+        const auto found = all.allocations.find(reinterpret_cast<std::uintptr_t>(at));
+        if (found == all.allocations.end() || found->second.pinned != pinned || found->second.freed)
+          return cudaErrorInvalidValue;
+        const int device = found->second.device;
+        all.run_all(device);
+        all.release(at);
+        return all.device(device).failed ? cudaErrorLaunchFailure : cudaSuccess;
+      },
+      true);
+}
+
+/// `blocking`: cudaMemcpy, which returns when memory of the host was read or written.
+cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t handle,
+                 bool blocking) {
+  return call([&](Runtime& all) {
+    const std::shared_ptr<Stream> stream = all.find(handle);
+    if (!stream) return cudaErrorInvalidResourceHandle;
+    if (bytes == 0) return cudaSuccess;
+    if (!to || !from || stray(all, to, bytes) || stray(all, from, bytes)) return cudaErrorInvalidValue;
+    const Place target = place_of(all, to, bytes), source = place_of(all, from, bytes);
+    const bool to_device = target == Place::device, from_device = source == Place::device;
+    const cudaMemcpyKind actual = to_device     ? from_device ? cudaMemcpyDeviceToDevice : cudaMemcpyHostToDevice
+                                  : from_device ? cudaMemcpyDeviceToHost
+                                                : cudaMemcpyHostToHost;
+    if (kind < cudaMemcpyHostToHost || kind > cudaMemcpyDefault) return cudaErrorInvalidMemcpyDirection;
+    if (kind != cudaMemcpyDefault && kind != actual) return cudaErrorInvalidValue;
+    std::vector<unsigned char> snapshot;
+    if (to_device && source == Place::pageable) {
+      const auto* begin = static_cast<const unsigned char*>(from);
+      snapshot.assign(begin, begin + bytes);
+    }
+    all.add(stream, [&all, to, from, bytes, actual, snapshot = std::move(snapshot)](Stream&) {
+      std::memcpy(to, snapshot.empty() ? from : snapshot.data(), bytes);
+      if (actual == cudaMemcpyHostToDevice) all.counters.host_to_device_bytes += bytes;
+      if (actual == cudaMemcpyDeviceToHost) all.counters.device_to_host_bytes += bytes;
+      if (actual == cudaMemcpyDeviceToDevice) all.counters.device_to_device_bytes += bytes;
+    });
+    const bool touches_pinned = target == Place::pinned || source == Place::pinned;
+    if (target == Place::pageable || (blocking && touches_pinned)) all.run_until(*stream, stream->queued);
+    return all.device(stream->device).failed ? cudaErrorLaunchFailure : cudaSuccess;
+  });
+}
+
+}  // namespace
+}  // namespace nestvec::emulator
+
+using nestvec::emulator::Allocation;
+using nestvec::emulator::call;
+using nestvec::emulator::current_device;
+using nestvec::emulator::Runtime;
+using nestvec::emulator::Stream;
+
+cudaError_t cudaMalloc(void** at, std::size_t bytes) { return nestvec::emulator::allocate(at, bytes, false); }
+cudaError_t cudaMallocHost(void** at, std::size_t bytes) { return nestvec::emulator::allocate(at, bytes, true); }
+cudaError_t cudaFree(void* at) { return nestvec::emulator::release(at, false); }
+cudaError_t cudaFreeHost(void* at) { return nestvec::emulator::release(at, true); }
+
+cudaError_t cudaMallocAsync(void** at, std::size_t bytes, cudaStream_t handle) {
+  return call([&](Runtime& all) {
+    const std::shared_ptr<Stream> stream = all.find(handle);
+    if (!stream) return cudaErrorInvalidResourceHandle;
+    if (!at) return cudaErrorInvalidValue;
+    *at = nullptr;
+    if (bytes == 0) return cudaSuccess;
+    *at = all.allocate(bytes, stream->device, false);
+    return *at ? cudaSuccess : cudaErrorMemoryAllocation;
+  });
+}
+
+cudaError_t cudaFreeAsync(void* at, cudaStream_t handle) {
+  return call(
+      [&](Runtime& all) {
+        const std::shared_ptr<Stream> stream = all.find(handle);
+        if (!stream) return cudaErrorInvalidResourceHandle;
+        if (!at) return cudaSuccess;
+        const auto found = all.allocations.find(reinterpret_cast<std::uintptr_t>(at));
+        if (found == all.allocations.end() || found->second.pinned || found->second.freed) return cudaErrorInvalidValue;
+        found->second.freed = true;
+        all.add(stream, [&all, at](Stream&) { all.release(at); }, true);
+        return cudaSuccess;
+      },
+      true);
+}
+
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* at) {
+  return call([&](Runtime& all) {
+    if (!attributes) return cudaErrorInvalidValue;
+    const Allocation* const found = all.find(at, 0);
+    if (!found || found->freed) {
+      *attributes = {cudaMemoryTypeUnregistered, cudaInvalidDeviceId, nullptr, const_cast<void*>(at)};
+      return cudaSuccess;
+    }
+    void* const same = const_cast<void*>(at);
+    *attributes = {found->pinned ? cudaMemoryTypeHost : cudaMemoryTypeDevice, found->device, same,
+                   found->pinned ? same : nullptr};
+    return cudaSuccess;
+  });
+}
+
+cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+  return nestvec::emulator::copy(to, from, bytes, kind, nullptr, true);
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  return nestvec::emulator::copy(to, from, bytes, kind, stream, false);
+}
+
+cudaError_t cudaMemsetAsync(void* at, int value, std::size_t bytes, cudaStream_t handle) {
+  return call([&](Runtime& all) {
+    const std::shared_ptr<Stream> stream = all.find(handle);
+    if (!stream) return cudaErrorInvalidResourceHandle;
+    if (bytes == 0) return cudaSuccess;
+    const Allocation* const found = all.find(at, bytes);
+    if (!found || found->freed) return cudaErrorInvalidValue;
+    all.add(stream, [=](Stream&) { std::memset(at, value, bytes); });
+    return cudaSuccess;
+  });
+}
+
+cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
+  return call([&](Runtime& all) {
+    if (!free || !total) return cudaErrorInvalidValue;
+    *total = all.settings.memory_bytes;
+    *free = *total - std::min(*total, all.device(current_device).used_bytes);
+    return cudaSuccess;
+  });
+}

@@ -1,0 +1,239 @@
+#include "emulator/stream.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "emulator/fiber.hpp"
+
+namespace nestvec::emulator {
+
+constinit thread_local int current_device = 0;
+constinit thread_local cudaError_t last_error = cudaSuccess;
+
+Runtime& runtime() {
+  static Runtime all;
+  return all;
+}
+
+Device& Runtime::device(int number) {
+  const auto n = static_cast<std::size_t>(number);
+  if (devices.size() <= n) devices.resize(n + 1);
+  if (!devices[n].default_stream) {
+    devices[n].default_stream = std::make_shared<Stream>();
+    devices[n].default_stream->device = number;
+  }
+  return devices[n];
+}
+
+namespace {
+
+std::shared_ptr<Stream> stream_of_this_thread(Runtime& all) {
+  thread_local std::map<int, std::shared_ptr<Stream>> mine;
+  std::shared_ptr<Stream>& stream = mine[current_device];
+  if (!stream) {
+    stream = std::make_shared<Stream>();
+    stream->device = current_device;
+    stream->blocking = true;
+    all.streams[reinterpret_cast<cudaStream_t>(++all.handles * 256)] = stream;
+  }
+  return stream;
+}
+
+}  // namespace
+
+std::shared_ptr<Stream> Runtime::find(cudaStream_t handle) {
+  if (handle == nullptr || handle == cudaStreamLegacy) return device(current_device).default_stream;
+  if (handle == cudaStreamPerThread) return stream_of_this_thread(*this);
+  const auto found = streams.find(handle);
+  return found == streams.end() ? nullptr : found->second;
+}
+
+void Runtime::add(const std::shared_ptr<Stream>& stream, std::function<void(Stream&)> run, bool always) {
+  const std::shared_ptr<Stream>& legacy = device(stream->device).default_stream;
+  std::vector<Point> after = std::move(stream->wait_for);
+  stream->wait_for.clear();
+  if (stream == legacy) {
+    for (const auto& other : busy)
+      if (other->blocking && other->device == stream->device) after.push_back({other, other->queued});
+  } else if (stream->blocking) {
+    after.push_back({legacy, legacy->queued});
+  }
+  tsan_release(&stream->order);
+  stream->operations.push_back({++stream->queued, std::move(after), std::move(run), always});
+  if (std::find(busy.begin(), busy.end(), stream) == busy.end()) busy.push_back(stream);
+}
+
+void Runtime::run_until(Stream& stream, std::uint64_t ticket) {
+  while (stream.done < ticket && !stream.operations.empty()) {
+    const Operation operation = std::move(stream.operations.front());
+    stream.operations.pop_front();
+    for (const Point& point : operation.after) run_until(*point.stream, point.ticket);
+    if (operation.always || !device(stream.device).failed) operation.run(stream);
+    tsan_acquire(&stream.order);
+    stream.done = operation.ticket;
+  }
+  tsan_acquire(&stream.order);
+}
+
+void Runtime::run_all(int number) {
+  const std::vector<std::shared_ptr<Stream>> all = busy;
+  for (const auto& stream : all)
+    if (stream->device == number) run_until(*stream, stream->queued);
+  std::erase_if(busy, [](const auto& stream) { return stream->operations.empty(); });
+}
+
+cudaError_t enqueue(Launch launch, const void* kernel, cudaStream_t handle) {
+  return call([&](Runtime& all) {
+    const std::shared_ptr<Stream> stream = all.find(handle);
+    if (!stream || stream->device != current_device) return cudaErrorInvalidResourceHandle;
+    const dim3 grid = launch.grid, block = launch.block;
+    if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7FFFFFFFu || grid.y > 65535 || grid.z > 65535)
+      return cudaErrorInvalidConfiguration;
+    if (block.x == 0 || block.y == 0 || block.z == 0 || block.x > 1024 || block.y > 1024 || block.z > 64 ||
+        block.x * block.y * block.z > 1024)
+      return cudaErrorInvalidConfiguration;
+    const auto& allowed = all.device(current_device).max_shared_bytes;
+    const auto more = allowed.find(kernel);
+    const std::size_t most = std::max(48 << 10, more == allowed.end() ? 0 : more->second);
+    if (launch.shared_bytes > most) return cudaErrorInvalidValue;
+    unsigned workers = all.settings.workers;
+    if (workers == 0) workers = std::clamp(std::thread::hardware_concurrency(), 1u, 4u);
+    all.add(stream, [&all, launch = std::move(launch), workers](Stream& on) {
+      ++all.counters.launches;
+      try {
+        run_grid(launch, workers, &on.order);
+      } catch (const KernelFailure& failure) {
+        all.last_failure = failure.what();
+        all.device(on.device).failed = true;
+      }
+    });
+    return cudaSuccess;
+  });
+}
+
+}  // namespace nestvec::emulator
+
+using nestvec::emulator::call;
+using nestvec::emulator::current_device;
+using nestvec::emulator::Event;
+using nestvec::emulator::Runtime;
+using nestvec::emulator::Stream;
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
+  return call([&](Runtime& all) {
+    if (!stream || flags > cudaStreamNonBlocking) return cudaErrorInvalidValue;
+    auto created = std::make_shared<Stream>();
+    created->device = current_device;
+    created->blocking = flags != cudaStreamNonBlocking;
+    *stream = reinterpret_cast<cudaStream_t>(++all.handles * 256);  // never used twice: a stale handle is found out
+    all.streams[*stream] = std::move(created);
+    return cudaSuccess;
+  });
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  return call(
+      [&](Runtime& all) { return all.streams.erase(stream) == 1 ? cudaSuccess : cudaErrorInvalidResourceHandle; },
+      true);
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
+  return call([&](Runtime& all) {
+    const std::shared_ptr<Stream> stream = all.find(handle);
+    if (!stream) return cudaErrorInvalidResourceHandle;
+    all.run_until(*stream, stream->queued);
+    return all.device(stream->device).failed ? cudaErrorLaunchFailure : cudaSuccess;
+  });
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t handle) {
+  return call([&](Runtime& all) {
+    const std::shared_ptr<Stream> stream = all.find(handle);
+    if (!stream) return cudaErrorInvalidResourceHandle;
+    if (stream->done == stream->queued) return cudaSuccess;
+    all.run_until(*stream, stream->queued);  // not yet; who asks again will find it done
+    return cudaErrorNotReady;
+  });
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned) {
+  return call([&](Runtime& all) {
+    const std::shared_ptr<Stream> stream = all.find(handle);
+    const auto found = all.events.find(event);
+    if (!stream || found == all.events.end()) return cudaErrorInvalidResourceHandle;
+    if (found->second.recorded) {
+      stream->wait_for.push_back(found->second.point);
+      all.add(stream, [](Stream&) {});  // so that a synchronisation of the stream waits for it
+    }
+    return cudaSuccess;
+  });
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
+  return call([&](Runtime& all) {
+    if (!event) return cudaErrorInvalidValue;
+    *event = reinterpret_cast<cudaEvent_t>(++all.handles * 256);
+    Event created;
+    created.timed = (flags & cudaEventDisableTiming) == 0;
+    all.events[*event] = std::move(created);
+    return cudaSuccess;
+  });
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  return call([&](Runtime& all) { return all.events.erase(event) == 1 ? cudaSuccess : cudaErrorInvalidResourceHandle; },
+              true);
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
+  return call([&](Runtime& all) {
+    const std::shared_ptr<Stream> stream = all.find(handle);
+    const auto found = all.events.find(event);
+    if (!stream || found == all.events.end()) return cudaErrorInvalidResourceHandle;
+    auto reached = std::make_shared<double>(0.0);
+    all.add(stream, [reached](Stream&) {
+      using namespace std::chrono;
+      *reached = duration<double, std::milli>(steady_clock::now().time_since_epoch()).count();
+    });
+    found->second.recorded = true;
+    found->second.point = {stream, stream->queued};
+    found->second.milliseconds = std::move(reached);
+    return cudaSuccess;
+  });
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  return call([&](Runtime& all) {
+    const auto found = all.events.find(event);
+    if (found == all.events.end()) return cudaErrorInvalidResourceHandle;
+    if (!found->second.recorded) return cudaSuccess;
+    const auto [stream, ticket] = found->second.point;
+    all.run_until(*stream, ticket);
+    return all.device(stream->device).failed ? cudaErrorLaunchFailure : cudaSuccess;
+  });
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  return call([&](Runtime& all) {
+    const auto found = all.events.find(event);
+    if (found == all.events.end()) return cudaErrorInvalidResourceHandle;
+    const auto [stream, ticket] = found->second.point;
+    if (!found->second.recorded || stream->done >= ticket) return cudaSuccess;
+    all.run_until(*stream, ticket);  // not yet; who asks again will find it done
+    return cudaErrorNotReady;
+  });
+}
+
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
+  return call([&](Runtime& all) {
+    const auto first = all.events.find(from), last = all.events.find(to);
+    if (!milliseconds || first == all.events.end() || last == all.events.end()) return cudaErrorInvalidResourceHandle;
+    for (const Event* event : {&first->second, &last->second}) {
+      if (!event->timed || !event->recorded) return cudaErrorInvalidResourceHandle;
+      if (event->point.stream->done < event->point.ticket) return cudaErrorNotReady;
+    }
+    *milliseconds = static_cast<float>(*last->second.milliseconds - *first->second.milliseconds);
+    return cudaSuccess;
+  });
+}
