@@ -9,9 +9,12 @@ CMAKE_ARGS ?=
 BIN := .venv/bin
 CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake
 CTEST := PATH="$(CURDIR)/$(BIN):$$PATH" ctest
-CXX_FILES := $(wildcard cpp/*/*.?pp cpp/*/*/*.?pp tests/cpp/*.?pp benchmarks/cpp/*.?pp)
+CXX_FILES := $(shell find cpp cuda tests/cpp benchmarks/cpp -name '*.?pp' -o -name '*.cu' -o -name '*.cuh')
 # What the compiled module is made of: the Python files are used where they lie (an editable install).
-MODULE_SOURCES := CMakeLists.txt pyproject.toml $(shell find cpp $(wildcard cuda))
+MODULE_SOURCES := CMakeLists.txt pyproject.toml $(shell find cpp cuda)
+
+# The Python tests that reach a backend: make test-emulated runs them on a device.
+DEVICE_TESTS := cascade concurrency encoder filters fitted grid pipeline quantize table table_pq table_stages topk
 
 export PYTHON CMAKE_ARGS
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
@@ -21,10 +24,11 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: FORCE help demo test bench bench-encode lint format sanitize emulated wheel clean
+.PHONY: FORCE help demo test bench bench-encode lint format sanitize emulated \
+	test-emulated wheel clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo 'Variables: PYTHON=python3.12 (makes .venv), JOBS=2 (parallel compiles), ISA=reference (forces a tier of kernels),'
 	@echo '           CXX=clang++, CMAKE_ARGS=-DNESTVEC_WERROR=ON, ARGS (handed to the demo, pytest or the benchmarks)'
@@ -35,7 +39,8 @@ help: ## List the targets
 	@.ci/venv .venv --group build
 	@.ci/check_compiler $(BIN)/python
 	@echo 'nestvec: building, and installing into .venv'
-	@.ci/venv .venv --no-build-isolation --config-settings=build-dir=build/editable --editable '.[cpu,cli,export,plot]'
+	@.ci/venv .venv --no-build-isolation --config-settings=build-dir=build/editable \
+		--config-settings=cmake.define.NESTVEC_CUDA=OFF --editable '.[cpu,cli,export,plot]'
 	@touch $@
 
 .venv/.developer: pyproject.toml | .venv/.installed
@@ -51,6 +56,14 @@ test: .venv/.developer ## Run the C++ tests and the Python tests (ARGS='-k pooli
 	$(CMAKE) --build --preset tests
 	$(CTEST) --preset tests --parallel $(JOBS)
 	$(BIN)/python -m pytest $(ARGS)
+
+# The module is built beside the C++ tests, from the same objects.
+test-emulated: .venv/.developer ## Run the Python tests of what a device does on the CUDA backend, over an emulated device
+	$(CMAKE) --preset tests $(CMAKE_ARGS) --log-level=WARNING -DNESTVEC_PYTHON=ON \
+		-Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python"
+	$(CMAKE) --build --preset tests --target _core
+	NESTVEC_TEST_CORE="$$(echo $(CURDIR)/build/tests/_core*.so)" NESTVEC_TEST_DEVICE=cuda \
+		$(BIN)/python -m pytest $(DEVICE_TESTS:%=tests/python/test_%.py) $(ARGS)
 
 sanitize: .venv/.developer ## Run the C++ tests with the address and undefined-behaviour, and those with threads with the thread sanitizer
 	$(CMAKE) --preset asan $(CMAKE_ARGS) --log-level=WARNING
@@ -75,7 +88,7 @@ format: .venv/.developer ## Lay out the Python and C++ sources
 
 wheel: .venv/.developer ## Build the source distribution, and a wheel from it, into dist
 	rm -rf dist
-	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m build --no-isolation --config-setting=build-dir="$(CURDIR)/build/wheel"
 
 .venv-bench/.installed: benchmarks/requirements.txt $(MODULE_SOURCES) $(wildcard python/nestvec/*.py) $(if $(wildcard .venv-bench/.unfinished),FORCE)
 	@echo 'nestvec: installing nestvec and the peers it is measured against into .venv-bench'

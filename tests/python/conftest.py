@@ -1,0 +1,22 @@
+"""NESTVEC_TEST_CORE=/path/to/_core.so tests another build of the compiled module than the installed one."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+
+
+def load_core(path: str) -> None:
+    spec = importlib.util.spec_from_file_location("nestvec._core", path)
+    assert spec is not None and spec.loader is not None, path
+    core = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(core)
+    sys.modules["nestvec._core"] = core
+    import nestvec
+
+    nestvec._core = core
+
+
+if "NESTVEC_TEST_CORE" in os.environ:
+    load_core(os.environ["NESTVEC_TEST_CORE"])
