@@ -1,0 +1,19 @@
+// Row-major codes in a CUDA device's memory: packed into blocks there, and measured.
+#pragma once
+#include <cstdint>
+
+#include "launch.hpp"
+#include "nestvec/block.hpp"
+#include "nestvec/matrix.hpp"
+
+namespace nestvec::cuda {
+
+/// pack_block for all blocks of `count` rows. columns: of the rows, as the codec counts them. blocks:
+/// block_count(count) x block_bytes(codec, columns), aligned to 8 bytes. Returns at once: the work is the stream's.
+void pack_blocks(Codec codec, std::size_t columns, const std::uint8_t* rows, std::size_t count, std::uint8_t* blocks,
+                 cudaStream_t stream);
+
+/// As longest_row of nestvec/exact.hpp, for the first `dim` dimensions of rows in the current device's memory.
+double longest_row(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim, cudaStream_t stream);
+
+}  // namespace nestvec::cuda

@@ -1,0 +1,54 @@
+// The epilogue on a CUDA device: hidden states are read once, code rows written once, and between the steps lie small
+// rows of floats only. The answers are those of cpp/src/epilogue.cpp and cpp/src/codec.cpp.
+#pragma once
+#include <memory>
+
+#include "device.hpp"
+#include "kernels/epilogue.cuh"
+#include "nestvec/backend.hpp"
+#include "nestvec/epilogue.hpp"
+
+namespace nestvec::cuda {
+
+/// Where codes go on the device: row after row, or as packed blocks (nestvec/block.hpp), with zeros for the rows that
+/// the last one lacks. Blocks hold codecs: float32, float16, bfloat16, int8 or ubinary codes, aligned to 8 bytes.
+enum class Layout { rows, blocks };
+
+class CudaEpilogue : public DeviceEpilogue {
+ public:
+  CudaEpilogue(const Epilogue& epilogue, int device);
+
+  void run(const HiddenStates& hidden, const std::int64_t* mask, std::size_t prompt_tokens, std::size_t dim,
+           Precision precision, void* codes, float* scales) const override {
+    run(hidden, mask, prompt_tokens, dim, precision, Layout::rows, codes, scales);
+  }
+
+  void run(const HiddenStates& hidden, const std::int64_t* mask, std::size_t prompt_tokens, std::size_t dim,
+           Precision precision, Layout layout, void* codes, float* scales) const;
+
+ private:
+  /// A Dense step, or the pooling where there is none, and the steps in place that follow it.
+  struct Stage {
+    Dense dense;
+    std::size_t first_step, step_count, width;
+  };
+
+  Pooling pooling_of(const HiddenStates& hidden, const std::int64_t* mask, std::size_t prompt_tokens) const;
+
+  Epilogue epilogue_;
+  int device_;
+  std::vector<Stage> stages_;
+  Buffer weights_, steps_;
+};
+
+/// quantize on rows in the current device's memory, or, with `normalize`, normalize_rows and then quantize. The values
+/// are checked as check_finite does, by the name "x". scales: rows.rows floats, or null. Returns when the codes are
+/// there; the stream's earlier work comes first.
+void code_rows(Matrix<const float> rows, bool normalize, Precision precision, Layout layout, void* codes, float* scales,
+               cudaStream_t stream);
+
+/// quantize_ranges on rows in the current device's memory, checked likewise. ranges: in the host's memory.
+void quantize_ranges(Matrix<const float> rows, Matrix<const float> ranges, Precision precision, std::uint8_t* codes,
+                     cudaStream_t stream);
+
+}  // namespace nestvec::cuda

@@ -1,0 +1,221 @@
+// Pooling on the device: the arithmetic of cpp/src/pooling.cpp, a thread to one dimension or to 16 bytes of them.
+//
+// A dimension's sum has one order, token after token, so its thread reads ahead instead: the loads of kAhead tokens,
+// 128 bytes a thread, are all under way before the first is added. Wide threads (16 bytes a load) suit many texts;
+// with few texts, or rows that are not aligned to 16 bytes, threads with one value each spread a text over more of the
+// device. Padding is never read.
+#pragma once
+#include <cstdint>
+
+#include "kernels/halves.cuh"
+#include "launch.hpp"
+#include "nestvec/pooling.hpp"
+
+namespace nestvec::cuda {
+
+/// What a kernel finds wrong with the values that it reads, gathered from all blocks; zeros where nothing is.
+/// `first_...`: the complement of the smallest index, so that 0 is none and a maximum finds it.
+struct ValueErrors {
+  unsigned long long first_mask, rows, values, first_value;
+};
+
+/// Hidden states with their mask, and what is made of them.
+struct Pooling {
+  const void* hidden;
+  const std::int64_t* mask;
+  std::size_t texts;
+  unsigned tokens, dim, skipped;    ///< skipped: the tokens at a text's start that are left out
+  unsigned mode_count, modes;       ///< 4 bits a mode, the first in the lowest
+  bool sum, weighted_sum, largest;  ///< what the modes need
+  ValueErrors* errors;
+};
+
+struct Float32 {
+  using Value = float;
+  static __device__ float widen(float x) { return x; }
+};
+struct Float16 {
+  using Value = std::uint16_t;
+  static __device__ float widen(std::uint16_t bits) { return half_to_float(bits); }
+};
+struct Bfloat16 {
+  using Value = std::uint16_t;
+  static __device__ float widen(std::uint16_t bits) { return bfloat16_to_float(bits); }
+};
+
+/// One value of each token.
+template <class Type_>
+struct Narrow {
+  using Type = Type_;
+  using Load = typename Type::Value;
+  static constexpr unsigned kWidth = 1, kAhead = 32;
+  static __device__ float value(const Load& load, unsigned) { return Type::widen(load); }
+};
+
+/// 16 bytes of each token.
+template <class Type_>
+struct Wide {
+  using Type = Type_;
+  using Load = uint4;
+  static constexpr unsigned kWidth = 16 / sizeof(typename Type::Value), kAhead = 8;
+  static __device__ float value(const Load& load, unsigned i) {
+    constexpr unsigned kPerWord = kWidth / 4;
+    const unsigned word = i / kPerWord == 0 ? load.x : i / kPerWord == 1 ? load.y : i / kPerWord == 2 ? load.z : load.w;
+    if constexpr (kPerWord == 1)
+      return __uint_as_float(word);
+    else
+      return Type::widen(std::uint16_t(word >> i % 2 * 16));
+  }
+};
+
+/// The tokens that count, 1,024 at a time.
+struct TokenList {
+  static constexpr unsigned kWords = 32, kTokens = kWords * 32;
+  unsigned first;  // the text's first token
+  unsigned words[kWords];
+  unsigned positions[kTokens];
+
+  /// Finds the first token, and notes what is neither 0 nor 1.
+  __device__ void begin(const Pooling& pooling, std::size_t text) {
+    const std::int64_t* mask = pooling.mask + text * pooling.tokens;
+    __syncthreads();  // the last text's is not read any more
+    if (threadIdx.x == 0) first = pooling.tokens;
+    __syncthreads();
+    for (unsigned t = threadIdx.x; t < pooling.tokens; t += blockDim.x) {
+      const std::int64_t value = mask[t];
+      if (value == 0) continue;
+      atomicMin(&first, t);
+      if (value != 1) atomicMax(&pooling.errors->first_mask, ~(text * pooling.tokens + t));
+    }
+    __syncthreads();
+  }
+
+  /// Lists the tokens from `kept` on that are among the kTokens from `start`; returns their number.
+  __device__ unsigned list(const Pooling& pooling, std::size_t text, unsigned kept, unsigned start) {
+    const std::int64_t* mask = pooling.mask + text * pooling.tokens;
+    const unsigned lane = threadIdx.x % 32, warps = blockDim.x / 32;
+    for (unsigned w = threadIdx.x / 32; w < kWords; w += warps) {
+      const unsigned t = start + w * 32 + lane;
+      const unsigned bits = __ballot_sync(0xffffffffu, t >= kept && t < pooling.tokens && mask[t] != 0);
+      if (lane == 0) words[w] = bits;
+    }
+    __syncthreads();
+    unsigned end = unsigned(__popc(words[lane]));  // of the part of word `lane`, in the list
+    for (unsigned from = 1; from < 32; from *= 2) {
+      const unsigned before = __shfl_up_sync(0xffffffffu, end, from);
+      if (lane >= from) end += before;
+    }
+    for (unsigned w = threadIdx.x / 32; w < kWords; w += warps) {
+      const unsigned bits = words[w], begin = __shfl_sync(0xffffffffu, end, int(w)) - unsigned(__popc(bits));
+      if (bits >> lane & 1) positions[begin + unsigned(__popc(bits & ((1u << lane) - 1)))] = start + w * 32 + lane;
+    }
+    const unsigned count = __shfl_sync(0xffffffffu, end, 31);
+    __syncthreads();
+    return count;
+  }
+};
+
+/// The running values of a thread's dimensions.
+template <class Access>
+struct Pooled {
+  float sum[Access::kWidth], weighted_sum[Access::kWidth], largest[Access::kWidth];
+  double weights = 0;
+
+  __device__ Pooled() {
+#pragma unroll
+    for (unsigned i = 0; i < Access::kWidth; ++i) {
+      sum[i] = weighted_sum[i] = 0;
+      largest[i] = -INFINITY;
+    }
+  }
+
+  __device__ void add(const Pooling& pooling, const typename Access::Load& load, unsigned number) {
+    const float weight = float(number);
+    if (pooling.weighted_sum) weights += weight;
+#pragma unroll
+    for (unsigned i = 0; i < Access::kWidth; ++i) {
+      const float x = Access::value(load, i);
+      if (pooling.sum) sum[i] += x;
+      if (pooling.weighted_sum) weighted_sum[i] += x * weight;
+      if (pooling.largest) largest[i] = x > largest[i] || x != x ? x : largest[i];  // keeps a NaN
+    }
+  }
+};
+
+/// Pools the dimensions from `begin` on of a text, blockDim.x * kWidth of them or as many as there are, into
+/// out[mode * dim + dimension]. Called by all threads of a block.
+template <class Access>
+__device__ void pool_slice(const Pooling& pooling, std::size_t text, unsigned begin, TokenList& tokens, float* out) {
+  using Load = typename Access::Load;
+  constexpr unsigned kWidth = Access::kWidth, kAhead = Access::kAhead;
+  const unsigned d = begin + threadIdx.x * kWidth;
+  const bool active = d < pooling.dim;
+  const auto* values = static_cast<const typename Access::Type::Value*>(pooling.hidden);
+  const auto load = [&](unsigned position) {
+    return *reinterpret_cast<const Load*>(values + (text * pooling.tokens + position) * pooling.dim + d);
+  };
+
+  tokens.begin(pooling, text);
+  const unsigned first = tokens.first == pooling.tokens ? 0 : tokens.first;
+  const unsigned left = pooling.tokens - first, kept = first + (pooling.skipped < left ? pooling.skipped : left);
+  const bool all = pooling.sum || pooling.weighted_sum || pooling.largest;
+  Pooled<Access> pooled;
+  unsigned count = 0, cls = first, last = 0;
+  for (unsigned start = kept / TokenList::kTokens * TokenList::kTokens; start < pooling.tokens;
+       start += TokenList::kTokens) {
+    const unsigned listed = tokens.list(pooling, text, kept, start);
+    if (listed == 0) continue;
+    if (count == 0) cls = tokens.positions[0];
+    last = tokens.positions[listed - 1];
+    count += listed;
+    if (active && all)
+      for (unsigned p = 0; p < listed; p += kAhead) {
+        Load loads[kAhead];
+#pragma unroll
+        for (unsigned i = 0; i < kAhead; ++i)  // the last once more behind the last: no load waits for a branch
+          loads[i] = load(tokens.positions[p + i < listed ? p + i : listed - 1]);
+#pragma unroll
+        for (unsigned i = 0; i < kAhead; ++i)
+          if (p + i < listed) pooled.add(pooling, loads[i], tokens.positions[p + i] - first + 1);
+      }
+    __syncthreads();  // the list is read to its end
+  }
+  if (!active) return;
+
+  const float length = count == 0 ? 1.0f : float(count), weight = count == 0 ? 1.0f : float(pooled.weights);
+  const auto store = [&](unsigned mode, auto value_of) {
+#pragma unroll
+    for (unsigned i = 0; i < kWidth; ++i) out[std::size_t{mode} * pooling.dim + d + i] = value_of(i);
+  };
+  const auto copy = [&](unsigned mode, unsigned position) {
+    const Load token = load(position);
+    store(mode, [&](unsigned i) { return Access::value(token, i); });
+  };
+  for (unsigned m = 0; m < pooling.mode_count; ++m) switch (PoolingMode(pooling.modes >> 4 * m & 15)) {
+      case PoolingMode::cls:
+        copy(m, cls);
+        break;
+      case PoolingMode::max:
+        store(m, [&](unsigned i) { return pooled.largest[i]; });
+        break;
+      case PoolingMode::mean:
+        store(m, [&](unsigned i) { return pooled.sum[i] / length; });
+        break;
+      case PoolingMode::mean_sqrt_len: {
+        const float root = sqrtf(length);
+        store(m, [&](unsigned i) { return pooled.sum[i] / root; });
+        break;
+      }
+      case PoolingMode::weightedmean:
+        store(m, [&](unsigned i) { return pooled.weighted_sum[i] / weight; });
+        break;
+      case PoolingMode::lasttoken:
+        if (count != 0)
+          copy(m, last);
+        else
+          store(m, [](unsigned) { return 0.0f; });
+        break;
+    }
+}
+
+}  // namespace nestvec::cuda
