@@ -49,20 +49,6 @@ HiddenStates hidden_states(const py::array& hidden) {
   return {hidden.data(), half ? FloatType::float16 : FloatType::float32, shape(0), shape(1), shape(2)};
 }
 
-py::array run(const Epilogue& epilogue, const py::array& hidden, const Array<std::int64_t>& mask,
-              std::size_t prompt_tokens, std::size_t dim, const std::string& name, std::size_t threads) {
-  const HiddenStates states = hidden_states(hidden);
-  const Matrix<const std::int64_t> keep = as_matrix(mask, "mask");
-  const Precision precision = precision_named(name);
-  py::array codes = make_codes(precision, states.texts, dim);
-  void* out = codes.mutable_data();
-  {
-    const py::gil_scoped_release release;
-    epilogue.run(states, keep, prompt_tokens, dim, precision, out, threads);
-  }
-  return codes;
-}
-
 std::string_view dtype_of(Precision precision) {
   switch (precision) {
     case Precision::float32:
@@ -127,6 +113,20 @@ class DevicedEpilogue : public Epilogue {
   std::mutex mutex_;
   std::map<int, std::unique_ptr<DeviceEpilogue>> twins_;
 };
+
+py::array run(const DevicedEpilogue& epilogue, const py::array& hidden, const Array<std::int64_t>& mask,
+              std::size_t prompt_tokens, std::size_t dim, const std::string& name, std::size_t threads) {
+  const HiddenStates states = hidden_states(hidden);
+  const Matrix<const std::int64_t> keep = as_matrix(mask, "mask");
+  const Precision precision = precision_named(name);
+  py::array codes = make_codes(precision, states.texts, dim);
+  void* out = codes.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    epilogue.run(states, keep, prompt_tokens, dim, precision, out, threads);
+  }
+  return codes;
+}
 
 }  // namespace
 }  // namespace nestvec
