@@ -7,6 +7,8 @@
 #include <limits>
 #include <vector>
 
+#include "nestvec/host_device.hpp"
+
 namespace nestvec {
 
 /// A row and its score; larger is better. Where there is no row: row -1, score NaN. A double holds every kind of score
@@ -28,7 +30,7 @@ struct Order {
 /// How far a score may lie from the exact one: relative * |score| + absolute. Zero: the scores are exact.
 struct ScoreError {
   double relative = 0, absolute = 0;
-  bool exact() const { return relative == 0 && absolute == 0; }
+  NESTVEC_HOST_DEVICE bool exact() const { return relative == 0 && absolute == 0; }
 };
 
 /// Collects the k best by exact score from candidates whose scores may be off by `error`.

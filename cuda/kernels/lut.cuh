@@ -1,0 +1,79 @@
+// Sums of table look-ups, with tables of bytes in shared memory.
+//
+// Shared memory has 32 banks of 4 bytes, and lanes that read different words of one bank wait for each other. The 256
+// entries of a byte each take every bank twice: a look-up by 32 lanes takes one or two turns, where a table of floats
+// takes up to eight. The 16 entries of a nibble's table lie in 4 banks, one word each: never more than one turn.
+#pragma once
+#include "kernels/scan_view.cuh"
+
+namespace nestvec::cuda {
+
+/// One byte a word and row, a table of 256 unsigned bytes.
+struct Lut8 {
+  using Sum = int;
+  static constexpr unsigned kTile = 4;
+  static constexpr bool kTables = true;
+  static constexpr unsigned kWordTables = 256;  ///< bytes of a word's tables
+
+  /// Adds the look-ups of words [first_word, end_word), whose tables are in shared memory, `stride` bytes a query.
+  template <unsigned kQueries>
+  __device__ static void add(const unsigned char* block, unsigned first_word, unsigned end_word,
+                             const unsigned char* tables, unsigned stride, Sum (&sums)[kQueries][2]) {
+    const auto* codes = reinterpret_cast<const uchar2*>(block) + threadIdx.x % kWarpSize;
+#pragma unroll 4
+    for (unsigned w = first_word; w < end_word; ++w) {
+      const uchar2 two_rows = codes[w * kWarpSize];
+      const unsigned char* table = tables + (w - first_word) * kWordTables;
+#pragma unroll
+      for (unsigned q = 0; q < kQueries; ++q) {
+        sums[q][0] += table[q * stride + two_rows.x];
+        sums[q][1] += table[q * stride + two_rows.y];
+      }
+    }
+  }
+};
+
+/// kBytes of code a word and row. Every 4 of them have 4 tables of 16 signed bytes for their low nibbles, then 4 for
+/// their high ones.
+template <unsigned kBytes>
+struct Lut4 {
+  using Sum = int;
+  static constexpr unsigned kTile = 4;
+  static constexpr bool kTables = true;
+  static constexpr unsigned kWordTables = kBytes * 32;
+
+  __device__ static int look_up(const unsigned char* table, unsigned four_bytes) {
+    int sum = 0;
+#pragma unroll
+    for (unsigned i = 0; i < 4; ++i) {
+      const unsigned byte = four_bytes >> 8 * i & 255;
+      sum += static_cast<signed char>(table[i * 16 + (byte & 15)]);
+      sum += static_cast<signed char>(table[64 + i * 16 + (byte >> 4)]);
+    }
+    return sum;
+  }
+
+  template <unsigned kQueries>
+  __device__ static void add(const unsigned char* block, unsigned first_word, unsigned end_word,
+                             const unsigned char* tables, unsigned stride, Sum (&sums)[kQueries][2]) {
+    constexpr unsigned kParts = kBytes / 4;
+    struct alignas(kBytes * 2) Word {
+      unsigned of_row[2][kParts];
+    };
+    const auto* codes = reinterpret_cast<const Word*>(block) + threadIdx.x % kWarpSize;
+#pragma unroll 2
+    for (unsigned w = first_word; w < end_word; ++w) {
+      const Word two_rows = codes[w * kWarpSize];
+      const unsigned char* table = tables + (w - first_word) * kWordTables;
+#pragma unroll
+      for (unsigned part = 0; part < kParts; ++part)
+#pragma unroll
+        for (unsigned q = 0; q < kQueries; ++q) {
+          sums[q][0] += look_up(table + q * stride + part * 128, two_rows.of_row[0][part]);
+          sums[q][1] += look_up(table + q * stride + part * 128, two_rows.of_row[1][part]);
+        }
+    }
+  }
+};
+
+}  // namespace nestvec::cuda

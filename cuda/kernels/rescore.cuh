@@ -1,0 +1,127 @@
+// Scoring candidates again with a finer tier's rows, gathered where they lie: 8 lanes read 32 bytes of a row of floats
+// at a time, which is one sector of memory.
+#pragma once
+#include "kernels/exact.cuh"
+#include "kernels/topk.cuh"
+#include "nestvec/search.hpp"
+#include "scores.hpp"
+
+namespace nestvec::cuda {
+
+struct RescoreView {
+  const unsigned char* codes;  ///< row-major
+  std::size_t row_bytes;
+  RowMeaning meaning;
+  const float* factors;  ///< 64 a block; null: none
+  std::size_t factor_stride;
+  const unsigned* ranks;
+  const float* values;  ///< of the queries: dim each
+  unsigned dim;
+  const double* constants;  ///< null: none
+
+  unsigned per_query;
+  const unsigned* rows;    ///< candidates: per_query for each query, in order
+  const unsigned* counts;  ///< how many of them there are
+  const double* scores;    ///< of the tier before; null: all candidates are scored
+  Key* keys;               ///< per_query for each query: the new scores of those that are done; kNoKey for NaN
+  unsigned* done;          ///< for each query
+  unsigned* wanted;        ///< for each query: whether to go on
+  Forecast forecast;
+  double missing;
+  unsigned k, keep;
+};
+
+/// Scores the candidates from `begin` to `end`. grid: (queries, slices of 32 candidates).
+static __global__ void __launch_bounds__(kThreads) rescore_rows(RescoreView view, unsigned begin, unsigned end) {
+  const unsigned q = blockIdx.x;
+  const unsigned last = end < view.counts[q] ? end : view.counts[q];
+  if (!view.wanted[q]) return;
+  const std::size_t base = std::size_t{q} * view.per_query;
+  const float* values = view.values + std::size_t{q} * view.dim;
+  const double constant = view.constants ? view.constants[q] : 0;
+  constexpr unsigned kRows = kThreads / 8;
+  for (unsigned first = begin + blockIdx.y * kRows; first < last; first += gridDim.y * kRows) {
+    const unsigned i = first + threadIdx.x / 8;
+    const unsigned lanes = __ballot_sync(kWholeWarp, i < last);
+    if (i >= last) continue;
+    const unsigned row = view.rows[base + i];
+    const float factor =
+        view.factors ? view.factors[row / kRowsPerBlock * view.factor_stride + row % kRowsPerBlock] : 1.0f;
+    const RowCodes codes{view.codes + row * view.row_bytes, view.meaning.word_bytes};
+    const float score = exact_score(view.meaning, codes, values, view.dim, factor, constant, lanes);
+    if (threadIdx.x % 8 == 0)
+      view.keys[base + i] = score == score ? make_key(ordered(score), view.ranks ? view.ranks[row] : row) : kNoKey;
+  }
+}
+
+struct JudgeShared {
+  SelectShared select;
+  unsigned counted;
+};
+
+/// Keys without those of rows whose score is not a number.
+struct FoundKeys {
+  KeyArray all;
+
+  template <class Visit>
+  __device__ void for_each(const Visit& visit) const {
+    all.for_each([&](Key key) {
+      if (key != kNoKey) visit(key);
+    });
+  }
+
+  /// How many there are; to all threads of the block.
+  __device__ unsigned count(unsigned& shared_count) const {
+    if (threadIdx.x == 0) shared_count = 0;
+    __syncthreads();
+    unsigned own = 0;
+    for_each([&](Key) { ++own; });
+    if (own > 0) atomicAdd(&shared_count, own);
+    __syncthreads();
+    return shared_count;
+  }
+};
+
+/// Notes that the candidates up to `end` are done, and whether a query's others may be left out: when no more than
+/// `missing` of them can be expected among its k best. tails: per_query for each query. grid: a block for each query.
+static __global__ void __launch_bounds__(kThreads) judge_rest(RescoreView view, unsigned end, double* tails) {
+  JudgeShared& shared = shared_memory<JudgeShared>();
+  const unsigned q = blockIdx.x, count = view.counts[q];
+  if (!view.wanted[q]) return;
+  const std::size_t base = std::size_t{q} * view.per_query;
+  const unsigned done = end < count ? end : count;
+  if (threadIdx.x == 0) view.done[q] = done;
+  const FoundKeys found{{view.keys + base, done}};
+  if (done == count || !view.scores || found.count(shared.counted) < view.k) return;
+  const double kth = score_of_ordered(score_bits(select_kth(found, view.k, shared.select)));
+  for (unsigned i = done + threadIdx.x; i < count; i += kThreads)
+    tails[base + i] = normal_tail((kth - view.forecast.slope * view.scores[base + i] - view.forecast.intercept) /
+                                  view.forecast.deviation);
+  __syncthreads();
+  if (threadIdx.x > 0) return;
+  double expected = 0;
+  for (unsigned i = done; i < count && expected <= view.missing; ++i) expected += tails[base + i];  // in their order
+  view.wanted[q] = !(expected <= view.missing);
+}
+
+/// out: the `keep` best of each query's candidates that are done, in order, then kNoKey. grid: a block for each query.
+static __global__ void __launch_bounds__(kThreads) keep_best(RescoreView view, Key* out) {
+  JudgeShared& shared = shared_memory<JudgeShared>();
+  const unsigned q = blockIdx.x;
+  const FoundKeys found{{view.keys + std::size_t{q} * view.per_query, view.done[q]}};
+  Key* best = out + std::size_t{q} * view.keep;
+  const unsigned all = found.count(shared.counted);
+  const Key least = all > view.keep ? select_kth(found, view.keep, shared.select) : kNoKey;
+  __syncthreads();
+  if (threadIdx.x == 0) shared.counted = 0;
+  __syncthreads();
+  found.for_each([&](Key key) {
+    if (key >= least) best[atomicAdd(&shared.counted, 1u)] = key;
+  });
+  __syncthreads();
+  const unsigned kept = shared.counted;
+  for (unsigned i = kept + threadIdx.x; i < view.keep; i += kThreads) best[i] = kNoKey;
+  sort_keys(best, kept);
+}
+
+}  // namespace nestvec::cuda

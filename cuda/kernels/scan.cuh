@@ -1,0 +1,291 @@
+// The scan: a block of threads takes a tile of queries and every so many-th stretch of rows, a warp one packed block of
+// 64 rows at a time. Rows that beat their query's limit become candidates in a buffer that belongs to this block of
+// threads and that query; when it is full it is cut to its k best, and the worst of these raises the limit for all.
+//
+// Nothing is lost by the limits: each is the key of the k-th best of some rows, so k rows are at least as good.
+#pragma once
+#include <type_traits>
+
+#include "kernels/dot.cuh"
+#include "kernels/hamming.cuh"
+#include "kernels/lut.cuh"
+#include "kernels/scan_view.cuh"
+#include "scores.hpp"
+
+namespace nestvec::cuda {
+
+inline constexpr unsigned kStepRows = kWarps * kRowsPerBlock;  ///< of a block of threads in one step
+inline constexpr unsigned kStepsPerCut = 2;                    ///< between two looks at the buffers
+
+/// What a buffer must have left before the next look.
+inline constexpr unsigned kSlack = kStepRows * kStepsPerCut;
+
+template <unsigned kQueries>
+struct alignas(16) ScanShared {
+  SelectShared select;
+  unsigned counts[kQueries];  ///< candidates in the buffers
+  Key least[kQueries];        ///< only keys above it are wanted
+  float limits[kQueries];     ///< the same in the kernel's scores; for integer scores unused
+};
+
+/// The queries of a tile; past the last there are none, and its place is taken by the last.
+__device__ __forceinline__ unsigned query_of(const ScanView& view, unsigned first_query, unsigned q) {
+  return first_query + q < view.query_count ? first_query + q : view.query_count - 1;
+}
+
+/// The rows of block b that at least one query of a tile may have.
+template <unsigned kQueries>
+__device__ __forceinline__ std::uint64_t live_for_any(const ScanView& view, unsigned b, unsigned first_query) {
+  std::uint64_t any = 0;
+  for (unsigned q = 0; q < (view.allowed_stride ? kQueries : 1); ++q)
+    any |= view.live_rows(b, query_of(view, first_query, q));
+  return any;
+}
+
+/// The scores of two neighbouring rows for each query of a tile, by all threads of the block: a warp whose `block` is
+/// null only helps with the tables.
+template <class Form, unsigned kQueries>
+__device__ __forceinline__ void add_scores(const ScanView& view, const unsigned char* block, unsigned first_query,
+                                           unsigned char* tables, bool tables_stay,
+                                           typename Form::Sum (&sums)[kQueries][2]) {
+  if constexpr (!Form::kTables) {
+    if (block) Form::template add<kQueries>(view, block, first_query, tables, sums);
+  } else {
+    // The second look-ups come first, and count so many times as much. Tables lie as long as they fit.
+    const unsigned stride = view.table_words * Form::kWordTables, wide = view.wide_words, all = wide + view.words;
+    for (unsigned first = 0; first < all; first += view.table_words) {
+      const unsigned end = first + view.table_words < all ? first + view.table_words : all;
+      const unsigned middle = wide < first ? first : wide < end ? wide : end;
+      if (!tables_stay) {
+        __syncthreads();
+        for (unsigned q = 0; q < kQueries; ++q) {
+          const unsigned query = query_of(view, first_query, q);
+          const auto copy = [&](const unsigned char* form, unsigned from, unsigned to, unsigned char* target) {
+            constexpr unsigned kChunks = Form::kWordTables / 16;
+            for (unsigned i = threadIdx.x; i < (to - from) * kChunks; i += kThreads)
+              reinterpret_cast<uint4*>(target)[i] = __ldg(reinterpret_cast<const uint4*>(form) + from * kChunks + i);
+          };
+          unsigned char* own = tables + q * stride;
+          copy(view.wide_forms + query * view.wide_stride, first, middle, own);
+          copy(view.form(query), middle - wide, end - wide, own + (middle - first) * Form::kWordTables);
+        }
+        __syncthreads();
+      }
+      if (!block) continue;
+      Form::template add<kQueries>(block, first, middle, tables, stride, sums);
+      if (first < wide && middle == wide)
+        for (unsigned q = 0; q < kQueries; ++q)
+          for (unsigned r = 0; r < 2; ++r) sums[q][r] *= view.wide_weight;
+      if (middle < end)
+        Form::template add<kQueries>(block, middle - wide, end - wide, tables + (middle - first) * Form::kWordTables,
+                                     stride, sums);
+    }
+  }
+}
+
+/// The sums of a form as the kernel's score of a row.
+template <class Sum>
+__device__ __forceinline__ float kernel_score(Sum sum, float factor, bool has_factors) {
+  return has_factors ? float(sum) * factor : float(sum);
+}
+
+/// Whether a row may be wanted: never false for a key above shared.least[q].
+template <class Sum, unsigned kQueries>
+__device__ __forceinline__ bool hopeful(const ScanView& view, const ScanShared<kQueries>& shared, unsigned q, Sum sum,
+                                        float score) {
+  if constexpr (std::is_same_v<Sum, int>)
+    if (view.finish == Finish::integer) return ordered(int(sum)) >= score_bits(shared.least[q]);
+  return score > shared.limits[q];
+}
+
+/// Reads the limits that all blocks of threads share. Called by the first threads of the block, one for each query.
+template <unsigned kQueries>
+__device__ __forceinline__ void read_limit(const ScanView& view, unsigned first_query, ScanShared<kQueries>& shared) {
+  const unsigned q = threadIdx.x, query = query_of(view, first_query, q);
+  const Key least = first_query + q < view.query_count ? load_relaxed(view.limits + query) : ~kNoKey;
+  shared.least[q] = least;
+  if (view.finish == Finish::integer) return;
+  const QueryScale scale = view.scales[query];
+  shared.limits[q] = least == kNoKey ? -INFINITY
+                     : ~least == 0 ? INFINITY
+                                   : kernel_limit(limit_below(score_of_ordered(score_bits(least)), scale.error), scale);
+}
+
+/// Puts the wanted ones of a warp's 64 scores for one query into the query's buffer.
+template <class Sum, unsigned kQueries>
+__device__ __forceinline__ void keep_wanted(const ScanView& view, ScanShared<kQueries>& shared, Key* buffer,
+                                            unsigned query, unsigned q, const unsigned char* block, unsigned b,
+                                            const Sum (&sums)[2], const float (&factors)[2]) {
+  const unsigned lane = threadIdx.x % kWarpSize, first_row = (view.first_block + b) * unsigned(kRowsPerBlock);
+  const auto rank = [&](unsigned row) { return view.ranks ? __ldg(view.ranks + first_row + row) : first_row + row; };
+  const std::uint64_t live = view.live_rows(b, query);
+#pragma unroll
+  for (unsigned r = 0; r < 2; ++r) {
+    const unsigned own_row = 2 * lane + r;
+    const float score = kernel_score(sums[r], factors[r], view.factors != nullptr);
+    const bool may = live >> own_row & 1 && hopeful(view, shared, q, sums[r], score);
+    unsigned lanes = __ballot_sync(kWholeWarp, may);
+    if (lanes == 0) continue;
+    if (view.finish != Finish::exact) {
+      Key key = kNoKey;
+      if (may)
+        key = make_key(
+            view.finish == Finish::integer ? ordered(int(sums[r])) : ordered(float(scaled(score, view.scales[query]))),
+            rank(own_row));
+      lanes = __ballot_sync(kWholeWarp, key > shared.least[q]);
+      unsigned at = 0;
+      if (lane == 0 && lanes != 0) at = atomicAdd(&shared.counts[q], unsigned(__popc(lanes)));
+      at = __shfl_sync(kWholeWarp, at, 0);
+      if (lanes >> lane & 1) buffer[at + __popc(lanes & ((1u << lane) - 1))] = key;
+      continue;
+    }
+    // Four rows at a time, 8 lanes to each.
+    for (unsigned left = lanes; left != 0;) {
+      unsigned of_group = left;
+      for (unsigned g = 0; g < lane / 8; ++g) of_group &= of_group - 1;
+      for (unsigned g = 0; g < 4; ++g) left &= left - 1;
+      const unsigned active = __ballot_sync(kWholeWarp, of_group != 0);
+      if (of_group == 0) continue;
+      const unsigned row = 2 * (__ffs(int(of_group)) - 1) + r;
+      const QueryScale& scale = view.scales[query];
+      const RowCodes codes{block + row * view.meaning.word_bytes, kRowsPerBlock * view.meaning.word_bytes};
+      const float exact = exact_score(view.meaning, codes, view.values + std::size_t{query} * view.dim, view.dim,
+                                      view.factor(b, row), scale.constant, active);
+      const Key key = make_key(ordered(exact), rank(row));
+      if (lane % 8 == 0 && exact == exact && key > shared.least[q]) buffer[atomicAdd(&shared.counts[q], 1u)] = key;
+    }
+  }
+}
+
+/// Cuts the buffers that may not take what the next steps find, and reads the limits anew.
+template <unsigned kQueries>
+__device__ __forceinline__ void cut_buffers(const ScanView& view, unsigned first_query, Key* buffers,
+                                            ScanShared<kQueries>& shared) {
+  __syncthreads();
+  for (unsigned q = 0; q < kQueries && first_query + q < view.query_count; ++q) {
+    const unsigned count = shared.counts[q];
+    if (count + kSlack <= view.capacity) continue;
+    Key* buffer = buffers + std::size_t{q} * view.capacity;
+    const Key kth = select_kth(KeyArray{buffer, count}, view.k, shared.select);
+    __syncthreads();
+    keep_from(kth, buffer, count, shared.select);
+    if (threadIdx.x == 0) {
+      shared.counts[q] = view.k;
+      atomicMax(&view.limits[first_query + q], kth);
+    }
+  }
+  __syncthreads();
+  if (threadIdx.x < kQueries) read_limit(view, first_query, shared);
+  __syncthreads();
+}
+
+/// grid: (tiles of kQueries queries, splits of the rows).
+template <class Form, unsigned kQueries>
+__global__ void __launch_bounds__(kThreads, kQueries == 1 ? 4 : 3) scan_topk(ScanView view) {
+  ScanShared<kQueries>& shared = shared_memory<ScanShared<kQueries>>();
+  auto* tables = reinterpret_cast<unsigned char*>(shared_tail<uint4>(shared));
+  const unsigned first_query = blockIdx.x * kQueries, split = blockIdx.y, splits = gridDim.y;
+  const unsigned warp = threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize;
+  const std::size_t own = std::size_t{split} * view.query_count + first_query;
+  Key* buffers = view.candidates + own * view.capacity;
+  if (threadIdx.x < kQueries) {
+    const bool is_there = first_query + threadIdx.x < view.query_count;
+    shared.counts[threadIdx.x] = is_there ? view.counts[own + threadIdx.x] : 0;
+    read_limit(view, first_query, shared);
+  }
+  __syncthreads();
+  const unsigned stretch = kWarps * splits, steps = (view.block_count + stretch - 1) / stretch;
+  bool tables_stay = false;
+  for (unsigned step = 0; step < steps; ++step) {
+    const unsigned b = step * stretch + split * kWarps + warp;
+    const std::uint64_t live = b < view.block_count ? live_for_any<kQueries>(view, b, first_query) : 0;
+    const unsigned char* block = live ? view.blocks + b * view.block_stride : nullptr;
+    typename Form::Sum sums[kQueries][2] = {};
+    add_scores<Form, kQueries>(view, block, first_query, tables, tables_stay, sums);
+    tables_stay = view.table_words >= view.wide_words + view.words;
+    if (block) {  // the same for all lanes of a warp
+      const float factors[2] = {view.factor(b, 2 * lane), view.factor(b, 2 * lane + 1)};
+      bool any_hopeful = false;
+      for (unsigned r = 0; r < 2; ++r)
+        for (unsigned q = 0; q < kQueries; ++q)
+          any_hopeful |=
+              live >> (2 * lane + r) & 1 &&
+              hopeful(view, shared, q, sums[q][r], kernel_score(sums[q][r], factors[r], view.factors != nullptr));
+      if (__any_sync(kWholeWarp, any_hopeful))
+        for (unsigned q = 0; q < kQueries; ++q)
+          keep_wanted(view, shared, buffers + std::size_t{q} * view.capacity, query_of(view, first_query, q), q, block,
+                      b, sums[q], factors);
+    }
+    if ((step + 1) % kStepsPerCut == 0) cut_buffers(view, first_query, buffers, shared);
+  }
+  __syncthreads();
+  if (threadIdx.x < kQueries && first_query + threadIdx.x < view.query_count)
+    view.counts[own + threadIdx.x] = shared.counts[threadIdx.x];
+}
+
+/// Scores of a sample of the rows, the blocks `spacing` apart, as `ordered` gives them; 0 where a query may not have
+/// the row. samples: queries x gridDim.y x kStepRows. grid: as scan_topk's, a step of rows each.
+template <class Form, unsigned kQueries>
+__global__ void __launch_bounds__(kThreads) scan_sample(ScanView view, unsigned spacing, unsigned* samples) {
+  struct alignas(16) Nothing {
+    uint4 unused;
+  };
+  auto* tables = reinterpret_cast<unsigned char*>(shared_tail<uint4>(shared_memory<Nothing>()));
+  const unsigned first_query = blockIdx.x * kQueries, warp = threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize;
+  const unsigned b = (blockIdx.y * kWarps + warp) * spacing;
+  const unsigned char* block = b < view.block_count ? view.blocks + b * view.block_stride : nullptr;
+  typename Form::Sum sums[kQueries][2] = {};
+  add_scores<Form, kQueries>(view, block, first_query, tables, false, sums);
+  for (unsigned q = 0; q < kQueries && first_query + q < view.query_count; ++q) {
+    unsigned* own =
+        samples + (std::size_t{first_query + q} * gridDim.y + blockIdx.y) * kStepRows + warp * kRowsPerBlock;
+    const std::uint64_t live = block ? view.live_rows(b, first_query + q) : 0;
+    for (unsigned r = 0; r < 2; ++r) {
+      const unsigned row = 2 * lane + r;
+      const float score = kernel_score(sums[q][r], block ? view.factor(b, row) : 1.0f, view.factors != nullptr);
+      const bool counts = live >> row & 1 && score == score;
+      own[row] = !counts ? 0 : view.finish == Finish::integer ? ordered(int(sums[q][r])) : ordered(score);
+    }
+  }
+}
+
+/// The scores of a query's sample as keys; those of rows that it may not have are left out.
+struct SampleKeys {
+  const unsigned* scores;
+  unsigned count;
+
+  template <class Visit>
+  __device__ void for_each(const Visit& visit) const {
+    for (unsigned i = threadIdx.x; i < count; i += kThreads)
+      if (scores[i]) visit(Key{scores[i]} << 32 | i);
+  }
+};
+
+struct SeedShared {
+  SelectShared select;
+  unsigned allowed;
+};
+
+/// Sets the limits of queries of whose sample k rows or more are allowed. grid: a block of threads for each query.
+/// samples: view.query_count x sample_rows.
+__global__ void __launch_bounds__(kThreads) seed_limits(ScanView view, const unsigned* samples, unsigned sample_rows) {
+  SeedShared& shared = shared_memory<SeedShared>();
+  const unsigned q = blockIdx.x;
+  const SampleKeys sample{samples + std::size_t{q} * sample_rows, sample_rows};
+  if (threadIdx.x == 0) shared.allowed = 0;
+  __syncthreads();
+  unsigned own = 0;
+  sample.for_each([&](Key) { ++own; });
+  if (own > 0) atomicAdd(&shared.allowed, own);
+  __syncthreads();
+  if (shared.allowed < view.k) return;  // all threads of the block
+  unsigned least = score_bits(select_kth(sample, view.k, shared.select));
+  if (view.finish != Finish::integer) {
+    const QueryScale& scale = view.scales[q];
+    const double score = double(score_of_ordered(least) * scale.scale) + scale.offset;
+    least = ordered(float_below(limit_below(score, scale.error)));
+  }
+  if (threadIdx.x == 0) view.limits[q] = Key{least} << 32;
+}
+
+}  // namespace nestvec::cuda

@@ -1,0 +1,58 @@
+// What a scan reads and writes, as its kernels see it.
+#pragma once
+#include "kernels/exact.cuh"
+#include "kernels/topk.cuh"
+#include "nestvec/queries.hpp"
+
+namespace nestvec::cuda {
+
+/// What a candidate's final score is.
+enum class Finish {
+  integer,  ///< the kernel's sum
+  scaled,   ///< the sum times factor and scale, rounded as the CPU does
+  exact,    ///< computed again by exact_score: the kernel's is only near it
+};
+
+struct ScanView {
+  const unsigned char* blocks;  ///< of this launch
+  std::size_t block_stride;     ///< bytes from a block to the next
+  unsigned first_block;         ///< the number of the first one in the table
+  unsigned block_count;         ///< of this launch
+  unsigned row_count;           ///< of the table
+  unsigned words, wide_words;   ///< of each block, that count
+  std::uint64_t last_mask;
+  const float* factors;  ///< of this launch; null: none
+  std::size_t factor_stride;
+  const std::uint64_t* allowed;  ///< of the whole table; null: all rows
+  std::size_t allowed_stride;
+  const unsigned* ranks;  ///< of the rows' ids among all; null: a row's number
+
+  const unsigned char *forms, *wide_forms;  ///< as the CPU's kernels take them, each aligned to 16 bytes
+  std::size_t form_stride, wide_stride;
+  int wide_weight;
+  const QueryScale* scales;  ///< with the whole error in error.absolute
+  const float* values;
+  unsigned query_count, dim;
+  Finish finish;
+  RowMeaning meaning;
+
+  Key* limits;       ///< for each query: no key below it is wanted
+  Key* candidates;   ///< splits x queries x capacity
+  unsigned* counts;  ///< splits x queries
+  unsigned k, capacity;
+  unsigned table_words;  ///< of the look-ups that lie in shared memory at one time
+
+  __device__ const unsigned char* form(unsigned q) const { return forms + q * form_stride; }
+
+  /// The rows of block b of this launch that query q may have.
+  __device__ std::uint64_t live_rows(unsigned b, unsigned q) const {
+    const unsigned number = first_block + b, left = row_count - number * unsigned(kRowsPerBlock);
+    std::uint64_t rows = left >= kRowsPerBlock ? ~std::uint64_t{0} : (std::uint64_t{1} << left) - 1;
+    if (allowed) rows &= __ldg(reinterpret_cast<const unsigned long long*>(allowed) + q * allowed_stride + number);
+    return rows;
+  }
+
+  __device__ float factor(unsigned b, unsigned row) const { return factors ? factors[b * factor_stride + row] : 1.0f; }
+};
+
+}  // namespace nestvec::cuda

@@ -1,0 +1,192 @@
+// The k largest of many keys. A key is a score and what breaks ties, in one integer: no two candidates of a query have
+// the same, and larger is better, so that a result does not depend on the order in which blocks of threads run.
+#pragma once
+#include "launch.hpp"
+
+namespace nestvec::cuda {
+
+using Key = unsigned long long;
+
+inline constexpr Key kNoKey = 0;  // below every key
+inline constexpr unsigned kThreads = 256, kWarpSize = 32, kWarps = kThreads / kWarpSize, kWholeWarp = 0xffffffffu;
+
+/// Floats as integers in the same order; 0.0 and -0.0 are one.
+__host__ __device__ inline unsigned ordered(float x) {
+  x += 0.0f;
+#ifdef __CUDA_ARCH__
+  const unsigned bits = __float_as_uint(x);
+#else
+  const unsigned bits = __builtin_bit_cast(unsigned, x);
+#endif
+  return bits >> 31 ? ~bits : bits | 0x80000000u;
+}
+
+__host__ __device__ inline float score_of_ordered(unsigned x) {
+  const unsigned bits = x >> 31 ? x & 0x7fffffffu : ~x;
+#ifdef __CUDA_ARCH__
+  return __uint_as_float(bits);
+#else
+  return __builtin_bit_cast(float, bits);
+#endif
+}
+
+__host__ __device__ inline unsigned ordered(int x) { return unsigned(x) ^ 0x80000000u; }
+__host__ __device__ inline int integer_of_ordered(unsigned x) { return int(x ^ 0x80000000u); }
+
+/// rank: of the row's id among all ids; the smaller one is better.
+__host__ __device__ inline Key make_key(unsigned ordered_score, unsigned rank) {
+  return Key{ordered_score} << 32 | ~rank;
+}
+__host__ __device__ inline unsigned score_bits(Key key) { return unsigned(key >> 32); }
+__host__ __device__ inline unsigned rank_of(Key key) { return ~unsigned(key); }
+
+/// Keys that lie one after another.
+struct KeyArray {
+  Key* keys;
+  unsigned count;
+
+  /// Calls visit(key) for all keys, spread over the threads of the block.
+  template <class Visit>
+  __device__ void for_each(const Visit& visit) const {
+    for (unsigned i = threadIdx.x; i < count; i += blockDim.x) visit(keys[i]);
+  }
+};
+
+/// `segments` stretches of keys, `stride` apart, of counts[i * count_stride] each: a warp takes a stretch.
+struct KeySegments {
+  const Key* keys;
+  const unsigned* counts;
+  unsigned segments;
+  std::size_t stride, count_stride;
+
+  template <class Visit>
+  __device__ void for_each(const Visit& visit) const {
+    for (unsigned s = threadIdx.x / kWarpSize; s < segments; s += blockDim.x / kWarpSize) {
+      const unsigned count = counts[s * count_stride];
+      const Key* own = keys + s * stride;
+      for (unsigned i = threadIdx.x % kWarpSize; i < count; i += kWarpSize) visit(own[i]);
+    }
+  }
+};
+
+/// The shared memory of a selection.
+struct SelectShared {
+  unsigned bins[256];
+  unsigned warp_sums[kWarps];
+  unsigned bin, above, size;  // the bin that was chosen, how many keys lie above it, and in it
+  Key any_bit, all_bits, kth;
+};
+
+/// The k-th largest of keys; called by all kThreads of a block, returned to all. There are k keys or more.
+/// By digits of 8 bits from the first one in which keys differ: a histogram says in which bin the k-th lies. Integer
+/// scores take one or two digits, and mostly none is left for the ties.
+template <class Keys>
+__device__ __forceinline__ Key select_kth(const Keys& keys, unsigned k, SelectShared& shared) {
+  if (threadIdx.x == 0) {
+    shared.any_bit = 0;
+    shared.all_bits = ~Key{0};
+  }
+  __syncthreads();
+  Key any = 0, all = ~Key{0};
+  keys.for_each([&](Key key) {
+    any |= key;
+    all &= key;
+  });
+  for (int lanes = kWarpSize / 2; lanes > 0; lanes /= 2) {
+    any |= __shfl_xor_sync(kWholeWarp, any, lanes);
+    all &= __shfl_xor_sync(kWholeWarp, all, lanes);
+  }
+  if (threadIdx.x % kWarpSize == 0) {
+    atomicOr(&shared.any_bit, any);
+    atomicAnd(&shared.all_bits, all);
+  }
+  __syncthreads();
+  const Key differ = shared.any_bit ^ shared.all_bits;
+  if (differ == 0) return shared.all_bits;
+  int shift = (63 - __clzll(static_cast<long long>(differ))) / 8 * 8;
+  Key prefix = shift + 8 < 64 ? shared.all_bits >> (shift + 8) : 0;  // the k-th key's bits above the digit
+  for (unsigned wanted = k;;) {
+    shared.bins[threadIdx.x] = 0;
+    __syncthreads();
+    keys.for_each([&](Key key) {
+      if (shift + 8 >= 64 || key >> (shift + 8) == prefix) atomicAdd(&shared.bins[key >> shift & 255], 1u);
+    });
+    __syncthreads();
+    // Thread t counts the keys in the t highest bins and its own.
+    const unsigned own = shared.bins[255 - threadIdx.x], lane = threadIdx.x % kWarpSize;
+    unsigned sum = own;
+    for (unsigned lanes = 1; lanes < kWarpSize; lanes *= 2) {
+      const unsigned before = __shfl_up_sync(kWholeWarp, sum, lanes);
+      if (lane >= lanes) sum += before;
+    }
+    if (lane == kWarpSize - 1) shared.warp_sums[threadIdx.x / kWarpSize] = sum;
+    __syncthreads();
+    for (unsigned w = 0; w < threadIdx.x / kWarpSize; ++w) sum += shared.warp_sums[w];
+    if (sum >= wanted && sum - own < wanted) {
+      shared.bin = 255 - threadIdx.x;
+      shared.above = sum - own;
+      shared.size = own;
+    }
+    __syncthreads();
+    prefix = prefix << 8 | shared.bin;
+    wanted -= shared.above;
+    if (shift == 0) return prefix;
+    if (shared.size == 1) break;
+    shift -= 8;
+  }
+  keys.for_each([&](Key key) {
+    if (key >> shift == prefix) shared.kth = key;
+  });
+  __syncthreads();
+  return shared.kth;
+}
+
+/// Moves the keys that are `least` or better to the front, in the order in which they lie; returns how many there are.
+/// Called by all threads of a block.
+__device__ __forceinline__ unsigned keep_from(Key least, Key* keys, unsigned count, SelectShared& shared) {
+  const unsigned lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
+  unsigned kept = 0;
+  for (unsigned first = 0; first < count; first += kThreads) {  // what is written was read in this round or before
+    const unsigned i = first + threadIdx.x;
+    const Key key = i < count ? keys[i] : kNoKey;
+    const unsigned lanes = __ballot_sync(kWholeWarp, key >= least && key != kNoKey);
+    if (lane == 0) shared.warp_sums[warp] = __popc(lanes);
+    __syncthreads();
+    unsigned before = kept;
+    for (unsigned w = 0; w < kWarps; ++w) {
+      if (w < warp) before += shared.warp_sums[w];
+      kept += shared.warp_sums[w];
+    }
+    if (lanes >> lane & 1) keys[before + __popc(lanes & ((1u << lane) - 1))] = key;
+    __syncthreads();
+  }
+  return kept;
+}
+
+/// Sorts keys, the largest first. A bitonic network in which every comparison moves the larger key to the front, so
+/// that it needs no padding to a power of two (Batcher 1968). Called by all threads of a block.
+__device__ __forceinline__ void sort_keys(Key* keys, unsigned count) {
+  const auto compare = [&](unsigned i, unsigned j) {
+    if (j >= count || keys[i] >= keys[j]) return;
+    const Key key = keys[i];
+    keys[i] = keys[j];
+    keys[j] = key;
+  };
+  const auto each_pair = [&](const auto& body) {
+    __syncthreads();
+    for (unsigned i = threadIdx.x; i < count; i += blockDim.x) body(i);
+  };
+  for (unsigned size = 2; size / 2 < count; size *= 2) {
+    each_pair([&](unsigned i) {  // the first half of each stretch with the second one mirrored
+      const unsigned j = i ^ (size - 1);
+      if (i < j) compare(i, j);
+    });
+    for (unsigned half = size / 4; half > 0; half /= 2)
+      each_pair([&](unsigned i) {
+        if (!(i & half)) compare(i, i | half);
+      });
+  }
+  __syncthreads();
+}
+
+}  // namespace nestvec::cuda

@@ -1,0 +1,101 @@
+#include "placed_rows.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+#include <string>
+
+#include "block.hpp"
+#include "nestvec/error.hpp"
+
+namespace nestvec::cuda {
+namespace {
+
+constexpr std::size_t kMostStreamed = std::size_t{256} << 20;  // bytes of all pieces that are under way
+
+Buffer copied(const void* values, std::size_t bytes, int device, const char* what) {
+  Buffer buffer(Memory::device, device, bytes, what);
+  if (bytes > 0) check(cudaMemcpy(buffer.as(), values, bytes, cudaMemcpyHostToDevice), what);
+  return buffer;
+}
+
+bool scanned(const Placing& placing) { return placing.rows.blocks || placing.on_device; }
+
+}  // namespace
+
+std::size_t PlacedRows::bytes_of_codes(const Placing& placing) {
+  const ScanRows& rows = placing.rows;
+  const std::size_t codes = scanned(placing) ? block_count(rows.count) * block_bytes(rows.codec, rows.columns)
+                                             : rows.count * row_bytes(rows.codec, rows.columns);
+  return codes + placing.factor_count * sizeof(float);
+}
+
+PlacedRows::PlacedRows(const Placing& placing, int device) : device_(device), host_factors_(placing.rows.factors) {
+  const ScanRows& rows = placing.rows;
+  if (rows.count >= kMaxRows)
+    throw DeviceError("the table has " + std::to_string(rows.count) +
+                      " rows; a CUDA device searches fewer than 2,147,483,648 of them: split the table, or search it "
+                      "with device=\"cpu\"");
+  const UseDevice use(device);
+  rank_ids(rows);
+  if (rows.codebook && rows.codebook->centroids)
+    centroids_ = copied(rows.codebook->centroids, rows.codebook->dim * rows.codebook->count() * sizeof(float), device,
+                        "the codebook");
+  if (placing.on_device) {
+    pack(rows);
+    return;
+  }
+  const std::size_t fixed = ranks_.bytes() + centroids_.bytes(), all = bytes_of_codes(placing);
+  if (scanned(placing) && fixed + all > placing.memory) {
+    const std::size_t left = placing.memory > fixed ? placing.memory - fixed : 0;
+    streamed_ = true;
+    stream_bytes_ = std::min(left, kMostStreamed);
+    return;
+  }
+  const std::size_t factor_bytes = placing.factor_count * sizeof(float);
+  codes_ = copied(rows.blocks ? rows.blocks : rows.row_major, all - factor_bytes, device, "the codes of a tier");
+  factors_ = copied(rows.factors, factor_bytes, device, "the factors of a tier");
+}
+
+void PlacedRows::rank_ids(const ScanRows& rows) {
+  if (!rows.ids || std::is_sorted(rows.ids, rows.ids + rows.count)) return;
+  rows_by_rank_.resize(rows.count);
+  std::iota(rows_by_rank_.begin(), rows_by_rank_.end(), 0u);
+  std::sort(rows_by_rank_.begin(), rows_by_rank_.end(),
+            [&](std::uint32_t a, std::uint32_t b) { return rows.ids[a] < rows.ids[b]; });
+  std::vector<std::uint32_t> ranks(rows.count);
+  for (std::size_t rank = 0; rank < rows.count; ++rank) ranks[rows_by_rank_[rank]] = std::uint32_t(rank);
+  ranks_ = copied(ranks.data(), ranks.size() * sizeof(std::uint32_t), device_, "the order of the ids");
+}
+
+void PlacedRows::pack(const ScanRows& rows) {
+  const Lease work(device_);
+  codes_ = Buffer(Memory::device, device_, block_count(rows.count) * block_bytes(rows.codec, rows.columns),
+                  "the packed rows");
+  pack_blocks(rows.codec, rows.columns, rows.row_major, rows.count, codes_.as(), work->stream.get());
+  const bool floats = rows.codec == Codec::float32 || rows.codec == Codec::float16 || rows.codec == Codec::bfloat16;
+  if (floats) {
+    longest_ = longest_row(rows.codec, rows.row_major, rows.count, rows.columns, work->stream.get());
+    if (!(longest_ < std::numeric_limits<double>::infinity()))
+      throw ArgumentError("x holds NaN or infinite values; expected finite ones");
+  }
+  work->stream.synchronize("packing the rows");
+}
+
+RowMeaning PlacedRows::meaning(const ScanRows& rows, std::size_t dim, const float* levels, double norm_weight) const {
+  return {.codec = rows.codec,
+          .dim = unsigned(rows.codebook ? rows.codebook->dim : dim),
+          .columns = unsigned(rows.columns),
+          .word_bytes = unsigned(word_bytes(rows.codec)),
+          .bits = rows.codebook ? unsigned(rows.codebook->bits) : 0,
+          .levels = levels,
+          .centroids = centroids_.as<float>(),
+          .norm_weight = norm_weight};
+}
+
+std::shared_ptr<const Placement> place(const Placing& placing, int device) {
+  if (!scanned(placing) && PlacedRows::bytes_of_codes(placing) > placing.memory) return nullptr;
+  return std::make_shared<PlacedRows>(placing, device);
+}
+
+}  // namespace nestvec::cuda

@@ -1,0 +1,61 @@
+// Rows of a tier in a device's memory.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "device.hpp"
+#include "kernels/exact.cuh"
+#include "nestvec/backend.hpp"
+
+namespace nestvec::cuda {
+
+/// Row numbers and ranks of ids are 32-bit integers on a device, half of them spare.
+inline constexpr std::size_t kMaxRows = std::size_t{1} << 31;
+
+class PlacedRows : public Placement {
+ public:
+  /// Copies what fits into placing.memory; see streamed().
+  PlacedRows(const Placing& placing, int device);
+
+  /// The bytes that all codes and factors of these rows would take.
+  static std::size_t bytes_of_codes(const Placing& placing);
+
+  std::size_t bytes() const override { return codes_.bytes() + factors_.bytes() + ranks_.bytes() + centroids_.bytes(); }
+  int device() const { return device_; }
+
+  /// The codes and factors stay on the host: scans copy them over, piece by piece.
+  bool streamed() const { return streamed_; }
+  std::size_t stream_bytes() const { return stream_bytes_; }  ///< of memory for the pieces
+
+  const std::uint8_t* codes() const { return codes_.as(); }
+  /// Where the device has what lies at rows.factors; null where there are none.
+  const float* factors(const ScanRows& rows) const {
+    return rows.factors && !streamed_ ? factors_.as<float>() + (rows.factors - host_factors_) : nullptr;
+  }
+  const unsigned* ranks() const { return ranks_.as<unsigned>(); }
+  double longest() const { return longest_; }  ///< row, where the device measured it
+
+  /// What the codes stand for. levels: of the device.
+  RowMeaning meaning(const ScanRows& rows, std::size_t dim, const float* levels, double norm_weight) const;
+
+  /// The row whose id has that rank.
+  std::int64_t row_of_rank(unsigned rank) const { return rows_by_rank_.empty() ? rank : rows_by_rank_[rank]; }
+
+ private:
+  void rank_ids(const ScanRows& rows);
+  void pack(const ScanRows& rows);
+
+  int device_;
+  bool streamed_ = false;
+  std::size_t stream_bytes_ = 0;
+  const float* host_factors_;
+  double longest_ = 0;
+  Buffer codes_, factors_, ranks_, centroids_;
+  std::vector<std::uint32_t> rows_by_rank_;
+};
+
+std::shared_ptr<const Placement> place(const Placing& placing, int device);
+
+}  // namespace nestvec::cuda

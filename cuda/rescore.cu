@@ -1,0 +1,119 @@
+#include "rescore.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "kernels/rescore.cuh"
+#include "placed_rows.hpp"
+
+namespace nestvec::cuda {
+namespace {
+
+/// Of the device, for one group of queries; the candidates of a search's group come to 4 MiB at most.
+class DeviceRescore {
+ public:
+  DeviceRescore(const Rescoring& task, Workspace& work)
+      : task_(task),
+        rows_(rows_of(task.table, task.tier, task.queries.values.cols)),
+        placed_(static_cast<const PlacedRows&>(*task.tier.placement)),
+        queries_(task.queries.values.rows),
+        dim_(task.queries.values.cols),
+        work_(work) {}
+
+  void run(Candidate* out) {
+    const RescoreView view = make_view();
+    const std::size_t step = task_.forecast ? std::max(task_.k, kFewestRescored) : task_.per_query;
+    auto* tails = task_.forecast ? work_.memory.take<double>(queries_ * task_.per_query, "the candidates") : nullptr;
+    const dim3 grid(static_cast<unsigned>(queries_));
+    for (std::size_t begin = 0; begin < task_.per_query; begin += step) {
+      const std::size_t end = std::min(begin + step, task_.per_query);
+      const unsigned slices = unsigned(std::clamp<std::size_t>((end - begin + 31) / 32, 1, 1024));
+      launch("rescore_rows", rescore_rows, dim3(grid.x, slices), dim3(kThreads), 0, work_.stream.get(), view,
+             unsigned(begin), unsigned(end));
+      launch("judge_rest", judge_rest, grid, dim3(kThreads), sizeof(JudgeShared), work_.stream.get(), view,
+             unsigned(end), tails);
+    }
+    Key* best = work_.memory.take<Key>(queries_ * task_.keep, "the results");
+    launch("keep_best", keep_best, grid, dim3(kThreads), sizeof(JudgeShared), work_.stream.get(), view, best);
+    Key* found = work_.pinned.take<Key>(queries_ * task_.keep, "the results");
+    auto* done = work_.pinned.take<unsigned>(queries_, "the results");
+    work_.copy(found, best, queries_ * task_.keep, cudaMemcpyDeviceToHost, "the results");
+    work_.copy(done, view.done, queries_, cudaMemcpyDeviceToHost, "the results");
+    work_.stream.synchronize("re-scoring");
+    for (std::size_t i = 0; i < queries_ * task_.keep; ++i)
+      out[i] = found[i] == kNoKey
+                   ? Candidate{std::numeric_limits<double>::quiet_NaN(), -1}
+                   : Candidate{score_of_ordered(score_bits(found[i])), placed_.row_of_rank(rank_of(found[i]))};
+    if (!task_.stats) return;
+    const std::size_t bytes = row_bytes(rows_.codec, rows_.columns) + (rows_.factors ? sizeof(float) : 0);
+    for (std::size_t q = 0; q < queries_; ++q) {
+      task_.stats->rows += done[q];
+      task_.stats->bytes += done[q] * bytes;
+    }
+  }
+
+ private:
+  RescoreView make_view() {
+    RescoreView view{};
+    view.codes = placed_.codes();
+    view.row_bytes = row_bytes(rows_.codec, rows_.columns);
+    view.factors = placed_.factors(rows_);
+    view.factor_stride = rows_.factor_stride;
+    view.ranks = placed_.ranks();
+    const float* levels = nullptr;
+    if (rows_.codebook && has_levels(rows_.codec))
+      levels = work_.upload(rows_.codebook->levels, rows_.codebook->count(), "the levels");
+    view.meaning = placed_.meaning(rows_, dim_, levels, task_.tier.norm_weight);
+    const ScanQueries prepared =
+        ScanQueries::from_floats(Codec::float32, QueryKind::values, task_.queries.values, dim_, task_.tier.cosine);
+    prepared.require_range(task_.tier.row_bound);
+    auto* values = work_.pinned.take<float>(queries_ * dim_, "the queries");
+    for (std::size_t q = 0; q < queries_; ++q) std::copy_n(prepared.values(q), dim_, values + q * dim_);
+    view.values = work_.to_device(values, queries_ * dim_, "the queries");
+    view.dim = unsigned(dim_);
+    if (task_.queries.constants) view.constants = work_.upload(task_.queries.constants, queries_, "the queries");
+
+    const std::size_t all = queries_ * task_.per_query;
+    auto* rows = work_.pinned.take<unsigned>(all, "the candidates");
+    auto* counts = work_.pinned.take<unsigned>(queries_, "the candidates");
+    auto* scores = task_.forecast ? work_.pinned.take<double>(all, "the candidates") : nullptr;
+    for (std::size_t q = 0; q < queries_; ++q) {
+      const Candidate* own = task_.candidates + q * task_.per_query;
+      std::size_t count = task_.per_query;
+      while (count > 0 && own[count - 1].row < 0) --count;  // where a filter left fewer
+      counts[q] = unsigned(count);
+      for (std::size_t i = 0; i < task_.per_query; ++i) {
+        rows[q * task_.per_query + i] = i < count ? unsigned(own[i].row) : 0;
+        if (scores) scores[q * task_.per_query + i] = own[i].score;
+      }
+    }
+    view.rows = work_.to_device(rows, all, "the candidates");
+    view.counts = work_.to_device(counts, queries_, "the candidates");
+    if (scores) view.scores = work_.to_device(scores, all, "the candidates");
+    view.per_query = unsigned(task_.per_query);
+    view.keys = work_.memory.take<Key>(all, "the candidates");
+    view.done = work_.zeros<unsigned>(queries_, "the candidates");
+    view.wanted = work_.memory.take<unsigned>(queries_, "the candidates");
+    check(cudaMemsetAsync(view.wanted, 1, queries_ * sizeof(unsigned), work_.stream.get()), "the candidates");
+    if (task_.forecast) view.forecast = *task_.forecast;
+    view.missing = task_.missing;
+    view.k = unsigned(task_.k);
+    view.keep = unsigned(task_.keep);
+    return view;
+  }
+
+  const Rescoring& task_;
+  const ScanRows rows_;
+  const PlacedRows& placed_;
+  const std::size_t queries_, dim_;
+  Workspace& work_;
+};
+
+}  // namespace
+
+void rescore(const Rescoring& task, Candidate* out) {
+  const Lease work(static_cast<const PlacedRows&>(*task.tier.placement).device());
+  DeviceRescore(task, *work).run(out);
+}
+
+}  // namespace nestvec::cuda

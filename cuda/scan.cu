@@ -1,0 +1,339 @@
+#include "scan.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "kernels/merge.cuh"
+#include "kernels/scan.cuh"
+#include "look_ups.hpp"
+#include "nestvec/grid.hpp"
+#include "parallel.hpp"
+#include "placed_rows.hpp"
+
+namespace nestvec::cuda {
+namespace {
+
+constexpr std::size_t kWorkspaceBytes = std::size_t{256} << 20;  // for the queries that are searched at one time
+constexpr std::size_t kTableBytes = 48 << 10;  // of look-ups in shared memory: four blocks of threads beside each other
+constexpr std::size_t kFewestToSample = 64 * kStepRows;  // rows: of fewer, every block of threads sees enough itself
+constexpr unsigned kMostSampleSteps = 128;               // steps of rows: 65,536 rows
+
+/// Round up, to what a 16-byte load of a form needs.
+constexpr std::size_t rounded(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
+
+constexpr std::size_t divided(std::size_t x, std::size_t by) { return (x + by - 1) / by; }
+
+/// How the rows are spread over the device, for a group of queries.
+struct Plan {
+  std::size_t queries;   ///< in the group, at most
+  unsigned tile;         ///< queries that a block of threads takes
+  unsigned splits;       ///< of the rows
+  std::size_t capacity;  ///< candidates of a query in a split
+  unsigned table_words;
+  std::size_t shared_bytes;
+};
+
+/// One form's kernels.
+struct FormKernels {
+  void (*scan)(ScanView);
+  void (*sample)(ScanView, unsigned, unsigned*);
+  const char *scan_name, *sample_name;
+  std::size_t scan_shared;  ///< bytes, beside tables
+};
+
+class DeviceScan {
+ public:
+  DeviceScan(const ScanRows& rows, const ScanQueries& queries, std::size_t k, double longest, Workspace& work)
+      : rows_(rows),
+        queries_(queries),
+        placed_(static_cast<const PlacedRows&>(*rows.placement)),
+        k_(k),
+        longest_(longest),
+        work_(work),
+        blocks_(block_count(rows.count)),
+        stored_bytes_(block_bytes(rows.codec, rows.columns)),
+        used_bytes_(block_bytes(rows.codec, queries.columns)) {}
+
+  void run(std::size_t threads, Candidate* out);
+
+ private:
+  template <class Form>
+  void run_form(const char* name, const char* sample_name, std::size_t threads, Candidate* out);
+  template <class Form, unsigned kTile>
+  void run_tile(const char* name, const char* sample_name, std::size_t threads, Candidate* out);
+  Plan plan_for(const FormKernels& kernels, unsigned tile, std::size_t word_tables) const;
+  void run_group(const FormKernels& kernels, const Plan& plan, std::size_t first, std::size_t count,
+                 std::size_t threads, Candidate* out);
+  ScanView view_of(const Plan& plan, std::size_t first, std::size_t count);
+  void scan_piece(const FormKernels& kernels, const Plan& plan, const ScanView& view, bool sample);
+  void scan_streamed(const FormKernels& kernels, const Plan& plan, ScanView view, std::size_t threads);
+  std::size_t blocks_per_piece() const;
+  Finish finish() const;
+
+  const ScanRows& rows_;
+  const ScanQueries& queries_;
+  const PlacedRows& placed_;
+  const std::size_t k_;
+  const double longest_;
+  Workspace& work_;
+  const std::size_t blocks_, stored_bytes_, used_bytes_;
+};
+
+Finish DeviceScan::finish() const {
+  const bool codes = queries_.kind == QueryKind::codes;
+  if (rows_.codec == Codec::binary && codes) return Finish::integer;
+  if (rows_.codec == Codec::int8) return queries_.scales[0].error.exact() ? Finish::scaled : Finish::integer;
+  return Finish::exact;
+}
+
+void DeviceScan::run(std::size_t threads, Candidate* out) {
+  const bool look_ups = queries_.kind == QueryKind::look_ups;
+  switch (rows_.codec) {
+    case Codec::binary:
+      if (look_ups) return run_form<Lut4<8>>("scan_lut4_bits", "sample_lut4_bits", threads, out);
+      return run_form<Hamming>("scan_hamming", "sample_hamming", threads, out);
+    case Codec::int8:
+      return run_form<DotI8>("scan_dot_i8", "sample_dot_i8", threads, out);
+    case Codec::float32:
+      return run_form<DotF32>("scan_dot_f32", "sample_dot_f32", threads, out);
+    case Codec::float16:
+      return run_form<DotF16>("scan_dot_f16", "sample_dot_f16", threads, out);
+    case Codec::bfloat16:
+      return run_form<DotBF16>("scan_dot_bf16", "sample_dot_bf16", threads, out);
+    case Codec::pq8:
+      return run_form<Lut8>("scan_lut8", "sample_lut8", threads, out);
+    case Codec::pq4:
+      return run_form<Lut4<4>>("scan_lut4", "sample_lut4", threads, out);
+    case Codec::int4:
+      return run_form<DotI4>("scan_dot_i4", "sample_dot_i4", threads, out);
+    case Codec::planes:
+      return run_form<Lut4<8>>("scan_lut4_bits", "sample_lut4_bits", threads, out);
+  }
+}
+
+template <class Form>
+void DeviceScan::run_form(const char* name, const char* sample_name, std::size_t threads, Candidate* out) {
+  if (queries_.count == 1) return run_tile<Form, 1>(name, sample_name, threads, out);
+  run_tile<Form, Form::kTile>(name, sample_name, threads, out);
+}
+
+template <class Form, unsigned kTile>
+void DeviceScan::run_tile(const char* name, const char* sample_name, std::size_t threads, Candidate* out) {
+  const FormKernels kernels{scan_topk<Form, kTile>, scan_sample<Form, kTile>, name, sample_name,
+                            sizeof(ScanShared<kTile>)};
+  std::size_t word_tables = 0;
+  if constexpr (Form::kTables) word_tables = Form::kWordTables;
+  const Plan plan = plan_for(kernels, kTile, word_tables);
+  for (std::size_t first = 0; first < queries_.count; first += plan.queries)
+    run_group(kernels, plan, first, std::min(plan.queries, queries_.count - first), threads, out + first * k_);
+}
+
+std::size_t DeviceScan::blocks_per_piece() const {
+  if (!placed_.streamed()) return blocks_;
+  const std::size_t block = used_bytes_ + (rows_.factors ? kRowsPerBlock * sizeof(float) : 0);
+  const std::size_t blocks = placed_.stream_bytes() / 2 / block / kWarps * kWarps;
+  return std::clamp<std::size_t>(blocks, kWarps, divided(blocks_, kWarps) * kWarps);
+}
+
+Plan DeviceScan::plan_for(const FormKernels& kernels, unsigned tile, std::size_t word_tables) const {
+  Plan plan{};
+  plan.queries = queries_.count;
+  plan.tile = tile;
+  const std::size_t words = word_count(rows_.codec, queries_.columns) + word_count(rows_.codec, queries_.wide);
+  if (word_tables > 0)
+    plan.table_words = unsigned(std::clamp<std::size_t>(kTableBytes / (word_tables * tile), 1, words));
+  plan.shared_bytes = kernels.scan_shared + plan.table_words * word_tables * tile;
+  int resident = 0;
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernels.scan, int(kThreads), plan.shared_bytes),
+        kernels.scan_name);
+  const std::size_t room = properties(work_.device).multiprocessors * std::size_t(std::max(resident, 1));
+  const std::size_t piece = blocks_per_piece(), pieces = divided(blocks_, piece);
+  const std::size_t most_splits = std::max<std::size_t>(1, divided(piece, kWarps));
+  // Fewer queries at a time, then fewer splits, where the buffers would take too much memory.
+  for (;;) {
+    const std::size_t tiles = divided(plan.queries, tile);
+    plan.splits = unsigned(std::clamp<std::size_t>(room / tiles, 1, most_splits));
+    const auto capacity = [&] {
+      const std::size_t steps = pieces * divided(piece, kWarps * plan.splits);
+      return std::min(2 * k_ + 2 * kSlack, steps * kStepRows + kSlack);
+    };
+    while (plan.splits > 1 && plan.queries * plan.splits * capacity() * sizeof(Key) > kWorkspaceBytes) plan.splits /= 2;
+    plan.capacity = capacity();
+    if (plan.queries <= tile || plan.queries * plan.splits * plan.capacity * sizeof(Key) <= kWorkspaceBytes)
+      return plan;
+    plan.queries = std::max<std::size_t>(tile, plan.queries / 2);
+  }
+}
+
+ScanView DeviceScan::view_of(const Plan& plan, std::size_t first, std::size_t count) {
+  ScanView view{};
+  view.row_count = unsigned(rows_.count);
+  view.words = unsigned(word_count(rows_.codec, queries_.columns));
+  view.wide_words = unsigned(word_count(rows_.codec, queries_.wide));
+  view.last_mask = rows_.codec == Codec::binary ? last_word_mask(queries_.columns) : 0;
+  view.factor_stride = rows_.factor_stride;
+  if (rows_.allowed) {
+    const std::size_t words = rows_.allowed_stride ? (count - 1) * rows_.allowed_stride + blocks_ : blocks_;
+    view.allowed = work_.upload(rows_.allowed + first * rows_.allowed_stride, words, "the filter");
+    view.allowed_stride = rows_.allowed_stride;
+  }
+  view.ranks = placed_.ranks();
+
+  view.form_stride = rounded(queries_.form_bytes());
+  view.wide_stride = rounded(queries_.wide_form_bytes());
+  const auto upload_forms = [&](std::size_t bytes, std::size_t stride, auto form) -> const std::uint8_t* {
+    if (stride == 0) return nullptr;
+    auto* staged = work_.pinned.take<std::uint8_t>(count * stride, "the queries");
+    for (std::size_t q = 0; q < count; ++q) {
+      std::memcpy(staged + q * stride, form(first + q), bytes);
+      std::memset(staged + q * stride + bytes, 0, stride - bytes);
+    }
+    return work_.to_device(staged, count * stride, "the queries");
+  };
+  view.forms = upload_forms(queries_.form_bytes(), view.form_stride, [&](std::size_t q) { return queries_.query(q); });
+  view.wide_forms =
+      upload_forms(queries_.wide_form_bytes(), view.wide_stride, [&](std::size_t q) { return queries_.wide_query(q); });
+  view.wide_weight = queries_.wide > 0 ? int(wide_weight(rows_.codec)) : 0;
+  std::vector<QueryScale> scales(queries_.scales.begin() + std::ptrdiff_t(first),
+                                 queries_.scales.begin() + std::ptrdiff_t(first + count));
+  for (QueryScale& scale : scales)
+    if (scale.per_length > 0) scale.error.absolute += scale.per_length * longest_;
+  view.scales = work_.upload(scales.data(), count, "the queries");
+  view.query_count = unsigned(count);
+  view.dim = unsigned(queries_.dim);
+  view.finish = finish();
+  if (view.finish == Finish::exact) {
+    auto* staged = work_.pinned.take<float>(count * queries_.dim, "the queries");
+    for (std::size_t q = 0; q < count; ++q)
+      std::copy_n(queries_.values(first + q), queries_.dim, staged + q * queries_.dim);
+    view.values = work_.to_device(staged, count * queries_.dim, "the queries");
+  }
+  const float* levels = nullptr;
+  if (rows_.codebook && has_levels(rows_.codec)) {
+    const float* given =
+        queries_.kind == QueryKind::codes ? uniform_levels(rows_.codebook->bits) : rows_.codebook->levels;
+    levels = work_.upload(given, rows_.codebook->count(), "the levels");
+  }
+  view.meaning = placed_.meaning(rows_, queries_.dim, levels, queries_.norm_weight);
+
+  view.limits = work_.zeros<Key>(count, "the limits");
+  view.candidates = work_.memory.take<Key>(plan.splits * count * plan.capacity, "the candidates");
+  view.counts = work_.zeros<unsigned>(plan.splits * count, "the candidates");
+  view.k = unsigned(k_);
+  view.capacity = unsigned(plan.capacity);
+  view.table_words = plan.table_words;
+  return view;
+}
+
+void DeviceScan::run_group(const FormKernels& kernels, const Plan& plan, std::size_t first, std::size_t count,
+                           std::size_t threads, Candidate* out) {
+  ScanView view = view_of(plan, first, count);
+  if (placed_.streamed()) {
+    scan_streamed(kernels, plan, view, threads);
+  } else {
+    view.blocks = placed_.codes();
+    view.block_stride = stored_bytes_;
+    view.block_count = unsigned(blocks_);
+    view.factors = placed_.factors(rows_);
+    scan_piece(kernels, plan, view, true);
+  }
+  Key* best = work_.memory.take<Key>(count * k_, "the results");
+  launch("merge_topk", merge_topk, dim3(unsigned(count)), dim3(kThreads), sizeof(MergeShared), work_.stream.get(),
+         static_cast<const Key*>(view.candidates), static_cast<const unsigned*>(view.counts), plan.splits,
+         unsigned(count), plan.capacity, unsigned(k_), best);
+  Key* found = work_.pinned.take<Key>(count * k_, "the results");
+  work_.copy(found, best, count * k_, cudaMemcpyDeviceToHost, "the results");
+  work_.stream.synchronize(kernels.scan_name);
+  for (std::size_t i = 0; i < count * k_; ++i) {
+    const unsigned bits = score_bits(found[i]);
+    out[i] = found[i] == kNoKey ? Candidate{std::numeric_limits<double>::quiet_NaN(), -1}
+                                : Candidate{view.finish == Finish::integer ? double(integer_of_ordered(bits))
+                                                                           : double(score_of_ordered(bits)),
+                                            placed_.row_of_rank(rank_of(found[i]))};
+  }
+  work_.memory.reset();
+  work_.pinned.reset();
+}
+
+void DeviceScan::scan_piece(const FormKernels& kernels, const Plan& plan, const ScanView& view, bool sample) {
+  const dim3 tiles(unsigned(divided(view.query_count, plan.tile)));
+  const std::size_t rows = view.block_count * kRowsPerBlock;
+  const unsigned steps = unsigned(std::clamp<std::size_t>(rows / 256 / kStepRows, 8, kMostSampleSteps));
+  if (sample && rows >= kFewestToSample && k_ * 8 <= steps * kStepRows) {
+    auto* samples = work_.memory.take<unsigned>(std::size_t{view.query_count} * steps * kStepRows, "the sample");
+    launch(kernels.sample_name, kernels.sample, dim3(tiles.x, steps), dim3(kThreads),
+           plan.shared_bytes - kernels.scan_shared + 16, work_.stream.get(), view,
+           unsigned(view.block_count / (steps * kWarps)), samples);
+    launch("seed_limits", seed_limits, dim3(view.query_count), dim3(kThreads), sizeof(SeedShared), work_.stream.get(),
+           view, static_cast<const unsigned*>(samples), unsigned(steps * kStepRows));
+  }
+  launch(kernels.scan_name, kernels.scan, dim3(tiles.x, plan.splits), dim3(kThreads), plan.shared_bytes,
+         work_.stream.get(), view);
+}
+
+/// Two pieces of the rows at a time: while the device scans one, the next is copied over.
+void DeviceScan::scan_streamed(const FormKernels& kernels, const Plan& plan, ScanView view, std::size_t threads) {
+  struct Piece {
+    std::uint8_t *staged, *codes;
+    float *staged_factors, *factors;
+    Event copied, scanned;
+  };
+  const std::size_t most = blocks_per_piece(), factors = rows_.factors ? kRowsPerBlock : 0;
+  std::array<Piece, 2> pieces;
+  for (Piece& piece : pieces) {
+    piece.staged = work_.pinned.take<std::uint8_t>(most * used_bytes_, "the rows that are streamed");
+    piece.codes = work_.memory.take<std::uint8_t>(most * used_bytes_, "the rows that are streamed");
+    piece.staged_factors = work_.pinned.take<float>(most * factors, "the rows that are streamed");
+    piece.factors = work_.memory.take<float>(most * factors, "the rows that are streamed");
+  }
+  const Stream copies(work_.device);
+  view.block_stride = used_bytes_;
+  view.factor_stride = factors;
+  for (std::size_t first = 0, number = 0; first < blocks_; first += most, ++number) {
+    Piece& piece = pieces[number % 2];
+    const std::size_t count = std::min(most, blocks_ - first);
+    if (number >= 2) {
+      piece.copied.synchronize();  // the staged bytes have left
+      piece.scanned.make_wait(copies);
+    }
+    parallel_for(divided(count, 64), threads, [&](std::size_t, std::size_t task) {
+      for (std::size_t b = task * 64; b < std::min(task * 64 + 64, count); ++b) {
+        std::memcpy(piece.staged + b * used_bytes_, rows_.blocks + (first + b) * stored_bytes_, used_bytes_);
+        if (factors > 0)
+          std::copy_n(rows_.factors + (first + b) * rows_.factor_stride, factors, piece.staged_factors + b * factors);
+      }
+    });
+    check(cudaMemcpyAsync(piece.codes, piece.staged, count * used_bytes_, cudaMemcpyHostToDevice, copies.get()),
+          "streaming rows");
+    if (factors > 0)
+      check(cudaMemcpyAsync(piece.factors, piece.staged_factors, count * factors * sizeof(float),
+                            cudaMemcpyHostToDevice, copies.get()),
+            "streaming rows");
+    piece.copied.record(copies);
+    piece.copied.make_wait(work_.stream);
+    view.blocks = piece.codes;
+    view.first_block = unsigned(first);
+    view.block_count = unsigned(count);
+    view.factors = factors > 0 ? piece.factors : nullptr;
+    scan_piece(kernels, plan, view, number == 0);
+    piece.scanned.record(work_.stream);
+  }
+  work_.stream.synchronize("scanning streamed rows");
+}
+
+}  // namespace
+
+void scan(const ScanRows& rows, const ScanQueries& queries, std::size_t k, std::size_t threads, Candidate* out) {
+  if (rows.count == 0 || queries.count == 0 || k == 0) return;
+  const auto& placed = static_cast<const PlacedRows&>(*rows.placement);
+  const double longest = std::isnan(rows.longest) ? placed.longest() : rows.longest;
+  queries.require_range(longest);
+  const Lease work(placed.device());
+  DeviceScan(rows, queries, k, longest, *work).run(threads, out);
+}
+
+}  // namespace nestvec::cuda

@@ -1,0 +1,37 @@
+// Arrays in the memory of the emulated device.
+#pragma once
+#include <cstddef>
+#include <stdexcept>
+#include <vector>
+
+#include "launch.hpp"
+
+/// `count` values that end where their memory ends, `offset` values after its start: aligned to their type and no more.
+template <class T>
+class OnDevice {
+ public:
+  explicit OnDevice(std::size_t count, std::size_t offset = 0) : size_(count), offset_(offset) {
+    require(cudaMalloc(&memory_, (count + offset) * sizeof(T)));
+  }
+  explicit OnDevice(const std::vector<T>& values, std::size_t offset = 0) : OnDevice(values.size(), offset) {
+    if (size_ > 0) require(cudaMemcpy(data(), values.data(), size_ * sizeof(T), cudaMemcpyHostToDevice));
+  }
+  ~OnDevice() { cudaFree(memory_); }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+  T* data() const { return static_cast<T*>(memory_) + offset_; }
+  std::vector<T> host() const {
+    std::vector<T> values(size_);
+    if (size_ > 0) require(cudaMemcpy(values.data(), data(), size_ * sizeof(T), cudaMemcpyDeviceToHost));
+    return values;
+  }
+
+ private:
+  static void require(cudaError_t status) {
+    if (status != cudaSuccess) throw std::runtime_error(cudaGetErrorString(status));
+  }
+
+  void* memory_ = nullptr;
+  std::size_t size_, offset_;
+};
