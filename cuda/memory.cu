@@ -25,8 +25,8 @@ void wait(std::uintptr_t stream, int device) {
   const cudaError_t status = cudaStreamSynchronize(reinterpret_cast<cudaStream_t>(stream));
   if (status == cudaErrorInvalidResourceHandle || status == cudaErrorInvalidValue) {
     cudaGetLastError();
-    throw DeviceError("an array's stream has the handle " + std::to_string(stream) + ", which is no stream of cuda:" +
-                      std::to_string(device) + " (" + cudaGetErrorName(status) +
+    throw DeviceError("an array's stream has the handle " + std::to_string(stream) +
+                      ", which is no stream of cuda:" + std::to_string(device) + " (" + cudaGetErrorName(status) +
                       "): it was destroyed, or is another device's");
   }
   check(status, "waiting for an array's stream");
@@ -36,8 +36,8 @@ int device_of(const void* memory) {
   cudaPointerAttributes attributes{};
   const cudaError_t status = cudaPointerGetAttributes(&attributes, memory);
   if (status != cudaSuccess) cudaGetLastError();
-  const bool there = status == cudaSuccess &&
-                     (attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged);
+  const bool there =
+      status == cudaSuccess && (attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged);
   return there ? attributes.device : -1;
 }
 

@@ -24,6 +24,7 @@ constexpr Backend kCpu = {
     .scan = scan,
     .rescore = rescore,
     .epilogue = nullptr,
+    .quantize_ranges = nullptr,
 };
 
 }  // namespace

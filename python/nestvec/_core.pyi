@@ -1,7 +1,7 @@
 """The compiled module. Shapes and dtypes are checked by its callers in Python; it checks what memory safety needs."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -167,9 +167,12 @@ def check_finite(x: npt.NDArray[np.float32], what: str, threads: int = 0) -> Non
 
 def normalize(x: npt.NDArray[np.float32], threads: int = 0) -> npt.NDArray[np.float32]: ...
 def quantize(x: npt.NDArray[np.float32], precision: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]: ...
+@overload
 def quantize_ranges(
     x: npt.NDArray[np.float32], precision: str, ranges: npt.NDArray[np.float32]
 ) -> npt.NDArray[Any]: ...
+@overload
+def quantize_ranges(x: DeviceArray, precision: str, ranges: npt.NDArray[np.float32]) -> DeviceArray: ...
 
 class PoolingStep:
     def __init__(self, modes: Sequence[str], include_prompt: bool) -> None: ...

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.arrays import ArrayInput, as_floats, as_index, as_name
-from nestvec.device_array import DeviceArray, as_device_array, check_floats, on_device, to_host
+from nestvec.device_array import DeviceArray, as_device_array, check_floats, device_arrays, on_device, to_host
 from nestvec.errors import ArgumentError
 
 _FloatArray: TypeAlias = npt.NDArray[np.float32]
@@ -109,17 +109,16 @@ def quantize(x: ArrayInput, precision: str, *, ranges: ArrayInput | None = None,
     Returns (rows, columns), or (columns,) for a single row: codes of the dtype that the precision names.
 
     Raises `ArgumentError` for a wrong shape, dtype or name, for NaN or infinite values, for ranges or return_scales
-    that the precision has no use for, for ranges that are not finite or not in order, and for ranges where x lies on a
-    device.
+    that the precision has no use for, and for ranges that are not finite or not in order.
     """
     if return_scales and (precision not in ("int8", "uint8") or ranges is not None):
         raise ArgumentError(
             f"return_scales was given with precision {precision!r}{'' if ranges is None else ' and ranges'}; "
             "expected 'int8' or 'uint8' without ranges: nothing else has a scale per row"
         )
-    if on_device(x):
+    if on_device(x) or on_device(ranges):
         if ranges is not None:
-            raise ArgumentError("ranges are for arrays in main memory, and x lies on a device; copy it from there")
+            return _quantize_ranges_there(x, precision, ranges)
         there = code_rows_there(x, precision, as_host=lambda rows: quantize(rows, precision), scaled=return_scales)
         return there if return_scales else there[0]
     array = as_floats(x, "x", ("rows", "dim"), ("dim",))
@@ -164,3 +163,13 @@ def code_rows_there(
         raise
     coded = DeviceArray.of(codes)
     return coded.reshape(*lead, coded.shape[1]), None if scales is None else DeviceArray.of(scales).reshape(*lead)
+
+
+def _quantize_ranges_there(x: object, precision: str, ranges: object) -> DeviceArray:
+    """`quantize` with ranges on a device; these, which are small, go by way of main memory."""
+    arrays = device_arrays(x=x, ranges=ranges)
+    assert arrays is not None
+    limits = as_floats(to_host(arrays[1]), "ranges", ("2", "dim"))
+    floats, _ = code_rows_there(arrays[0], "float32", as_host=lambda rows: quantize(rows, precision, ranges=limits))
+    rows = floats.reshape(-1, floats.shape[-1]).compiled
+    return DeviceArray.of(_core.quantize_ranges(rows, as_name(precision, "precision"), limits)).reshape(floats.shape)

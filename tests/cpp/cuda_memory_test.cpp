@@ -83,5 +83,3 @@ TEST(streams_that_are_none_are_named) {
   const std::string gone = error_of([&] { cuda::wait(destroyed, 0); });
   CHECK(gone.find("it was destroyed") != std::string::npos, gone);
 }
-
-int main(int argc, char** argv) { return check::run(argc > 1 ? argv[1] : ""); }

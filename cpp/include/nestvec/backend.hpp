@@ -62,6 +62,9 @@ struct Backend {
   void (*scan)(const ScanRows& rows, const ScanQueries& queries, std::size_t k, std::size_t threads, Candidate* out);
   void (*rescore)(const Rescoring& task, Candidate* out);
   std::unique_ptr<DeviceEpilogue> (*epilogue)(const Epilogue& epilogue, int device);
+  /// As the function of that name, with rows and codes on the device; throws where check_finite would, for "x".
+  void (*quantize_ranges)(Matrix<const float> rows, Matrix<const float> ranges, Precision precision,
+                          std::uint8_t* codes, int device);
 };
 
 /// All backends of this build; "cpu" is the last and always available.
