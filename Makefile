@@ -28,7 +28,7 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: FORCE help demo test bench bench-encode lint format sanitize emulated \
-	test-emulated wheel clean
+	test-emulated gpu-check wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,10 @@ test-emulated: .venv/.developer ## Run the Python tests of what a device does on
 	$(CMAKE) --build --preset tests --target _core
 	NESTVEC_TEST_CORE="$$(echo $(CURDIR)/build/tests/_core*.so)" NESTVEC_TEST_DEVICE=cuda \
 		$(PYTEST) $(KERNEL_TESTS) $(ARGS)
+
+# With $(PYTHON) as it is, where a GPU's peers are likely to be installed; CMake, Ninja and pybind11 may be in .venv.
+gpu-check: ## On a machine with an NVIDIA GPU and nvcc: build for it, test on it, benchmark beside what is installed
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" KERNEL_TESTS="$(KERNEL_TESTS)" $(PYTHON) benchmarks/gpu_check.py $(ARGS)
 
 sanitize: .venv/.developer ## Run the C++ tests with the address and undefined-behaviour, and those with threads with the thread sanitizer
 	$(CMAKE) --preset asan $(CMAKE_ARGS) --log-level=WARNING

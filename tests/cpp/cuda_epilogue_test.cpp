@@ -1,4 +1,4 @@
-// The epilogue on the emulated device against the CPU's: the same bytes, and the same errors.
+// The epilogue on a device against the CPU's: the same bytes, and the same errors.
 #include "epilogue.hpp"
 
 #include <algorithm>
@@ -161,8 +161,26 @@ PoolingStep drawn_pooling(Rng& rng) {
 
 const PoolingStep kMean{{PoolingMode::mean}, true};
 
-// The emulated device has 8 multiprocessors: fewer texts are pooled by slices, more of them whole.
-constexpr std::size_t kTexts[] = {1, 2, 7, 8, 21};
+/// Fewer texts than the device has multiprocessors are pooled by slices, more of them whole.
+std::size_t drawn_texts(std::size_t round) {
+  const std::size_t multiprocessors = cuda::properties(0).multiprocessors;  // of the emulated device: 8
+  const std::size_t texts[] = {1, 2, multiprocessors - 1, multiprocessors, multiprocessors + 13};
+  return texts[round % std::size(texts)];
+}
+
+/// Whether the device's library functions gave what the host's gave, which a GPU's do but for a few units in the last
+/// place: of erff near -1, that is, before 1 is added.
+bool same_activations(Activation activation, const Outcome& got, const Outcome& want) {
+  if (kEmulated || activation == Activation::identity || activation == Activation::relu) return got == want;
+  if (got.error != want.error || got.codes.size() != want.codes.size()) return false;
+  for (std::size_t i = 0; i < got.codes.size(); i += sizeof(float)) {
+    float a, b;
+    std::memcpy(&a, &got.codes[i], sizeof a);
+    std::memcpy(&b, &want.codes[i], sizeof b);
+    if (!(std::abs(a - b) <= 1e-6F * std::max(1.0F, std::abs(b)))) return false;
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -170,7 +188,7 @@ TEST(every_pooling_mode_type_and_width) {
   Rng rng(1);
   std::size_t finite = 0;
   for (std::size_t round = 0; round < 250; ++round) {
-    const std::size_t texts = kTexts[round % 5];
+    const std::size_t texts = drawn_texts(round);
     const std::size_t dim = draw::one_of<std::size_t>(rng, {1, 3, 4, 7, 8, 16, 31, 64, 65, 136, 384, 520});
     const Batch in = batch(rng, drawn_type(rng), texts, 1 + draw::below(rng, 70), dim);
     const PoolingStep step = drawn_pooling(rng);
@@ -201,7 +219,7 @@ TEST(texts_longer_than_a_list_of_tokens) {
 TEST(steps_cuts_and_precisions) {
   Rng rng(3);
   for (std::size_t round = 0; round < 60; ++round) {
-    const std::size_t hidden_dim = 1 + draw::below(rng, 90), texts = kTexts[round % 5];
+    const std::size_t hidden_dim = 1 + draw::below(rng, 90), texts = drawn_texts(round);
     std::vector<EpilogueStep> steps{drawn_pooling(rng)};
     std::size_t width = hidden_dim * std::get<PoolingStep>(steps[0]).modes.size();
     for (std::size_t s = draw::below(rng, 5); s > 0; --s) switch (rng() % 3) {
@@ -247,7 +265,7 @@ TEST(dense_steps_of_every_activation_and_shape) {
         Batch hidden{FloatType::float32, texts, 1, in, as_bytes(FloatType::float32, draw::normal(rng, texts * in, 3)),
                      std::vector<std::int64_t>(texts, 1)};
         const Outcome want = on_cpu(epilogue, hidden, 0, out, Precision::float32);
-        CHECK(on_device(epilogue, hidden, 0, out, Precision::float32) == want,
+        CHECK(same_activations(activation, on_device(epilogue, hidden, 0, out, Precision::float32), want),
               "activation " << int(activation) << ", " << texts << " x " << in << " to " << out);
       }
 }

@@ -1,10 +1,16 @@
-// Arrays in the memory of the emulated device.
+// Arrays in the memory of a device: the emulated one, or a GPU where nvcc builds the tests.
 #pragma once
 #include <cstddef>
 #include <stdexcept>
 #include <vector>
 
 #include "launch.hpp"
+
+#if defined(__CUDACC__)
+inline constexpr bool kEmulated = false;
+#else
+inline constexpr bool kEmulated = true;
+#endif
 
 /// `count` values that end where their memory ends, `offset` values after its start: aligned to their type and no more.
 template <class T>
