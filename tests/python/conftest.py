@@ -9,7 +9,8 @@ import sys
 
 def load_core(path: str) -> None:
     spec = importlib.util.spec_from_file_location("nestvec._core", path)
-    assert spec is not None and spec.loader is not None, path
+    assert spec is not None, path
+    assert spec.loader is not None
     core = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(core)
     sys.modules["nestvec._core"] = core
