@@ -297,6 +297,10 @@ void CudaEpilogue::run(const HiddenStates& hidden, const std::int64_t* mask, std
   if (errors.rows != 0) throw_bad_texts(errors.rows, texts, ~errors.first_value / dim, precision);
 }
 
+std::unique_ptr<DeviceEpilogue> epilogue(const Epilogue& epilogue, int device) {
+  return std::make_unique<CudaEpilogue>(epilogue, device);
+}
+
 void code_rows(Matrix<const float> rows, bool normalize, Precision precision, Layout layout, void* codes, float* scales,
                cudaStream_t stream) {
   if (rows.rows == 0) return;

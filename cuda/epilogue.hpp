@@ -41,6 +41,8 @@ class CudaEpilogue : public DeviceEpilogue {
   Buffer weights_, steps_;
 };
 
+std::unique_ptr<DeviceEpilogue> epilogue(const Epilogue& epilogue, int device);
+
 /// quantize on rows in the current device's memory, or, with `normalize`, normalize_rows and then quantize. The values
 /// are checked as check_finite does, by the name "x". scales: rows.rows floats, or null. Returns when the codes are
 /// there; the stream's earlier work comes first.

@@ -13,9 +13,10 @@ namespace {
 
 constexpr std::size_t kMostStreamed = std::size_t{256} << 20;  // bytes of all pieces that are under way
 
-Buffer copied(const void* values, std::size_t bytes, int device, const char* what) {
-  Buffer buffer(Memory::device, device, bytes, what);
-  if (bytes > 0) check(cudaMemcpy(buffer.as(), values, bytes, cudaMemcpyHostToDevice), what);
+Buffer copied(const void* values, std::size_t bytes, Workspace& work, const char* what) {
+  Buffer buffer(Memory::device, work.device, bytes, what);
+  work.copy(buffer.as(), static_cast<const std::uint8_t*>(values), bytes, cudaMemcpyHostToDevice, what);
+  work.stream.synchronize(what);  // a copy from pageable memory returns while its last part is still on the way
   return buffer;
 }
 
@@ -36,13 +37,13 @@ PlacedRows::PlacedRows(const Placing& placing, int device) : device_(device), ho
     throw DeviceError("the table has " + std::to_string(rows.count) +
                       " rows; a CUDA device searches fewer than 2,147,483,648 of them: split the table, or search it "
                       "with device=\"cpu\"");
-  const UseDevice use(device);
-  rank_ids(rows);
+  const Lease work(device);
+  rank_ids(rows, *work);
   if (rows.codebook && rows.codebook->centroids)
-    centroids_ = copied(rows.codebook->centroids, rows.codebook->dim * rows.codebook->count() * sizeof(float), device,
+    centroids_ = copied(rows.codebook->centroids, rows.codebook->dim * rows.codebook->count() * sizeof(float), *work,
                         "the codebook");
   if (placing.on_device) {
-    pack(rows);
+    pack(rows, *work);
     return;
   }
   const std::size_t fixed = ranks_.bytes() + centroids_.bytes(), all = bytes_of_codes(placing);
@@ -53,11 +54,11 @@ PlacedRows::PlacedRows(const Placing& placing, int device) : device_(device), ho
     return;
   }
   const std::size_t factor_bytes = placing.factor_count * sizeof(float);
-  codes_ = copied(rows.blocks ? rows.blocks : rows.row_major, all - factor_bytes, device, "the codes of a tier");
-  factors_ = copied(rows.factors, factor_bytes, device, "the factors of a tier");
+  codes_ = copied(rows.blocks ? rows.blocks : rows.row_major, all - factor_bytes, *work, "the codes of a tier");
+  factors_ = copied(rows.factors, factor_bytes, *work, "the factors of a tier");
 }
 
-void PlacedRows::rank_ids(const ScanRows& rows) {
+void PlacedRows::rank_ids(const ScanRows& rows, Workspace& work) {
   if (!rows.ids || std::is_sorted(rows.ids, rows.ids + rows.count)) return;
   rows_by_rank_.resize(rows.count);
   std::iota(rows_by_rank_.begin(), rows_by_rank_.end(), 0u);
@@ -65,21 +66,21 @@ void PlacedRows::rank_ids(const ScanRows& rows) {
             [&](std::uint32_t a, std::uint32_t b) { return rows.ids[a] < rows.ids[b]; });
   std::vector<std::uint32_t> ranks(rows.count);
   for (std::size_t rank = 0; rank < rows.count; ++rank) ranks[rows_by_rank_[rank]] = std::uint32_t(rank);
-  ranks_ = copied(ranks.data(), ranks.size() * sizeof(std::uint32_t), device_, "the order of the ids");
+  ranks_ = copied(ranks.data(), ranks.size() * sizeof(std::uint32_t), work, "the order of the ids");
 }
 
-void PlacedRows::pack(const ScanRows& rows) {
-  const Lease work(device_);
+void PlacedRows::pack(const ScanRows& rows, Workspace& work) {
   codes_ = Buffer(Memory::device, device_, block_count(rows.count) * block_bytes(rows.codec, rows.columns),
                   "the packed rows");
-  pack_blocks(rows.codec, rows.columns, rows.row_major, rows.count, codes_.as(), work->stream.get());
+  pack_blocks(rows.codec, rows.columns, rows.row_major, rows.count, codes_.as(), work.stream.get());
   const bool floats = rows.codec == Codec::float32 || rows.codec == Codec::float16 || rows.codec == Codec::bfloat16;
   if (floats) {
-    longest_ = longest_row(rows.codec, rows.row_major, rows.count, rows.columns, work->stream.get());
+    longest_ = longest_row(rows.codec, {rows.row_major, rows.count, row_bytes(rows.codec, rows.columns)}, rows.columns,
+                           work.stream.get());
     if (!(longest_ < std::numeric_limits<double>::infinity()))
       throw ArgumentError("x holds NaN or infinite values; expected finite ones");
   }
-  work->stream.synchronize("packing the rows");
+  work.stream.synchronize("packing the rows");
 }
 
 RowMeaning PlacedRows::meaning(const ScanRows& rows, std::size_t dim, const float* levels, double norm_weight) const {

@@ -44,8 +44,8 @@ class PlacedRows : public Placement {
   std::int64_t row_of_rank(unsigned rank) const { return rows_by_rank_.empty() ? rank : rows_by_rank_[rank]; }
 
  private:
-  void rank_ids(const ScanRows& rows);
-  void pack(const ScanRows& rows);
+  void rank_ids(const ScanRows& rows, Workspace& work);
+  void pack(const ScanRows& rows, Workspace& work);
 
   int device_;
   bool streamed_ = false;

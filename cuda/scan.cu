@@ -183,8 +183,8 @@ ScanView DeviceScan::view_of(const Plan& plan, std::size_t first, std::size_t co
   }
   view.ranks = placed_.ranks();
 
-  view.form_stride = rounded(queries_.form_bytes());
-  view.wide_stride = rounded(queries_.wide_form_bytes());
+  view.form_stride = rounded(queries_.query_bytes());
+  view.wide_stride = rounded(queries_.wide_query_bytes());
   const auto upload_forms = [&](std::size_t bytes, std::size_t stride, auto form) -> const std::uint8_t* {
     if (stride == 0) return nullptr;
     auto* staged = work_.pinned.take<std::uint8_t>(count * stride, "the queries");
@@ -194,9 +194,9 @@ ScanView DeviceScan::view_of(const Plan& plan, std::size_t first, std::size_t co
     }
     return work_.to_device(staged, count * stride, "the queries");
   };
-  view.forms = upload_forms(queries_.form_bytes(), view.form_stride, [&](std::size_t q) { return queries_.query(q); });
+  view.forms = upload_forms(queries_.query_bytes(), view.form_stride, [&](std::size_t q) { return queries_.query(q); });
   view.wide_forms =
-      upload_forms(queries_.wide_form_bytes(), view.wide_stride, [&](std::size_t q) { return queries_.wide_query(q); });
+      upload_forms(queries_.wide_query_bytes(), view.wide_stride, [&](std::size_t q) { return queries_.wide_query(q); });
   view.wide_weight = queries_.wide > 0 ? int(wide_weight(rows_.codec)) : 0;
   std::vector<QueryScale> scales(queries_.scales.begin() + std::ptrdiff_t(first),
                                  queries_.scales.begin() + std::ptrdiff_t(first + count));

@@ -19,15 +19,15 @@ struct Lut8 {
   template <unsigned kQueries>
   __device__ static void add(const unsigned char* block, unsigned first_word, unsigned end_word,
                              const unsigned char* tables, unsigned stride, Sum (&sums)[kQueries][2]) {
-    const auto* codes = reinterpret_cast<const uchar2*>(block) + threadIdx.x % kWarpSize;
+    const auto* codes = reinterpret_cast<const unsigned short*>(block) + threadIdx.x % kWarpSize;
 #pragma unroll 4
     for (unsigned w = first_word; w < end_word; ++w) {
-      const uchar2 two_rows = codes[w * kWarpSize];
+      const unsigned two_rows = codes[w * kWarpSize];
       const unsigned char* table = tables + (w - first_word) * kWordTables;
 #pragma unroll
       for (unsigned q = 0; q < kQueries; ++q) {
-        sums[q][0] += table[q * stride + two_rows.x];
-        sums[q][1] += table[q * stride + two_rows.y];
+        sums[q][0] += table[q * stride + (two_rows & 255)];
+        sums[q][1] += table[q * stride + (two_rows >> 8)];
       }
     }
   }

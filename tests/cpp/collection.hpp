@@ -9,6 +9,7 @@
 #include "check.hpp"
 #include "draw.hpp"
 #include "kernels/kernels.hpp"
+#include "nestvec/backend.hpp"
 #include "nestvec/grid.hpp"
 #include "nestvec/scan.hpp"
 #include "oracle.hpp"
@@ -267,26 +268,52 @@ inline Wanted wanted(const Rows& rows, const Ask& ask) {
   return want;
 }
 
-enum class Layout { packed, row_major, measured };  // measured: the scan finds the longest row itself
+/// Whether the scan could measure these rows itself.
+inline bool measurable(const Rows& rows) { return rows.scanned.is_float() && rows.factors.empty(); }
+
+/// measured: the scan finds the longest row itself. The others are scanned by a CUDA device: it keeps the packed rows;
+/// it has them copied over piece by piece; it packs row-major rows, and measures them where it can.
+enum class Layout { packed, row_major, measured, device, streamed, device_row_major };
+
+inline bool on_device(Layout layout) { return layout >= Layout::device; }
 
 inline std::vector<Candidate> scanned(const Rows& rows, const Ask& ask, Layout layout, std::size_t threads,
                                       double longest) {
   const nestvec::Matrix<const float> x{ask.queries.data(), ask.queries.size() / rows.dim, rows.dim};
   nestvec::ScanRows view = rows.view();
-  (layout == Layout::packed ? view.blocks : view.row_major) =
-      layout == Layout::packed ? rows.packed.data() : rows.row_major.data();
+  const bool packed = layout == Layout::packed || layout == Layout::device || layout == Layout::streamed;
+  (packed ? view.blocks : view.row_major) = packed ? rows.packed.data() : rows.row_major.data();
   view.longest = layout == Layout::measured ? draw::kNaN : longest;
   view.allowed = ask.filter(0);
   view.allowed_stride = ask.allowed_stride;
   std::vector<Candidate> found(x.rows * ask.k);
-  nestvec::scan(view, rows.queries(x, ask.dim, ask.unit, ask.norm_weight), ask.k, threads, found.data());
+  const nestvec::ScanQueries queries = rows.queries(x, ask.dim, ask.unit, ask.norm_weight);
+  if (!on_device(layout)) {
+    nestvec::scan(view, queries, ask.k, threads, found.data());
+    return found;
+  }
+  const nestvec::Backend& cuda = *nestvec::cuda_backend();
+  const std::size_t streamed = 2 * 8 * (block_bytes(rows.scanned.codec, rows.columns()) + 64 * sizeof(float));
+  const nestvec::Placing placing{.rows = view,
+                                 .factor_count = rows.factors.size(),
+                                 .memory = layout == Layout::streamed ? streamed : std::size_t{1} << 30,
+                                 .on_device = layout == Layout::device_row_major};
+  const auto placement = cuda.place(placing, 0);
+  view.placement = placement.get();
+  if (placing.on_device && measurable(rows)) view.longest = draw::kNaN;
+  cuda.scan(view, queries, ask.k, threads, found.data());
   return found;
 }
 
 /// Scans in one layout, with so many threads, and compares.
 inline void check_scan(const Rows& rows, const Ask& ask, Layout layout, std::size_t threads, const Wanted& want,
                        const std::string& what) {
-  constexpr const char* kLayouts[] = {", packed", ", row-major", ", row-major and measured"};
+  constexpr const char* kLayouts[] = {", packed",
+                                      ", row-major",
+                                      ", row-major and measured",
+                                      ", on the device",
+                                      ", streamed to the device",
+                                      ", packed on the device"};
   const std::vector<Candidate> found = scanned(rows, ask, layout, threads, want.longest);
   const std::size_t i = oracle::first_difference(found.data(), want.best);
   CHECK(i == found.size(), what << ": " << rows.scanned.label() << ", rows " << rows.count << ", dim " << ask.dim
@@ -300,9 +327,6 @@ inline void check_scan(const Rows& rows, const Ask& ask, Layout layout, std::siz
                                 << found[i].row << " score " << found[i].score << ", expected row " << want.best[i].row
                                 << " score " << want.best[i].score);
 }
-
-/// Whether the scan could measure these rows itself.
-inline bool measurable(const Rows& rows) { return rows.scanned.is_float() && rows.factors.empty(); }
 
 inline void check_layouts(const Rows& rows, const Ask& ask, const std::string& what) {
   const Wanted want = wanted(rows, ask);

@@ -56,8 +56,8 @@ class ScanQueries {
 
   const std::uint8_t* query(std::size_t i) const { return form_.front().bytes + i * stride_; }
   const std::uint8_t* wide_query(std::size_t i) const { return wide_form_.front().bytes + i * wide_stride_; }
-  std::size_t form_bytes() const { return stride_; }  ///< of what query(i) points at
-  std::size_t wide_form_bytes() const { return wide_stride_; }
+  std::size_t query_bytes() const { return stride_; }  ///< what query(i) points at
+  std::size_t wide_query_bytes() const { return wide_stride_; }
   /// The query's values as exact_score takes them; not for codes of binary and int8.
   const float* values(std::size_t i) const;
 
