@@ -174,7 +174,7 @@ def test_second_queries_and_texts_on_the_device() -> None:
     found, expected = there.search(DeviceArray(Q), 5, fine=DeviceArray(fine[:9])), table.search(Q, 5, fine=fine[:9])
     np.testing.assert_array_equal(found.ids.numpy(), expected.ids)  # type: ignore[attr-defined]
     assert found.texts == expected.texts
-    with pytest.raises(ArgumentError, match="queries lies on cuda:0 and fine on the CPU"):
+    with pytest.raises(ArgumentError, match="queries on cuda:0 and fine on the CPU"):
         there.search(DeviceArray(Q), 5, fine=fine[:9])
 
 
