@@ -13,8 +13,11 @@ CXX_FILES := $(shell find cpp cuda tests/cpp benchmarks/cpp -name '*.?pp' -o -na
 # What the compiled module is made of: the Python files are used where they lie (an editable install).
 MODULE_SOURCES := CMakeLists.txt pyproject.toml $(shell find cpp cuda)
 
-# The Python tests that reach a backend: make test-emulated runs them on a device.
-DEVICE_TESTS := cascade concurrency encoder filters fitted grid pipeline quantize table table_pq table_stages topk
+# The Python tests whose answers come from kernels: those that are worth running on another tier, or on a device.
+KERNEL_TESTS := cascade codecs concurrency encoder filters fit_grid fit_pq fitted grid pipeline quantize stages table \
+	table_build table_input table_pq table_stages topk
+KERNEL_TESTS := $(KERNEL_TESTS:%=tests/python/test_%.py)
+PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 export PYTHON CMAKE_ARGS
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
@@ -28,10 +31,11 @@ endif
 	test-emulated wheel clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo 'Variables: PYTHON=python3.12 (makes .venv), JOBS=2 (parallel compiles), ISA=reference (forces a tier of kernels),'
-	@echo '           CXX=clang++, CMAKE_ARGS=-DNESTVEC_WERROR=ON, ARGS (handed to the demo, pytest or the benchmarks)'
+	@echo 'Variables: PYTHON=python3.12 (makes .venv), JOBS=2 (parallel compiles and tests), CXX=clang++,'
+	@echo '           CMAKE_ARGS=-DNESTVEC_WERROR=ON, ARGS (handed to the demo, pytest or the benchmarks), ISA=reference'
+	@echo '           (forces a tier of kernels, and leaves out the Python tests whose answers do not come from one)'
 
 # Stamps are written last, so an interrupted step is done again; .unfinished is explained in .ci/venv.
 .venv/.installed: $(MODULE_SOURCES) $(if $(wildcard .venv/.unfinished),FORCE)
@@ -55,7 +59,7 @@ test: .venv/.developer ## Run the C++ tests and the Python tests (ARGS='-k pooli
 	$(CMAKE) --preset tests $(CMAKE_ARGS) --log-level=WARNING
 	$(CMAKE) --build --preset tests
 	$(CTEST) --preset tests --parallel $(JOBS)
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(if $(ISA),$(KERNEL_TESTS)) $(ARGS)
 
 # The module is built beside the C++ tests, from the same objects.
 test-emulated: .venv/.developer ## Run the Python tests of what a device does on the CUDA backend, over an emulated device
@@ -63,7 +67,7 @@ test-emulated: .venv/.developer ## Run the Python tests of what a device does on
 		-Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python"
 	$(CMAKE) --build --preset tests --target _core
 	NESTVEC_TEST_CORE="$$(echo $(CURDIR)/build/tests/_core*.so)" NESTVEC_TEST_DEVICE=cuda \
-		$(BIN)/python -m pytest $(DEVICE_TESTS:%=tests/python/test_%.py) $(ARGS)
+		$(PYTEST) $(KERNEL_TESTS) $(ARGS)
 
 sanitize: .venv/.developer ## Run the C++ tests with the address and undefined-behaviour, and those with threads with the thread sanitizer
 	$(CMAKE) --preset asan $(CMAKE_ARGS) --log-level=WARNING

@@ -1,15 +1,47 @@
-"""Run in an environment that has the wheel and numpy alone: the engine must work there, and name a missing extra."""
+"""Run in an environment that has the wheel and numpy alone: the engine must work there, and name a missing extra.
+
+usage: check_wheel.py ON|OFF: whether the wheel has the CUDA backend. It must be small, need no library of CUDA and no
+driver, and say why it cannot be used where there is none.
+"""
+
+import ctypes
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 
 import nestvec as nv
+import nestvec._core
+
+MOST_BYTES = 15_000_000
 
 rng = np.random.default_rng(0)
 x = rng.standard_normal((1000, 64), dtype=np.float32)
-hits = nv.Table.build(x, codec="binary", rescore="int8").search(x[:10], k=3)
+table = nv.Table.build(x, codec="binary", rescore="int8")
+hits = table.search(x[:10], k=3)
 assert hits.ids[:, 0].tolist() == list(range(10)), hits.ids
 try:
     nv.Encoder("somewhere")
 except nv.errors.NestvecError as error:
     print("Encoder:", error)
 print(nv.__file__, nv.__version__, nv.capabilities())
+
+module = Path(nestvec._core.__file__)
+print(f"{module.name}: {module.stat().st_size} bytes")
+assert module.stat().st_size <= MOST_BYTES, f"more than {MOST_BYTES} bytes"
+if sys.platform == "linux":
+    needed = subprocess.run(["readelf", "--dynamic", str(module)], check=True, capture_output=True, text=True).stdout
+    assert "libcu" not in needed, needed
+
+try:
+    ctypes.CDLL("libcuda.so.1")
+except OSError:
+    assert nv.backends() == ["cpu"], nv.backends()
+    try:
+        table.to("cuda")
+    except nv.errors.NestvecError as error:
+        print("Table.to:", error)
+        assert ("driver" if sys.argv[1] == "ON" else "built without") in str(error), error
+    else:
+        raise AssertionError("a table on a GPU that is not there") from None

@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kOldest = 75;  // compute capability times 10: dp4a, independent threads of a warp, ld.relaxed
 constexpr std::size_t kAlignment = 256;
+constexpr std::size_t kSmallestPiece = 1 << 20;  // of an arena, bytes
 constexpr int kMaxDevices = 64;
 
 std::string text_of(cudaError_t status) {
@@ -110,23 +111,30 @@ Buffer::~Buffer() {
   if (data_ && kind_ == Memory::pinned) cudaFreeHost(data_);
 }
 
+#ifdef __CUDACC__
+constexpr bool kArenasKeep = true;
+#else
+constexpr bool kArenasKeep = false;  // every array is a piece of its own, poisoned at first, with bounds that are checked
+#endif
+
 void* Arena::take_bytes(std::size_t bytes, const char* what) {
-  bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  if (pieces_.empty() || pieces_.back().bytes() - used_ < bytes) {
-    pieces_.emplace_back(kind_, device_, std::max<std::size_t>(bytes, 1 << 20), what);
+  const std::size_t padded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  if (!kArenasKeep || pieces_.empty() || pieces_.back().bytes() - used_ < padded) {
+    pieces_.emplace_back(kind_, device_, kArenasKeep ? std::max(padded, kSmallestPiece) : bytes, what);
     used_ = 0;
   }
-  used_ += bytes;
-  return pieces_.back().as() + used_ - bytes;
+  void* out = pieces_.back().as() + used_;
+  used_ += padded;
+  return out;
 }
 
 void Arena::reset() {
   used_ = 0;
-  if (pieces_.size() <= 1) return;
+  if (pieces_.size() <= 1 && kArenasKeep) return;
   std::size_t all = 0;
   for (const Buffer& piece : pieces_) all += piece.bytes();
   pieces_.clear();
-  pieces_.emplace_back(kind_, device_, all, "the memory that a call works in");
+  if (kArenasKeep) pieces_.emplace_back(kind_, device_, all, "the memory that a call works in");
 }
 
 Stream::Stream(int device) : device_(device) {
@@ -134,7 +142,10 @@ Stream::Stream(int device) : device_(device) {
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
 }
 
-Stream::~Stream() { cudaStreamDestroy(stream_); }
+Stream::~Stream() {
+  cudaStreamSynchronize(stream_);  // its work may read memory that goes next
+  cudaStreamDestroy(stream_);
+}
 
 Event::Event() { check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "making an event"); }
 

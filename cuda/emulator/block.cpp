@@ -68,12 +68,12 @@ void Runner::set_up(uint3 block) {
   blockIdx = block, blockDim = size, gridDim = launch_->grid;
 }
 
-std::string Runner::run(const Launch& launch, uint3 block, void* stream) {
+std::string Runner::run(const Launch& launch, uint3 block, Engine& engine) {
   runner = this;
   launch_ = &launch;
   tsan_adopt(main_);
   tsan_enter(control_);
-  tsan_acquire(stream);
+  tsan_acquire(engine.before());
   // An exact block of the heap, so that the address sanitizer sees an overrun.
   shared_ = std::malloc(launch.shared_bytes);
   std::memset(shared_, 0xFF, launch.shared_bytes);
@@ -88,7 +88,7 @@ std::string Runner::run(const Launch& launch, uint3 block, void* stream) {
   tsan_enter(control_);
   tsan_acquire(&end_);
   std::free(shared_);
-  tsan_release(stream);
+  tsan_release(engine.after());
   tsan_enter(main_);
   return failure_;
 }

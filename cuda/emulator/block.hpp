@@ -6,7 +6,9 @@
 #include <functional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
+#include "emulator/fiber.hpp"
 #include "emulator/types.hpp"
 
 // Of the CUDA thread that runs on this OS thread.
@@ -25,11 +27,12 @@ struct Launch {
   std::function<void()> body;  ///< what one CUDA thread runs
   dim3 grid, block;
   std::size_t shared_bytes = 0;
+  std::vector<const void*> pointers;  ///< among the arguments
 };
 
 /// Runs all blocks on up to `workers` OS threads, this one among them. Throws KernelFailure for the first that fails.
-/// `stream` orders it for the thread sanitizer: what was released to it before is seen, what the grid did is released.
-void run_grid(const Launch& launch, unsigned workers, void* stream);
+/// `engine` orders it for the thread sanitizer.
+void run_grid(const Launch& launch, unsigned workers, Engine& engine);
 
 /// A block's view of its shared memory: at least `bytes`, or a failure.
 void* shared_bytes(std::size_t bytes);

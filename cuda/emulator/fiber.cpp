@@ -5,23 +5,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cstdint>
+#include <cstring>
 #include <new>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define NESTVEC_EMULATOR_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define NESTVEC_EMULATOR_ASAN 1
-#endif
-#endif
-
-#ifdef NESTVEC_EMULATOR_ASAN
-#include <sanitizer/common_interface_defs.h>
-#endif
-#ifdef NESTVEC_EMULATOR_TSAN
-#include <sanitizer/tsan_interface.h>
-#endif
+#include "emulator/sanitizers.hpp"
 
 extern "C" void nestvec_switch_stacks(void** save, void* load) asm("nestvec_switch_stacks");
 
@@ -172,5 +159,36 @@ void tsan_adopt(Fiber&) {}
 void tsan_release(void*) {}
 void tsan_acquire(void*) {}
 #endif
+
+template <class Work>
+void Engine::run(Work work) {
+  Fiber self;
+  tsan_adopt(self);
+  tsan_enter(fiber_);
+  tsan_acquire(&order_);
+  work();
+  tsan_release(&order_);
+  tsan_enter(self);
+}
+
+void Engine::copy(void* to, const void* from, std::size_t bytes) {
+  run([=] { std::memcpy(to, from, bytes); });
+}
+
+void Engine::fill(void* at, int value, std::size_t bytes) {
+  run([=] { std::memset(at, value, bytes); });
+}
+
+void Engine::begin_grid() {
+  run([this] { tsan_release(&before_); });
+}
+
+void Engine::end_grid() {
+  run([this] { tsan_acquire(&after_); });
+}
+
+void Engine::wait_for(Engine& other) {
+  run([&] { tsan_acquire(&other.order_); });
+}
 
 }  // namespace nestvec::emulator

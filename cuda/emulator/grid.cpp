@@ -11,10 +11,11 @@ namespace {
 
 // To the thread sanitizer, blocks that one runner runs one after another are in order, which would hide a race between
 // neighbours: two take turns.
+// One OS thread is enough then, and every run is the same.
 #ifdef NESTVEC_EMULATOR_TSAN
-constexpr unsigned kTurns = 2;
+constexpr unsigned kTurns = 2, kMaxWorkers = 1;
 #else
-constexpr unsigned kTurns = 1;
+constexpr unsigned kTurns = 1, kMaxWorkers = 64;
 #endif
 
 /// Runners that no grid uses, with their stacks.
@@ -38,13 +39,13 @@ class IdleRunners {
 };
 
 IdleRunners& idle_runners() {
-  static IdleRunners all;
+  static IdleRunners& all = *new IdleRunners;
   return all;
 }
 
 }  // namespace
 
-void run_grid(const Launch& launch, unsigned workers, void* stream) {
+void run_grid(const Launch& launch, unsigned workers, Engine& engine) {
   const std::uint64_t blocks = std::uint64_t{launch.grid.x} * launch.grid.y * launch.grid.z;
   std::atomic<std::uint64_t> next = 0;
   std::mutex mutex;
@@ -56,7 +57,7 @@ void run_grid(const Launch& launch, unsigned workers, void* stream) {
       const std::uint64_t row = b / launch.grid.x;
       const uint3 block = {static_cast<unsigned>(b % launch.grid.x), static_cast<unsigned>(row % launch.grid.y),
                            static_cast<unsigned>(row / launch.grid.y)};
-      const std::string what = runners[turn % kTurns]->run(launch, block, stream);
+      const std::string what = runners[turn % kTurns]->run(launch, block, engine);
       if (what.empty()) continue;
       next = blocks;
       const std::lock_guard lock(mutex);
@@ -64,11 +65,14 @@ void run_grid(const Launch& launch, unsigned workers, void* stream) {
     }
     for (auto& runner : runners) idle_runners().give_back(std::move(runner));
   };
+  engine.begin_grid();
   {
     std::vector<std::jthread> others;
-    for (std::uint64_t other = 1; other < std::min<std::uint64_t>(workers, blocks); ++other) others.emplace_back(work);
+    const std::uint64_t threads = std::min<std::uint64_t>(std::min(workers, kMaxWorkers), blocks);
+    for (std::uint64_t other = 1; other < threads; ++other) others.emplace_back(work);
     work();
   }
+  engine.end_grid();
   if (!failure.empty()) throw KernelFailure(failure);
 }
 

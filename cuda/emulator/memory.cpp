@@ -1,7 +1,10 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
+#include <sstream>
 
+#include "emulator/sanitizers.hpp"
 #include "emulator/stream.hpp"
 
 namespace nestvec::emulator {
@@ -36,6 +39,7 @@ void* Runtime::allocate(std::size_t bytes, int number, bool pinned) {
   void* at = nullptr;
   if (posix_memalign(&at, kAlignment, std::max<std::size_t>(bytes, 1)) != 0) return nullptr;
   std::memset(at, kPoison, bytes);
+  if (!pinned && running_ == 0) ASAN_POISON_MEMORY_REGION(at, bytes);
   allocations[reinterpret_cast<std::uintptr_t>(at)] = {bytes, number, pinned, false};
   if (!pinned) device(number).used_bytes += bytes;
   return at;
@@ -44,10 +48,39 @@ void* Runtime::allocate(std::size_t bytes, int number, bool pinned) {
 void Runtime::release(void* at) {
   const auto found = allocations.find(reinterpret_cast<std::uintptr_t>(at));
   const Allocation& allocation = found->second;
+  ASAN_UNPOISON_MEMORY_REGION(at, allocation.bytes);
   std::memset(at, kPoison, allocation.bytes);
   if (!allocation.pinned) device(allocation.device).used_bytes -= allocation.bytes;
   allocations.erase(found);
   std::free(at);
+}
+
+void Runtime::check_pointers(const Launch& launch, int number) {
+  for (std::size_t i = 0; i < launch.pointers.size(); ++i) {
+    const auto address = reinterpret_cast<std::uintptr_t>(launch.pointers[i]);
+    if (address == 0) continue;
+    const auto after = allocations.upper_bound(address);
+    if (after != allocations.begin()) {
+      const auto& [begin, found] = *std::prev(after);
+      if (address - begin <= found.bytes && (found.pinned || found.device == number)) continue;
+    }
+    std::ostringstream what;
+    what << "kernel " << launch.kernel << ": its argument " << i << " (from 0; pointers only) is " << launch.pointers[i]
+         << ", which is not in memory that device " << number << " may touch";
+    throw KernelFailure(what.str());
+  }
+}
+
+void Runtime::show_device_memory([[maybe_unused]] bool shown) {
+#ifdef NESTVEC_EMULATOR_ASAN
+  for (const auto& [address, allocation] : allocations) {
+    if (allocation.pinned) continue;
+    if (shown)
+      ASAN_UNPOISON_MEMORY_REGION(reinterpret_cast<void*>(address), allocation.bytes);
+    else
+      ASAN_POISON_MEMORY_REGION(reinterpret_cast<void*>(address), allocation.bytes);
+  }
+#endif
 }
 
 namespace {
@@ -108,8 +141,8 @@ cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind k
       const auto* begin = static_cast<const unsigned char*>(from);
       snapshot.assign(begin, begin + bytes);
     }
-    all.add(stream, [&all, to, from, bytes, actual, snapshot = std::move(snapshot)](Stream&) {
-      std::memcpy(to, snapshot.empty() ? from : snapshot.data(), bytes);
+    all.add(stream, [&all, to, from, bytes, actual, snapshot = std::move(snapshot)](Stream& on) {
+      on.engine.copy(to, snapshot.empty() ? from : snapshot.data(), bytes);
       if (actual == cudaMemcpyHostToDevice) all.counters.host_to_device_bytes += bytes;
       if (actual == cudaMemcpyDeviceToHost) all.counters.device_to_host_bytes += bytes;
       if (actual == cudaMemcpyDeviceToDevice) all.counters.device_to_device_bytes += bytes;
@@ -128,6 +161,7 @@ using nestvec::emulator::call;
 using nestvec::emulator::current_device;
 using nestvec::emulator::Runtime;
 using nestvec::emulator::Stream;
+using nestvec::emulator::tsan_acquire;
 
 cudaError_t cudaMalloc(void** at, std::size_t bytes) { return nestvec::emulator::allocate(at, bytes, false); }
 cudaError_t cudaMallocHost(void** at, std::size_t bytes) { return nestvec::emulator::allocate(at, bytes, true); }
@@ -155,7 +189,13 @@ cudaError_t cudaFreeAsync(void* at, cudaStream_t handle) {
         const auto found = all.allocations.find(reinterpret_cast<std::uintptr_t>(at));
         if (found == all.allocations.end() || found->second.pinned || found->second.freed) return cudaErrorInvalidValue;
         found->second.freed = true;
-        all.add(stream, [&all, at](Stream&) { all.release(at); }, true);
+        all.add(
+            stream,
+            [&all, at](Stream& on) {
+              tsan_acquire(on.engine.order());
+              all.release(at);
+            },
+            true);
         return cudaSuccess;
       },
       true);
@@ -191,7 +231,7 @@ cudaError_t cudaMemsetAsync(void* at, int value, std::size_t bytes, cudaStream_t
     if (bytes == 0) return cudaSuccess;
     const Allocation* const found = all.find(at, bytes);
     if (!found || found->freed) return cudaErrorInvalidValue;
-    all.add(stream, [=](Stream&) { std::memset(at, value, bytes); });
+    all.add(stream, [=](Stream& on) { on.engine.fill(at, value, bytes); });
     return cudaSuccess;
   });
 }

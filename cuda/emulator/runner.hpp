@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "emulator/block.hpp"
-#include "emulator/fiber.hpp"
 
 namespace nestvec::emulator {
 
@@ -50,7 +49,7 @@ class Runner {
   }
 
   /// The failure, or nothing.
-  std::string run(const Launch& launch, uint3 block, void* stream);
+  std::string run(const Launch& launch, uint3 block, Engine& engine);
 
   void collective(const char* name, unsigned mask, void* argument, Complete complete);
   Votes barrier(const char* name, bool vote);

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstddef>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 
 #include "emulator/block.hpp"
@@ -136,10 +137,14 @@ template <class... Parameters, class... Arguments>
 cudaError_t launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
                    cudaStream_t stream, Arguments&&... arguments) {
   // The arguments are copied now, as CUDA does.
-  auto body = [kernel, copied = std::tuple<Parameters...>(std::forward<Arguments>(arguments)...)] {
-    std::apply(kernel, copied);
+  std::tuple<Parameters...> copied(std::forward<Arguments>(arguments)...);
+  Launch started{name, {}, grid, block, shared_bytes, {}};
+  const auto note = [&](const auto& argument) {
+    if constexpr (std::is_pointer_v<std::decay_t<decltype(argument)>>) started.pointers.push_back(argument);
   };
-  return enqueue({name, std::move(body), grid, block, shared_bytes}, reinterpret_cast<const void*>(kernel), stream);
+  std::apply([&](const auto&... each) { (note(each), ...); }, copied);
+  started.body = [kernel, copied = std::move(copied)] { std::apply(kernel, copied); };
+  return enqueue(std::move(started), reinterpret_cast<const void*>(kernel), stream);
 }
 }  // namespace nestvec::emulator
 

@@ -4,15 +4,13 @@
 #include <chrono>
 #include <thread>
 
-#include "emulator/fiber.hpp"
-
 namespace nestvec::emulator {
 
 constinit thread_local int current_device = 0;
 constinit thread_local cudaError_t last_error = cudaSuccess;
 
 Runtime& runtime() {
-  static Runtime all;
+  static Runtime& all = *new Runtime;
   return all;
 }
 
@@ -59,21 +57,26 @@ void Runtime::add(const std::shared_ptr<Stream>& stream, std::function<void(Stre
   } else if (stream->blocking) {
     after.push_back({legacy, legacy->queued});
   }
-  tsan_release(&stream->order);
+  tsan_release(stream->engine.order());
   stream->operations.push_back({++stream->queued, std::move(after), std::move(run), always});
   if (std::find(busy.begin(), busy.end(), stream) == busy.end()) busy.push_back(stream);
 }
 
 void Runtime::run_until(Stream& stream, std::uint64_t ticket) {
+  if (running_++ == 0) show_device_memory(true);
   while (stream.done < ticket && !stream.operations.empty()) {
     const Operation operation = std::move(stream.operations.front());
     stream.operations.pop_front();
-    for (const Point& point : operation.after) run_until(*point.stream, point.ticket);
+    for (const Point& point : operation.after) {
+      run_until(*point.stream, point.ticket);
+      stream.engine.wait_for(point.stream->engine);
+    }
     if (operation.always || !device(stream.device).failed) operation.run(stream);
-    tsan_acquire(&stream.order);
+    tsan_acquire(stream.engine.order());
     stream.done = operation.ticket;
   }
-  tsan_acquire(&stream.order);
+  tsan_acquire(stream.engine.order());
+  if (--running_ == 0) show_device_memory(false);
 }
 
 void Runtime::run_all(int number) {
@@ -102,7 +105,8 @@ cudaError_t enqueue(Launch launch, const void* kernel, cudaStream_t handle) {
     all.add(stream, [&all, launch = std::move(launch), workers](Stream& on) {
       ++all.counters.launches;
       try {
-        run_grid(launch, workers, &on.order);
+        all.check_pointers(launch, on.device);
+        run_grid(launch, workers, on.engine);
       } catch (const KernelFailure& failure) {
         all.last_failure = failure.what();
         all.device(on.device).failed = true;

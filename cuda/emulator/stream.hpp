@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "emulator/fiber.hpp"
 #include "emulator/runtime.hpp"
 #include "emulator/settings.hpp"
 
@@ -37,7 +38,7 @@ struct Stream {
   std::uint64_t queued = 0, done = 0;
   std::deque<Operation> operations;
   std::vector<Point> wait_for;  ///< of the next operation
-  std::uint64_t order = 0;      ///< object for the thread sanitizer
+  Engine engine;                ///< its order is the stream's, for the thread sanitizer
 };
 
 struct Event {
@@ -83,9 +84,17 @@ struct Runtime {
   Allocation* find(const void* at, std::size_t bytes);
   void* allocate(std::size_t bytes, int device, bool pinned);
   void release(void* at);
+  /// Throws KernelFailure unless every pointer that the kernel gets is null or into memory that the device may touch.
+  void check_pointers(const Launch& launch, int device);
+  /// Whether memory of devices can be touched by whoever runs: with the address sanitizer, only while work of a stream
+  /// does.
+  void show_device_memory(bool shown);
+
+ private:
+  int running_ = 0;  // run_until within run_until
 };
 
-Runtime& runtime();
+Runtime& runtime();  ///< never destroyed: what is freed as the process ends may still call
 extern constinit thread_local int current_device;
 extern constinit thread_local cudaError_t last_error;
 

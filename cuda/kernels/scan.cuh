@@ -216,7 +216,7 @@ __global__ void __launch_bounds__(kThreads, kQueries == 1 ? 4 : 3) scan_topk(Sca
           keep_wanted(view, shared, buffers + std::size_t{q} * view.capacity, query_of(view, first_query, q), q, block,
                       b, sums[q], factors);
     }
-    if ((step + 1) % kStepsPerCut == 0) cut_buffers(view, first_query, buffers, shared);
+    if ((step + 1) % kStepsPerCut == 0 || step + 1 == steps) cut_buffers(view, first_query, buffers, shared);
   }
   __syncthreads();
   if (threadIdx.x < kQueries && first_query + threadIdx.x < view.query_count)

@@ -2,6 +2,7 @@
 #include "epilogue.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -14,6 +15,7 @@
 #include "draw.hpp"
 #include "kernels/kernels.hpp"
 #include "nestvec/error.hpp"
+#include "nestvec/normalize.hpp"
 #include "on_device.hpp"
 
 namespace {

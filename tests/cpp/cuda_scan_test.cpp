@@ -49,3 +49,74 @@ TEST(drawn_collections_are_scanned_like_a_sort) {
     check_scan(rows, ask, drawn_layout(rng, rows), 1, wanted(rows, ask), "drawn");
   }
 }
+
+TEST(second_look_ups_change_no_score) {
+  Rng rng(9);
+  for (Codec codec : {Codec::pq8, Codec::pq4})
+    for (std::size_t queries : {1, 5}) {
+      Rows rows(rng, {codec, QueryKind::look_ups}, 700, 160);
+      Floats centroids = draw::normal(rng, rows.dim * rows.codebook.count());
+      const std::size_t wide = rows.codebook.begin(std::min(1 + draw::below(rng, 8), rows.codebook.columns));
+      for (std::size_t v = 0; v < wide * rows.codebook.count(); ++v) centroids[v] *= 10;
+      rows.set_centroids(std::move(centroids), false);
+      const Ask ask{draw::normal(rng, queries * rows.dim), rows.dim, 20};
+      CHECK(rows.queries({ask.queries.data(), queries, rows.dim}, rows.dim, false).wide > 0, name(codec));
+      check_scan(rows, ask, Layout::device, 1, wanted(rows, ask), "wide sub-quantizers");
+    }
+}
+
+TEST(tables_of_look_ups_larger_than_shared_memory_are_read_in_turns) {
+  Rng rng(10);
+  for (const Scanned& scanned : {Scanned{Codec::pq8, QueryKind::look_ups}, Scanned{Codec::planes, QueryKind::look_ups},
+                                 Scanned{Codec::binary, QueryKind::look_ups}}) {
+    const std::size_t dim = scanned.codec == Codec::pq8 ? 900 : 3000;
+    const Rows rows(rng, scanned, 200, dim);
+    for (std::size_t queries : {1, 6}) {
+      const Ask ask{draw::normal(rng, queries * dim), dim, 10};
+      check_scan(rows, ask, Layout::device, 1, wanted(rows, ask), "large tables");
+    }
+  }
+}
+
+TEST(equal_rows_come_in_the_order_of_their_ids) {
+  Rng rng(3);
+  for (const Scanned& scanned : collections::kAll) {
+    const std::size_t dim = 24, count = 6000;  // more equal rows than a buffer of candidates takes
+    const Floats one = draw::normal(rng, dim);
+    Floats values;
+    for (std::size_t r = 0; r < count; ++r) values.insert(values.end(), one.begin(), one.end());
+    Rows rows(rng, scanned, values, dim);
+    rows.ids = draw::shuffled_ids(rng, count);
+    const Ask ask{one, dim, draw::one_of<std::size_t>(rng, {1, 10, 1500})};
+    check_scan(rows, ask, draw::one_of(rng, {Layout::device, Layout::streamed}), 1, wanted(rows, ask), "all equal");
+  }
+}
+
+TEST(scores_that_rise_with_the_rows_fill_every_buffer) {
+  Rng rng(4);
+  for (const Scanned& scanned : {Scanned{Codec::binary, QueryKind::codes}, Scanned{Codec::int8, QueryKind::codes},
+                                 Scanned{Codec::float32, QueryKind::values}}) {
+    const std::size_t dim = 64, count = 9000;
+    Floats values(count * dim);
+    for (std::size_t r = 0; r < count; ++r)
+      for (std::size_t i = 0; i < dim; ++i)
+        values[r * dim + i] = i <= r * dim / count ? 1.0F + float(r) / float(count) : -1.0F;
+    const Rows rows(rng, scanned, values, dim);
+    for (std::size_t k : {1, 700, 9000}) {
+      const Ask ask{Floats(3 * dim, 1.0F), dim, k};
+      check_scan(rows, ask, Layout::device, 1, wanted(rows, ask), "rising");
+    }
+  }
+}
+
+TEST(a_sample_of_many_rows_sets_the_limits) {
+  Rng rng(5);
+  const std::size_t dim = 16, count = 40000;  // a sample is drawn from 32,768 rows on
+  for (const Scanned& scanned : collections::kAll) {
+    Rows rows(rng, scanned, count, dim);
+    if (rows.has_factors()) rows.draw_factors(rng);
+    Ask ask{.queries = draw::normal(rng, 2 * dim), .dim = dim, .k = 10};
+    if (rng() % 2) ask.allowed = drawn_filter(rng, count, draw::one_of<std::size_t>(rng, {2, 300, 40000}));
+    check_scan(rows, ask, Layout::device, 1, wanted(rows, ask), "sampled");
+  }
+}

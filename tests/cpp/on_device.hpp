@@ -15,6 +15,7 @@ class OnDevice {
   }
   explicit OnDevice(const std::vector<T>& values, std::size_t offset = 0) : OnDevice(values.size(), offset) {
     if (size_ > 0) require(cudaMemcpy(data(), values.data(), size_ * sizeof(T), cudaMemcpyHostToDevice));
+    require(cudaDeviceSynchronize());  // the copy of pageable memory may still be under way
   }
   ~OnDevice() { cudaFree(memory_); }
   OnDevice(const OnDevice&) = delete;
