@@ -1,10 +1,11 @@
 """Searches and epilogues on a GPU, beside torch, cupy, faiss and cuVS where they are installed.
 
 Every contender answers from arrays in main memory to arrays in main memory (the epilogue: from hidden states on the
-device), and is timed by the clock around whole calls, which end when the answer is there. nestvec's work runs on streams
-of its own, which no event of another library can see, and a call of it ends synchronised: so the clock is what all can
-be held against, with the Python around the kernels in it. Where a peer has events, the time between them stands beside:
-it leaves out what the host does after the last of them. Calls that take less than 10 ms are repeated to fill them.
+device), and is timed by the clock around whole calls, which end when the answer is there. nestvec's work runs on
+streams of its own, which no event of another library can see, and a call of it ends synchronised: so the clock is what
+all can be held against, with the Python around the kernels in it. Where a peer has events, the time between them stands
+beside: it leaves out what the host does after the last of them. Calls that take less than 10 ms are repeated to fill
+them.
 
 The rows of a table are several times the L2 cache, and queries and hidden states rotate, so that nothing stays in it.
 Before anything is timed, nestvec's answers are compared with its own CPU's, to the bit, and the peers' ids with these.

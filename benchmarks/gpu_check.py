@@ -2,8 +2,8 @@
 
 Builds the module and the C++ tests with nvcc for this machine's GPU, runs the tests of the CPU on the device, the C++
 tests of the device by themselves and under compute-sanitizer, and the benchmark beside the peers that are installed.
-Nothing is fetched: what is missing is named in the table as not installed, what had no time as not run. Each part has its
-budget, and all of them end well inside ten minutes; a part that is over its budget is stopped, and has failed.
+Nothing is fetched: what is missing is named in the table as not installed, what had no time as not run. Each part has
+its budget, and all of them end well inside ten minutes; a part that is over its budget is stopped, and has failed.
 
 Exit status: 0 if nothing failed; 1 if something did; 2 where there is no GPU, or nothing to build with.
 
@@ -31,15 +31,14 @@ from typing import Any
 import gpu_driver
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("build", "cpp", "python", "sanitizer", "benchmark")
 
-# Seconds; 560 in all.
-BUDGETS = {"build": 180, "cpp": 60, "python": 110, "sanitizer": 30, "benchmark": 120}
-SANITIZERS = ("memcheck", "racecheck", "synccheck")  # 30 s each
+# Seconds: eight minutes in all.
+SANITIZERS = ("memcheck", "racecheck", "synccheck")
+BUDGETS = {"build": 150, "cpp": 45, "python": 90, "sanitizer": 75, "benchmark": 120}
 
 # Small, and between them every kind of kernel.
 SANITIZED = (("cuda_block_test", "longest"), ("cuda_scan_test", "second_look_ups"), ("cuda_epilogue_test", "codes_in"))
-EMULATED_TESTS = ("test_topk.py", "test_filters.py")
+EMULATED_TESTS = ("test_pipeline.py",)  # a few seconds
 
 PASSED, FAILED = "passed", "FAILED"
 HEADERS = {
@@ -80,6 +79,7 @@ class Check:
     notes: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
+        """Words for the reader, and for the JSON file."""
         self.notes.append(text)
         print(text, flush=True)
 
@@ -123,7 +123,8 @@ class Check:
 
     @property
     def failed(self) -> bool:
-        return any(row["result"].startswith((FAILED, "WRONG")) for row in self.rows)
+        """Whether a part has; a peer may."""
+        return any(row["result"].startswith(FAILED) for row in self.rows)
 
     def environment(self) -> dict[str, str]:
         """Of tests and benchmark: the module that was built, and the Python files that lie beside it here."""
@@ -194,6 +195,7 @@ def python(check: Check) -> None:
         check.add(what, f"not run: not installed: {', '.join(lacking)}")
         return
     tests = EMULATED_TESTS if check.emulated else os.environ.get("KERNEL_TESTS", "").split()
+    tests = [test for test in tests if Path(test).stem != "test_gpu_check"]  # which would begin here again
     if not tests:
         check.add(what, "not run: KERNEL_TESTS names none; `make gpu-check` does")
         return
@@ -214,7 +216,11 @@ def sanitizer(check: Check) -> None:
         else:
             for program, test in SANITIZED:
                 command = [tool, "--tool", kind, "--error-exitcode", "9", check.build / program, test]
-                check.run(f"compute-sanitizer {kind}: {program}", command, BUDGETS["sanitizer"] / len(SANITIZED))
+                check.run(
+                    f"compute-sanitizer {kind}: {program}",
+                    command,
+                    BUDGETS["sanitizer"] / len(SANITIZED) / len(SANITIZERS),
+                )
 
 
 def benchmark(check: Check) -> None:

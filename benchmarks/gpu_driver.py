@@ -1,4 +1,4 @@
-"""The NVIDIA driver, asked through ctypes: what GPU there is, and how fast its memory copies, by the device's own events.
+"""The NVIDIA driver, asked through ctypes: what GPU there is, and how fast its memory copies, by events of the device.
 
 libcuda comes with every driver, so that this needs no CUDA toolkit and no package. Errors are RuntimeErrors that name
 the call.

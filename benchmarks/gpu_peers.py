@@ -62,9 +62,11 @@ class TorchEvents:
         self._first, self._last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
 
     def start(self) -> None:
+        """From here."""
         self._first.record()
 
     def stop(self) -> float:
+        """Seconds, once all is done."""
         self._last.record()
         self._torch.cuda.synchronize()
         return float(self._first.elapsed_time(self._last)) / 1e3
@@ -78,9 +80,11 @@ class CupyEvents:
         self._first, self._last = cupy.cuda.Event(), cupy.cuda.Event()
 
     def start(self) -> None:
+        """From here."""
         self._first.record()
 
     def stop(self) -> float:
+        """Seconds, once all is done."""
         self._last.record()
         self._last.synchronize()
         return float(self._cupy.cuda.get_elapsed_time(self._first, self._last)) / 1e3

@@ -20,7 +20,8 @@ BATCH_ROWS = 8192
 class Events(Protocol):
     """Time as the device has it, of what is done between the two calls."""
 
-    def start(self) -> None: ...
+    def start(self) -> None:
+        """From here."""
 
     def stop(self) -> float:
         """Seconds, once all is done."""

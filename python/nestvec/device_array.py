@@ -256,8 +256,8 @@ def device_arrays(**values: Any) -> list[DeviceArray] | None:
         if places[first] != places[other]:
             target = next(place for place in places.values() if place != "the CPU")
             raise ArgumentError(
-                f"{first} lies on {places[first]} and {other} on {places[other]}; expected the arrays of a call in one "
-                f"place: nestvec.DeviceArray(x, {target!r}) takes a numpy array there"
+                f"the arrays of this call lie in different places, {first} on {places[first]} and {other} on "
+                f"{places[other]}; expected all in one: nestvec.DeviceArray(x, {target!r}) takes a numpy array there"
             )
     return arrays
 

@@ -33,7 +33,7 @@ def truncate(x: ArrayInput, dim: int) -> _FloatArray | DeviceArray:
     Raises `ArgumentError` for a wrong shape, dtype or dim, and for NaN or infinite values that would be kept.
     """
     if on_device(x):
-        return code_rows_there(x, "float32", as_host=lambda rows: truncate(rows, dim), dim=dim)[0]
+        return code_rows_there(x, "float32", as_host=lambda rows: truncate(rows, dim), dim=as_index(dim, "dim", 1))[0]
     array = as_floats(x, "x", ("rows", "width"), ("width",))
     kept = np.array(array[..., : as_index(dim, "dim", 1, array.shape[-1])], np.float32)
     _core.check_finite(kept.reshape(-1, kept.shape[-1]), "x")

@@ -1,4 +1,4 @@
-"""onnxruntime's CUDA provider, as far as an encoder sees it: a session on the CPU whose outputs end in device memory."""
+"""onnxruntime's CUDA provider as an encoder sees it: a session on the CPU whose outputs end in device memory."""
 
 from __future__ import annotations
 

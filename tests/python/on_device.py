@@ -26,13 +26,14 @@ _AT_ONCE = "a table goes to a device as a whole, at once: what is damaged shows 
 _ON_THE_CPU = "it looks at the CPU's memory, threads or files"
 LEFT_OUT: dict[str, str] = {}
 
+# The arrays that each function takes, and the kinds of their items.
 _ARRAYS = {
-    "pool": ("hidden", "mask"),
-    "truncate": ("x",),
-    "normalize": ("x",),
-    "quantize": ("x", "ranges"),
-    "hamming_topk": ("queries", "codes"),
-    "inner_topk": ("queries", "x"),
+    "pool": {"hidden": "f", "mask": "biu"},
+    "truncate": {"x": "f"},
+    "normalize": {"x": "f"},
+    "quantize": {"x": "f", "ranges": "f"},
+    "hamming_topk": {"queries": "fiu", "codes": "fiu"},
+    "inner_topk": {"queries": "fiu", "x": "fiu"},
 }
 
 
@@ -52,7 +53,7 @@ def use(device: str) -> None:
         for name, arrays in _ARRAYS.items():
             if hasattr(module, name) and inspect.getmodule(getattr(module, name)) is module:
                 setattr(nestvec, name, _there(getattr(module, name), arrays, device))
-    pipeline.Pipeline.__call__ = _there(pipeline.Pipeline.__call__, ("hidden", "mask"), device)  # type: ignore
+    pipeline.Pipeline.__call__ = _there(pipeline.Pipeline.__call__, _ARRAYS["pool"], device)  # type: ignore
     onnx_model.start_session = fake_cuda_session.start_session
     make = encoder.Encoder.__init__
     encoder.Encoder.__init__ = wraps(make)(  # type: ignore
@@ -68,7 +69,7 @@ def _moved(make: Callable[..., Table], device: str) -> Callable[..., Table]:
     return make_there
 
 
-def _there(function: Callable[..., Any], names: tuple[str, ...], device: str) -> Callable[..., Any]:
+def _there(function: Callable[..., Any], names: dict[str, str], device: str) -> Callable[..., Any]:
     signature = inspect.signature(function)
 
     @wraps(function)
@@ -77,8 +78,12 @@ def _there(function: Callable[..., Any], names: tuple[str, ...], device: str) ->
             bound = signature.bind(*given, **options)
         except TypeError:
             return function(*given, **options)
-        arrays = {name: _array(bound.arguments[name]) for name in names if bound.arguments.get(name) is not None}
-        if any(array is None for array in arrays.values()):  # what no array can be made of
+        arrays = {
+            name: _array(bound.arguments[name], kinds)
+            for name, kinds in names.items()
+            if bound.arguments.get(name) is not None
+        }
+        if any(array is None for array in arrays.values()):
             return function(*given, **options)
         bound.arguments.update({name: DeviceArray(array, device) for name, array in arrays.items()})
         return _back(function(*bound.args, **bound.kwargs))
@@ -86,18 +91,21 @@ def _there(function: Callable[..., Any], names: tuple[str, ...], device: str) ->
     return call
 
 
-def _array(value: Any) -> Any:
-    """An array that a device takes, if one can be made of it: of float64 and odd layouts by the caller, as CUDA has it."""
+def _array(value: Any, kinds: str) -> Any:
+    """An array of one of those kinds that a device takes; None where none can be made, which the CPU then refuses.
+
+    Its caller does what the CPU does by itself: rounds float64, and copies odd layouts.
+    """
     if isinstance(value, DeviceArray) or (not hasattr(value, "__array__") and hasattr(value, "__dlpack__")):
         return None
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):
         return None
-    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+    if array.dtype.kind not in kinds or array.dtype.itemsize > 8:
         return None
     with np.errstate(over="ignore"):
-        array = array.astype(np.float32) if array.dtype == np.float64 else array
+        array = array.astype(np.float32) if array.dtype.kind == "f" and array.dtype.itemsize == 8 else array
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 

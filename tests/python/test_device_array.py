@@ -323,9 +323,9 @@ def test_one_place_for_all_arrays_of_a_call() -> None:
     assert device_arrays(a=X, b=[[1]]) is None
     assert device_arrays(a=one, b=DLPackArray(one)) is not None
     for a, b, message in (
-        (one, X, r"a lies on cuda:0 and b on the CPU; .*nestvec\.DeviceArray\(x, 'cuda:0'\)"),
-        (X, other, "a lies on the CPU and b on cuda:1"),
-        (one, other, "a lies on cuda:0 and b on cuda:1"),
+        (one, X, r"a on cuda:0 and b on the CPU; .*nestvec\.DeviceArray\(x, 'cuda:0'\)"),
+        (X, other, "a on the CPU and b on cuda:1"),
+        (one, other, "a on cuda:0 and b on cuda:1"),
     ):
         with pytest.raises(ArgumentError, match=message):
             device_arrays(a=a, b=b)
