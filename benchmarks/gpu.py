@@ -19,8 +19,7 @@ reading the codes once came to; "of floor" the share that the counted floor (gpu
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from statistics import median
 from typing import Any
@@ -133,31 +132,28 @@ def answer(setting: Setting, rounds: int, rates: Mapping[str, float], emulated: 
     return rows
 
 
-def ask(
-    name: str, peers: Mapping[str, Any], timing: Callable[[Setting], list[dict[str, Any]]], args: Any, known: bool
-) -> list[dict[str, Any]]:
-    """Makes what a question needs, and asks it: the rows of all its settings."""
-    rows = []
+def settings_of(
+    name: str, peers: Mapping[str, Any], emulated: bool, is_known: bool
+) -> Iterator[Setting | dict[str, Any]]:
+    """Makes what a question needs: its settings, and rows for the peers that could not be made."""
     if name == "epilogue":
-        batch = gpu_epilogue.TINY_BATCH if args.emulated else gpu_epilogue.FULL_BATCH
-        for setting in gpu_epilogue.settings(batch, peers, known):
-            rows += timing(setting)
-        return rows
-    asked = Asked(SEARCHES[name], TINY if args.emulated else FULL, peers)
-    for setting in asked.settings(known):
-        progress(setting.title)
-        rows += timing(setting)
-    asked.close()
-    return rows + [
-        {"what": SEARCHES[name].title, "contender": peer, "result": why} for peer, why in asked.failures.items()
-    ]
+        batch = gpu_epilogue.TINY_BATCH if emulated else gpu_epilogue.FULL_BATCH
+        yield from gpu_epilogue.settings(batch, peers, is_known)
+        return
+    asked = Asked(SEARCHES[name], TINY if emulated else FULL, peers)
+    try:
+        yield from asked.settings(is_known)
+        for peer, why in asked.failures.items():
+            yield {"what": SEARCHES[name].title, "contender": peer, "result": why}
+    finally:
+        asked.close()
 
 
 def parse(arguments: Sequence[str] | None = None) -> Any:
     options = parser(__doc__)
     options.add_argument("--only", nargs="+", metavar="NAME", choices=QUESTIONS, default=[*QUESTIONS])
     options.add_argument("--rounds", type=int, default=5, help="of every contender")
-    options.add_argument("--seconds", type=float, default=150, help="ask no more questions after so long")
+    options.add_argument("--seconds", type=float, default=150, help="ask no more after so long")
     options.add_argument("--emulated", action="store_true", help="the tests' emulated device, few rows, no speeds")
     return options.parse_args(arguments)
 
@@ -181,13 +177,19 @@ def main() -> None:
         report.note("Copies: " + ", ".join(f"{rate / 1e9:,.0f} GB/s {where}" for where, rate in rates.items()) + ".")
     report.note("Peers: " + ", ".join(f"{name} {words}" for name, words in versions.items()) + ".")
     rows: list[dict[str, Any]] = []
-    timing = partial(answer, rounds=args.rounds, rates=rates, emulated=args.emulated)
+    deadline = started + args.seconds
     for name in args.only:
-        if time.perf_counter() - started > args.seconds:
-            rows.append({"what": name, "contender": OWN, "result": "not run: the time was up"})
-            continue
-        progress(f"{name}: making its tables")
-        rows += ask(name, peers, timing, args, is_known)
+        progress(f"{name}: making its tables" if time.perf_counter() < deadline else f"{name}: no time")
+        for one in settings_of(name, peers, args.emulated, is_known) if time.perf_counter() < deadline else ():
+            if isinstance(one, dict):
+                rows.append(one)
+                continue
+            progress(one.title)
+            rows += answer(one, args.rounds, rates, args.emulated)
+            if time.perf_counter() > deadline:
+                break
+        if time.perf_counter() > deadline:
+            rows.append({"what": name, "contender": OWN, "result": "not run, or not all of it: the time was up"})
     report.table("On a GPU" if not args.emulated else "On an emulated device", COLUMNS, rows)
     report.close()
     if any(row["contender"] == OWN and row["result"].startswith((WRONG, FAILED)) for row in rows):

@@ -26,7 +26,20 @@ HERTZ = 1.7e9
 # NVIDIA's CUDA C++ Best Practices Guide (in the Programming Guide before CUDA 13). That table has no DP4A and no byte
 # permutation: they are taken to be as fast as integer multiply-add and logic. LD/ST: 32 units, by the white paper, 4
 # bytes each: a warp's access takes one clock if its lanes read one word of each bank, or all of them the same.
-RATES = {"POPC": 16, "DP4A": 64, "INT": 64, "FP32": 128, "FP64": 64, "CVT": 64, "CVT64": 16, "LD/ST": 32}
+# CVT64, to and from double, is that of compute capability 8.0. MMA: products of matrix instructions; of int8 by the
+# white paper's 1,979 TOPS, which wgmma reaches and mma.sync may not; of bits the A100's, as none is given for the H100.
+RATES = {
+    "POPC": 16,
+    "DP4A": 64,
+    "INT": 64,
+    "FP32": 128,
+    "FP64": 64,
+    "CVT": 64,
+    "CVT64": 16,
+    "LD/ST": 32,
+    "MMA int8": 4096,
+    "MMA bit": 16384,
+}
 
 BEGIN, END = "<!-- benchmarks/gpu_floors.py begins -->", "<!-- benchmarks/gpu_floors.py ends -->"
 
@@ -71,6 +84,9 @@ class Scan:
         return floor(rows * self.row_bytes, self.counts(rows, queries))
 
 
+CHOICE = 2  # integer operations of every score: it is compared with the query's limit, and marked
+
+
 def query_loads(words: float) -> float:
     """Of each word, a warp loads the query's once for its 64 rows: half a lane's access for each."""
     return words / 2
@@ -83,49 +99,67 @@ def hamming(bits: int) -> Scan:
         f"binary, {bits} bits",
         8 * words,
         8,
-        {"POPC": 2 * words, "INT": 3 * words, "LD/ST": query_loads(words)},
+        {"POPC": 2 * words, "INT": 3 * words + CHOICE, "LD/ST": query_loads(words)},
         {"LD/ST": 2 * words},
     )
 
 
 def dot_i8(dim: int) -> Scan:
     words = -(-dim // 4)
-    each = {"DP4A": words, "LD/ST": query_loads(words), "FP32": 1, "CVT": 1}
+    each = {"DP4A": words, "LD/ST": query_loads(words), "FP32": 1, "CVT": 1, "INT": CHOICE}
     return Scan("scan_dot_i8", f"int8, {dim}", 4 * words + 4, 8, each, {"LD/ST": words + 1})
 
 
 def dot_i4(dim: int) -> Scan:
     words = -(-dim // 8)
-    each = {"DP4A": 2 * words, "INT": words, "LD/ST": query_loads(2 * words), "FP32": 1, "CVT": 1}
+    each = {"DP4A": 2 * words, "INT": words + CHOICE, "LD/ST": query_loads(2 * words), "FP32": 1, "CVT": 1}
     return Scan("scan_dot_i4", f"int4, {dim}", 4 * words + 4, 8, each, {"INT": 14 * words, "LD/ST": words + 1})
 
 
 def dot_f32(dim: int) -> Scan:
-    each = {"FP32": dim, "LD/ST": query_loads(dim)}
+    each = {"FP32": dim, "INT": CHOICE, "LD/ST": query_loads(dim)}
     return Scan("scan_dot_f32", f"float32, {dim}", 4 * dim, 8, each, {"LD/ST": dim})
 
 
 def dot_halves(kernel: str, codes: str, dim: int, widening: str) -> Scan:
-    each = {"FP32": dim, "LD/ST": query_loads(dim / 2)}
+    each = {"FP32": dim, "INT": CHOICE, "LD/ST": query_loads(dim / 2)}
     return Scan(kernel, f"{codes}, {dim}", 2 * dim, 8, each, {widening: dim, "LD/ST": dim / 2})
 
 
 def lut8(columns: int) -> Scan:
     # Two turns of a look-up: 32 random bytes of 64 words leave no bank of 32 with one word wanted only.
-    each = {"LD/ST": 2 * columns, "INT": 1.5 * columns}
+    each = {"LD/ST": 2 * columns, "INT": 1.5 * columns + CHOICE}
     return Scan("scan_lut8", f"pq{columns}x8", columns, 4, each, {"INT": columns, "LD/ST": columns / 4})
 
 
 def lut4(kernel: str, codes: str, nbytes: int) -> Scan:
-    each = {"LD/ST": 2 * nbytes, "INT": 3 * nbytes}
+    each = {"LD/ST": 2 * nbytes, "INT": 3 * nbytes + CHOICE}
     return Scan(kernel, codes, nbytes, 4, each, {"INT": 3 * nbytes, "LD/ST": nbytes / 4})
 
 
+def matrix(kernel: str, plain: Scan, steps: int, kind: str, of_score: Counts, of_row: Counts | None = None) -> Scan:
+    """A warp multiplies 64 rows with a tile of 32 queries, 32 bytes of each operand in a step.
+
+    of_row: what makes these bytes of codes, beside loading them.
+    """
+    products = 32 * steps if kind == "MMA int8" else 256 * steps * 5 / 4  # a quarter more counts the bits of the rows
+    each = {kind: products, "LD/ST": steps / 8, **of_score}
+    return Scan(kernel, plain.codes, plain.row_bytes, 32, each, {"LD/ST": plain.row_bytes / 4, **(of_row or {})})
+
+
+HAMMING_384, HAMMING_1024, INT8, INT4 = hamming(384), hamming(1024), dot_i8(384), dot_i4(384)
+SCALED = {"FP32": 1, "CVT": 1, "INT": CHOICE}  # with a factor of the row
+BITS = {"INT": CHOICE + 2}  # popc(row) + popc(query) - 2 popc(row & query)
+
 SCANS = {
-    "hamming384": hamming(384),
-    "hamming1024": hamming(1024),
-    "int8": dot_i8(384),
-    "int4": dot_i4(384),
+    "hamming384": HAMMING_384,
+    "hamming384, matrix": matrix("scan_hamming_matrix", HAMMING_384, 2, "MMA bit", BITS),
+    "hamming1024": HAMMING_1024,
+    "hamming1024, matrix": matrix("scan_hamming_matrix", HAMMING_1024, 4, "MMA bit", BITS),
+    "int8": INT8,
+    "int8, matrix": matrix("scan_dot_i8_matrix", INT8, 12, "MMA int8", SCALED),
+    "int4": INT4,
+    "int4, matrix": matrix("scan_dot_i4_matrix", INT4, 12, "MMA int8", SCALED, {"INT": 14 * 48}),
     "float16": dot_halves("scan_dot_f16", "float16", 384, "CVT"),
     "bfloat16": dot_halves("scan_dot_bf16", "bfloat16", 384, "INT"),
     "float32": dot_f32(384),
@@ -170,7 +204,7 @@ def others() -> list[Other]:
             "scan_sample",
             f"{sample:,} of {rows:,} rows of 384 bits, 1 query",
             sample * (48 + 4),
-            {kind: sample * count for kind, count in SCANS["hamming384"].of_query.items()},
+            {kind: sample * count for kind, count in HAMMING_384.of_query.items()},
             "one row in 256 (4,096 to 65,536) scored as the scan does it; 4 bytes written for each",
         ),
         Other(
@@ -291,6 +325,7 @@ def tables() -> str:
     scans = []
     for scan in SCANS.values():
         floors = [scan.floor(rows, queries) for queries in (1, scan.tile, 1000)]
+        is_matrix = "matrix" in scan.kernel
         again = -(-1000 // scan.tile) * rows * scan.row_bytes / BYTES_PER_SECOND
         scans.append(
             [
@@ -300,7 +335,10 @@ def tables() -> str:
                 operations(scan.of_row),
                 operations(scan.of_query),
                 str(scan.tile),
-                *[f"{shown(seconds)} {bound}" for seconds, bound in floors],
+                *[
+                    "" if is_matrix and i == 0 else f"{shown(seconds)} {bound}"
+                    for i, (seconds, bound) in enumerate(floors)
+                ],
                 shown(again),
                 "not yet run on a GPU",
             ]

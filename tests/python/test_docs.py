@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +49,9 @@ def test_every_block_is_found() -> None:
         text = page.read_text()
         assert len(BLOCK.findall(text)) == text.count("```python")
         assert text.count("<!-- needs ") == sum(bool(block["needs"]) for block in BLOCK.finditer(text))
+
+
+def test_floors_of_the_cuda_kernels() -> None:
+    command = [sys.executable, ROOT / "benchmarks" / "gpu_floors.py", "--check", ROOT / "docs" / "cuda.md"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
