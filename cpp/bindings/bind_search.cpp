@@ -109,7 +109,10 @@ class Searcher {
     table_.checked = region_ ? &region_->checked() : nullptr;
     table_.ids = ids_ ? sized(*ids_, rows, "ids") : nullptr;
     for (const TierArrays& tier : tiers_) table_.tiers.push_back(view(tier, table_.tiers.empty()));
-    if (!table_.device.is_cpu()) place(memory);
+    if (table_.device.is_cpu()) return;
+    const py::gil_scoped_release release;
+    const auto [backend, number] = table_.device;
+    place_tiers(table_, memory.value_or(backend->free_memory(number) / 10 * 9));
   }
 
   /// Of each tier: whether it lies on the device (not, where it is streamed to it; None: it stays with the CPU), and
@@ -202,31 +205,6 @@ class Searcher {
       views.push_back({rows, constants ? sized(*constants, rows.rows, "constants") : nullptr});
     }
     return views;
-  }
-
-  /// Takes the tiers to the device, coarse to fine, verified: what does not fit is streamed, or stays with the CPU.
-  void place(std::optional<std::size_t> memory) {
-    const py::gil_scoped_release release;
-    const auto [backend, number] = table_.device;
-    std::size_t left = memory.value_or(backend->free_memory(number) / 10 * 9);
-    for (Tier& tier : table_.tiers) {
-      const bool scanned = &tier == table_.tiers.data();
-      const std::size_t blocks = block_count(table_.rows), columns = tier.columns();
-      const std::size_t bytes =
-          scanned ? blocks * block_bytes(tier.codec, columns) : table_.rows * row_bytes(tier.codec, columns);
-      if (table_.checked && (scanned || bytes <= left)) table_.checked->require(tier.codes, bytes, 0);
-      Placing placing{.rows = rows_of(table_, tier, tier.dim),
-                      .factor_count = tier.factors ? blocks * tier.dims.size() * kRowsPerBlock : 0,
-                      .memory = left};
-      placing.rows.factors = tier.factors;
-      if (!scanned) {
-        placing.rows.blocks = nullptr;
-        placing.rows.row_major = tier.codes;
-      }
-      tier.placement = backend->place(placing, number);
-      if (tier.placement) left -= std::min(left, tier.placement->bytes());
-    }
-    table_.scan_checked = true;
   }
 
   Tier view(const TierArrays& arrays, bool packed) const {
