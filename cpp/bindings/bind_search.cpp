@@ -110,8 +110,8 @@ class Searcher {
     table_.ids = ids_ ? sized(*ids_, rows, "ids") : nullptr;
     for (const TierArrays& tier : tiers_) table_.tiers.push_back(view(tier, table_.tiers.empty()));
     if (table_.device.is_cpu()) return;
-    const py::gil_scoped_release release;
     const auto [backend, number] = table_.device;
+    const py::gil_scoped_release release;
     place_tiers(table_, memory.value_or(backend->free_memory(number) / 10 * 9));
   }
 
