@@ -142,7 +142,10 @@ Stream::Stream(int device) : device_(device) {
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
 }
 
-Stream::~Stream() { cudaStreamDestroy(stream_); }
+Stream::~Stream() {
+  cudaStreamSynchronize(stream_);  // its work may read memory that goes next
+  cudaStreamDestroy(stream_);
+}
 
 Event::Event() { check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "making an event"); }
 

@@ -110,6 +110,25 @@ std::size_t factor_index(const Tier& tier, std::size_t dim) {
                       ": name the dimension in dims= when the table is built");
 }
 
+void place_tiers(Table& table, std::size_t memory) {
+  const auto [backend, number] = table.device;
+  const std::size_t blocks = block_count(table.rows);
+  for (Tier& tier : table.tiers) {
+    const bool scanned = &tier == table.tiers.data();
+    const std::size_t bytes = scanned ? blocks * block_bytes(tier.codec, tier.columns())
+                                      : table.rows * row_bytes(tier.codec, tier.columns());
+    if (table.checked && (scanned || bytes <= memory)) table.checked->require(tier.codes, bytes, 0);
+    Placing placing{.rows = rows_of(table, tier, tier.dim),
+                    .factor_count = tier.factors ? blocks * tier.dims.size() * kRowsPerBlock : 0,
+                    .memory = memory};
+    placing.rows.factors = tier.factors;
+    if (!scanned) std::swap(placing.rows.blocks, placing.rows.row_major);
+    tier.placement = backend->place(placing, number);
+    if (tier.placement) memory -= std::min(memory, tier.placement->bytes());
+  }
+  table.scan_checked = true;
+}
+
 void search(const Table& table, const std::vector<TierQueries>& queries, const SearchOptions& options, Candidate* out) {
   const std::size_t count = queries[0].values.rows, last = queries.size() - 1;
   if (table.rows == 0 || count == 0) return;

@@ -93,6 +93,10 @@ std::size_t factor_index(const Tier& tier, std::size_t dim);
 /// The rows of a tier, in blocks, as a scan or an exact score of `dim` dimensions takes them; throws as factor_index.
 ScanRows rows_of(const Table& table, const Tier& tier, std::size_t dim);
 
+/// Copies the tiers to the table's device, coarse to fine, into at most `memory` bytes, verified. What does not fit
+/// stays: the rows of a scan are streamed, and the CPU re-scores.
+void place_tiers(Table& table, std::size_t memory);
+
 /// Uses the first queries.size() tiers, with the queries of each: all of as many rows. Those of the first have at least
 /// options.dim columns; re-scoring uses all that there are. out: queries[0].values.rows x k.
 void search(const Table& table, const std::vector<TierQueries>& queries, const SearchOptions& options, Candidate* out);
