@@ -185,14 +185,14 @@ ScanView DeviceScan::view_of(const Plan& plan, std::size_t first, std::size_t co
 
   view.form_stride = rounded(queries_.query_bytes());
   view.wide_stride = rounded(queries_.wide_query_bytes());
+  // Whole tiles: kernels read a form for each place in one.
+  const std::size_t places = divided(count, plan.tile) * plan.tile;
   const auto upload_forms = [&](std::size_t bytes, std::size_t stride, auto form) -> const std::uint8_t* {
     if (stride == 0) return nullptr;
-    auto* staged = work_.pinned.take<std::uint8_t>(count * stride, "the queries");
-    for (std::size_t q = 0; q < count; ++q) {
-      std::memcpy(staged + q * stride, form(first + q), bytes);
-      std::memset(staged + q * stride + bytes, 0, stride - bytes);
-    }
-    return work_.to_device(staged, count * stride, "the queries");
+    auto* staged = work_.pinned.take<std::uint8_t>(places * stride, "the queries");
+    std::memset(staged, 0, places * stride);
+    for (std::size_t q = 0; q < count; ++q) std::memcpy(staged + q * stride, form(first + q), bytes);
+    return work_.to_device(staged, places * stride, "the queries");
   };
   view.forms = upload_forms(queries_.query_bytes(), view.form_stride, [&](std::size_t q) { return queries_.query(q); });
   view.wide_forms =

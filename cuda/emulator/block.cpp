@@ -83,13 +83,17 @@ std::string Runner::run(const Launch& launch, uint3 block, Engine& engine) {
   while (alive_ > 0) {
     current_ = nullptr;
     switch_fibers(main_, next());
-    if (alive_ > 0 && ready_warps_ == 0) fail("deadlock: " + waiting());
+    if (alive_ > 0 && ready_warps_ == 0) {
+      tsan_acquire(&end_);  // here and below: who reports a failure reads what the threads have written
+      fail("deadlock: " + waiting());
+    }
   }
   tsan_enter(control_);
   tsan_acquire(&end_);
   std::free(shared_);
   tsan_release(engine.after());
   tsan_enter(main_);
+  if (!failure_.empty()) tsan_acquire(&end_);
   return failure_;
 }
 
@@ -97,6 +101,7 @@ void Runner::entry() {
   arrived_on(runner->current_->fiber);
   runner->body();
   runner->finish();
+  tsan_release(&runner->end_);
   Fiber& over = runner->current_->fiber;
   leave_fiber(over, runner->next());
 }
@@ -115,7 +120,6 @@ void Runner::body() {
 }
 
 void Runner::finish() {
-  tsan_release(&end_);
   Thread& self = *current_;
   Warp& warp = warps_[self.warp];
   const unsigned bit = 1u << self.lane;

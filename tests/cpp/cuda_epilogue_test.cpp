@@ -200,7 +200,7 @@ TEST(texts_longer_than_a_list_of_tokens) {
 
 TEST(steps_cuts_and_precisions) {
   Rng rng(3);
-  for (std::size_t round = 0; round < 60; ++round) {
+  for (std::size_t round = 0; round < 40; ++round) {
     const std::size_t hidden_dim = 1 + draw::below(rng, 90), texts = kTexts[round % 5];
     std::vector<EpilogueStep> steps{drawn_pooling(rng)};
     std::size_t width = hidden_dim * std::get<PoolingStep>(steps[0]).modes.size();
@@ -320,8 +320,8 @@ TEST(calls_at_one_time) {
 
 TEST(rows_of_a_matrix) {
   Rng rng(8);
-  for (std::size_t dim : {1, 2, 5, 8, 31, 32, 33, 64, 100, 130, 384})
-    for (std::size_t rows : {1, 3, 64, 70})
+  for (std::size_t dim : {1, 5, 8, 31, 33, 64, 130, 384})
+    for (std::size_t rows : {1, 3, 70})
       for (Precision precision : kPrecisions)
         for (bool normalize : {false, true}) {
           std::vector<float> x = draw::normal(rng, rows * dim, draw::one_of(rng, {1.0f, 1e-43f, 1e4f}));

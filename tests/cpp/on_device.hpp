@@ -2,8 +2,10 @@
 #pragma once
 #include <cstddef>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
+#include "emulator/settings.hpp"
 #include "launch.hpp"
 
 /// `count` values that end where their memory ends, `offset` values after its start: aligned to their type and no more.
@@ -30,7 +32,8 @@ class OnDevice {
 
  private:
   static void require(cudaError_t status) {
-    if (status != cudaSuccess) throw std::runtime_error(cudaGetErrorString(status));
+    if (status == cudaSuccess) return;
+    throw std::runtime_error(cudaGetErrorString(status) + (": " + nestvec::emulator::last_failure()));
   }
 
   void* memory_ = nullptr;
