@@ -183,7 +183,7 @@ struct Exported {
 };
 
 template <class Managed>
-py::capsule exported(const DeviceArray& array) {
+py::capsule exported(const DeviceArray& array, bool copied) {
   using Named = dlpack::Capsule<Managed>;
   auto out = std::make_unique<Exported<Managed>>();
   out->array = array;
@@ -193,7 +193,10 @@ py::capsule exported(const DeviceArray& array) {
   for (std::size_t axis = array.shape.size(); axis-- > 0; step *= out->shape[axis]) out->strides[axis] = step;
   Managed& managed = out->managed;
   managed = {};
-  if constexpr (std::is_same_v<Managed, dlpack::ManagedTensorVersioned>) managed.version = dlpack::kVersion;
+  if constexpr (std::is_same_v<Managed, dlpack::ManagedTensorVersioned>) {
+    managed.version = dlpack::kVersion;
+    managed.flags = copied ? dlpack::kIsCopied : 0;
+  }
   managed.tensor = {array.data,
                     {dlpack::kCuda, array.device.number},
                     std::int32_t(array.shape.size()),
@@ -232,11 +235,17 @@ DeviceArray part(const DeviceArray& array, std::size_t first, std::size_t count)
   return view;
 }
 
-DeviceArray copied(const DeviceArray& array) {
+DeviceArray copy_of(const DeviceArray& array) {
   const py::gil_scoped_release release;
   DeviceArray out = DeviceArray::allocate(*array.type, array.shape, array.device);
   if (out.data) array.device.backend->copy(out.data, array.data, array.bytes(), array.device.number);
   return out;
+}
+
+py::capsule to_dlpack(const DeviceArray& array, bool versioned, bool copied) {
+  const DeviceArray source = copied ? copy_of(array) : array;
+  return versioned ? exported<dlpack::ManagedTensorVersioned>(source, copied)
+                   : exported<dlpack::ManagedTensor>(source, copied);
 }
 
 }  // namespace
@@ -279,13 +288,7 @@ void bind_device(py::module_& m) {
       .def_property_readonly("device", [](const DeviceArray& array) { return array.device.name(); })
       .def_property_readonly("device_number", [](const DeviceArray& array) { return array.device.number; })
       .def("numpy", &to_numpy)
-      .def("copy", &copied)
       .def("reshape", &reshaped, py::arg("shape"))
       .def("part", &part, py::arg("first"), py::arg("count"))
-      .def(
-          "dlpack",
-          [](const DeviceArray& array, bool versioned) {
-            return versioned ? exported<dlpack::ManagedTensorVersioned>(array) : exported<dlpack::ManagedTensor>(array);
-          },
-          py::arg("versioned"));
+      .def("dlpack", &to_dlpack, py::arg("versioned"), py::arg("copied"));
 }

@@ -38,12 +38,14 @@ struct ManagedTensor {
   void (*deleter)(ManagedTensor*);
 };
 
+inline constexpr std::uint64_t kIsCopied = 2;
+
 /// From version 1 on, in a capsule named "dltensor_versioned".
 struct ManagedTensorVersioned {
   Version version;
   void* context;
   void (*deleter)(ManagedTensorVersioned*);
-  std::uint64_t flags;
+  std::uint64_t flags;  ///< kIsCopied, or none
   Tensor tensor;
 };
 

@@ -165,8 +165,7 @@ class DeviceArray:
                 why = "without a copy" if copy is False else "by numpy, which has no bfloat16"
                 raise BufferError(f"the array lies on {self.device}; it cannot be handed to the CPU {why}")
             return self.numpy().__dlpack__()
-        source = self.compiled.copy() if copy else self.compiled
-        return source.dlpack(max_version is not None and max_version[0] >= 1)
+        return self.compiled.dlpack(max_version is not None and max_version[0] >= 1, bool(copy))
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:

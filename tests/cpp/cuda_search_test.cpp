@@ -30,7 +30,7 @@ void check_same(const std::vector<Candidate>& found, const std::vector<Candidate
 TEST(cascades_are_searched_as_on_the_cpu) {
   Rng rng(1);
   const Device cuda = device_named("cuda:1");
-  for (std::size_t i = 0; i < 120; ++i) {
+  for (std::size_t i = 0; i < draw::cases(120); ++i) {
     const Scanned what = collections::kAll[i % std::size(collections::kAll)];
     const std::size_t rows = draw::one_of<std::size_t>(rng, {1, 64, 130, 700}), dim = 1 + draw::below(rng, 100),
                       fine_dim = 1 + draw::below(rng, 100), count = 1 + draw::below(rng, 12);

@@ -21,10 +21,17 @@ from nestvec.device_array import DeviceArray
 from nestvec.search_result import Hits
 from nestvec.table import Table
 
-# What a test is about that a device does not do, or does at another time.
-_AT_ONCE = "a table goes to a device as a whole, at once: what is damaged shows when it is opened"
-_ON_THE_CPU = "it looks at the CPU's memory, threads or files"
-LEFT_OUT: dict[str, str] = {}
+_AT_ONCE = "a table goes to a device as a whole, so damage shows when it is opened, not as it is used"
+LEFT_OUT = {
+    "test_table.py::test_properties_and_info": "it knows the repr of a table on the CPU, which names no device",
+    "test_table_file.py::TestDamage::test_bytes_of_the_data_are_found_at_first_use": _AT_ONCE,
+    "test_table_file.py::TestDamage::test_only_what_is_used_is_read": _AT_ONCE,
+    "test_concurrency.py::test_damage_is_seen_by_every_thread": _AT_ONCE,
+    "test_concurrency.py::test_fork_in_the_middle_of_searches": "a CUDA context does not outlive a fork",
+    "test_table_forged.py::TestCodebooks::test_numbers_that_are_none": _AT_ONCE,
+    "test_encoder.py::test_stats_add_up": "a device's batches are larger, and so have more padding",
+    "test_encoder.py::test_no_silent_way_from_cuda_to_the_cpu": "it needs onnxruntime's own session, not the stand-in",
+}
 
 # The arrays that each function takes, and the kinds of their items.
 _ARRAYS = {
