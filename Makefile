@@ -73,8 +73,8 @@ test-emulated: .venv/.developer ## Run the Python tests of devices, and those of
 
 # With $(PYTHON) as it is, where a GPU's peers are likely to be installed; CMake, Ninja and pybind11 may be in .venv.
 gpu-check: ## On a machine with an NVIDIA GPU and nvcc: build for it, test on it, benchmark beside what is installed
-	@PATH="$$PATH:$(CURDIR)/$(BIN)" KERNEL_TESTS="$(KERNEL_TESTS) $(filter-out %_docs.py %_gpu_check.py,$(DEVICE_TESTS))" \
-		$(PYTHON) benchmarks/gpu_check.py $(ARGS)
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" KERNEL_TESTS="$(KERNEL_TESTS)" \
+		DEVICE_TESTS="$(filter-out %_docs.py %_gpu_check.py,$(DEVICE_TESTS))" $(PYTHON) benchmarks/gpu_check.py $(ARGS)
 
 sanitize: .venv/.developer ## Run the C++ tests with the address and undefined-behaviour, and those with threads with the thread sanitizer
 	$(CMAKE) --preset asan $(CMAKE_ARGS) --log-level=WARNING

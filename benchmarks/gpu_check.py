@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Seconds: eight minutes in all.
 SANITIZERS = ("memcheck", "racecheck", "synccheck")
 LEAST_SANITIZED = 3
-BUDGETS = {"build": 150, "cpp": 45, "python": 90, "sanitizer": 75, "benchmark": 120}
+BUDGETS = {"build": 150, "cpp": 45, "python": 100, "sanitizer": 75, "benchmark": 110}
 
 # Small, and between them most kernels.
 SANITIZED = (
@@ -45,7 +45,10 @@ SANITIZED = (
     ("cuda_epilogue_test", "longer_than_a_list"),
     ("cuda_epilogue_test", "codes_in"),
 )
-EMULATED_TESTS = ("test_pipeline.py",)  # a few seconds
+EMULATED_TESTS = {  # a few seconds
+    "KERNEL_TESTS": ["tests/python/test_pipeline.py"],
+    "DEVICE_TESTS": ["tests/python/test_device_array.py"],
+}
 
 PASSED, FAILED = "passed", "FAILED"
 HEADERS = {
@@ -196,19 +199,25 @@ def cpp(check: Check) -> None:
 
 
 def python(check: Check) -> None:
-    """The CPU's Python tests, whose tables, arrays and encoders go to the device."""
-    what = "Python: the CPU's tests on the device"
+    """The CPU's Python tests, whose tables, arrays and encoders go to the device; and those of devices."""
+    kernels, devices = "Python: the CPU's tests, on the device", "Python: tests of devices"
     if lacking := missing("pytest", "hypothesis", "pytest_timeout"):
-        check.add(what, f"not run: not installed: {', '.join(lacking)}")
-        return
-    tests = EMULATED_TESTS if check.emulated else os.environ.get("KERNEL_TESTS", "").split()
-    if not tests:
-        check.add(what, "not run: KERNEL_TESTS names none; `make gpu-check` does")
+        for what in (kernels, devices):
+            check.add(what, f"not run: not installed: {', '.join(lacking)}")
         return
     workers = [] if check.emulated or missing("xdist") else ["--numprocesses", str(min(8, os.cpu_count() or 1))]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *workers]
-    paths = [str(ROOT / "tests/python" / Path(test).name) for test in tests]
-    check.run(what, [*command, *paths], BUDGETS["python"], {**check.environment(), "NESTVEC_TEST_DEVICE": "cuda"})
+    env = check.environment() if check.emulated else {**check.environment(), "NESTVEC_TEST_GPU": "1"}
+    for what, names, share, more in (
+        (kernels, "KERNEL_TESTS", 0.7, {"NESTVEC_TEST_DEVICE": "cuda"}),
+        (devices, "DEVICE_TESTS", 0.3, {}),
+    ):
+        tests = EMULATED_TESTS[names] if check.emulated else os.environ.get(names, "").split()
+        if not tests:
+            check.add(what, f"not run: {names} names none; `make gpu-check` does")
+            continue
+        paths = [str(ROOT / test) for test in tests]
+        check.run(what, [*command, *paths], BUDGETS["python"] * share, {**env, **more})
 
 
 def sanitizer(check: Check) -> None:
