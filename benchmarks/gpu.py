@@ -11,7 +11,8 @@ The rows of a table are several times the L2 cache, and queries and hidden state
 Before anything is timed, nestvec's answers are compared with its own CPU's, to the bit, and the peers' ids with these.
 
 "of copy" is the share of what a copy within the device moves, measured in the same run by the driver's events, that
-reading the codes once came to; "of floor" the share that the counted floor (gpu_floors.py) has in the time.
+reading the codes once came to; "of floor" the share that the counted floor (gpu_floors.py) has in the time, on the H100
+that it was counted for.
 
 --emulated asks the same of the tests' emulated device, with few rows: it shows that the script works, and no speed.
 """
@@ -29,6 +30,7 @@ import gpu_epilogue
 import gpu_module  # noqa: F401  (before nestvec)
 import gpu_peers
 from common import Column, Report, Timing, parser, progress
+from gpu_floors import MULTIPROCESSORS
 from gpu_question import INPUTS, OWN, Setting
 from gpu_search import FULL, SEARCHES, TINY, Asked
 
@@ -173,7 +175,7 @@ def main() -> None:
         driver = gpu_driver.Driver()
         report.note(str(driver.gpu))
         rates = driver.copy_rates()
-        is_known = driver.gpu.capability == (9, 0) and driver.gpu.multiprocessors == 132
+        is_known = "H100" in driver.gpu.name and driver.gpu.multiprocessors == MULTIPROCESSORS
         report.note("Copies: " + ", ".join(f"{rate / 1e9:,.0f} GB/s {where}" for where, rate in rates.items()) + ".")
     report.note("Peers: " + ", ".join(f"{name} {words}" for name, words in versions.items()) + ".")
     rows: list[dict[str, Any]] = []

@@ -171,7 +171,7 @@ SCANS = {
 
 @dataclass(frozen=True)
 class Other:
-    """A kernel that is no scan, on an example. sms: that it can use; 0: all."""
+    """A kernel that is no scan, on an example."""
 
     kernel: str
     example: str
@@ -209,7 +209,7 @@ def others() -> list[Other]:
         ),
         Other(
             "seed_limits",
-            f"{queries:,} queries",
+            f"{queries:,} queries of {rows:,} rows",
             queries * sample * 4,
             {"LD/ST": queries * sample * 6, "INT": queries * sample * 8},
             "a sample read once from memory, five times more from the cache: one block of threads for a query",
