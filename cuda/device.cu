@@ -114,7 +114,8 @@ Buffer::~Buffer() {
 #ifdef __CUDACC__
 constexpr bool kArenasKeep = true;
 #else
-constexpr bool kArenasKeep = false;  // every array is a piece of its own, poisoned at first, with bounds that are checked
+constexpr bool kArenasKeep =
+    false;  // every array is a piece of its own, poisoned at first, with bounds that are checked
 #endif
 
 void* Arena::take_bytes(std::size_t bytes, const char* what) {

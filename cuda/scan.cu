@@ -195,8 +195,8 @@ ScanView DeviceScan::view_of(const Plan& plan, std::size_t first, std::size_t co
     return work_.to_device(staged, places * stride, "the queries");
   };
   view.forms = upload_forms(queries_.query_bytes(), view.form_stride, [&](std::size_t q) { return queries_.query(q); });
-  view.wide_forms =
-      upload_forms(queries_.wide_query_bytes(), view.wide_stride, [&](std::size_t q) { return queries_.wide_query(q); });
+  view.wide_forms = upload_forms(queries_.wide_query_bytes(), view.wide_stride,
+                                 [&](std::size_t q) { return queries_.wide_query(q); });
   view.wide_weight = queries_.wide > 0 ? int(wide_weight(rows_.codec)) : 0;
   std::vector<QueryScale> scales(queries_.scales.begin() + std::ptrdiff_t(first),
                                  queries_.scales.begin() + std::ptrdiff_t(first + count));

@@ -347,49 +347,6 @@ TEST(calls_at_one_time) {
   for (std::thread& thread : threads) thread.join();
 }
 
-TEST(rows_of_a_matrix) {
-  Rng rng(8);
-  std::size_t finite = 0;
-  for (std::size_t round = 0; round < 150; ++round) {
-    const std::size_t dim = draw::one_of<std::size_t>(rng, {1, 2, 5, 8, 31, 32, 33, 64, 100, 130, 384});
-    const std::size_t rows = draw::one_of<std::size_t>(rng, {1, 3, 9, 64, 67});
-    const Precision precision = kPrecisions[round % 7];
-    const bool normalize = rng() % 2;
-    std::vector<float> x = draw::normal(rng, rows * dim, draw::one_of(rng, {1.0f, 1e-43f, 1e4f}));
-    if (rng() % 4 == 0) std::fill_n(x.begin() + std::ptrdiff_t((rows - 1) * dim), dim, 0.0f);
-    if (rng() % 4 == 0) x[draw::below(rng, x.size())] = draw::one_of(rng, {kNaN, kInfinity, 3.4e38f, 70000.0f});
-    const Outcome want = outcome_of([&](Outcome& out) {
-      std::vector<float> coded = x;
-      check_finite({coded.data(), rows, dim}, "x", normalize ? Precision::float32 : precision);
-      if (normalize) normalize_rows({coded.data(), rows, dim});
-      out.codes.resize(rows * row_bytes(precision, dim));
-      out.scales.resize(rows);
-      quantize({coded.data(), rows, dim}, precision, out.codes.data(), out.scales.data());
-      if (!has_scales(precision)) out.scales.clear();
-    });
-    const OnDevice<float> from(x, draw::below(rng, 4));
-    const auto device = [&](Layout layout, std::size_t bytes) {
-      return outcome_of([&](Outcome& out) {
-        const OnDevice<std::uint8_t> codes(bytes, layout == Layout::rows ? draw::below(rng, 4) : 0);
-        const OnDevice<float> scales(rows);
-        cuda::code_rows({from.data(), rows, dim}, normalize, precision, layout, codes.data(), scales.data(), nullptr);
-        out.codes = codes.host();
-        if (has_scales(precision)) out.scales = scales.host();
-      });
-    };
-    const Outcome got = device(Layout::rows, rows * row_bytes(precision, dim));
-    CHECK(got == want, rows << " x " << dim << ", precision " << int(precision) << ", normalize " << normalize << ": "
-                            << got.error << " / " << want.error);
-    finite += want.error.empty();
-    if (!fits_blocks(precision) || !want.error.empty()) continue;
-    const Codec codec = codec_of(precision);
-    CHECK(device(Layout::blocks, block_count(rows) * block_bytes(codec, dim)).codes ==
-              packed(codec, dim, want.codes, rows),
-          rows << " x " << dim << ", precision " << int(precision) << ", normalize " << normalize);
-  }
-  CHECK(finite > 80 && finite < 150, finite << " rounds without errors");
-}
-
 TEST(codes_in_ranges) {
   Rng rng(9);
   for (std::size_t dim : {1, 6, 33, 200})
