@@ -286,7 +286,7 @@ def others() -> list[Other]:
             "products and sums are not fused, so as to round as the CPU does",
         ),
         Other(
-            "pack_blocks",
+            "pack",
             "1,000,000 rows of int8, 384",
             2 * 1_000_000 * dim,
             {"LD/ST": 1_000_000 * dim},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,13 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     ]
     assert not gpu_check.build(check)
     assert check.rows[-1]["result"].startswith("FAILED: not installed: cmake")
+
+
+def test_what_is_run_is_there() -> None:
+    for program, test in gpu_check.SANITIZED:
+        assert re.search(rf"TEST\(\w*{test}", (ROOT / "tests" / "cpp" / f"{program}.cpp").read_text())
+    for tests in gpu_check.EMULATED_TESTS.values():
+        assert all((ROOT / test).exists() for test in tests)
 
 
 def test_the_budgets_leave_time() -> None:
