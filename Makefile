@@ -14,9 +14,10 @@ CXX_FILES := $(shell find cpp cuda tests/cpp benchmarks/cpp -name '*.?pp' -o -na
 MODULE_SOURCES := CMakeLists.txt pyproject.toml $(shell find cpp cuda)
 
 # The Python tests whose answers come from kernels: those that are worth running on another tier, or on a device.
-KERNEL_TESTS := cascade codecs concurrency encoder filters fit_grid fit_pq fitted grid pipeline quantize stages table \
+KERNEL_TESTS := cascade codecs concurrency encoder filters fit_grid fit_pq fitted grid pipeline row_steps stages table \
 	table_build table_input table_pq table_stages topk
 KERNEL_TESTS := $(KERNEL_TESTS:%=tests/python/test_%.py)
+DEVICE_TESTS := $(wildcard tests/python/test_*device*.py) tests/python/test_docs.py tests/python/test_gpu_check.py
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 export PYTHON CMAKE_ARGS
@@ -28,7 +29,7 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: FORCE help demo test bench bench-encode lint format sanitize emulated \
-	test-emulated wheel clean
+	test-emulated gpu-check wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,16 +59,22 @@ demo: .venv/.installed ## Encode the standard library's docstrings, build a tabl
 test: .venv/.developer ## Run the C++ tests and the Python tests (ARGS='-k pooling')
 	$(CMAKE) --preset tests $(CMAKE_ARGS) --log-level=WARNING
 	$(CMAKE) --build --preset tests
-	$(CTEST) --preset tests --parallel $(JOBS)
+	$(CTEST) --preset tests --parallel $(JOBS) $(if $(ISA),--exclude-regex '^(cuda|emulator)_')
 	$(PYTEST) $(if $(ISA),$(KERNEL_TESTS)) $(ARGS)
 
 # The module is built beside the C++ tests, from the same objects.
-test-emulated: .venv/.developer ## Run the Python tests of what a device does on the CUDA backend, over an emulated device
+test-emulated: .venv/.developer ## Run the Python tests of devices, and those of kernels, on an emulated CUDA device
 	$(CMAKE) --preset tests $(CMAKE_ARGS) --log-level=WARNING -DNESTVEC_PYTHON=ON \
 		-Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python"
 	$(CMAKE) --build --preset tests --target _core
+	NESTVEC_TEST_CORE="$$(echo $(CURDIR)/build/tests/_core*.so)" $(PYTEST) $(DEVICE_TESTS) $(ARGS)
 	NESTVEC_TEST_CORE="$$(echo $(CURDIR)/build/tests/_core*.so)" NESTVEC_TEST_DEVICE=cuda \
 		$(PYTEST) $(KERNEL_TESTS) $(ARGS)
+
+# With $(PYTHON) as it is, where a GPU's peers are likely to be installed; CMake, Ninja and pybind11 may be in .venv.
+gpu-check: ## On a machine with an NVIDIA GPU and nvcc: build for it, test on it, benchmark beside what is installed
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" KERNEL_TESTS="$(KERNEL_TESTS)" \
+		DEVICE_TESTS="$(filter-out %_docs.py %_gpu_check.py,$(DEVICE_TESTS))" $(PYTHON) benchmarks/gpu_check.py $(ARGS)
 
 sanitize: .venv/.developer ## Run the C++ tests with the address and undefined-behaviour, and those with threads with the thread sanitizer
 	$(CMAKE) --preset asan $(CMAKE_ARGS) --log-level=WARNING

@@ -38,10 +38,11 @@ try:
     ctypes.CDLL("libcuda.so.1")
 except OSError:
     assert nv.backends() == ["cpu"], nv.backends()
+    refusal = None
     try:
         table.to("cuda")
     except nv.errors.NestvecError as error:
-        print("Table.to:", error)
-        assert ("driver" if sys.argv[1] == "ON" else "built without") in str(error), error
-    else:
-        raise AssertionError("a table on a GPU that is not there") from None
+        refusal = str(error)
+    print("Table.to:", refusal)
+    assert refusal is not None
+    assert ("driver" if sys.argv[1] == "ON" else "built without") in refusal

@@ -12,12 +12,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, TypeVar
-
-from rich.console import Console
-from rich.table import Table as RichTable
 
 import nestvec
 
@@ -133,7 +131,7 @@ class Column:
     def show(self, row: Mapping[str, Any]) -> str:
         """The cell as text; empty where the row has no such value."""
         value = row.get(self.key)
-        return "" if value is None else format(value, self.spec)
+        return "" if value is None else value if isinstance(value, str) else format(value, self.spec)
 
 
 class Report:
@@ -146,7 +144,6 @@ class Report:
         self._machine = machine(packages)
         self._notes: list[str] = []
         self._tables: list[dict[str, Any]] = []
-        self._console = Console(width=None if sys.stdout.isatty() else 170, highlight=False)
         self._command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
         found = self._machine
         versions = [f"{name} {found[name]}" for name in ("python", "nestvec", *packages)]
@@ -156,26 +153,30 @@ class Report:
     def note(self, text: str) -> None:
         """Prints one line of words, and keeps it for `--json`."""
         self._notes.append(text)
-        self._console.print(f"{text}\n" if self._markdown else text, markup=False, soft_wrap=True)
+        print(f"{text}\n" if self._markdown else text, flush=True)
 
     def table(self, title: str, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
         """Prints one table and keeps its rows, with every value they hold, for `--json`."""
         self._tables.append({"title": title, "rows": list(rows)})
         shown = [[column.show(row) for column in columns] for row in rows]
         numeric = [column.spec != "" for column in columns]
-        if self._markdown:
+        if self._markdown or find_spec("rich") is None:
             rules = ["---:" if right else "---" for right in numeric]
             lines = [[column.header for column in columns], rules, *shown]
             text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-            self._console.print(f"**{title}**\n\n{text}\n", markup=False, soft_wrap=True)
+            print(f"**{title}**\n\n{text}\n", flush=True)
             return
-        self._console.print(f"\n{title}", markup=False, soft_wrap=True, style="bold")
+        from rich.console import Console
+        from rich.table import Table as RichTable
+
+        console = Console(width=None if sys.stdout.isatty() else 170, highlight=False)
+        console.print(f"\n{title}", markup=False, soft_wrap=True, style="bold")
         table = RichTable()
         for column, right in zip(columns, numeric, strict=True):
             table.add_column(column.header, justify="right" if right else "left")
         for line in shown:
             table.add_row(*line)
-        self._console.print(table)
+        console.print(table)
 
     def close(self) -> None:
         """Says how disturbed the run was, and writes the JSON file if one was asked for."""

@@ -1,6 +1,7 @@
 // The CUDA backend: the same table of functions as the CPU's.
 #include "device.hpp"
 #include "epilogue.hpp"
+#include "memory.hpp"
 #include "nestvec/backend.hpp"
 #include "placed_rows.hpp"
 #include "rescore.hpp"
@@ -14,10 +15,19 @@ constexpr Backend kCuda = {
     .count = cuda::device_count,
     .require = cuda::require_device,
     .free_memory = cuda::free_memory,
+    .allocate = cuda::allocate,
+    .copy = cuda::copy,
+    .wait = cuda::wait,
+    .device_of = cuda::device_of,
     .place = cuda::place,
     .scan = cuda::scan,
     .rescore = cuda::rescore,
     .epilogue = cuda::epilogue,
+    .quantize_ranges =
+        [](Matrix<const float> rows, Matrix<const float> ranges, Precision precision, std::uint8_t* codes, int device) {
+          const cuda::UseDevice use(device);
+          cuda::quantize_ranges(rows, ranges, precision, codes, nullptr);
+        },
 };
 
 }  // namespace

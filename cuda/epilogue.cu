@@ -169,19 +169,6 @@ void launch_dense(const Dense& dense, const float* x, std::size_t rows, float* y
     start("dense", dense_kernel<8, 4>, 8, 4);
 }
 
-void code(Matrix<const float> rows, bool normalize, Layout layout, Coding coding, Call& call) {
-  RowTask task{};
-  task.rows = rows.rows;
-  task.rows_with_padding = layout == Layout::blocks ? block_count(rows.rows) * kRowsPerBlock : rows.rows;
-  task.width = task.dim = narrowed(rows.cols, "the columns of x");
-  task.unit_length = normalize;
-  task.coding = coding;
-  const Precision checked = normalize ? Precision::float32 : coding.precision;
-  launch_rows("code_rows", MatrixSource{rows.data, call.errors(), magnitude_limit(checked)}, task, call);
-  const ValueErrors errors = call.read(call.errors());
-  if (errors.values != 0) throw_not_finite(errors.values, ~errors.first_value, rows.rows, rows.cols, "x", checked);
-}
-
 }  // namespace
 
 CudaEpilogue::CudaEpilogue(const Epilogue& epilogue, int device) : epilogue_(epilogue), device_(device) {
@@ -301,20 +288,18 @@ std::unique_ptr<DeviceEpilogue> epilogue(const Epilogue& epilogue, int device) {
   return std::make_unique<CudaEpilogue>(epilogue, device);
 }
 
-void code_rows(Matrix<const float> rows, bool normalize, Precision precision, Layout layout, void* codes, float* scales,
-               cudaStream_t stream) {
-  if (rows.rows == 0) return;
-  Call call(current_device(), stream);
-  code(rows, normalize, layout, {precision, nullptr, scales, code_rows_at(codes, precision, rows.cols, layout)}, call);
-}
-
 void quantize_ranges(Matrix<const float> rows, Matrix<const float> ranges, Precision precision, std::uint8_t* codes,
                      cudaStream_t stream) {
   check_ranges(ranges, rows.cols);
   if (rows.rows == 0) return;
   Call call(current_device(), stream);
-  const CodeRows to = code_rows_at(codes, precision, rows.cols, Layout::rows);
-  code(rows, false, Layout::rows, {precision, call.upload(ranges), nullptr, to}, call);
+  RowTask task{};
+  task.rows = task.rows_with_padding = rows.rows;
+  task.width = task.dim = narrowed(rows.cols, "the columns of x");
+  task.coding = {precision, call.upload(ranges), nullptr, code_rows_at(codes, precision, rows.cols, Layout::rows)};
+  launch_rows("code_rows", MatrixSource{rows.data, call.errors(), magnitude_limit(precision)}, task, call);
+  const ValueErrors errors = call.read(call.errors());
+  if (errors.values != 0) throw_not_finite(errors.values, ~errors.first_value, rows.rows, rows.cols, "x", precision);
 }
 
 }  // namespace nestvec::cuda

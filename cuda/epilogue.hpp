@@ -43,13 +43,8 @@ class CudaEpilogue : public DeviceEpilogue {
 
 std::unique_ptr<DeviceEpilogue> epilogue(const Epilogue& epilogue, int device);
 
-/// quantize on rows in the current device's memory, or, with `normalize`, normalize_rows and then quantize. The values
-/// are checked as check_finite does, by the name "x". scales: rows.rows floats, or null. Returns when the codes are
-/// there; the stream's earlier work comes first.
-void code_rows(Matrix<const float> rows, bool normalize, Precision precision, Layout layout, void* codes, float* scales,
-               cudaStream_t stream);
-
-/// quantize_ranges on rows in the current device's memory, checked likewise. ranges: in the host's memory.
+/// quantize_ranges on rows in the current device's memory, whose values are checked as check_finite does, by the name
+/// "x". ranges: in the host's memory. Returns when the codes are there; the stream's earlier work comes first.
 void quantize_ranges(Matrix<const float> rows, Matrix<const float> ranges, Precision precision, std::uint8_t* codes,
                      cudaStream_t stream);
 

@@ -22,11 +22,13 @@ class PlacedRows : public Placement {
   /// The bytes that all codes and factors of these rows would take.
   static std::size_t bytes_of_codes(const Placing& placing);
 
-  std::size_t bytes() const override { return codes_.bytes() + factors_.bytes() + ranks_.bytes() + centroids_.bytes(); }
+  std::size_t bytes() const override {
+    return codes_.bytes() + factors_.bytes() + ranks_.bytes() + centroids_.bytes() + stream_bytes_;
+  }
   int device() const { return device_; }
 
   /// The codes and factors stay on the host: scans copy them over, piece by piece.
-  bool streamed() const { return streamed_; }
+  bool streamed() const override { return streamed_; }
   std::size_t stream_bytes() const { return stream_bytes_; }  ///< of memory for the pieces
 
   const std::uint8_t* codes() const { return codes_.as(); }

@@ -7,6 +7,7 @@
 
 #include "kernels/kernels.hpp"
 #include "nestvec/backend.hpp"
+#include "nestvec/error.hpp"
 #include "parallel.hpp"
 
 namespace py = pybind11;
@@ -32,9 +33,27 @@ std::vector<std::string> backend_names() {
   return names;
 }
 
+/// Of the CUDA backend: whether this build has it, the bytes free on each device, and why it cannot be used.
+py::dict cuda_report() {
+  std::vector<std::size_t> free_memory;
+  py::object problem = py::none();
+  try {
+    const nestvec::Backend* cuda = nestvec::device_named("cuda").backend;
+    for (std::size_t i = 0; i < cuda->count(); ++i) free_memory.push_back(cuda->free_memory(int(i)));
+  } catch (const nestvec::DeviceError& error) {
+    problem = py::str(error.what());
+  }
+  py::dict out;
+  out["built"] = nestvec::cuda_backend() != nullptr;
+  out["free_memory"] = free_memory;
+  out["problem"] = problem;
+  return out;
+}
+
 }  // namespace
 
 void bind_backend(py::module_& m) {
   m.def("capabilities", &capabilities);
   m.def("backends", &backend_names);
+  m.def("cuda_report", &cuda_report);
 }

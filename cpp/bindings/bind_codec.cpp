@@ -9,6 +9,7 @@
 
 #include "arrays.hpp"
 #include "codes.hpp"
+#include "device_array.hpp"
 #include "nestvec/codec.hpp"
 #include "nestvec/error.hpp"
 #include "nestvec/normalize.hpp"
@@ -69,6 +70,21 @@ py::array quantize_to_ranges(const Floats& x, const std::string& name, const Flo
   return codes;
 }
 
+/// The same on a device.
+DeviceArray quantize_to_ranges_there(const DeviceArray& x, const std::string& name, const Floats& ranges) {
+  const Precision precision = precision_named(name);
+  if (precision != Precision::int8 && precision != Precision::uint8)
+    throw ArgumentError("ranges were given with precision \"" + name + "\"; expected \"int8\" or \"uint8\"");
+  if (!x.is("float32", 2)) throw ArgumentError("x must be of float32, of shape (rows, dim)");
+  const Matrix<const float> limits = as_matrix(ranges, "ranges");
+  check_ranges(limits, x.shape[1]);
+  const py::gil_scoped_release release;
+  DeviceArray codes = DeviceArray::allocate(item_type(name), x.shape, x.device);
+  const Matrix<const float> rows{reinterpret_cast<const float*>(x.data), x.shape[0], x.shape[1]};
+  x.device.backend->quantize_ranges(rows, limits, precision, codes.data, x.device.number);
+  return codes;
+}
+
 }  // namespace
 }  // namespace nestvec
 
@@ -76,5 +92,7 @@ void bind_codec(py::module_& m) {
   m.def("normalize", &nestvec::normalize, py::arg("x").noconvert(), py::arg("threads") = 0);
   m.def("quantize", &nestvec::quantize_with_scales, py::arg("x").noconvert(), py::arg("precision"));
   m.def("quantize_ranges", &nestvec::quantize_to_ranges, py::arg("x").noconvert(), py::arg("precision"),
+        py::arg("ranges").noconvert());
+  m.def("quantize_ranges", &nestvec::quantize_to_ranges_there, py::arg("x"), py::arg("precision"),
         py::arg("ranges").noconvert());
 }

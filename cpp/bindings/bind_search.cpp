@@ -1,4 +1,4 @@
-// Searching: filters, a table's Searcher, and the stateless top-k.
+// Searching tables: filters, and a table's Searcher.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -16,6 +15,7 @@
 #include <vector>
 
 #include "arrays.hpp"
+#include "candidate_arrays.hpp"
 #include "codebook_array.hpp"
 #include "nestvec/build.hpp"
 #include "nestvec/codec.hpp"
@@ -32,23 +32,6 @@ using Bytes = Array<std::uint8_t>;
 using Floats = Array<float>;
 using Ids = Array<std::int64_t>;
 using Words = Array<std::uint64_t>;
-
-/// Scores and ids as arrays of (queries, k): distances and integer products as int32, -1 where there is none; other
-/// scores as float32, NaN where there is none.
-template <class Score>
-py::tuple as_arrays(const std::vector<Candidate>& found, std::size_t queries, std::size_t k, const std::int64_t* ids,
-                    int sign) {
-  Array<Score> scores({queries, k});
-  Ids rows({queries, k});
-  Score* score = scores.mutable_data();
-  std::int64_t* id = rows.mutable_data();
-  for (const Candidate& candidate : found) {
-    const bool none = candidate.row < 0;
-    *score++ = none && std::numeric_limits<Score>::is_integer ? Score(-1) : Score(sign * candidate.score);
-    *id++ = none || !ids ? candidate.row : ids[candidate.row];
-  }
-  return py::make_tuple(scores, rows);
-}
 
 /// As the final scores have them.
 Array<double> squared_lengths(const Floats& x) {
@@ -116,14 +99,32 @@ using QueryArrays = std::tuple<Floats, std::optional<Array<double>>>;
 
 class Searcher {
  public:
-  Searcher(std::size_t rows, std::vector<TierArrays> tiers, std::optional<Ids> ids, std::shared_ptr<Region> region)
+  /// memory: of the device, which the tiers may take; None: nine tenths of what is free.
+  Searcher(std::size_t rows, std::vector<TierArrays> tiers, std::optional<Ids> ids, std::shared_ptr<Region> region,
+           const std::string& device, std::optional<std::size_t> memory)
       : tiers_(std::move(tiers)), ids_(std::move(ids)), region_(std::move(region)) {
     if (tiers_.empty()) throw ArgumentError("a table has at least one tier");
     table_.rows = rows;
-    table_.device = {backends().back()};
+    table_.device = device_named(device);
     table_.checked = region_ ? &region_->checked() : nullptr;
     table_.ids = ids_ ? sized(*ids_, rows, "ids") : nullptr;
     for (const TierArrays& tier : tiers_) table_.tiers.push_back(view(tier, table_.tiers.empty()));
+    if (table_.device.is_cpu()) return;
+    const auto [backend, number] = table_.device;
+    const py::gil_scoped_release release;
+    place_tiers(table_, memory.value_or(backend->free_memory(number) / 10 * 9));
+  }
+
+  /// Of each tier: whether it lies on the device (not, where it is streamed to it; None: it stays with the CPU), and
+  /// the bytes of device memory that it takes.
+  std::vector<std::pair<std::optional<bool>, std::size_t>> placed() const {
+    std::vector<std::pair<std::optional<bool>, std::size_t>> out;
+    for (const Tier& tier : table_.tiers) {
+      const Placement* placement = tier.placement.get();
+      out.emplace_back(placement ? std::optional(!placement->streamed()) : std::nullopt,
+                       placement ? placement->bytes() : 0);
+    }
+    return out;
   }
 
   /// Returns (scores, ids, [(rows, bytes, seconds) of each tier]). Uses as many tiers as there are queries for.
@@ -242,62 +243,6 @@ class Searcher {
   Table table_;
 };
 
-py::tuple hamming_topk(const Bytes& queries, const Bytes& codes, std::size_t k, std::size_t threads) {
-  const Matrix<const std::uint8_t> q = as_matrix(queries, "queries"), rows = as_matrix(codes, "codes");
-  const std::size_t dim = checked_dim(rows.cols * 8), columns = std::min(k, rows.rows);
-  if (q.cols != rows.cols) throw ArgumentError("queries and codes differ in width");
-  std::vector<Candidate> found(q.rows * columns);
-  {
-    const py::gil_scoped_release release;
-    const ScanRows source{.codec = Codec::binary, .count = rows.rows, .columns = dim, .row_major = rows.data};
-    backends().back()->scan(source, ScanQueries::from_codes(Codec::binary, q, dim), columns, threads, found.data());
-  }
-  return as_arrays<std::int32_t>(found, q.rows, columns, nullptr, -1);
-}
-
-py::tuple inner_topk_int8(const Array<std::int8_t>& queries, const Array<std::int8_t>& x, std::size_t k,
-                          std::size_t threads) {
-  const Matrix<const std::int8_t> q = as_matrix(queries, "queries"), rows = as_matrix(x, "x");
-  const std::size_t dim = checked_dim(rows.cols), columns = std::min(k, rows.rows);
-  if (q.cols != rows.cols) throw ArgumentError("queries and x differ in dimension");
-  std::vector<Candidate> found(q.rows * columns);
-  {
-    const py::gil_scoped_release release;
-    const ScanRows source{.codec = Codec::int8,
-                          .count = rows.rows,
-                          .columns = dim,
-                          .row_major = reinterpret_cast<const std::uint8_t*>(rows.data)};
-    const Matrix<const std::uint8_t> codes{reinterpret_cast<const std::uint8_t*>(q.data), q.rows, q.cols};
-    backends().back()->scan(source, ScanQueries::from_codes(Codec::int8, codes, dim), columns, threads, found.data());
-  }
-  return as_arrays<std::int32_t>(found, q.rows, columns, nullptr, 1);
-}
-
-py::tuple inner_topk_float(const Floats& queries, const py::array& x, std::size_t k, std::size_t threads) {
-  const bool half = x.dtype().kind() == 'f' && x.itemsize() == 2;
-  if ((!half && !py::isinstance<Floats>(x)) || x.ndim() != 2 || !(x.flags() & py::array::c_style))
-    throw ArgumentError("x must be a C-contiguous float32 or float16 array of shape (rows, dim)");
-  const Codec codec = half ? Codec::float16 : Codec::float32;
-  const Matrix<const float> q = as_matrix(queries, "queries");
-  const std::size_t dim = checked_dim(std::size_t(x.shape(1))), count = std::size_t(x.shape(0)),
-                    columns = std::min(k, count);
-  if (q.cols != dim) throw ArgumentError("queries and x differ in dimension");
-  const auto* data = static_cast<const std::uint8_t*>(x.data());
-  std::vector<Candidate> found(q.rows * columns);
-  {
-    const py::gil_scoped_release release;
-    check_finite(q, "queries", Precision::float32, threads);
-    const ScanRows source{.codec = codec,
-                          .count = count,
-                          .columns = dim,
-                          .row_major = data,
-                          .longest = std::numeric_limits<double>::quiet_NaN()};
-    const ScanQueries prepared = ScanQueries::from_floats(codec, QueryKind::values, q, dim, false);
-    backends().back()->scan(source, prepared, columns, threads, found.data());
-  }
-  return as_arrays<float>(found, q.rows, columns, nullptr, 1);
-}
-
 }  // namespace
 }  // namespace nestvec
 
@@ -309,16 +254,12 @@ void bind_search(py::module_& m) {
       .def(py::init<Bytes, Array<std::uint32_t>>(), py::arg("data").noconvert(), py::arg("checksums").noconvert())
       .def("require", &Region::require, py::arg("section").noconvert());
   py::class_<Searcher>(m, "Searcher")
-      .def(py::init<std::size_t, std::vector<TierArrays>, std::optional<Ids>, std::shared_ptr<Region>>(),
-           py::arg("rows"), py::arg("tiers"), py::arg("ids"), py::arg("region"))
+      .def(py::init<std::size_t, std::vector<TierArrays>, std::optional<Ids>, std::shared_ptr<Region>,
+                    const std::string&, std::optional<std::size_t>>(),
+           py::arg("rows"), py::arg("tiers"), py::arg("ids"), py::arg("region"), py::arg("device"), py::arg("memory"))
+      .def("placed", &Searcher::placed)
       .def("search", &Searcher::search, py::arg("queries"), py::arg("k"), py::arg("dim"), py::arg("oversample"),
            py::arg("float_query"), py::arg("forecasts"), py::arg("confidence"), py::arg("filter").noconvert(),
            py::arg("threads"))
       .def("vectors", &Searcher::vectors, py::arg("tier"), py::arg("rows").noconvert(), py::arg("threads"));
-  m.def("hamming_topk", &hamming_topk, py::arg("queries").noconvert(), py::arg("codes").noconvert(), py::arg("k"),
-        py::arg("threads"));
-  m.def("inner_topk_int8", &inner_topk_int8, py::arg("queries").noconvert(), py::arg("x").noconvert(), py::arg("k"),
-        py::arg("threads"));
-  m.def("inner_topk_float", &inner_topk_float, py::arg("queries").noconvert(), py::arg("x").noconvert(), py::arg("k"),
-        py::arg("threads"));
 }

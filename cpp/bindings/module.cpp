@@ -8,9 +8,11 @@ namespace py = pybind11;
 void bind_backend(py::module_& m);
 void bind_build(py::module_& m);
 void bind_codec(py::module_& m);
+void bind_device(py::module_& m);
 void bind_epilogue(py::module_& m);
 void bind_linear(py::module_& m);
 void bind_search(py::module_& m);
+void bind_topk(py::module_& m);
 
 namespace {
 
@@ -36,7 +38,9 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   bind_backend(m);
   bind_build(m);
   bind_codec(m);
+  bind_device(m);
   bind_epilogue(m);
   bind_linear(m);
   bind_search(m);
+  bind_topk(m);
 }

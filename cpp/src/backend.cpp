@@ -10,16 +10,21 @@
 namespace nestvec {
 namespace {
 
-/// The CPU keeps rows where they lie, and an epilogue's weights in the epilogue.
+/// The CPU keeps rows where they lie, an epilogue's weights in the epilogue, and has no memory of its own.
 constexpr Backend kCpu = {
     .name = "cpu",
     .count = [] { return std::size_t{1}; },
     .require = [](int) {},
     .free_memory = nullptr,
+    .allocate = nullptr,
+    .copy = nullptr,
+    .wait = nullptr,
+    .device_of = nullptr,
     .place = nullptr,
     .scan = scan,
     .rescore = rescore,
     .epilogue = nullptr,
+    .quantize_ranges = nullptr,
 };
 
 }  // namespace

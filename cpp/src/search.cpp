@@ -115,8 +115,8 @@ void place_tiers(Table& table, std::size_t memory) {
   const std::size_t blocks = block_count(table.rows);
   for (Tier& tier : table.tiers) {
     const bool scanned = &tier == table.tiers.data();
-    const std::size_t bytes = scanned ? blocks * block_bytes(tier.codec, tier.columns())
-                                      : table.rows * row_bytes(tier.codec, tier.columns());
+    const std::size_t bytes =
+        scanned ? blocks * block_bytes(tier.codec, tier.columns()) : table.rows * row_bytes(tier.codec, tier.columns());
     if (table.checked && (scanned || bytes <= memory)) table.checked->require(tier.codes, bytes, 0);
     Placing placing{.rows = rows_of(table, tier, tier.dim),
                     .factor_count = tier.factors ? blocks * tier.dims.size() * kRowsPerBlock : 0,

@@ -81,11 +81,12 @@ struct TokenList {
     __syncthreads();  // the last text's is not read any more
     if (threadIdx.x == 0) first = pooling.tokens;
     __syncthreads();
-    for (unsigned t = threadIdx.x; t < pooling.tokens; t += blockDim.x) {
-      const std::int64_t value = mask[t];
-      if (value == 0) continue;
-      atomicMin(&first, t);
-      if (value != 1) atomicMax(&pooling.errors->first_mask, ~(text * pooling.tokens + t));
+    for (unsigned start = 0; start < pooling.tokens; start += blockDim.x) {
+      const unsigned t = start + threadIdx.x;
+      const std::int64_t value = t < pooling.tokens ? mask[t] : 0;
+      if (value != 0 && value != 1) atomicMax(&pooling.errors->first_mask, ~(text * pooling.tokens + t));
+      const unsigned bits = __ballot_sync(0xffffffffu, value != 0);
+      if (bits != 0 && threadIdx.x % 32 == 0) atomicMin(&first, t + unsigned(__ffs(int(bits))) - 1);
     }
     __syncthreads();
   }

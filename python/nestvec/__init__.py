@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nestvec import errors, evaluate, stages
     from nestvec._core import __version__, backends, capabilities
+    from nestvec.device_array import DeviceArray
     from nestvec.encoder import Encoder, EncodeStats
     from nestvec.export import export_onnx
     from nestvec.filters import Bits
     from nestvec.fitted import Codes, FittedCodec, fit
-    from nestvec.pipeline import Dense, LayerNorm, Normalize, Pipeline, Pooling, normalize, pool, quantize, truncate
+    from nestvec.pipeline import Dense, LayerNorm, Normalize, Pipeline, Pooling, pool
+    from nestvec.row_steps import normalize, quantize, truncate
     from nestvec.search_result import Hits, TierStats
     from nestvec.table import Table
     from nestvec.topk import hamming_topk, inner_topk
@@ -39,6 +41,7 @@ _HOME = {
     "Codes": "nestvec.fitted",
     "FittedCodec": "nestvec.fitted",
     "fit": "nestvec.fitted",
+    "DeviceArray": "nestvec.device_array",
     "EncodeStats": "nestvec.encoder",
     "Encoder": "nestvec.encoder",
     "export_onnx": "nestvec.export",
@@ -47,10 +50,10 @@ _HOME = {
     "Normalize": "nestvec.pipeline",
     "Pipeline": "nestvec.pipeline",
     "Pooling": "nestvec.pipeline",
-    "normalize": "nestvec.pipeline",
+    "normalize": "nestvec.row_steps",
     "pool": "nestvec.pipeline",
-    "quantize": "nestvec.pipeline",
-    "truncate": "nestvec.pipeline",
+    "quantize": "nestvec.row_steps",
+    "truncate": "nestvec.row_steps",
     "Hits": "nestvec.search_result",
     "TierStats": "nestvec.search_result",
     "Table": "nestvec.table",
@@ -64,6 +67,7 @@ __all__ = [
     "Bits",
     "Codes",
     "Dense",
+    "DeviceArray",
     "EncodeStats",
     "Encoder",
     "FittedCodec",

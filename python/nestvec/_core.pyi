@@ -1,7 +1,7 @@
 """The compiled module. Shapes and dtypes are checked by its callers in Python; it checks what memory safety needs."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,42 @@ __version__: str
 
 def capabilities() -> dict[str, Any]: ...
 def backends() -> list[str]: ...
+def cuda_report() -> dict[str, Any]: ...
+
+# Arrays on devices: bind_device.cpp
+
+def device_name(name: str) -> str: ...
+
+class DeviceArray:
+    @staticmethod
+    def from_numpy(array: npt.NDArray[Any], device: str) -> DeviceArray: ...
+    @staticmethod
+    def from_dlpack(capsule: Any, what: str) -> DeviceArray: ...
+    @staticmethod
+    def from_pointer(
+        pointer: int,
+        dtype: str,
+        shape: Sequence[int],
+        strides: Sequence[int] | None,
+        stream: int | None,
+        device: int | None,
+        owner: object,
+        what: str,
+    ) -> DeviceArray: ...
+    @property
+    def pointer(self) -> int: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def device_number(self) -> int: ...
+    def numpy(self) -> npt.NDArray[Any]: ...
+    def reshape(self, shape: Sequence[int]) -> DeviceArray: ...
+    def part(self, first: int, count: int) -> DeviceArray: ...
+    def dlpack(self, versioned: bool, copied: bool) -> Any: ...
 
 # Building: bind_build.cpp
 
@@ -80,8 +116,15 @@ class Region:
 
 class Searcher:
     def __init__(
-        self, rows: int, tiers: list[Tier], ids: npt.NDArray[np.int64] | None, region: Region | None
+        self,
+        rows: int,
+        tiers: list[Tier],
+        ids: npt.NDArray[np.int64] | None,
+        region: Region | None,
+        device: str,
+        memory: int | None,
     ) -> None: ...
+    def placed(self) -> list[tuple[bool | None, int]]: ...
     def search(
         self,
         queries: list[TierQueries],
@@ -96,14 +139,18 @@ class Searcher:
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], list[tuple[int, int, float]]]: ...
     def vectors(self, tier: int, rows: npt.NDArray[np.int64], threads: int) -> npt.NDArray[np.float32]: ...
 
+# Top-k without a table: bind_topk.cpp
+
+Rows = npt.NDArray[Any] | DeviceArray
+
 def hamming_topk(
-    queries: npt.NDArray[np.uint8], codes: npt.NDArray[np.uint8], k: int, threads: int
+    queries: npt.NDArray[np.uint8], codes: Rows, k: int, threads: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]: ...
 def inner_topk_int8(
-    queries: npt.NDArray[np.int8], x: npt.NDArray[np.int8], k: int, threads: int
+    queries: npt.NDArray[np.int8], x: Rows, k: int, threads: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]: ...
 def inner_topk_float(
-    queries: npt.NDArray[np.float32], x: npt.NDArray[np.float32 | np.float16], k: int, threads: int
+    queries: npt.NDArray[np.float32], x: Rows, dtype: str, k: int, threads: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]: ...
 
 # Linear maps of rows: bind_linear.cpp
@@ -120,9 +167,12 @@ def check_finite(x: npt.NDArray[np.float32], what: str, threads: int = 0) -> Non
 
 def normalize(x: npt.NDArray[np.float32], threads: int = 0) -> npt.NDArray[np.float32]: ...
 def quantize(x: npt.NDArray[np.float32], precision: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]: ...
+@overload
 def quantize_ranges(
     x: npt.NDArray[np.float32], precision: str, ranges: npt.NDArray[np.float32]
 ) -> npt.NDArray[Any]: ...
+@overload
+def quantize_ranges(x: DeviceArray, precision: str, ranges: npt.NDArray[np.float32]) -> DeviceArray: ...
 
 class PoolingStep:
     def __init__(self, modes: Sequence[str], include_prompt: bool) -> None: ...
@@ -153,3 +203,6 @@ class Epilogue:
         precision: str,
         threads: int,
     ) -> npt.NDArray[Any]: ...
+    def run_there(
+        self, hidden: DeviceArray, mask: DeviceArray, prompt_tokens: int, dim: int, precision: str, scaled: bool
+    ) -> tuple[DeviceArray, DeviceArray | None]: ...

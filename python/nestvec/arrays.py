@@ -46,10 +46,15 @@ def _checked_floats(value: ArrayInput, what: str, shapes: tuple[tuple[str, ...],
             f"{what} has the dtype {array.dtype}; expected float32, float16 or float64: "
             "convert it with .astype('float32')"
         )
-    if array.ndim not in {len(shape) for shape in shapes} or array.shape[-1] == 0:
-        expected = " or ".join("(" + ", ".join(shape) + ("," if len(shape) == 1 else "") + ")" for shape in shapes)
-        raise ArgumentError(f"{what} has the shape {array.shape}; expected {expected}, with a last dimension above 0")
+    check_shape(array.shape, what, shapes)
     return array
+
+
+def check_shape(given: tuple[int, ...], what: str, shapes: tuple[tuple[str, ...], ...]) -> None:
+    """Raises `ArgumentError` unless a shape is one of `shapes`, as for `as_floats`."""
+    if len(given) not in {len(shape) for shape in shapes} or given[-1] == 0:
+        expected = " or ".join("(" + ", ".join(shape) + ("," if len(shape) == 1 else "") + ")" for shape in shapes)
+        raise ArgumentError(f"{what} has the shape {given}; expected {expected}, with a last dimension above 0")
 
 
 def as_floats(value: ArrayInput, what: str, *shapes: tuple[str, ...]) -> npt.NDArray[np.float32]:

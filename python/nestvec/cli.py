@@ -294,7 +294,7 @@ def search(
         options["oversample"] = shares[0] if len(shares) == 1 else shares
     if filter_ids:
         options["filter"] = _filter(filter_ids)
-    with Table.open(table_file) as table:
+    with Table.open(table_file) as opened, opened.to(device) as table:
         if vectors is not None:
             if queries or model:
                 raise typer.BadParameter("give questions and --model, or --vectors, not both")

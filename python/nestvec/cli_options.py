@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from nestvec.errors import ArgumentError
 
-Device = Annotated[str, typer.Option(help="cpu or cuda.", rich_help_panel="Machine")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or cuda:1 for a GPU by its number.", rich_help_panel="Machine")]
 Threads = Annotated[
     int | None,
     typer.Option(min=1, help="Default: what this process may use.", show_default=False, rich_help_panel="Machine"),

@@ -49,7 +49,7 @@ CPU_FEATURES = (
 def diagnose() -> dict[str, Any]:
     """Everything the report shows, as JSON values. `problems` stop nestvec from working, `warnings` do not.
 
-    Keys: nestvec, python, platform, cpu, threads, packages, onnxruntime, problems, warnings.
+    Keys: nestvec, python, platform, cpu, threads, cuda, packages, onnxruntime, problems, warnings.
     """
     report: dict[str, Any] = {
         "nestvec": None,
@@ -57,6 +57,7 @@ def diagnose() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": None,
         "threads": None,
+        "cuda": None,
         "packages": {name: _version(name) for name in PACKAGES},
         "onnxruntime": None,
         "problems": [],
@@ -108,6 +109,7 @@ def _add_engine(report: dict[str, Any]) -> None:
     report["cpu"] = {"model": model, "features": features, "tier": None, "tiers": [], "forced": None}
     try:
         import nestvec
+        from nestvec import _core
 
         found = nestvec.capabilities()
     except (ImportError, NestvecError) as error:
@@ -125,6 +127,7 @@ def _add_engine(report: dict[str, Any]) -> None:
     threads = found["threads"]
     report["threads"] = {"used": threads, "affinity": affinity, "cpus": cpus}
     report["threads"]["reason"] = thread_reason(threads, affinity, cpus)
+    report["cuda"] = _core.cuda_report()
 
 
 def _add_onnxruntime(report: dict[str, Any]) -> None:
@@ -167,6 +170,14 @@ def cuda_loads(onnxruntime: Any) -> bool:
     return "CUDAExecutionProvider" in session.get_providers()
 
 
+def cuda_line(found: dict[str, Any]) -> str:
+    """What the compiled engine can do on GPUs, from `_core.cuda_report()`."""
+    if found["problem"]:
+        return f"none: {found['problem']}"
+    free = [f"cuda:{i} with {free / 2**30:.1f} GiB free" for i, free in enumerate(found["free_memory"])]
+    return ", ".join(free)
+
+
 def print_report(console: Console, report: dict[str, Any]) -> None:
     """The report as two columns, then the problems and warnings."""
     cpu, threads, onnx = report["cpu"], report["threads"], report["onnxruntime"]
@@ -180,6 +191,8 @@ def print_report(console: Console, report: dict[str, Any]) -> None:
         facts.append(("tier", f"{cpu['tier']} ({why})"))
     if threads:
         facts.append(("threads", f"{threads['used']} ({threads['reason']})"))
+    if report["cuda"]:
+        facts.append(("gpu", cuda_line(report["cuda"])))
     if onnx:
         facts.append(("onnxruntime", f"{onnx['version']} with {', '.join(onnx['providers'])}"))
         cuda = {True: "loads", False: "does not load", None: "not in this onnxruntime"}[onnx["cuda_loads"]]

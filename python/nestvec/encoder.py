@@ -19,6 +19,7 @@ import numpy.typing as npt
 from nestvec import _core
 from nestvec.arrays import as_index
 from nestvec.batching import one_ahead, pack, windows
+from nestvec.device_array import DeviceArray
 from nestvec.errors import ArgumentError, ModelError
 from nestvec.hub import fetch_model, is_model_id
 from nestvec.model_dir import ModelDir, read_model_dir
@@ -82,7 +83,8 @@ class Encoder:
     ONNX file, or the id of a model on the Hugging Face hub. An ONNX file of such a directory stands for the directory;
     any other needs tokenizer.json beside it. If it gives a `sentence_embedding`, that is the vector; if it only gives
     hidden states, nothing says how to pool them, and `pooling` must.
-    device: "cpu", or "cuda" ("cuda:1" for a GPU by its number).
+    device: "cpu", or "cuda" ("cuda:1" for a GPU by its number): then the model's output stays on the GPU, the pipeline
+    runs there, and only its rows are copied back.
     threads: for the ONNX run and the pipeline; None stands for all the process may use. One more tokenizes ahead,
     unless threads is 1.
     max_length: tokens after which a text is cut, special tokens included; None for what the model says.
@@ -304,9 +306,14 @@ class Encoder:
         done = time.perf_counter()
         pooled_mask, prompt_tokens = mask, job.prompt_tokens
         if self._onnx.pools:
-            hidden, pooled_mask, prompt_tokens = hidden[:, None], np.ones((len(rows), 1), np.int64), 0
+            hidden, pooled_mask, prompt_tokens = hidden.reshape(len(rows), 1, -1), np.ones((len(rows), 1), np.int64), 0
         options = {"prompt_tokens": prompt_tokens, "dim": job.dim, "threads": self._threads}
-        vectors = self._pipeline(hidden, pooled_mask, precision=job.precision, **options)
+        vectors: npt.NDArray[Any]
+        if isinstance(hidden, DeviceArray):  # the pipeline runs where they lie, and only its rows come back
+            there = DeviceArray(pooled_mask, hidden.device)
+            vectors = self._pipeline(hidden, there, precision=job.precision, **options).numpy()
+        else:
+            vectors = self._pipeline(hidden, pooled_mask, precision=job.precision, **options)
         stats.texts += len(rows)
         stats.tokens += int(mask.sum())
         stats.padded_tokens += mask.size

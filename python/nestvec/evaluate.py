@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from nestvec.arrays import ArrayInput, as_array, as_floats, as_index
 from nestvec.errors import ArgumentError
-from nestvec.pipeline import normalize
+from nestvec.row_steps import normalize
 from nestvec.table_layout import METRICS, one_of
 from nestvec.topk import inner_topk, result_count
 from nestvec.tune_result import Interval

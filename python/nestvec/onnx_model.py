@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nestvec import _core
+from nestvec.device_array import DeviceArray
 from nestvec.errors import ArgumentError, DeviceError, ModelError
 from nestvec.optional import require
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 INTEGERS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
-FLOATS = ("tensor(float)", "tensor(float16)")
+FLOATS = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 HIDDEN_STATES = ("last_hidden_state", "token_embeddings")
 VECTORS = "sentence_embedding"
 
@@ -27,7 +29,8 @@ _LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
 class OnnxModel:
     """A session over an ONNX file, whose inputs are matched by name.
 
-    device: "cpu", "cuda" or "cuda:1", a GPU by number. threads: how many a run may use on the CPU.
+    device: "cpu", "cuda" or "cuda:1", a GPU by number. There its results stay, and what follows the run has to go on: a
+    nestvec without CUDA is refused. threads: how many a run may use on the CPU.
     pools: whether the output is a finished vector per text (`sentence_embedding`) and not a hidden state per token.
     dim: the width of the output, if the file fixes it.
 
@@ -39,6 +42,7 @@ class OnnxModel:
         self.path = path
         self._position_offset = position_offset
         self._session = start_session(path, device, threads, "running an encoder")
+        self._cuda: int | None = None if device == "cpu" else int(_core.device_name(device).partition(":")[2])
         self._inputs = {}
         for given in self._session.get_inputs():
             if given.name not in INPUTS or given.type not in INTEGERS:
@@ -56,16 +60,35 @@ class OnnxModel:
             raise ModelError(f"{path} has the inputs {list(self._inputs)}; expected input_ids among them")
         self._output, self.pools, self.dim = _choose_output(path, self._session.get_outputs())
 
-    def run(self, input_ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Runs a batch. input_ids, mask: (texts, tokens). Returns (texts, tokens, dim); (texts, dim) if it `pools`."""
+    def run(self, input_ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]) -> npt.NDArray[Any] | DeviceArray:
+        """Runs a batch. input_ids, mask: (texts, tokens).
+
+        Returns (texts, tokens, dim); (texts, dim) if it `pools`; on a device as an array of that device.
+        """
         arrays = {"input_ids": input_ids, "attention_mask": mask}
         if "token_type_ids" in self._inputs:
             arrays["token_type_ids"] = np.zeros_like(input_ids)
         if "position_ids" in self._inputs:
             arrays["position_ids"] = np.maximum(np.cumsum(mask, axis=1) - 1, 0) + self._position_offset
         feed = {name: arrays[name].astype(dtype, copy=False) for name, dtype in self._inputs.items()}
+        if self._cuda is not None:
+            return self._run_there(feed, self._cuda)
         output: npt.NDArray[Any] = self._session.run([self._output], feed)[0]
         return output
+
+    def _run_there(self, feed: dict[str, npt.NDArray[Any]], number: int) -> DeviceArray:
+        """Binds the output to memory of the device, where onnxruntime leaves it."""
+        binding = self._session.io_binding()
+        for name, array in feed.items():
+            binding.bind_cpu_input(name, array)
+        binding.bind_output(self._output, "cuda", number)
+        self._session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        value = binding.get_outputs()[0]
+        memory = value.data_ptr(), FLOATS[value.data_type()], list(value.shape())
+        return DeviceArray.of(
+            _core.DeviceArray.from_pointer(*memory, None, None, number, value, f"the output {self._output}")
+        )
 
     def sha256(self) -> str:
         """`sha256_of` the file."""

@@ -1,9 +1,13 @@
 """Everything after the encoder: pool, project, normalize, truncate, quantize.
 
-`Pipeline` is the compiled pass from hidden states to code rows; `pool`, `truncate`, `normalize` and `quantize` are the
-same steps on their own. All take float16, float32 or float64 arrays from anything with a buffer, `__array__` or DLPack,
-compute in float32, and return numpy arrays. Strided or Fortran-ordered input is copied first. None of them returns NaN
-or infinity: a row that would hold one is an `ArgumentError` that says where it is.
+`Pipeline` is the compiled pass from hidden states to code rows, and `pool` one of its steps on its own; `truncate`,
+`normalize` and `quantize` are in `nestvec.row_steps`. All take float16, float32 or float64 arrays from anything with a
+buffer, `__array__` or DLPack, compute in float32, and return numpy arrays. Strided or Fortran-ordered input is copied
+first. None of them returns NaN or infinity: a row that would hold one is an `ArgumentError` that says where it is.
+
+Where all arrays of a call lie on one CUDA device, of any library with DLPack or the CUDA array interface, the work is
+done there, to the same values, and `DeviceArray`s are returned. They must be C-contiguous, of float32, float16 or
+bfloat16.
 """
 
 from __future__ import annotations
@@ -11,13 +15,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.arrays import ArrayInput, as_floats, as_floats_or_halves, as_index, as_mask, as_name
+from nestvec.device_array import DeviceArray, check_floats, device_arrays
 from nestvec.errors import ArgumentError
 from nestvec.topk import thread_count
 
@@ -204,6 +209,19 @@ class Pipeline:
         """The width of the rows that it makes, before truncation."""
         return self._epilogue.dim
 
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self,
+        hidden: DeviceArray,
+        mask: DeviceArray,
+        *,
+        prompt_tokens: int = 0,
+        dim: int | None = None,
+        precision: str = "float32",
+        threads: int | None = None,
+    ) -> DeviceArray: ...
+
+    @overload
     def __call__(
         self,
         hidden: ArrayInput,
@@ -213,7 +231,18 @@ class Pipeline:
         dim: int | None = None,
         precision: str = "float32",
         threads: int | None = None,
-    ) -> npt.NDArray[Any]:
+    ) -> npt.NDArray[Any]: ...
+
+    def __call__(
+        self,
+        hidden: ArrayInput,
+        mask: ArrayInput,
+        *,
+        prompt_tokens: int = 0,
+        dim: int | None = None,
+        precision: str = "float32",
+        threads: int | None = None,
+    ) -> npt.NDArray[Any] | DeviceArray:
         """Turns the hidden states of a batch into one row per text.
 
         hidden: (texts, tokens, hidden_dim), float16 or float32 (float64 is rounded); sums are in float32 for all.
@@ -229,14 +258,15 @@ class Pipeline:
         Raises `ArgumentError` for a wrong shape, dtype, mask value or name, and where a text's row comes out NaN,
         infinite, or too large for float16 at that precision.
         """
-        return self._epilogue.run(
-            as_floats_or_halves(hidden, "hidden", ("texts", "tokens", "hidden_dim")),
-            as_mask(mask, "mask"),
-            as_index(prompt_tokens, "prompt_tokens", 0),
-            self.dim if dim is None else as_index(dim, "dim", 1, self.dim),
-            as_name(precision, "precision"),
-            thread_count(threads),
-        )
+        prompt_tokens = as_index(prompt_tokens, "prompt_tokens", 0)
+        dim = self.dim if dim is None else as_index(dim, "dim", 1, self.dim)
+        precision, limit = as_name(precision, "precision"), thread_count(threads)
+        shape = "texts", "tokens", "hidden_dim"
+        if (there := device_arrays(hidden=hidden, mask=mask)) is not None:
+            states, kept = check_floats(there[0], "hidden", shape).compiled, _mask_there(there[1]).compiled
+            return DeviceArray.of(self._epilogue.run_there(states, kept, prompt_tokens, dim, precision, False)[0])
+        here = as_floats_or_halves(hidden, "hidden", shape), as_mask(mask, "mask")
+        return self._epilogue.run(*here, prompt_tokens, dim, precision, limit)
 
     def to_dict(self) -> dict[str, Any]:
         """Describes the pipeline in JSON values; two pipelines with equal descriptions make the same rows.
@@ -246,7 +276,23 @@ class Pipeline:
         return {"hidden_dim": self._hidden_dim, "steps": [step.to_dict() for step in self._steps]}
 
 
-def pool(hidden: ArrayInput, mask: ArrayInput, mode: str | Sequence[str] = "mean") -> _FloatArray:
+def _mask_there(mask: DeviceArray) -> DeviceArray:
+    """A mask on a device as int64. Another type takes the way over main memory: a mask is small."""
+    exact = mask.type_name == "int64" and mask.ndim == 2
+    return mask if exact else DeviceArray(as_mask(mask.numpy(), "mask"), mask.device)
+
+
+@overload
+def pool(  # type: ignore[overload-overlap]
+    hidden: DeviceArray, mask: DeviceArray, mode: str | Sequence[str] = "mean"
+) -> DeviceArray: ...
+
+
+@overload
+def pool(hidden: ArrayInput, mask: ArrayInput, mode: str | Sequence[str] = "mean") -> _FloatArray: ...
+
+
+def pool(hidden: ArrayInput, mask: ArrayInput, mode: str | Sequence[str] = "mean") -> _FloatArray | DeviceArray:
     """Pools token vectors into one vector per text.
 
     hidden: (texts, tokens, hidden_dim) floats. mask: (texts, tokens), integers or bool, 1 for a token and 0 for
@@ -257,85 +303,10 @@ def pool(hidden: ArrayInput, mask: ArrayInput, mode: str | Sequence[str] = "mean
     Raises `ArgumentError` for a wrong shape, dtype, mask value or mode, and where a text's vector comes out NaN or
     infinite.
     """
-    states = as_floats_or_halves(hidden, "hidden", ("texts", "tokens", "hidden_dim"))
-    step = Pooling((mode,) if isinstance(mode, str) else tuple(mode))
-    return Pipeline([step], states.shape[-1])(states, mask)
-
-
-def truncate(x: ArrayInput, dim: int) -> _FloatArray:
-    """Keeps the first `dim` values of each row, for models trained to nest (Kusupati et al. 2022, arXiv:2205.13147).
-
-    x: (rows, width) or (width,) floats. dim: 1 to width. Returns a float32 copy, (rows, dim) or (dim,). Lengths are not
-    restored: follow with `normalize` where the rows had unit length.
-
-    Raises `ArgumentError` for a wrong shape, dtype or dim.
-    """
-    array = as_floats(x, "x", ("rows", "width"), ("width",))
-    return np.array(array[..., : as_index(dim, "dim", 1, array.shape[-1])], np.float32)
-
-
-def normalize(x: ArrayInput) -> _FloatArray:
-    """Scales each row to unit length (L2).
-
-    x: (rows, dim) or (dim,) floats. Returns float32 of the same shape. A row of zeros stays zero; every other row, from
-    the smallest to the largest numbers of float32, comes out with length 1.
-
-    Raises `ArgumentError` for a wrong shape or dtype, and for NaN or infinite values.
-    """
-    array = as_floats(x, "x", ("rows", "dim"), ("dim",))
-    return _core.normalize(array.reshape(-1, array.shape[-1])).reshape(array.shape)
-
-
-@overload
-def quantize(
-    x: ArrayInput, precision: str, *, ranges: ArrayInput | None = None, return_scales: Literal[False] = False
-) -> npt.NDArray[Any]: ...
-
-
-@overload
-def quantize(
-    x: ArrayInput, precision: str, *, ranges: ArrayInput | None = None, return_scales: Literal[True]
-) -> tuple[npt.NDArray[Any], _FloatArray]: ...
-
-
-def quantize(
-    x: ArrayInput, precision: str, *, ranges: ArrayInput | None = None, return_scales: bool = False
-) -> npt.NDArray[Any] | tuple[npt.NDArray[Any], _FloatArray]:
-    """Codes rows with fewer bits.
-
-    x: (rows, dim) or (dim,) floats; as everywhere, float64 is rounded to float32 first. precision:
-      float32  the values themselves
-      float16  rounded to nearest even; 65520 or more, which would become infinite, is an error
-      int8     symmetric, one scale per row: scale = max|x| / 127, code = x / scale rounded to nearest even, in -127 to
-               127; scale and codes are 0 for a row of zeros
-      uint8    the int8 code + 128
-      ubinary  one bit per value, x > 0, most significant bit first, each row padded with zero bits to whole bytes
-               (numpy.packbits; sentence-transformers' ubinary): uint8
-      binary   the ubinary byte - 128: int8
-    ranges: (2, dim), the minimum and maximum of each dimension, for int8 and uint8 as sentence-transformers'
-    quantize_embeddings (version 6, bit for bit on float32) uses them: code = floor((x - minimum) / step) with
-    step = (maximum - minimum) / 255, or 1 where that is 0, kept within 0 to 255, and 128 less for int8. Values outside
-    the ranges get the nearest code. Every dimension is stretched to its own range, so inner products of such codes are
-    not those of the vectors; without ranges they are, up to the rows' scales and rounding.
-    return_scales: also return the scales, float32 (rows,), for int8 and uint8 without ranges:
-    x is about codes * scales[:, None], or (codes - 128) * scales[:, None] for uint8.
-
-    Returns (rows, columns), or (columns,) for a single row: codes of the dtype that the precision names.
-
-    Raises `ArgumentError` for a wrong shape, dtype or name, for NaN or infinite values, for ranges or return_scales
-    that the precision has no use for, and for ranges that are not finite or not in order.
-    """
-    array = as_floats(x, "x", ("rows", "dim"), ("dim",))
-    rows, lead = array.reshape(-1, array.shape[-1]), array.shape[:-1]
-    if return_scales and (precision not in ("int8", "uint8") or ranges is not None):
-        raise ArgumentError(
-            f"return_scales was given with precision {precision!r}{'' if ranges is None else ' and ranges'}; "
-            "expected 'int8' or 'uint8' without ranges: nothing else has a scale per row"
-        )
-    if ranges is not None:
-        limits = as_floats(ranges, "ranges", ("2", "dim"))
-        codes = _core.quantize_ranges(rows, as_name(precision, "precision"), limits)
-        return codes.reshape(*lead, codes.shape[1])
-    codes, scales = _core.quantize(rows, as_name(precision, "precision"))
-    codes = codes.reshape(*lead, codes.shape[1])
-    return (codes, scales.reshape(lead)) if return_scales else codes
+    shape = "texts", "tokens", "hidden_dim"
+    steps = [Pooling((mode,) if isinstance(mode, str) else tuple(mode))]
+    if (there := device_arrays(hidden=hidden, mask=mask)) is not None:
+        far = check_floats(there[0], "hidden", shape)
+        return Pipeline(steps, far.shape[-1])(far, there[1])
+    states = as_floats_or_halves(hidden, "hidden", shape)
+    return Pipeline(steps, states.shape[-1])(states, mask)

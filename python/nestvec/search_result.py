@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from nestvec.device_array import DeviceArray
 from nestvec.errors import ArgumentError
 
 Texts = list[list[str | None]]
@@ -39,6 +40,7 @@ class Hits:
     stats: what each tier of the table did, from the one that is scanned on; None where there was no table.
 
     Where a filter leaves fewer than k rows, the rest has id -1 and score NaN (distance -1).
+    Of queries on a device, scores and ids are `DeviceArray`s there.
     """
 
     scores: npt.NDArray[Any]
@@ -63,7 +65,8 @@ class Hits:
         """The stored text of each hit, None where there is no hit. Raises `ArgumentError` if none are stored."""
         if self._look_up is None:
             raise ArgumentError("these hits come from no table with stored texts; pass texts= to Table.build")
-        return self._look_up(self.ids)
+        ids: Any = self.ids
+        return self._look_up(ids.numpy() if isinstance(ids, DeviceArray) else ids)
 
 
 def _restored(

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from nestvec.arrays import ArrayInput, as_array, as_index
+from nestvec import _core
+from nestvec.arrays import ArrayInput, as_array, as_index, as_name
+from nestvec.device_array import moved, on_device
 from nestvec.errors import ArgumentError, TableFileError
 from nestvec.filters import Filter, filter_words
 from nestvec.fitted import CodecLike, FittedCodec, codecs_of
@@ -20,7 +22,14 @@ from nestvec.stage_pipeline import Fittable, Stages
 from nestvec.table_build import Ids, build_sections
 from nestvec.table_file import Sections, open_table, refuse_folder, write_table
 from nestvec.table_layout import METRICS, Layout, checked_layout, one_of, ordered
-from nestvec.table_queries import oversampling, query_vectors, scanned_width, second_queries, takes_floats
+from nestvec.table_queries import (
+    oversampling,
+    queries_from,
+    query_vectors,
+    scanned_width,
+    second_queries,
+    takes_floats,
+)
 from nestvec.table_rows import RowIds, StoredTexts
 from nestvec.table_search import TableSearcher
 from nestvec.table_stages import TableStages
@@ -52,6 +61,7 @@ class Table:
         self._stages: TableStages | None = stages
         self._input_dim = stages.input_dim
         self._searcher: TableSearcher | None = None
+        self._device = "cpu"
         self._lock = Lock()
 
     @classmethod
@@ -189,7 +199,32 @@ class Table:
             "query_encoder": None if encoder is None else encoder.fingerprint,
         }
         merged = Sections(ordered({**sections, **added}), sections.region, sections.own | added.keys())
-        return Table(self._layout, self._rows, merged, description)._with_model(stages.model_path)
+        mapped = Table(self._layout, self._rows, merged, description)._with_model(stages.model_path)
+        mapped._device, mapped._searcher = self._device, self._ready()  # the rows are the same, where they lie
+        return mapped
+
+    def to(self, device: str, *, memory: int | None = None) -> Table:
+        """A table over the same rows that is searched on another device, with the same hits; both can be used.
+
+        device: "cuda", "cuda:1" for a GPU by its number, or "cpu".
+        memory: bytes of the device's memory that the rows may take; by default nine tenths of what is free. The tiers
+            are taken there from the one that is scanned to the finest. A scanned tier that does not fit stays in main
+            memory or in its file, and is streamed to the device at every search; tiers that re-score and do not fit are
+            left to the CPU. `info` says where each of them lies.
+
+        A file's rows are read, and compared with their checksums, as they are taken to the device. `close` frees the
+        device memory. Raises `DeviceError` for a device that cannot be used, or whose memory does not suffice,
+        `ArgumentError`, and `TableFileError` where the file proves damaged.
+        """
+        sections, stages = _opened(self._sections), _opened(self._stages)
+        name = _core.device_name(as_name(device, "device"))
+        most = None if memory is None else as_index(memory, "memory", 1, 2**63 - 1)
+        if name == "cpu" and most is not None:
+            raise ArgumentError(f"memory is {memory}, and device is 'cpu'; leave it out: rows stay where they are")
+        table = Table(self._layout, self._rows, sections, self._description)._with_model(stages.model_path)
+        table._device = name
+        table._ready(most)
+        return table
 
     def save(self, path: str | Path) -> None:
         """Writes the table to a file, in one step: a crash or a full disk leaves what was there. Raises OSError."""
@@ -239,10 +274,17 @@ class Table:
             `Bits`, a mask that is packed already. Blocks of 64 rows without any of them are not read.
         threads: at most this many, by default all that the process may use.
 
+        Queries may be arrays on the table's device, of any library with DLPack or the CUDA array interface; the hits
+        are `DeviceArray`s then. The queries, a small part of a search's work, are brought to main memory on the way:
+        there they are checked, mapped, and laid out as each tier reads them.
+
         Returns `Hits`; `hits.stats` says what each tier did. Raises `ArgumentError` for queries that do not fit, also
         NaN or infinite ones, for a filter that does not, or that names ids the table does not hold, and for an encoder
         other than the one that made the table; `TableFileError` where the file proves damaged.
         """
+        there = on_device(queries) or on_device(fine)
+        if there:
+            queries, fine = queries_from(self.device, queries, fine)
         vectors = query_vectors(queries, encoder, self._description, self.input_dim)
         vectors = _opened(self._stages).queries(vectors, threads)
         width = scanned_width(self._layout, vectors.shape[1], dim)
@@ -256,6 +298,8 @@ class Table:
         scores, ids, stats = searcher.search(
             vectors, second, count, width, shares, float_query, confidence, words, most
         )
+        if there:
+            scores, ids = moved((scores, ids), self.device)
         metric = self._layout.metric if float_query else self.metric
         return Hits(scores, ids, metric, stats, None if texts is None else texts.look_up)
 
@@ -291,6 +335,11 @@ class Table:
                 f"ids has the shape {array.shape} and dtype {array.dtype}; expected integers (queries, k)"
             )
         return texts.look_up(array.astype(np.int64))
+
+    @property
+    def device(self) -> str:
+        """Where it is searched: "cpu", or "cuda:0" for instance."""
+        return self._device
 
     @property
     def rows(self) -> int:
@@ -382,7 +431,11 @@ class Table:
         )
 
     def info(self) -> dict[str, Any]:
-        """What the table holds, as plain values: rows, dims, codecs, bytes of each section, the encoder."""
+        """What the table holds, as plain values: rows, dims, codecs, bytes of each section, the encoder, the device.
+
+        "placed" says of each tier where it lies: "cpu", a device, or for one that is streamed "cpu to cuda:0", and how
+        many bytes of device memory it takes.
+        """
         return {
             "rows": self.rows,
             "dim": self.dim,
@@ -407,6 +460,10 @@ class Table:
             "query_stages": self._description.get("query_stages", []),
             "encoder": self.encoder,
             "query_encoder": self._description.get("query_encoder"),
+            "device": self.device,
+            "placed": [{"device": "cpu", "bytes": 0}] * len(self.codecs)
+            if self.device == "cpu"
+            else self._ready().placed(self.device),
         }
 
     def close(self) -> None:
@@ -428,7 +485,8 @@ class Table:
 
     def __repr__(self) -> str:
         codec = repr(self.codecs[0] if len(self.codecs) == 1 else self.codecs)
-        return f"Table(rows={self.rows}, dim={self.dim}, codec={codec}, metric={self.metric!r})"
+        where = "" if self.device == "cpu" else f", device={self.device!r}"
+        return f"Table(rows={self.rows}, dim={self.dim}, codec={codec}, metric={self.metric!r}{where})"
 
     def _with_model(self, onnx: str | Path | None) -> Table:
         """Gives the stage that runs a model its file."""
@@ -436,8 +494,8 @@ class Table:
             _opened(self._stages).bind(onnx)
         return self
 
-    def _ready(self) -> TableSearcher:
-        """The compiled view of the sections, made at the first search."""
+    def _ready(self, memory: int | None = None) -> TableSearcher:
+        """The compiled view of the sections: made at the first search on the CPU, at once on a device."""
         searcher = self._searcher
         if searcher is not None:
             return searcher
@@ -445,7 +503,8 @@ class Table:
             if self._searcher is None:
                 sections, row_ids = _opened(self._sections), _opened(self._row_ids)
                 bounds = [tier["longest_row"] for tier in self._description["tiers"]]
-                self._searcher = TableSearcher(self._layout, self._rows, sections, row_ids.stored(), bounds)
+                place = self._device, memory
+                self._searcher = TableSearcher(self._layout, self._rows, sections, row_ids.stored(), bounds, place)
             return self._searcher
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nestvec.arrays import ArrayInput, as_floats, as_index
+from nestvec.device_array import DeviceArray, check_floats, device_arrays, to_host
 from nestvec.errors import ArgumentError
 from nestvec.table_layout import Layout, one_of
 from nestvec.topk import result_count
@@ -35,6 +36,24 @@ def query_vectors(
     else:
         vectors = as_floats(queries, "queries", ("queries", "dim"), ("dim",))
     return vectors if vectors.ndim == 2 else vectors[None]
+
+
+def queries_from(device: str, queries: Any, fine: Any) -> tuple[Floats, Floats | None]:
+    """Queries that lie on the device of a table, in main memory. Raises `ArgumentError` where they lie elsewhere."""
+    arrays = device_arrays(**{"queries": queries} if fine is None else {"queries": queries, "fine": fine})
+    assert arrays is not None
+    place = arrays[0].device
+    if place != device:
+        raise ArgumentError(
+            f"queries lie on {place}, and this table on {device}; search table.to({place!r}), or copy the queries to "
+            "main memory"
+        )
+
+    def host(array: DeviceArray, what: str) -> Floats:
+        shapes = ("queries", "dim"), ("dim",)
+        return as_floats(to_host(check_floats(array, what, *shapes)), what, *shapes)
+
+    return host(arrays[0], "queries"), host(arrays[1], "fine") if len(arrays) > 1 else None
 
 
 def _are_texts(queries: Sequence[Any], encoder: Encoder | None) -> bool:

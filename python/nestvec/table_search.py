@@ -23,7 +23,8 @@ Floats = npt.NDArray[np.float32]
 class TableSearcher:
     """Searches a table's tiers. Codes are verified as searches reach them; what is small, at once.
 
-    longest_rows: of each tier, at least the length of its longest row. Raises `TableFileError`.
+    longest_rows: of each tier, at least the length of its longest row. place: the device that searches, and the memory
+    there that the rows may take, as in `Table.to`. Raises `TableFileError` and `DeviceError`.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class TableSearcher:
         sections: Sections,
         ids: npt.NDArray[np.int64] | None,
         longest_rows: Sequence[float],
+        place: tuple[str, int | None],
     ) -> None:
         self.codecs = [_fitted(tier, number, sections) for number, tier in enumerate(layout.tiers)]
         tiers: list[_core.Tier] = []
@@ -50,7 +52,7 @@ class TableSearcher:
                     fitted.codebook,
                 )
             )
-        self.compiled = _core.Searcher(rows, tiers, ids, sections.region)
+        self.compiled = _core.Searcher(rows, tiers, ids, sections.region, *place)
         self._names = layout.names
         self._tiers = layout.tiers
         self._rotates = any(fitted.basis is not None for fitted in self.codecs)
@@ -77,6 +79,13 @@ class TableSearcher:
             queries, k, dim, oversample, float_query, forecasts, confidence or 1, filter, threads
         )
         return scores, ids, tuple([TierStats(name, *found) for name, found in zip(self._names, stats, strict=True)])
+
+    def placed(self, device: str) -> list[dict[str, Any]]:
+        """Where each tier lies, as `Table.info` says it."""
+        return [
+            {"device": "cpu" if resident is None else device if resident else f"cpu to {device}", "bytes": taken}
+            for resident, taken in self.compiled.placed()
+        ]
 
     def candidates(
         self, coarse: Floats, fine: Floats, tiers: int, k: int, dim: int, float_query: bool

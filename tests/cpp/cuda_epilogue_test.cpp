@@ -1,4 +1,4 @@
-// The epilogue on the emulated device against the CPU's: the same bytes, and the same errors.
+// The epilogue on a device against the CPU's: the same bytes, and the same errors.
 #include "epilogue.hpp"
 
 #include <algorithm>
@@ -106,7 +106,9 @@ Codec codec_of(Precision precision) {
          : precision == Precision::ubinary  ? Codec::binary
                                             : Codec::float32;
 }
-bool fits_blocks(Precision precision) { return precision == Precision::float32 || codec_of(precision) != Codec::float32; }
+bool fits_blocks(Precision precision) {
+  return precision == Precision::float32 || codec_of(precision) != Codec::float32;
+}
 
 Outcome on_cpu(const Epilogue& epilogue, const Batch& in, std::size_t prompt, std::size_t dim, Precision precision) {
   return outcome_of([&](Outcome& out) {
@@ -161,16 +163,34 @@ PoolingStep drawn_pooling(Rng& rng) {
 
 const PoolingStep kMean{{PoolingMode::mean}, true};
 
-// The emulated device has 8 multiprocessors: fewer texts are pooled by slices, more of them whole.
-constexpr std::size_t kTexts[] = {1, 2, 7, 8, 21};
+/// Fewer texts than the device has multiprocessors are pooled by slices, more of them whole.
+std::size_t drawn_texts(std::size_t round) {
+  const std::size_t multiprocessors = cuda::properties(0).multiprocessors;  // of the emulated device: 8
+  const std::size_t texts[] = {1, 2, multiprocessors - 1, multiprocessors, multiprocessors + 13};
+  return texts[round % std::size(texts)];
+}
+
+/// Whether the device's library functions gave what the host's gave, which a GPU's do but for a few units in the last
+/// place: of erff near -1, that is, before 1 is added.
+bool same_activations(Activation activation, const Outcome& got, const Outcome& want) {
+  if (kEmulated || activation == Activation::identity || activation == Activation::relu) return got == want;
+  if (got.error != want.error || got.codes.size() != want.codes.size()) return false;
+  for (std::size_t i = 0; i < got.codes.size(); i += sizeof(float)) {
+    float a, b;
+    std::memcpy(&a, &got.codes[i], sizeof a);
+    std::memcpy(&b, &want.codes[i], sizeof b);
+    if (!(std::abs(a - b) <= 1e-6F * std::max(1.0F, std::abs(b)))) return false;
+  }
+  return true;
+}
 
 }  // namespace
 
 TEST(every_pooling_mode_type_and_width) {
   Rng rng(1);
   std::size_t finite = 0;
-  for (std::size_t round = 0; round < 250; ++round) {
-    const std::size_t texts = kTexts[round % 5];
+  for (std::size_t round = 0; round < 150; ++round) {
+    const std::size_t texts = drawn_texts(round);
     const std::size_t dim = draw::one_of<std::size_t>(rng, {1, 3, 4, 7, 8, 16, 31, 64, 65, 136, 384, 520});
     const Batch in = batch(rng, drawn_type(rng), texts, 1 + draw::below(rng, 70), dim);
     const PoolingStep step = drawn_pooling(rng);
@@ -182,12 +202,13 @@ TEST(every_pooling_mode_type_and_width) {
     CHECK(got == want, "round " << round << ": " << texts << " x " << in.tokens << " x " << dim << "; " << got.error
                                 << " / " << want.error);
   }
-  CHECK(finite > 80, finite << " rounds without NaN");
+  CHECK(finite > 50, finite << " rounds without NaN");
 }
 
 TEST(texts_longer_than_a_list_of_tokens) {
   Rng rng(2);
-  const Epilogue epilogue({PoolingStep{{PoolingMode::cls, PoolingMode::weightedmean, PoolingMode::lasttoken}, false}}, 5);
+  const Epilogue epilogue({PoolingStep{{PoolingMode::cls, PoolingMode::weightedmean, PoolingMode::lasttoken}, false}},
+                          5);
   for (std::size_t texts : {1, 9})
     for (std::size_t tokens : {1023, 1024, 1025, 2100, 3000}) {
       Batch in = batch(rng, FloatType::float32, texts, tokens, 5);
@@ -200,8 +221,8 @@ TEST(texts_longer_than_a_list_of_tokens) {
 
 TEST(steps_cuts_and_precisions) {
   Rng rng(3);
-  for (std::size_t round = 0; round < 60; ++round) {
-    const std::size_t hidden_dim = 1 + draw::below(rng, 90), texts = kTexts[round % 5];
+  for (std::size_t round = 0; round < 42; ++round) {
+    const std::size_t hidden_dim = 1 + draw::below(rng, 90), texts = drawn_texts(round);
     std::vector<EpilogueStep> steps{drawn_pooling(rng)};
     std::size_t width = hidden_dim * std::get<PoolingStep>(steps[0]).modes.size();
     for (std::size_t s = draw::below(rng, 5); s > 0; --s) switch (rng() % 3) {
@@ -220,10 +241,10 @@ TEST(steps_cuts_and_precisions) {
       }
     const Epilogue epilogue(std::move(steps), hidden_dim);
     Batch in = batch(rng, drawn_type(rng), texts, 1 + draw::below(rng, 9), hidden_dim);
-    for (std::size_t t = 0; t < texts; ++t) in.mask[t * in.tokens] = 1;  // no text is empty,
+    for (std::size_t t = 0; t < texts; ++t) in.mask[t * in.tokens] = 1;                // no text is empty,
     in.values = as_bytes(in.type, draw::normal(rng, texts * in.tokens * hidden_dim));  // and all is finite
     const std::size_t dim = rng() % 2 ? width : 1 + draw::below(rng, width);
-    for (Precision precision : kPrecisions) {
+    for (Precision precision : {kPrecisions[round % 7], kPrecisions[(round + 3) % 7]}) {
       const Outcome want = on_cpu(epilogue, in, 0, dim, precision);
       CHECK(want.error.empty(), want.error);
       CHECK(on_device(epilogue, in, 0, dim, precision) == want,
@@ -240,24 +261,28 @@ TEST(dense_steps_of_every_activation_and_shape) {
   Rng rng(4);
   for (Activation activation : {Activation::identity, Activation::tanh, Activation::relu, Activation::gelu,
                                 Activation::sigmoid, Activation::silu})
-    for (std::size_t in : {1, 15, 16, 17, 33, 100})
-      for (std::size_t texts : {1, 7, 8, 19}) {
+    for (std::size_t in : {1, 15, 16, 33, 100})
+      for (std::size_t texts : {3, 8, 19}) {
         const std::size_t out = draw::one_of<std::size_t>(rng, {1, 5, 31, 32, 33, 70});
         const Epilogue epilogue({kMean, dense(rng, in, out, activation)}, in);
-        Batch hidden{FloatType::float32, texts, 1, in, as_bytes(FloatType::float32, draw::normal(rng, texts * in, 3)),
+        Batch hidden{FloatType::float32,
+                     texts,
+                     1,
+                     in,
+                     as_bytes(FloatType::float32, draw::normal(rng, texts * in, 3)),
                      std::vector<std::int64_t>(texts, 1)};
         const Outcome want = on_cpu(epilogue, hidden, 0, out, Precision::float32);
-        CHECK(on_device(epilogue, hidden, 0, out, Precision::float32) == want,
+        CHECK(same_activations(activation, on_device(epilogue, hidden, 0, out, Precision::float32), want),
               "activation " << int(activation) << ", " << texts << " x " << in << " to " << out);
       }
 }
 
 TEST(rows_that_do_not_fit_into_shared_memory) {
   Rng rng(5);
-  const std::size_t dim = 60001;
+  const std::size_t dim = 60000;  // 240 KB
   const Epilogue epilogue({kMean, NormalizeStep{}}, dim);
-  for (std::size_t texts : {1, 9}) {
-    const Batch in = batch(rng, FloatType::float16, texts, 2, dim);
+  for (std::size_t texts : {1, 8}) {
+    const Batch in = batch(rng, FloatType::float16, texts, 1, dim);
     const Outcome want = on_cpu(epilogue, in, 0, dim - 1, Precision::int8);
     CHECK(on_device(epilogue, in, 0, dim - 1, Precision::int8) == want, texts << " texts; " << want.error);
   }
@@ -268,7 +293,11 @@ TEST(errors_are_those_of_the_cpu) {
   const Epilogue epilogue({kMean, NormalizeStep{}}, 12), plain({kMean}, 12);
   for (std::size_t texts : {3, 40}) {
     std::vector<float> values = draw::normal(rng, texts * 5 * 12);
-    const Batch good{FloatType::float32, texts, 5, 12, as_bytes(FloatType::float32, values),
+    const Batch good{FloatType::float32,
+                     texts,
+                     5,
+                     12,
+                     as_bytes(FloatType::float32, values),
                      std::vector<std::int64_t>(texts * 5, 1)};
     const auto same = [&](const Epilogue& steps, const Batch& in, std::size_t dim, Precision precision) {
       const Outcome want = on_cpu(steps, in, 0, dim, precision), got = on_device(steps, in, 0, dim, precision);
@@ -316,47 +345,6 @@ TEST(calls_at_one_time) {
       CHECK(codes.host() == want.codes);
     });
   for (std::thread& thread : threads) thread.join();
-}
-
-TEST(rows_of_a_matrix) {
-  Rng rng(8);
-  for (std::size_t dim : {1, 2, 5, 8, 31, 32, 33, 64, 100, 130, 384})
-    for (std::size_t rows : {1, 3, 64, 70})
-      for (Precision precision : kPrecisions)
-        for (bool normalize : {false, true}) {
-          std::vector<float> x = draw::normal(rng, rows * dim, draw::one_of(rng, {1.0f, 1e-43f, 1e4f}));
-          if (rng() % 4 == 0) std::fill_n(x.begin() + std::ptrdiff_t((rows - 1) * dim), dim, 0.0f);
-          if (rng() % 8 == 0) x[draw::below(rng, x.size())] = draw::one_of(rng, {kNaN, kInfinity, 3.4e38f, 70000.0f});
-          const Outcome want = outcome_of([&](Outcome& out) {
-            std::vector<float> coded = x;
-            const Matrix<float> matrix{coded.data(), rows, dim};
-            check_finite({coded.data(), rows, dim}, "x", normalize ? Precision::float32 : precision);
-            if (normalize) normalize_rows(matrix);
-            out.codes.resize(rows * row_bytes(precision, dim));
-            out.scales.resize(rows);
-            quantize({coded.data(), rows, dim}, precision, out.codes.data(), out.scales.data());
-            if (!has_scales(precision)) out.scales.clear();
-          });
-          const OnDevice<float> from(x, draw::below(rng, 4));
-          const auto device = [&](Layout layout, std::size_t bytes) {
-            return outcome_of([&](Outcome& out) {
-              const OnDevice<std::uint8_t> codes(bytes, layout == Layout::rows ? draw::below(rng, 4) : 0);
-              const OnDevice<float> scales(rows);
-              cuda::code_rows({from.data(), rows, dim}, normalize, precision, layout, codes.data(), scales.data(),
-                              nullptr);
-              out.codes = codes.host();
-              if (has_scales(precision)) out.scales = scales.host();
-            });
-          };
-          const Outcome got = device(Layout::rows, rows * row_bytes(precision, dim));
-          CHECK(got == want, rows << " x " << dim << ", precision " << int(precision) << ", normalize " << normalize
-                                  << ": " << got.error << " / " << want.error);
-          if (!fits_blocks(precision) || !want.error.empty()) continue;
-          const Codec codec = codec_of(precision);
-          CHECK(device(Layout::blocks, block_count(rows) * block_bytes(codec, dim)).codes ==
-                    packed(codec, dim, want.codes, rows),
-                rows << " x " << dim << ", precision " << int(precision) << ", normalize " << normalize);
-        }
 }
 
 TEST(codes_in_ranges) {

@@ -30,7 +30,7 @@ std::vector<std::uint64_t> drawn_filter(Rng& rng, std::size_t rows, std::size_t 
 
 TEST(drawn_collections_are_scanned_like_a_sort) {
   Rng rng(1);
-  for (std::size_t i = 0; i < 360; ++i) {
+  for (std::size_t i = 0; i < draw::cases(360); ++i) {
     const std::size_t dim = 1 + draw::below(rng, 200),
                       count = draw::one_of<std::size_t>(rng, {1, 2, 63, 64, 65, 128, 200, 511, 1000, 1700});
     Rows rows(rng, collections::kAll[i % std::size(collections::kAll)], count, dim);

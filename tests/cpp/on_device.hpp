@@ -1,12 +1,22 @@
-// Arrays in the memory of the emulated device.
+// Arrays in the memory of a device: the emulated one, or a GPU where nvcc builds the tests.
 #pragma once
 #include <cstddef>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "emulator/settings.hpp"
 #include "launch.hpp"
+#if !defined(__CUDACC__)
+#include "emulator/settings.hpp"
+#endif
+
+#if defined(__CUDACC__)
+inline constexpr bool kEmulated = false;
+inline std::string why_it_failed() { return "see compute-sanitizer"; }
+#else
+inline constexpr bool kEmulated = true;
+inline std::string why_it_failed() { return nestvec::emulator::last_failure(); }
+#endif
 
 /// `count` values that end where their memory ends, `offset` values after its start: aligned to their type and no more.
 template <class T>
@@ -33,7 +43,7 @@ class OnDevice {
  private:
   static void require(cudaError_t status) {
     if (status == cudaSuccess) return;
-    throw std::runtime_error(cudaGetErrorString(status) + (": " + nestvec::emulator::last_failure()));
+    throw std::runtime_error(cudaGetErrorString(status) + (": " + why_it_failed()));
   }
 
   void* memory_ = nullptr;

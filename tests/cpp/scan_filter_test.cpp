@@ -68,7 +68,7 @@ class Pages {
 
 TEST(drawn_filters_are_obeyed) {
   Rng rng(1);
-  for (std::size_t i = 0; i < 600; ++i) {
+  for (std::size_t i = 0; i < draw::cases(600); ++i) {
     const std::size_t dim = 1 + draw::below(rng, 70),
                       count = draw::one_of<std::size_t>(rng, {1, 63, 64, 65, 200, 320, 1000, 3000});
     Rows rows(rng, collections::kAll[i % std::size(collections::kAll)], count, dim);

@@ -17,7 +17,7 @@ using oracle::Floats;
 
 TEST(drawn_collections_are_scanned_like_a_sort) {
   Rng rng(1);
-  for (std::size_t i = 0; i < 800; ++i) {
+  for (std::size_t i = 0; i < draw::cases(800); ++i) {
     const std::size_t dim = 1 + draw::below(rng, 200),
                       count = draw::one_of<std::size_t>(rng, {1, 2, 63, 64, 65, 128, 200, 320, 1000});
     Rows rows(rng, collections::kAll[i % std::size(collections::kAll)], count, dim);

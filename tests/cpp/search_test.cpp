@@ -81,7 +81,7 @@ Words drawn_filters(Rng& rng, std::size_t words) {
 
 TEST(drawn_tables_are_searched_like_a_sort) {
   Rng rng(1);
-  for (std::size_t i = 0; i < 480; ++i) {
+  for (std::size_t i = 0; i < draw::cases(480); ++i) {
     const Scanned what = collections::kAll[i % std::size(collections::kAll)];
     std::optional<Codec> rescore;
     if (i / 8 % 6) rescore = kFine[i / 8 % 6 - 1];

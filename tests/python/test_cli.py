@@ -233,6 +233,11 @@ def test_search_options(tmp_path: Path, model: Path, table: Path) -> None:
     by_texts = good_json("search", table, "a cat", "sunny", "-m", model, "--dim", 8)
     assert [result["query"] for result in by_vectors["results"]] == ["row 0", "row 1"]
     assert [result["hits"] for result in by_vectors["results"]] == [result["hits"] for result in by_texts["results"]]
+    on_device = "search", table, "--vectors", vectors, "--dim", 8, "--device", "cuda"
+    if "cuda" in nestvec.backends():
+        assert good_json(*on_device)["results"] == by_vectors["results"]
+    else:
+        assert 'device is "cuda"' in error(*on_device)
 
 
 def test_hamming_table_without_texts(tmp_path: Path, model: Path, documents: Path) -> None:

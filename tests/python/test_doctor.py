@@ -45,7 +45,7 @@ def install(monkeypatch: pytest.MonkeyPatch, **versions: str | None) -> None:
 def test_report_on_this_machine() -> None:
     report = doctor.diagnose()
     assert list(report) == [
-        *("nestvec", "python", "platform", "cpu", "threads"),
+        *("nestvec", "python", "platform", "cpu", "threads", "cuda"),
         *("packages", "onnxruntime", "problems", "warnings"),
     ]
     found = nestvec.capabilities()
@@ -53,9 +53,18 @@ def test_report_on_this_machine() -> None:
     assert report["cpu"]["tier"] == found["isa"]
     assert report["cpu"]["tiers"] == found["tiers"]
     assert report["threads"]["used"] == found["threads"] >= 1
+    assert report["cuda"]["built"] or "without CUDA" in report["cuda"]["problem"]
+    assert (report["cuda"]["problem"] is None) == ("cuda" in nestvec.backends())
     assert report["packages"]["numpy"] == np.__version__
     assert report["problems"] == []
     json.dumps(report)
+
+
+def test_cuda_line() -> None:
+    none = {"built": True, "free_memory": [], "problem": "there is no driver"}
+    assert doctor.cuda_line(none) == "none: there is no driver"
+    two = {"built": True, "free_memory": [2**30, 3 * 2**29], "problem": None}
+    assert doctor.cuda_line(two) == "cuda:0 with 1.0 GiB free, cuda:1 with 1.5 GiB free"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ class Placement {
  public:
   virtual ~Placement() = default;
   virtual std::size_t bytes() const = 0;  ///< of device memory that they take
+  virtual bool streamed() const = 0;      ///< they stay where they are, and every scan copies them over in pieces
 };
 
 /// Rows that a device is to keep.
@@ -48,12 +49,22 @@ struct Backend {
   std::size_t (*count)();       ///< such devices that this machine has
   void (*require)(int device);  ///< throws DeviceError that says why that device cannot be used
   std::size_t (*free_memory)(int device);
+  /// Memory of the device, aligned to 256 bytes; it goes with its last owner.
+  std::shared_ptr<void> (*allocate)(std::size_t bytes, int device);
+  /// Between main memory and the device, or on the device; done on return.
+  void (*copy)(void* to, const void* from, std::size_t bytes, int device);
+  /// Returns once the work given to a stream is done: 1 is the default stream, 2 that of the thread, else a handle.
+  void (*wait)(std::uintptr_t stream, int device);
+  int (*device_of)(const void* memory);  ///< that it lies on; -1: on none of this backend
   /// Null where the rows are to re-score and do not fit into the memory: the CPU does it then. Rows to be scanned that
   /// do not fit stay where they are and are streamed; their memory must outlive the placement.
   std::shared_ptr<const Placement> (*place)(const Placing& placing, int device);
   void (*scan)(const ScanRows& rows, const ScanQueries& queries, std::size_t k, std::size_t threads, Candidate* out);
   void (*rescore)(const Rescoring& task, Candidate* out);
   std::unique_ptr<DeviceEpilogue> (*epilogue)(const Epilogue& epilogue, int device);
+  /// As the function of that name, with rows and codes on the device; throws where check_finite would, for "x".
+  void (*quantize_ranges)(Matrix<const float> rows, Matrix<const float> ranges, Precision precision,
+                          std::uint8_t* codes, int device);
 };
 
 /// All backends of this build; "cpu" is the last and always available.

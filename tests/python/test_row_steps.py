@@ -187,13 +187,13 @@ class OnlyDLPack:
 
 
 class OnGpu(OnlyDLPack):
-    """As above, in memory that only a GPU can read."""
+    """As above, in memory that only a GPU of another maker can read."""
 
     def __dlpack__(self, **arguments: Any) -> Any:
         raise BufferError("memory of device 0 cannot be exported")
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return 2, 0
+        return 10, 0  # kDLROCM
 
 
 class OnlyArrayInterface:

@@ -1,0 +1,32 @@
+// The numpy arrays that the best rows are returned in.
+#pragma once
+#include <pybind11/numpy.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "arrays.hpp"
+#include "nestvec/topk.hpp"
+
+namespace nestvec {
+
+/// Scores and ids as arrays of (queries, k): distances and integer products as int32, -1 where there is none; other
+/// scores as float32, NaN where there is none.
+template <class Score>
+pybind11::tuple as_arrays(const std::vector<Candidate>& found, std::size_t queries, std::size_t k,
+                          const std::int64_t* ids, int sign) {
+  Array<Score> scores({queries, k});
+  Array<std::int64_t> rows({queries, k});
+  Score* score = scores.mutable_data();
+  std::int64_t* id = rows.mutable_data();
+  for (const Candidate& candidate : found) {
+    const bool none = candidate.row < 0;
+    *score++ = none && std::numeric_limits<Score>::is_integer ? Score(-1) : Score(sign * candidate.score);
+    *id++ = none || !ids ? candidate.row : ids[candidate.row];
+  }
+  return pybind11::make_tuple(scores, rows);
+}
+
+}  // namespace nestvec

@@ -1,0 +1,52 @@
+// Arrays in a device's memory: our own, and those that other libraries hand over.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "nestvec/backend.hpp"
+#include "nestvec/error.hpp"
+
+namespace nestvec {
+
+/// What an array's items are.
+struct ItemType {
+  std::string_view name;    ///< numpy's name, but for bfloat16
+  const char* numpy;        ///< the numpy type of the same size: it has no bfloat16
+  std::uint8_t code, bits;  ///< as DLPack has them
+
+  std::size_t bytes() const { return bits / 8; }
+};
+
+/// Throws ArgumentError for a name that no device array has.
+const ItemType& item_type(std::string_view name);
+
+/// The items that a shape has; throws ArgumentError where their bytes cannot be counted.
+std::size_t count_of(const std::vector<std::size_t>& shape, const ItemType& type);
+
+/// An array in device memory, row-major without gaps. Views share its memory, which goes with the last of them.
+struct DeviceArray {
+  std::shared_ptr<void> memory;
+  std::uint8_t* data;
+  const ItemType* type;
+  std::vector<std::size_t> shape;
+  Device device;
+
+  /// Memory for an array, with anything in it.
+  static DeviceArray allocate(const ItemType& type, std::vector<std::size_t> shape, Device device) {
+    const std::size_t bytes = count_of(shape, type) * type.bytes();
+    std::shared_ptr<void> memory = bytes ? device.backend->allocate(bytes, device.number) : nullptr;
+    auto* data = static_cast<std::uint8_t*>(memory.get());
+    return {std::move(memory), data, &type, std::move(shape), device};
+  }
+
+  std::size_t size() const { return count_of(shape, *type); }
+  std::size_t bytes() const { return size() * type->bytes(); }
+  bool is(std::string_view name, std::size_t ndim) const { return type->name == name && shape.size() == ndim; }
+};
+
+}  // namespace nestvec
