@@ -20,7 +20,8 @@ namespace {
 constexpr std::size_t kWorkspaceBytes = std::size_t{256} << 20;  // for the queries that are searched at one time
 constexpr std::size_t kTableBytes = 48 << 10;  // of look-ups in shared memory: four blocks of threads beside each other
 constexpr std::size_t kFewestToSample = 64 * kStepRows;  // rows: of fewer, every block of threads sees enough itself
-constexpr unsigned kMostSampleSteps = 128;               // steps of rows: 65,536 rows
+constexpr std::size_t kSampleBytes = std::size_t{64} << 20;
+constexpr std::size_t kFewestSampleSteps = 8, kMostSampleSteps = 128;  // of rows: 4,096 to 65,536 of them
 
 /// Round up, to what a 16-byte load of a form needs.
 constexpr std::size_t rounded(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
@@ -284,7 +285,9 @@ void DeviceScan::run_group(const FormKernels& kernels, const Plan& plan, std::si
 void DeviceScan::scan_piece(const FormKernels& kernels, const Plan& plan, const ScanView& view, bool sample) {
   const dim3 tiles(unsigned(divided(view.query_count, plan.tile)));
   const std::size_t rows = view.block_count * kRowsPerBlock;
-  const unsigned steps = unsigned(std::clamp<std::size_t>(rows / 256 / kStepRows, 8, kMostSampleSteps));
+  const std::size_t most = std::clamp<std::size_t>(kSampleBytes / (view.query_count * kStepRows * sizeof(unsigned)),
+                                                   kFewestSampleSteps, kMostSampleSteps);
+  const unsigned steps = unsigned(std::clamp<std::size_t>(rows / 256 / kStepRows, kFewestSampleSteps, most));
   if (sample && rows >= kFewestToSample && k_ * 8 <= steps * kStepRows) {
     auto* samples = work_.memory.take<unsigned>(std::size_t{view.query_count} * steps * kStepRows, "the sample");
     launch(kernels.sample_name, kernels.sample, dim3(tiles.x, steps), dim3(kThreads),

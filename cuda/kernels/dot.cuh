@@ -79,16 +79,28 @@ struct DotF32 : PairsOfRows {
   __device__ static void add(const ScanView& view, const unsigned char* block, unsigned first_query,
                              const unsigned char*, Sum (&sums)[kQueries][2]) {
     const auto* codes = reinterpret_cast<const float2*>(block) + threadIdx.x % kWarpSize;
-#pragma unroll(kQueries == 1 ? 8 : 4)
-    for (unsigned w = 0; w < view.words; ++w) {
-      const float2 two_rows = codes[w * kWarpSize];
+    const auto add_word = [&](unsigned q, const float2& two_rows, float value) {
+      sums[q][0] = fmaf(two_rows.x, value, sums[q][0]);
+      sums[q][1] = fmaf(two_rows.y, value, sums[q][1]);
+    };
+    unsigned w = 0;
+    for (; w + 4 <= view.words; w += 4) {  // one load brings 4 words of a query
+      float2 two_rows[4];
+#pragma unroll
+      for (unsigned i = 0; i < 4; ++i) two_rows[i] = codes[(w + i) * kWarpSize];
 #pragma unroll
       for (unsigned q = 0; q < kQueries; ++q) {
-        const float value = __ldg(reinterpret_cast<const float*>(view.form(first_query + q)) + w);
-        sums[q][0] = fmaf(two_rows.x, value, sums[q][0]);
-        sums[q][1] = fmaf(two_rows.y, value, sums[q][1]);
+        const float4 values = __ldg(reinterpret_cast<const float4*>(view.form(first_query + q)) + w / 4);
+        add_word(q, two_rows[0], values.x);
+        add_word(q, two_rows[1], values.y);
+        add_word(q, two_rows[2], values.z);
+        add_word(q, two_rows[3], values.w);
       }
     }
+    for (; w < view.words; ++w)
+#pragma unroll
+      for (unsigned q = 0; q < kQueries; ++q)
+        add_word(q, codes[w * kWarpSize], __ldg(reinterpret_cast<const float*>(view.form(first_query + q)) + w));
   }
 };
 
@@ -110,15 +122,28 @@ struct DotHalves : PairsOfRows {
   __device__ static void add(const ScanView& view, const unsigned char* block, unsigned first_query,
                              const unsigned char*, Sum (&sums)[kQueries][2]) {
     const auto* codes = reinterpret_cast<const uint2*>(block) + threadIdx.x % kWarpSize;
-#pragma unroll(kQueries == 1 ? 4 : 2)
-    for (unsigned w = 0; w < view.words; ++w) {
-      const uint2 two_rows = codes[w * kWarpSize];
-      const float2 a = widened(two_rows.x), b = widened(two_rows.y);
+    const auto add_word = [&](unsigned q, const float2& a, const float2& b, float first, float second) {
+      sums[q][0] = fmaf(a.y, second, fmaf(a.x, first, sums[q][0]));
+      sums[q][1] = fmaf(b.y, second, fmaf(b.x, first, sums[q][1]));
+    };
+    unsigned w = 0;
+    for (; w + 2 <= view.words; w += 2) {  // as in DotF32
+      const uint2 first = codes[w * kWarpSize], second = codes[(w + 1) * kWarpSize];
+      const float2 a0 = widened(first.x), b0 = widened(first.y), a1 = widened(second.x), b1 = widened(second.y);
 #pragma unroll
       for (unsigned q = 0; q < kQueries; ++q) {
-        const float2 value = __ldg(reinterpret_cast<const float2*>(view.form(first_query + q)) + w);
-        sums[q][0] = fmaf(a.y, value.y, fmaf(a.x, value.x, sums[q][0]));
-        sums[q][1] = fmaf(b.y, value.y, fmaf(b.x, value.x, sums[q][1]));
+        const float4 values = __ldg(reinterpret_cast<const float4*>(view.form(first_query + q)) + w / 2);
+        add_word(q, a0, b0, values.x, values.y);
+        add_word(q, a1, b1, values.z, values.w);
+      }
+    }
+    if (w < view.words) {
+      const uint2 last = codes[w * kWarpSize];
+      const float2 a = widened(last.x), b = widened(last.y);
+#pragma unroll
+      for (unsigned q = 0; q < kQueries; ++q) {
+        const float2 values = __ldg(reinterpret_cast<const float2*>(view.form(first_query + q)) + w);
+        add_word(q, a, b, values.x, values.y);
       }
     }
   }
