@@ -1,8 +1,8 @@
 // Sums of many queries at a time, by matrix instructions: a warp multiplies the 64 rows of a block with 32 queries, 32
 // bytes of each in a step. By NVIDIA's documents an SM of an H100 does 4,096 products of int8 a cycle so, 16 times what
-// DP4A does, and one of an A100 16,384 of bits, 32 times what POPC counts. A step's rows are 2 KiB, for which an SM of
-// an H100 waits some 150 cycles if they come from memory, and 16 to 20 instructions, some 40 cycles: whole tiles of 32
-// pay even for two queries. Compute capability 8.0 is needed.
+// DP4A does, and one of an A100 16,384 of bits, 32 times what POPC counts. A step's rows are 2 KiB (1 of int4), for
+// which an SM of an H100 waits some 150 cycles if they come from memory, and 16 to 20 instructions, some 40 cycles:
+// whole tiles of 32 pay even for two queries. Compute capability 8.0 is needed.
 //
 // Rows, queries and bytes may go to any places of the instructions' fragments (mma.cuh), as long as the bytes of rows
 // and queries meet. With group = lane / 4 and in_group = lane % 4, a lane has in every step
