@@ -16,7 +16,7 @@ struct DotI8 : PairsOfRows {
   __device__ static void add(const ScanView& view, const unsigned char* block, unsigned first_query,
                              const unsigned char*, Sum (&sums)[kQueries][2]) {
     const auto* codes = reinterpret_cast<const int2*>(block) + threadIdx.x % kWarpSize;
-#pragma unroll 8
+#pragma unroll(kQueries == 1 ? 8 : 4)
     for (unsigned w = 0; w < view.words; ++w) {
       const int2 two_rows = codes[w * kWarpSize];
 #pragma unroll

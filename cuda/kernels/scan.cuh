@@ -241,7 +241,8 @@ __global__ void __launch_bounds__(kThreads, Form::template Lane<kQueries>::kResi
 /// Scores of a sample of the rows, the blocks `spacing` apart, as `ordered` gives them; 0 where a query may not have
 /// the row. samples: queries x gridDim.y x kStepRows. grid: as scan_topk's, a step of rows each.
 template <class Form, unsigned kQueries>
-__global__ void __launch_bounds__(kThreads) scan_sample(ScanView view, unsigned spacing, unsigned* samples) {
+__global__ void __launch_bounds__(kThreads, Form::template Lane<kQueries>::kResident)
+    scan_sample(ScanView view, unsigned spacing, unsigned* samples) {
   struct alignas(16) Nothing {
     uint4 unused;
   };
@@ -287,7 +288,8 @@ struct SeedShared {
 
 /// Sets the limits of queries of whose sample k rows or more are allowed. grid: a block of threads for each query.
 /// samples: view.query_count x sample_rows.
-__global__ void __launch_bounds__(kThreads) seed_limits(ScanView view, const unsigned* samples, unsigned sample_rows) {
+__global__ void __launch_bounds__(kThreads, 4)
+    seed_limits(ScanView view, const unsigned* samples, unsigned sample_rows) {
   SeedShared& shared = shared_memory<SeedShared>();
   const unsigned q = blockIdx.x;
   const SampleKeys sample{samples + std::size_t{q} * sample_rows, sample_rows};
