@@ -228,15 +228,15 @@ TEST(steps_cuts_and_precisions) {
     for (std::size_t s = draw::below(rng, 5); s > 0; --s) switch (rng() % 3) {
         case 0: {
           const std::size_t out = 1 + draw::below(rng, 100);
-          steps.push_back(dense(rng, width, out, static_cast<Activation>(rng() % 6)));
+          steps.emplace_back(dense(rng, width, out, static_cast<Activation>(rng() % 6)));
           width = out;
           break;
         }
         case 1:
-          steps.push_back(layer_norm(rng, width));
+          steps.emplace_back(layer_norm(rng, width));
           break;
         case 2:
-          steps.push_back(NormalizeStep{});
+          steps.emplace_back(NormalizeStep{});
           break;
       }
     const Epilogue epilogue(std::move(steps), hidden_dim);
