@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,7 @@ from nestvec.filters import Filter, filter_words
 from nestvec.fitted import CodecLike, FittedCodec, codecs_of
 from nestvec.search_result import Hits, Texts
 from nestvec.stage_kinds import Stage
-from nestvec.stage_pipeline import Fittable, Stages
+from nestvec.stage_pipeline import Fittable
 from nestvec.table_build import Ids, build_sections
 from nestvec.table_file import Sections, open_table, refuse_folder, write_table
 from nestvec.table_layout import METRICS, Layout, checked_layout, one_of, ordered
@@ -30,39 +29,19 @@ from nestvec.table_queries import (
     second_queries,
     takes_floats,
 )
-from nestvec.table_rows import RowIds, StoredTexts
-from nestvec.table_search import TableSearcher
-from nestvec.table_stages import TableStages
+from nestvec.table_state import TableState, opened
 from nestvec.topk import result_count, thread_count
 
 if TYPE_CHECKING:
     from nestvec.encoder import Encoder
 
-_Part = TypeVar("_Part")
 
-
-class Table:
+class Table(TableState):
     """Rows of compressed embeddings with ids, searched exactly: the k best by (score, then smaller id).
 
     Make one with `Table.build` or `Table.open`. Searching is safe from many threads at once; the result is the same for
     any number of queries and threads and on any CPU.
     """
-
-    def __init__(self, layout: Layout, rows: int, sections: Sections, description: Mapping[str, Any]) -> None:
-        """Use `Table.build` or `Table.open`."""
-        self._layout = layout
-        self._rows = rows
-        self._sections: Sections | None = sections
-        row_ids = RowIds(sections, rows)
-        self._row_ids: RowIds | None = row_ids
-        self._texts = StoredTexts(sections, row_ids) if "texts.offsets" in sections else None
-        self._description = dict(description)
-        stages = TableStages(description, sections)
-        self._stages: TableStages | None = stages
-        self._input_dim = stages.input_dim
-        self._searcher: TableSearcher | None = None
-        self._device = "cpu"
-        self._lock = Lock()
 
     @classmethod
     def build(
@@ -191,7 +170,7 @@ class Table:
 
         Raises `ArgumentError` for a stage that is not fitted, gives another dimension, or runs a model.
         """
-        sections, stages = _opened(self._sections), _opened(self._stages)
+        sections, stages = opened(self._sections), opened(self._stages)
         described, added = stages.mapped(stage, self.input_dim)
         description = {
             **self._description,
@@ -216,7 +195,7 @@ class Table:
         device memory. Raises `DeviceError` for a device that cannot be used, or whose memory does not suffice,
         `ArgumentError`, and `TableFileError` where the file proves damaged.
         """
-        sections, stages = _opened(self._sections), _opened(self._stages)
+        sections, stages = opened(self._sections), opened(self._stages)
         name = _core.device_name(as_name(device, "device"))
         most = None if memory is None else as_index(memory, "memory", 1, 2**63 - 1)
         if name == "cpu" and most is not None:
@@ -228,7 +207,7 @@ class Table:
 
     def save(self, path: str | Path) -> None:
         """Writes the table to a file, in one step: a crash or a full disk leaves what was there. Raises OSError."""
-        sections = _opened(self._sections)
+        sections = opened(self._sections)
         for name in sections:
             sections.verified(name)
         write_table(Path(path), sections, self._description)
@@ -286,14 +265,14 @@ class Table:
         if there:
             queries, fine = queries_from(self.device, queries, fine)
         vectors = query_vectors(queries, encoder, self._description, self.input_dim)
-        vectors = _opened(self._stages).queries(vectors, threads)
+        vectors = opened(self._stages).queries(vectors, threads)
         width = scanned_width(self._layout, vectors.shape[1], dim)
         second = second_queries(self._layout, fine, vectors)
         float_query = takes_floats(self._layout, query)
         count, most = result_count(k), thread_count(threads)
         shares = oversampling(oversample, confidence, len(self.codecs))
         texts = self._texts  # before the search: another thread may close the table in the middle of it
-        words = None if filter is None else filter_words(filter, _opened(self._row_ids), self._rows, len(vectors))
+        words = None if filter is None else filter_words(filter, opened(self._row_ids), self._rows, len(vectors))
         searcher = self._ready()
         scores, ids, stats = searcher.search(
             vectors, second, count, width, shares, float_query, confidence, words, most
@@ -309,7 +288,7 @@ class Table:
         ids: (rows,) ids that the table holds; by default all rows, in their order. tier: 0 is the one that is scanned,
             -1 the finest. Raises `ArgumentError` for unknown ids and tiers.
         """
-        row_ids = _opened(self._row_ids)
+        row_ids = opened(self._row_ids)
         number = as_index(tier, "tier", -len(self.codecs), len(self.codecs) - 1) % len(self.codecs)
         rows = np.arange(self._rows, dtype=np.int64)
         if ids is not None:
@@ -326,7 +305,7 @@ class Table:
     def texts(self, ids: ArrayInput) -> Texts:
         """The stored texts of ids of shape (queries, k), None for the id -1. Raises `ArgumentError` for unknown ids."""
         texts = self._texts
-        _opened(self._sections)
+        opened(self._sections)
         if texts is None:
             raise ArgumentError("this table stores no texts; pass texts= to Table.build")
         array = as_array(ids, "ids")
@@ -336,180 +315,8 @@ class Table:
             )
         return texts.look_up(array.astype(np.int64))
 
-    @property
-    def device(self) -> str:
-        """Where it is searched: "cpu", or "cuda:0" for instance."""
-        return self._device
-
-    @property
-    def rows(self) -> int:
-        """How many rows the table holds."""
-        return self._rows
-
-    @property
-    def dim(self) -> int:
-        """How many dimensions a row has, after the stages."""
-        return self._layout.dim
-
-    @property
-    def input_dim(self) -> int:
-        """How many dimensions queries have: `dim`, unless stages take them from another number there."""
-        return self._input_dim or self.dim
-
-    @property
-    def stages(self) -> Stages:
-        """What queries go through before the codecs; rows went through all but what `map_queries` added."""
-        return _opened(self._stages).ready()
-
-    @property
-    def dims(self) -> tuple[int, ...]:
-        """The declared dimensions, rising; the last is `dim`."""
-        return self._layout.dims
-
-    @property
-    def fine_dim(self) -> int | None:
-        """How many dimensions the second vectors have, where the table was built with fine=."""
-        return self._layout.fine_dim
-
-    @property
-    def codec(self) -> str:
-        """The codec of the tier that is scanned."""
-        return self._layout.codecs[0].name
-
-    @property
-    def codecs(self) -> tuple[str, ...]:
-        """The codecs of all tiers, from the one that is scanned to the finest."""
-        return self._layout.names
-
-    @property
-    def rescore(self) -> str | None:
-        """The codec of the tier that re-scores, if there is one; the first of them, where there are several."""
-        return self.codecs[1] if len(self.codecs) > 1 else None
-
-    @property
-    def metric(self) -> str:
-        """What scores are: "cosine", "ip", or "hamming" for a binary table that is not re-scored."""
-        return "hamming" if self.codec == "binary" and self.rescore is None else self._layout.metric
-
-    @property
-    def encoder(self) -> dict[str, Any] | None:
-        """The fingerprint of the encoder that made the rows, if it was given to `build`."""
-        fingerprint = self._description.get("encoder")
-        return dict(fingerprint) if isinstance(fingerprint, dict) else None
-
-    @property
-    def ids(self) -> npt.NDArray[np.int64]:
-        """The id of each row, (rows,) int64, read-only."""
-        stored = _opened(self._row_ids).stored()
-        return np.arange(self._rows, dtype=np.int64) if stored is None else stored
-
-    @property
-    def has_texts(self) -> bool:
-        """Whether texts are stored with the rows."""
-        return "texts.offsets" in _opened(self._sections)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all sections: codes, codebook, factors, ids and texts."""
-        return sum(section.data.nbytes for section in _opened(self._sections).values())
-
-    @property
-    def bytes_per_row(self) -> float:
-        """Bytes of codes and factors per row, over all tiers; without what codecs learned, and without padding."""
-        _opened(self._sections)
-        return float(sum(tier.bytes_per_row for tier in self._layout.tiers))
-
-    @property
-    def codebook_bytes(self) -> int:
-        """Bytes of what codecs and stages learned, whatever the number of rows: centroids, levels, means, rotations."""
-        learned = ("codebook", "center", "rotation", "signs")
-        sections = _opened(self._sections)
-        return sum(
-            section.data.nbytes
-            for name, section in sections.items()
-            if name.partition(".")[2] in learned or name.startswith(("stage", "query"))
-        )
-
-    def info(self) -> dict[str, Any]:
-        """What the table holds, as plain values: rows, dims, codecs, bytes of each section, the encoder, the device.
-
-        "placed" says of each tier where it lies: "cpu", a device, or for one that is streamed "cpu to cuda:0", and how
-        many bytes of device memory it takes.
-        """
-        return {
-            "rows": self.rows,
-            "dim": self.dim,
-            "input_dim": self.input_dim,
-            "dims": list(self.dims),
-            "fine_dim": self.fine_dim,
-            "metric": self.metric,
-            "codec": self.codec,
-            "codecs": list(self.codecs),
-            "rescore": self.rescore,
-            "bytes": self.nbytes,
-            "bytes_per_row": self.bytes_per_row,
-            "codebook_bytes": self.codebook_bytes,
-            "float32_bytes": 4 * self.rows * self.dim,
-            "has_ids": "ids" in _opened(self._sections),
-            "has_texts": self.has_texts,
-            "sections": {
-                name: {"dtype": section.dtype, "shape": list(section.shape), "bytes": section.data.nbytes}
-                for name, section in _opened(self._sections).items()
-            },
-            "stages": self._description.get("stages", []),
-            "query_stages": self._description.get("query_stages", []),
-            "encoder": self.encoder,
-            "query_encoder": self._description.get("query_encoder"),
-            "device": self.device,
-            "placed": [{"device": "cpu", "bytes": 0}] * len(self.codecs)
-            if self.device == "cpu"
-            else self._ready().placed(self.device),
-        }
-
-    def close(self) -> None:
-        """Ends the table's use. Its file or memory is let go once no array and no hit from it is in use."""
-        with self._lock:
-            self._sections = self._searcher = self._row_ids = self._texts = self._stages = None
-
-    def __enter__(self) -> Table:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __len__(self) -> int:
-        return self._rows
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Table cannot be copied or pickled; save it, and open the file where it is needed")
-
-    def __repr__(self) -> str:
-        codec = repr(self.codecs[0] if len(self.codecs) == 1 else self.codecs)
-        where = "" if self.device == "cpu" else f", device={self.device!r}"
-        return f"Table(rows={self.rows}, dim={self.dim}, codec={codec}, metric={self.metric!r}{where})"
-
     def _with_model(self, onnx: str | Path | None) -> Table:
         """Gives the stage that runs a model its file."""
         if onnx is not None:
-            _opened(self._stages).bind(onnx)
+            opened(self._stages).bind(onnx)
         return self
-
-    def _ready(self, memory: int | None = None) -> TableSearcher:
-        """The compiled view of the sections: made at the first search on the CPU, at once on a device."""
-        searcher = self._searcher
-        if searcher is not None:
-            return searcher
-        with self._lock:
-            if self._searcher is None:
-                sections, row_ids = _opened(self._sections), _opened(self._row_ids)
-                bounds = [tier["longest_row"] for tier in self._description["tiers"]]
-                place = self._device, memory
-                self._searcher = TableSearcher(self._layout, self._rows, sections, row_ids.stored(), bounds, place)
-            return self._searcher
-
-
-def _opened(part: _Part | None) -> _Part:
-    """A part of a table, unless `close` took it away."""
-    if part is None:
-        raise ArgumentError("this table is closed; open it again")
-    return part

@@ -20,9 +20,9 @@ inline constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 /// How many cases to draw: under a sanitizer, where each takes ten times as long, the first quarter of them, and under
 /// that of threads an eighth.
 #if defined(__SANITIZE_THREAD__)
-constexpr std::size_t cases(std::size_t count) { return count / 8; }
+constexpr std::size_t cases(std::size_t count) { return (count + 7) / 8; }
 #elif defined(NESTVEC_SANITIZED)
-constexpr std::size_t cases(std::size_t count) { return count / 4; }
+constexpr std::size_t cases(std::size_t count) { return (count + 3) / 4; }
 #else
 constexpr std::size_t cases(std::size_t count) { return count; }
 #endif
