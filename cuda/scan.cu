@@ -18,7 +18,7 @@ namespace nestvec::cuda {
 namespace {
 
 constexpr std::size_t kWorkspaceBytes = std::size_t{256} << 20;  // for the queries that are searched at one time
-constexpr std::size_t kTableBytes = 48 << 10;  // of look-ups in shared memory: four blocks of threads beside each other
+constexpr std::size_t kTableBytes = 44 << 10;  // of look-ups: with all else below 48 KiB, which every launch may have
 constexpr std::size_t kFewestToSample = 64 * kStepRows;  // rows: of fewer, every block of threads sees enough itself
 constexpr std::size_t kSampleBytes = std::size_t{64} << 20;
 constexpr std::size_t kFewestSampleSteps = 8, kMostSampleSteps = 128;  // of rows: 4,096 to 65,536 of them
