@@ -2,11 +2,13 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
 #include "device.hpp"
 #include "kernels/exact.cuh"
+#include "kernels/topk.cuh"
 #include "nestvec/backend.hpp"
 
 namespace nestvec::cuda {
@@ -42,10 +44,17 @@ class PlacedRows : public Placement {
   /// What the codes stand for. levels: of the device.
   RowMeaning meaning(const ScanRows& rows, std::size_t dim, const float* levels, double norm_weight) const;
 
+  /// What a key says: of scores that are integers, or floats.
+  Candidate candidate(Key key, bool integer) const {
+    if (key == kNoKey) return {std::numeric_limits<double>::quiet_NaN(), -1};
+    const unsigned score = score_bits(key), rank = rank_of(key);
+    return {integer ? double(integer_of_ordered(score)) : double(score_of_ordered(score)), row_of_rank(rank)};
+  }
+
+ private:
   /// The row whose id has that rank.
   std::int64_t row_of_rank(unsigned rank) const { return rows_by_rank_.empty() ? rank : rows_by_rank_[rank]; }
 
- private:
   void rank_ids(const ScanRows& rows, Workspace& work);
   void pack(const ScanRows& rows, Workspace& work);
 

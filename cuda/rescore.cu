@@ -1,7 +1,6 @@
 #include "rescore.hpp"
 
 #include <algorithm>
-#include <limits>
 
 #include "kernels/rescore.cuh"
 #include "placed_rows.hpp"
@@ -40,10 +39,7 @@ class DeviceRescore {
     work_.copy(found, best, queries_ * task_.keep, cudaMemcpyDeviceToHost, "the results");
     work_.copy(done, view.done, queries_, cudaMemcpyDeviceToHost, "the results");
     work_.stream.synchronize("re-scoring");
-    for (std::size_t i = 0; i < queries_ * task_.keep; ++i)
-      out[i] = found[i] == kNoKey
-                   ? Candidate{std::numeric_limits<double>::quiet_NaN(), -1}
-                   : Candidate{score_of_ordered(score_bits(found[i])), placed_.row_of_rank(rank_of(found[i]))};
+    for (std::size_t i = 0; i < queries_ * task_.keep; ++i) out[i] = placed_.candidate(found[i], false);
     if (!task_.stats) return;
     const std::size_t bytes = row_bytes(rows_.codec, rows_.columns) + (rows_.factors ? sizeof(float) : 0);
     for (std::size_t q = 0; q < queries_; ++q) {

@@ -4,7 +4,6 @@
 #include <array>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <vector>
 
 #include "kernels/merge.cuh"
@@ -271,13 +270,7 @@ void DeviceScan::run_group(const FormKernels& kernels, const Plan& plan, std::si
   Key* found = work_.pinned.take<Key>(count * k_, "the results");
   work_.copy(found, best, count * k_, cudaMemcpyDeviceToHost, "the results");
   work_.stream.synchronize(kernels.scan_name);
-  for (std::size_t i = 0; i < count * k_; ++i) {
-    const unsigned bits = score_bits(found[i]);
-    out[i] = found[i] == kNoKey ? Candidate{std::numeric_limits<double>::quiet_NaN(), -1}
-                                : Candidate{view.finish == Finish::integer ? double(integer_of_ordered(bits))
-                                                                           : double(score_of_ordered(bits)),
-                                            placed_.row_of_rank(rank_of(found[i]))};
-  }
+  for (std::size_t i = 0; i < count * k_; ++i) out[i] = placed_.candidate(found[i], view.finish == Finish::integer);
   work_.memory.reset();
   work_.pinned.reset();
 }

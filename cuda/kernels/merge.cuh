@@ -6,7 +6,7 @@ namespace nestvec::cuda {
 
 struct MergeShared {
   SelectShared select;
-  unsigned total, found;
+  unsigned counted;
 };
 
 /// What one query's candidates come down to: out[q] gets the k best in order, and kNoKey where there are fewer.
@@ -16,22 +16,14 @@ __global__ void __launch_bounds__(kThreads) merge_topk(const Key* candidates, co
   MergeShared& shared = shared_memory<MergeShared>();
   const unsigned q = blockIdx.x;
   const KeySegments keys{candidates + q * capacity, counts + q, splits, queries * capacity, queries};
-  Key* best = out + std::size_t{q} * k;
-  if (threadIdx.x == 0) shared.total = shared.found = 0;
+  if (threadIdx.x == 0) shared.counted = 0;
   __syncthreads();
   unsigned own = 0;
   for (unsigned s = threadIdx.x; s < splits; s += kThreads) own += keys.counts[std::size_t{s} * queries];
-  if (own > 0) atomicAdd(&shared.total, own);
+  if (own > 0) atomicAdd(&shared.counted, own);
   __syncthreads();
-  const unsigned total = shared.total;
-  const Key least = total > k ? select_kth(keys, k, shared.select) : kNoKey;
-  keys.for_each([&](Key key) {
-    if (key >= least) best[atomicAdd(&shared.found, 1u)] = key;
-  });
-  __syncthreads();
-  const unsigned found = shared.found;
-  for (unsigned i = found + threadIdx.x; i < k; i += kThreads) best[i] = kNoKey;
-  sort_keys(best, found);
+  const unsigned total = shared.counted;
+  write_best(keys, total, k, out + std::size_t{q} * k, shared.select, shared.counted);
 }
 
 }  // namespace nestvec::cuda

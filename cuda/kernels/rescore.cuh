@@ -69,17 +69,6 @@ struct FoundKeys {
       if (key != kNoKey) visit(key);
     });
   }
-
-  /// How many there are; to all threads of the block.
-  __device__ unsigned count(unsigned& shared_count) const {
-    if (threadIdx.x == 0) shared_count = 0;
-    __syncthreads();
-    unsigned own = 0;
-    for_each([&](Key) { ++own; });
-    if (own > 0) atomicAdd(&shared_count, own);
-    __syncthreads();
-    return shared_count;
-  }
 };
 
 /// Notes that the candidates up to `end` are done, and whether a query's others may be left out: when no more than
@@ -92,7 +81,7 @@ static __global__ void __launch_bounds__(kThreads) judge_rest(RescoreView view, 
   const unsigned done = end < count ? end : count;
   if (threadIdx.x == 0) view.done[q] = done;
   const FoundKeys found{{view.keys + base, done}};
-  if (done == count || !view.scores || found.count(shared.counted) < view.k) return;
+  if (done == count || !view.scores || count_keys(found, shared.counted) < view.k) return;
   const double kth = score_of_ordered(score_bits(select_kth(found, view.k, shared.select)));
   for (unsigned i = done + threadIdx.x; i < count; i += kThreads)
     tails[base + i] = normal_tail((kth - view.forecast.slope * view.scores[base + i] - view.forecast.intercept) /
@@ -109,19 +98,8 @@ static __global__ void __launch_bounds__(kThreads) keep_best(RescoreView view, K
   JudgeShared& shared = shared_memory<JudgeShared>();
   const unsigned q = blockIdx.x;
   const FoundKeys found{{view.keys + std::size_t{q} * view.per_query, view.done[q]}};
-  Key* best = out + std::size_t{q} * view.keep;
-  const unsigned all = found.count(shared.counted);
-  const Key least = all > view.keep ? select_kth(found, view.keep, shared.select) : kNoKey;
-  __syncthreads();
-  if (threadIdx.x == 0) shared.counted = 0;
-  __syncthreads();
-  found.for_each([&](Key key) {
-    if (key >= least) best[atomicAdd(&shared.counted, 1u)] = key;
-  });
-  __syncthreads();
-  const unsigned kept = shared.counted;
-  for (unsigned i = kept + threadIdx.x; i < view.keep; i += kThreads) best[i] = kNoKey;
-  sort_keys(best, kept);
+  const unsigned count = count_keys(found, shared.counted);
+  write_best(found, count, view.keep, out + std::size_t{q} * view.keep, shared.select, shared.counted);
 }
 
 }  // namespace nestvec::cuda

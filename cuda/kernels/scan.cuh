@@ -293,13 +293,7 @@ __global__ void __launch_bounds__(kThreads, 4)
   SeedShared& shared = shared_memory<SeedShared>();
   const unsigned q = blockIdx.x;
   const SampleKeys sample{samples + std::size_t{q} * sample_rows, sample_rows};
-  if (threadIdx.x == 0) shared.allowed = 0;
-  __syncthreads();
-  unsigned own = 0;
-  sample.for_each([&](Key) { ++own; });
-  if (own > 0) atomicAdd(&shared.allowed, own);
-  __syncthreads();
-  if (shared.allowed < view.k) return;  // all threads of the block
+  if (count_keys(sample, shared.allowed) < view.k) return;  // all threads of the block
   unsigned least = score_bits(select_kth(sample, view.k, shared.select));
   if (view.finish != Finish::integer) {
     const QueryScale& scale = view.scales[q];

@@ -189,4 +189,33 @@ __device__ __forceinline__ void sort_keys(Key* keys, unsigned count) {
   __syncthreads();
 }
 
+/// How many keys there are; to all threads of the block, which share `count`.
+template <class Keys>
+__device__ __forceinline__ unsigned count_keys(const Keys& keys, unsigned& count) {
+  if (threadIdx.x == 0) count = 0;
+  __syncthreads();
+  unsigned own = 0;
+  keys.for_each([&](Key) { ++own; });
+  if (own > 0) atomicAdd(&count, own);
+  __syncthreads();
+  return count;
+}
+
+/// best: the k best of `count` keys, in order, then kNoKey. Called by all threads of a block, which share `found`.
+template <class Keys>
+__device__ __forceinline__ void write_best(const Keys& keys, unsigned count, unsigned k, Key* best,
+                                           SelectShared& shared, unsigned& found) {
+  const Key least = count > k ? select_kth(keys, k, shared) : kNoKey;
+  __syncthreads();
+  if (threadIdx.x == 0) found = 0;
+  __syncthreads();
+  keys.for_each([&](Key key) {
+    if (key >= least) best[atomicAdd(&found, 1u)] = key;
+  });
+  __syncthreads();
+  const unsigned kept = found;
+  for (unsigned i = kept + threadIdx.x; i < k; i += kThreads) best[i] = kNoKey;
+  sort_keys(best, kept);
+}
+
 }  // namespace nestvec::cuda
