@@ -59,7 +59,7 @@ demo: .venv/.installed ## Encode the standard library's docstrings, build a tabl
 test: .venv/.developer ## Run the C++ tests and the Python tests (ARGS='-k pooling')
 	$(CMAKE) --preset tests $(CMAKE_ARGS) --log-level=WARNING
 	$(CMAKE) --build --preset tests
-	$(CTEST) --preset tests --parallel $(JOBS) $(if $(ISA),--exclude-regex '^(cuda|emulator)_')
+	$(CTEST) --preset tests --parallel $(JOBS) $(if $(ISA),--exclude-regex '^cuda_')
 	$(PYTEST) $(if $(ISA),$(KERNEL_TESTS)) $(ARGS)
 
 # The module is built beside the C++ tests, from the same objects.

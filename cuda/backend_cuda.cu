@@ -1,11 +1,11 @@
 // The CUDA backend: the same table of functions as the CPU's.
-#include "device.hpp"
-#include "epilogue.hpp"
-#include "memory.hpp"
-#include "nestvec/backend.hpp"
-#include "placed_rows.hpp"
-#include "rescore.hpp"
-#include "scan.hpp"
+#include "cpp/device/backend.hpp"
+#include "cuda/device.hpp"
+#include "cuda/epilogue.hpp"
+#include "cuda/memory.hpp"
+#include "cuda/placed_rows.hpp"
+#include "cuda/rescore.hpp"
+#include "cuda/scan.hpp"
 
 namespace nestvec {
 namespace {

@@ -1,11 +1,11 @@
-#include "block.hpp"
+#include "cuda/block.hpp"
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
 
-#include "device.hpp"
-#include "kernels/block.cuh"
+#include "cuda/device.hpp"
+#include "cuda/kernels/block.cuh"
 
 namespace nestvec::cuda {
 

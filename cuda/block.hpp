@@ -2,9 +2,9 @@
 #pragma once
 #include <cstdint>
 
-#include "launch.hpp"
-#include "nestvec/block.hpp"
-#include "nestvec/matrix.hpp"
+#include "cpp/base/matrix.hpp"
+#include "cpp/codec/block.hpp"
+#include "cuda/launch.hpp"
 
 namespace nestvec::cuda {
 

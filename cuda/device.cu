@@ -1,10 +1,10 @@
-#include "device.hpp"
+#include "cuda/device.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cstdio>
 
-#include "nestvec/error.hpp"
+#include "cpp/base/error.hpp"
 
 namespace nestvec::cuda {
 namespace {

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "launch.hpp"
+#include "cuda/launch.hpp"
 
 namespace nestvec::cuda {
 

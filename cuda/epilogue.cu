@@ -1,11 +1,11 @@
-#include "epilogue.hpp"
+#include "cuda/epilogue.hpp"
 
 #include <algorithm>
 #include <limits>
 #include <string>
 
-#include "nestvec/error.hpp"
-#include "value_errors.hpp"
+#include "cpp/base/error.hpp"
+#include "cpp/codec/value_errors.hpp"
 
 namespace nestvec::cuda {
 namespace {

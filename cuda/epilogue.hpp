@@ -1,12 +1,12 @@
 // The epilogue on a CUDA device: hidden states are read once, code rows written once, and between the steps lie small
-// rows of floats only. The answers are those of cpp/src/epilogue.cpp and cpp/src/codec.cpp.
+// rows of floats only. The answers are those of cpp/epilogue/epilogue.cpp and cpp/codec/quantize.cpp.
 #pragma once
 #include <memory>
 
-#include "device.hpp"
-#include "kernels/epilogue.cuh"
-#include "nestvec/backend.hpp"
-#include "nestvec/epilogue.hpp"
+#include "cpp/device/backend.hpp"
+#include "cpp/epilogue/epilogue.hpp"
+#include "cuda/device.hpp"
+#include "cuda/kernels/epilogue.cuh"
 
 namespace nestvec::cuda {
 

@@ -16,11 +16,11 @@
 #if defined(__CUDACC__)
 #include <cuda_runtime.h>
 #else
-#include "emulator/intrinsics.hpp"
-#include "emulator/runtime.hpp"
+#include "cuda/emulator/intrinsics.hpp"
+#include "cuda/emulator/runtime.hpp"
 #endif
 
-#include "nestvec/error.hpp"
+#include "cpp/base/error.hpp"
 
 namespace nestvec {
 

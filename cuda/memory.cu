@@ -1,9 +1,9 @@
-#include "memory.hpp"
+#include "cuda/memory.hpp"
 
 #include <string>
 
-#include "device.hpp"
-#include "nestvec/error.hpp"
+#include "cpp/base/error.hpp"
+#include "cuda/device.hpp"
 
 namespace nestvec::cuda {
 

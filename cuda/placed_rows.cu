@@ -1,12 +1,12 @@
-#include "placed_rows.hpp"
+#include "cuda/placed_rows.hpp"
 
 #include <algorithm>
 #include <limits>
 #include <numeric>
 #include <string>
 
-#include "block.hpp"
-#include "nestvec/error.hpp"
+#include "cpp/base/error.hpp"
+#include "cuda/block.hpp"
 
 namespace nestvec::cuda {
 namespace {

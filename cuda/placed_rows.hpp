@@ -6,10 +6,10 @@
 #include <memory>
 #include <vector>
 
-#include "device.hpp"
-#include "kernels/exact.cuh"
-#include "kernels/topk.cuh"
-#include "nestvec/backend.hpp"
+#include "cpp/device/backend.hpp"
+#include "cuda/device.hpp"
+#include "cuda/kernels/exact.cuh"
+#include "cuda/kernels/topk.cuh"
 
 namespace nestvec::cuda {
 

@@ -1,9 +1,9 @@
-#include "rescore.hpp"
+#include "cuda/rescore.hpp"
 
 #include <algorithm>
 
-#include "kernels/rescore.cuh"
-#include "placed_rows.hpp"
+#include "cuda/kernels/rescore.cuh"
+#include "cuda/placed_rows.hpp"
 
 namespace nestvec::cuda {
 namespace {

@@ -1,6 +1,6 @@
 // Re-scoring on a CUDA device.
 #pragma once
-#include "nestvec/rescore.hpp"
+#include "cpp/scan/rescore.hpp"
 
 namespace nestvec::cuda {
 

@@ -1,4 +1,4 @@
-#include "scan.hpp"
+#include "cuda/scan.hpp"
 
 #include <algorithm>
 #include <array>
@@ -6,12 +6,12 @@
 #include <cstring>
 #include <vector>
 
-#include "kernels/merge.cuh"
-#include "kernels/scan.cuh"
-#include "look_ups.hpp"
-#include "nestvec/grid.hpp"
-#include "parallel.hpp"
-#include "placed_rows.hpp"
+#include "cpp/base/parallel.hpp"
+#include "cpp/codec/grid.hpp"
+#include "cpp/scan/look_ups.hpp"
+#include "cuda/kernels/merge.cuh"
+#include "cuda/kernels/scan.cuh"
+#include "cuda/placed_rows.hpp"
 
 namespace nestvec::cuda {
 namespace {

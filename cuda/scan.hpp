@@ -2,8 +2,8 @@
 #pragma once
 #include <cstddef>
 
-#include "nestvec/queries.hpp"
-#include "nestvec/scan.hpp"
+#include "cpp/scan/queries.hpp"
+#include "cpp/scan/scan.hpp"
 
 namespace nestvec::cuda {
 

@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/kernels.hpp"
-#include "tiers.hpp"
+#include "cpp/kernels/kernels.hpp"
+#include "tests/cpp/tiers.hpp"
 
 namespace {
 

@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <string>
 
-#include "nestvec/error.hpp"
-#include "nestvec/matrix.hpp"
+#include "cpp/base/error.hpp"
+#include "cpp/base/matrix.hpp"
 
 namespace nestvec {
 

@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "kernels/kernels.hpp"
-#include "nestvec/backend.hpp"
-#include "nestvec/error.hpp"
-#include "parallel.hpp"
+#include "cpp/base/error.hpp"
+#include "cpp/base/parallel.hpp"
+#include "cpp/device/backend.hpp"
+#include "cpp/kernels/kernels.hpp"
 
 namespace py = pybind11;
 

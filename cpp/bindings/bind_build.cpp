@@ -10,11 +10,11 @@
 #include <utility>
 #include <vector>
 
-#include "arrays.hpp"
-#include "codebook_array.hpp"
-#include "nestvec/build.hpp"
-#include "nestvec/checksum.hpp"
-#include "nestvec/normalize.hpp"
+#include "cpp/bindings/arrays.hpp"
+#include "cpp/bindings/codebook_array.hpp"
+#include "cpp/codec/encode.hpp"
+#include "cpp/epilogue/normalize.hpp"
+#include "cpp/file/checksum.hpp"
 
 namespace py = pybind11;
 

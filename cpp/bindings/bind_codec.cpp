@@ -7,12 +7,12 @@
 #include <string>
 #include <utility>
 
-#include "arrays.hpp"
-#include "codes.hpp"
-#include "device_array.hpp"
-#include "nestvec/codec.hpp"
-#include "nestvec/error.hpp"
-#include "nestvec/normalize.hpp"
+#include "cpp/base/error.hpp"
+#include "cpp/bindings/arrays.hpp"
+#include "cpp/bindings/codes.hpp"
+#include "cpp/bindings/device_array.hpp"
+#include "cpp/codec/quantize.hpp"
+#include "cpp/epilogue/normalize.hpp"
 
 namespace py = pybind11;
 

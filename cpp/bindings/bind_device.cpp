@@ -9,10 +9,10 @@
 #include <utility>
 #include <vector>
 
-#include "device_array.hpp"
-#include "dlpack.hpp"
-#include "nestvec/backend.hpp"
-#include "nestvec/error.hpp"
+#include "cpp/base/error.hpp"
+#include "cpp/bindings/device_array.hpp"
+#include "cpp/bindings/dlpack.hpp"
+#include "cpp/device/backend.hpp"
 
 namespace py = pybind11;
 

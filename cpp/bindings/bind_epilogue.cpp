@@ -11,11 +11,11 @@
 #include <utility>
 #include <vector>
 
-#include "arrays.hpp"
-#include "codes.hpp"
-#include "device_array.hpp"
-#include "nestvec/epilogue.hpp"
-#include "nestvec/error.hpp"
+#include "cpp/base/error.hpp"
+#include "cpp/bindings/arrays.hpp"
+#include "cpp/bindings/codes.hpp"
+#include "cpp/bindings/device_array.hpp"
+#include "cpp/epilogue/epilogue.hpp"
 
 namespace py = pybind11;
 

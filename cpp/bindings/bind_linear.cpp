@@ -6,10 +6,10 @@
 #include <optional>
 #include <string>
 
-#include "arrays.hpp"
-#include "nestvec/codec.hpp"
-#include "nestvec/error.hpp"
-#include "nestvec/linear.hpp"
+#include "cpp/base/error.hpp"
+#include "cpp/bindings/arrays.hpp"
+#include "cpp/codec/quantize.hpp"
+#include "cpp/epilogue/linear.hpp"
 
 namespace py = pybind11;
 

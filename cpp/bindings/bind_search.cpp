@@ -14,14 +14,14 @@
 #include <utility>
 #include <vector>
 
-#include "arrays.hpp"
-#include "candidate_arrays.hpp"
-#include "codebook_array.hpp"
-#include "nestvec/build.hpp"
-#include "nestvec/codec.hpp"
-#include "nestvec/exact.hpp"
-#include "nestvec/scan.hpp"
-#include "nestvec/search.hpp"
+#include "cpp/bindings/arrays.hpp"
+#include "cpp/bindings/candidate_arrays.hpp"
+#include "cpp/bindings/codebook_array.hpp"
+#include "cpp/codec/encode.hpp"
+#include "cpp/codec/exact.hpp"
+#include "cpp/codec/quantize.hpp"
+#include "cpp/scan/scan.hpp"
+#include "cpp/search/search.hpp"
 
 namespace py = pybind11;
 

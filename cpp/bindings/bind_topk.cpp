@@ -11,13 +11,13 @@
 #include <variant>
 #include <vector>
 
-#include "arrays.hpp"
-#include "candidate_arrays.hpp"
-#include "codebook_array.hpp"
-#include "device_array.hpp"
-#include "nestvec/build.hpp"
-#include "nestvec/codec.hpp"
-#include "nestvec/scan.hpp"
+#include "cpp/bindings/arrays.hpp"
+#include "cpp/bindings/candidate_arrays.hpp"
+#include "cpp/bindings/codebook_array.hpp"
+#include "cpp/bindings/device_array.hpp"
+#include "cpp/codec/encode.hpp"
+#include "cpp/codec/quantize.hpp"
+#include "cpp/scan/scan.hpp"
 
 namespace py = pybind11;
 

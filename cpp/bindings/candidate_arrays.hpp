@@ -7,8 +7,8 @@
 #include <limits>
 #include <vector>
 
-#include "arrays.hpp"
-#include "nestvec/topk.hpp"
+#include "cpp/bindings/arrays.hpp"
+#include "cpp/scan/topk.hpp"
 
 namespace nestvec {
 

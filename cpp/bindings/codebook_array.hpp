@@ -11,11 +11,11 @@
 #include <utility>
 #include <vector>
 
-#include "arrays.hpp"
-#include "nestvec/block.hpp"
-#include "nestvec/codec.hpp"
-#include "nestvec/error.hpp"
-#include "nestvec/pq.hpp"
+#include "cpp/base/error.hpp"
+#include "cpp/bindings/arrays.hpp"
+#include "cpp/codec/block.hpp"
+#include "cpp/codec/pq.hpp"
+#include "cpp/codec/quantize.hpp"
 
 namespace nestvec {
 

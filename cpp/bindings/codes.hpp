@@ -4,7 +4,7 @@
 
 #include <cstddef>
 
-#include "nestvec/codec.hpp"
+#include "cpp/codec/quantize.hpp"
 
 namespace nestvec {
 

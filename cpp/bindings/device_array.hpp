@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "nestvec/backend.hpp"
-#include "nestvec/error.hpp"
+#include "cpp/base/error.hpp"
+#include "cpp/device/backend.hpp"
 
 namespace nestvec {
 

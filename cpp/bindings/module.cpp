@@ -1,7 +1,7 @@
 // The compiled module: a table of contents, and the translation of exceptions.
 #include <pybind11/pybind11.h>
 
-#include "nestvec/error.hpp"
+#include "cpp/base/error.hpp"
 
 namespace py = pybind11;
 

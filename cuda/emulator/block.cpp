@@ -1,6 +1,6 @@
 // Built without the thread sanitizer's instrumentation, as fiber.cpp: threads of one block take turns here, which must
 // not look like synchronisation between them, nor like a race.
-#include "emulator/block.hpp"
+#include "cuda/emulator/block.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -9,7 +9,7 @@
 #include <cstring>
 #include <sstream>
 
-#include "emulator/runner.hpp"
+#include "cuda/emulator/runner.hpp"
 
 namespace nestvec::emulator {
 namespace {

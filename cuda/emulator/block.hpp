@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "emulator/fiber.hpp"
-#include "emulator/types.hpp"
+#include "cuda/emulator/fiber.hpp"
+#include "cuda/emulator/types.hpp"
 
 // Of the CUDA thread that runs on this OS thread.
 inline constinit thread_local uint3 threadIdx{}, blockIdx{};

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "emulator/stream.hpp"
+#include "cuda/emulator/stream.hpp"
 
 namespace nestvec::emulator {
 namespace {

@@ -1,6 +1,6 @@
 // Built without the thread sanitizer's instrumentation (CMakeLists.txt): a function that is entered on one fiber and
 // left on another would confuse its stacks. The build defines NESTVEC_EMULATOR_TSAN where the library is linked.
-#include "emulator/fiber.hpp"
+#include "cuda/emulator/fiber.hpp"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -8,7 +8,7 @@
 #include <cstring>
 #include <new>
 
-#include "emulator/sanitizers.hpp"
+#include "cuda/emulator/sanitizers.hpp"
 
 extern "C" void nestvec_switch_stacks(void** save, void* load) asm("nestvec_switch_stacks");
 

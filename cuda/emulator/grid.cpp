@@ -4,7 +4,7 @@
 #include <thread>
 #include <vector>
 
-#include "emulator/runner.hpp"
+#include "cuda/emulator/runner.hpp"
 
 namespace nestvec::emulator {
 namespace {

@@ -1,6 +1,6 @@
 // Built without the thread sanitizer's instrumentation, as fiber.cpp: the last lane to arrive reads and writes what the
 // others passed.
-#include "emulator/intrinsics.hpp"
+#include "cuda/emulator/intrinsics.hpp"
 
 namespace nestvec::emulator {
 namespace {

@@ -7,7 +7,7 @@
 #include <string>
 #include <type_traits>
 
-#include "emulator/block.hpp"
+#include "cuda/emulator/block.hpp"
 
 inline void __syncthreads() { nestvec::emulator::block_barrier("__syncthreads", false); }
 inline int __syncthreads_count(int vote) {

@@ -4,8 +4,8 @@
 #include <iterator>
 #include <sstream>
 
-#include "emulator/sanitizers.hpp"
-#include "emulator/stream.hpp"
+#include "cuda/emulator/sanitizers.hpp"
+#include "cuda/emulator/stream.hpp"
 
 namespace nestvec::emulator {
 namespace {

@@ -1,12 +1,12 @@
 // Built without the thread sanitizer's instrumentation, as intrinsics.cpp.
-#include "emulator/mma.hpp"
+#include "cuda/emulator/mma.hpp"
 
 #include <bit>
 #include <cmath>
 #include <cstdint>
 
-#include "emulator/intrinsics.hpp"
-#include "emulator/settings.hpp"
+#include "cuda/emulator/intrinsics.hpp"
+#include "cuda/emulator/settings.hpp"
 
 namespace nestvec::emulator {
 namespace {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "emulator/block.hpp"
+#include "cuda/emulator/block.hpp"
 
 namespace nestvec::emulator {
 

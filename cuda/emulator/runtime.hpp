@@ -6,7 +6,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "emulator/block.hpp"
+#include "cuda/emulator/block.hpp"
 
 enum cudaError_t {
   cudaSuccess = 0,

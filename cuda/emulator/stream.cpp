@@ -1,4 +1,4 @@
-#include "emulator/stream.hpp"
+#include "cuda/emulator/stream.hpp"
 
 #include <algorithm>
 #include <chrono>

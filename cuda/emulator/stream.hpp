@@ -12,9 +12,9 @@
 #include <unordered_map>
 #include <vector>
 
-#include "emulator/fiber.hpp"
-#include "emulator/runtime.hpp"
-#include "emulator/settings.hpp"
+#include "cuda/emulator/fiber.hpp"
+#include "cuda/emulator/runtime.hpp"
+#include "cuda/emulator/settings.hpp"
 
 namespace nestvec::emulator {
 

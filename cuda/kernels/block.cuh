@@ -2,9 +2,9 @@
 #pragma once
 #include <cstdint>
 
-#include "kernels/halves.cuh"
-#include "launch.hpp"
-#include "nestvec/block.hpp"
+#include "cpp/codec/block.hpp"
+#include "cuda/kernels/halves.cuh"
+#include "cuda/launch.hpp"
 
 namespace nestvec::cuda {
 
@@ -80,7 +80,7 @@ struct FloatRows {
 };
 
 /// The largest square of a row's length, as the bits of a double: those of positive numbers are ordered as they are.
-/// 8 lanes to a row, summed as cpp/src/exact.cpp has it; NaN counts as infinity.
+/// 8 lanes to a row, summed as cpp/codec/exact.cpp has it; NaN counts as infinity.
 __global__ void __launch_bounds__(kPackThreads) longest_row_kernel(FloatRows rows, unsigned long long* longest_bits) {
   const unsigned lane = threadIdx.x % 8;
   const std::size_t groups = std::size_t{gridDim.x} * blockDim.x / 8;

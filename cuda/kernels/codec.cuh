@@ -1,11 +1,11 @@
-// Coding one row by all threads of a block: the arithmetic of cpp/src/codec.cpp, in units of 4 bytes of code.
+// Coding one row by all threads of a block: the arithmetic of cpp/codec/quantize.cpp, in units of 4 bytes of code.
 #pragma once
 #include <cstdint>
 
-#include "kernels/halves.cuh"
-#include "launch.hpp"
-#include "nestvec/block.hpp"
-#include "nestvec/codec.hpp"
+#include "cpp/codec/block.hpp"
+#include "cpp/codec/quantize.hpp"
+#include "cuda/kernels/halves.cuh"
+#include "cuda/launch.hpp"
 
 namespace nestvec::cuda {
 

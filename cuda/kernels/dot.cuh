@@ -1,7 +1,7 @@
 // Inner products. A lane has two neighbouring rows: an 8-byte load brings a word of both, and a warp reads a whole word
 // of the block, 256 bytes, at once.
 #pragma once
-#include "kernels/scan_view.cuh"
+#include "cuda/kernels/scan_view.cuh"
 
 namespace nestvec::cuda {
 

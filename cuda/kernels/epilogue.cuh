@@ -1,10 +1,10 @@
 // The steps after the pooling, and the kernel that takes rows through them and codes them.
 #pragma once
-#include "kernels/codec.cuh"
-#include "kernels/normalize.cuh"
-#include "kernels/pooling.cuh"
-#include "launch.hpp"
-#include "nestvec/epilogue.hpp"
+#include "cpp/epilogue/epilogue.hpp"
+#include "cuda/kernels/codec.cuh"
+#include "cuda/kernels/normalize.cuh"
+#include "cuda/kernels/pooling.cuh"
+#include "cuda/launch.hpp"
 
 namespace nestvec::cuda {
 

@@ -1,8 +1,8 @@
-// Final scores on the device: the arithmetic of cpp/src/exact.cpp, one row to 8 lanes.
+// Final scores on the device: the arithmetic of cpp/codec/exact.cpp, one row to 8 lanes.
 #pragma once
-#include "kernels/halves.cuh"
-#include "launch.hpp"
-#include "nestvec/block.hpp"
+#include "cpp/codec/block.hpp"
+#include "cuda/kernels/halves.cuh"
+#include "cuda/launch.hpp"
 
 namespace nestvec::cuda {
 

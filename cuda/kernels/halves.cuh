@@ -2,11 +2,11 @@
 #pragma once
 #include <cstdint>
 
-#include "launch.hpp"
+#include "cuda/launch.hpp"
 #ifdef __CUDACC__
 #include <cuda_fp16.h>
 #else
-#include "kernels/kernels.hpp"
+#include "cpp/kernels/kernels.hpp"
 #endif
 
 namespace nestvec::cuda {

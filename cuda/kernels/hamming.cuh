@@ -5,7 +5,7 @@
 // of 16 integers a cycle, so a handful of queries is bound by that and one query by memory. More than one go to matrix
 // instructions (matrix.cuh) where a device has them.
 #pragma once
-#include "kernels/scan_view.cuh"
+#include "cuda/kernels/scan_view.cuh"
 
 namespace nestvec::cuda {
 

@@ -4,7 +4,7 @@
 // entries of a byte each take every bank twice: a look-up by 32 lanes takes one or two turns, where a table of floats
 // takes up to eight. The 16 entries of a nibble's table lie in 4 banks, one word each: never more than one turn.
 #pragma once
-#include "kernels/scan_view.cuh"
+#include "cuda/kernels/scan_view.cuh"
 
 namespace nestvec::cuda {
 

@@ -21,8 +21,8 @@
 #include <bit>
 #include <cstring>
 
-#include "kernels/dot.cuh"
-#include "kernels/mma.cuh"
+#include "cuda/kernels/dot.cuh"
+#include "cuda/kernels/mma.cuh"
 
 namespace nestvec::cuda {
 

@@ -1,6 +1,6 @@
 // The last step of a scan: all candidates of a query, from all blocks of threads, come down to the k best.
 #pragma once
-#include "kernels/topk.cuh"
+#include "cuda/kernels/topk.cuh"
 
 namespace nestvec::cuda {
 

@@ -11,9 +11,9 @@
 // Integers add up exactly and wrap around. How floats are rounded within one instruction is not specified: their sums
 // can choose candidates, but are no scores.
 #pragma once
-#include "launch.hpp"
+#include "cuda/launch.hpp"
 #if !defined(__CUDACC__)
-#include "emulator/mma.hpp"
+#include "cuda/emulator/mma.hpp"
 #endif
 
 namespace nestvec::cuda {

@@ -1,6 +1,6 @@
-// L2 and layer normalisation of one row by all threads of a block: the arithmetic of cpp/src/normalize.cpp.
+// L2 and layer normalisation of one row by all threads of a block: the arithmetic of cpp/epilogue/normalize.cpp.
 #pragma once
-#include "launch.hpp"
+#include "cuda/launch.hpp"
 
 namespace nestvec::cuda {
 

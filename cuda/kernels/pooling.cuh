@@ -1,4 +1,4 @@
-// Pooling on the device: the arithmetic of cpp/src/pooling.cpp, a thread to one dimension or to 16 bytes of them.
+// Pooling on the device: the arithmetic of cpp/epilogue/pooling.cpp, a thread to one dimension or to 16 bytes of them.
 //
 // A dimension's sum has one order, token after token, so its thread reads ahead instead: the loads of kAhead tokens,
 // 128 bytes a thread, are all under way before the first is added. Wide threads (16 bytes a load) suit many texts;
@@ -7,9 +7,9 @@
 #pragma once
 #include <cstdint>
 
-#include "kernels/halves.cuh"
-#include "launch.hpp"
-#include "nestvec/pooling.hpp"
+#include "cpp/epilogue/pooling.hpp"
+#include "cuda/kernels/halves.cuh"
+#include "cuda/launch.hpp"
 
 namespace nestvec::cuda {
 

@@ -1,10 +1,10 @@
 // Scoring candidates again with a finer tier's rows, gathered where they lie: 8 lanes read 32 bytes of a row of floats
 // at a time, which is one sector of memory.
 #pragma once
-#include "kernels/exact.cuh"
-#include "kernels/topk.cuh"
-#include "nestvec/search.hpp"
-#include "scores.hpp"
+#include "cpp/scan/scores.hpp"
+#include "cpp/search/search.hpp"
+#include "cuda/kernels/exact.cuh"
+#include "cuda/kernels/topk.cuh"
 
 namespace nestvec::cuda {
 

@@ -6,12 +6,12 @@
 #pragma once
 #include <type_traits>
 
-#include "kernels/dot.cuh"
-#include "kernels/hamming.cuh"
-#include "kernels/lut.cuh"
-#include "kernels/matrix.cuh"
-#include "kernels/scan_view.cuh"
-#include "scores.hpp"
+#include "cpp/scan/scores.hpp"
+#include "cuda/kernels/dot.cuh"
+#include "cuda/kernels/hamming.cuh"
+#include "cuda/kernels/lut.cuh"
+#include "cuda/kernels/matrix.cuh"
+#include "cuda/kernels/scan_view.cuh"
 
 namespace nestvec::cuda {
 

@@ -1,8 +1,8 @@
 // What a scan reads and writes, as its kernels see it.
 #pragma once
-#include "kernels/exact.cuh"
-#include "kernels/topk.cuh"
-#include "nestvec/queries.hpp"
+#include "cpp/scan/queries.hpp"
+#include "cuda/kernels/exact.cuh"
+#include "cuda/kernels/topk.cuh"
 
 namespace nestvec::cuda {
 

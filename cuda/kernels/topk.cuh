@@ -1,7 +1,7 @@
 // The k largest of many keys. A key is a score and what breaks ties, in one integer: no two candidates of a query have
 // the same, and larger is better, so that a result does not depend on the order in which blocks of threads run.
 #pragma once
-#include "launch.hpp"
+#include "cuda/launch.hpp"
 
 namespace nestvec::cuda {
 

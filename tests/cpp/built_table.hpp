@@ -4,9 +4,9 @@
 #include <optional>
 #include <vector>
 
-#include "collection.hpp"
-#include "nestvec/build.hpp"
-#include "nestvec/search.hpp"
+#include "cpp/codec/encode.hpp"
+#include "cpp/search/search.hpp"
+#include "tests/cpp/collection.hpp"
 
 namespace tables {
 

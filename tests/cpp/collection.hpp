@@ -6,13 +6,13 @@
 #include <string>
 #include <vector>
 
-#include "check.hpp"
-#include "draw.hpp"
-#include "kernels/kernels.hpp"
-#include "nestvec/backend.hpp"
-#include "nestvec/grid.hpp"
-#include "nestvec/scan.hpp"
-#include "oracle.hpp"
+#include "cpp/codec/grid.hpp"
+#include "cpp/device/backend.hpp"
+#include "cpp/kernels/kernels.hpp"
+#include "cpp/scan/scan.hpp"
+#include "tests/cpp/check.hpp"
+#include "tests/cpp/draw.hpp"
+#include "tests/cpp/oracle.hpp"
 
 namespace collections {
 

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "launch.hpp"
+#include "cuda/launch.hpp"
 #if !defined(__CUDACC__)
-#include "emulator/settings.hpp"
+#include "cuda/emulator/settings.hpp"
 #endif
 
 #if defined(__CUDACC__)

@@ -9,11 +9,11 @@
 #include <limits>
 #include <vector>
 
-#include "kernels/kernels.hpp"
-#include "nestvec/block.hpp"
-#include "nestvec/pq.hpp"
-#include "nestvec/queries.hpp"
-#include "nestvec/topk.hpp"
+#include "cpp/codec/block.hpp"
+#include "cpp/codec/pq.hpp"
+#include "cpp/kernels/kernels.hpp"
+#include "cpp/scan/queries.hpp"
+#include "cpp/scan/topk.hpp"
 
 namespace oracle {
 

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "check.hpp"
-#include "draw.hpp"
-#include "kernels/kernels.hpp"
-#include "tiers.hpp"
+#include "cpp/kernels/kernels.hpp"
+#include "tests/cpp/check.hpp"
+#include "tests/cpp/draw.hpp"
+#include "tests/cpp/tiers.hpp"
 
 namespace runs {
 

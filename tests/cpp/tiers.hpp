@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <vector>
 
-#include "kernels/kernels.hpp"
+#include "cpp/kernels/kernels.hpp"
 
 namespace tiers {
 

@@ -1,0 +1,28 @@
+// Names that callers write, and what they stand for.
+#pragma once
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include "cpp/base/error.hpp"
+
+namespace nestvec {
+
+template <class Value>
+struct Named {
+  std::string_view name;
+  Value value;
+};
+
+/// The value of that name; throws ArgumentError that lists the names. `what` is what they name: "pooling mode".
+template <class Value, std::size_t count>
+Value value_named(const Named<Value> (&table)[count], std::string_view what, std::string_view name) {
+  std::string known;
+  for (const Named<Value>& entry : table) {
+    if (entry.name == name) return entry.value;
+    known += (known.empty() ? "" : ", ") + std::string(entry.name);
+  }
+  throw ArgumentError(std::string(what) + " is \"" + std::string(name) + "\"; expected one of " + known);
+}
+
+}  // namespace nestvec

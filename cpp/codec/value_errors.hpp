@@ -1,0 +1,21 @@
+// What is wrong with a caller's values, in words: the CPU and a device find it each in their own way.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "cpp/codec/quantize.hpp"
+
+namespace nestvec {
+
+/// A mask holds something else than 0 and 1 at `index`, of texts x tokens.
+[[noreturn]] void throw_mask_value(std::int64_t value, std::size_t index, std::size_t tokens);
+
+/// The rows of `count` texts, the first of them `first`, cannot be coded.
+[[noreturn]] void throw_bad_texts(std::size_t count, std::size_t texts, std::size_t first, Precision precision);
+
+/// `count` values of rows x cols, the first of them at `first`, are not below magnitude_limit(precision).
+[[noreturn]] void throw_not_finite(std::size_t count, std::size_t first, std::size_t rows, std::size_t cols,
+                                   std::string_view what, Precision precision);
+
+}  // namespace nestvec

@@ -1,0 +1,8 @@
+// Linked in place of the CUDA backend where a build has none.
+#include "cpp/device/backend.hpp"
+
+namespace nestvec {
+
+const Backend* cuda_backend() { return nullptr; }
+
+}  // namespace nestvec

@@ -1,0 +1,158 @@
+#include "cpp/epilogue/linear.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <vector>
+
+#include "cpp/base/parallel.hpp"
+#include "cpp/codec/quantize.hpp"
+#include "cpp/kernels/kernels.hpp"
+
+namespace nestvec {
+namespace {
+
+constexpr std::size_t kLanes = 16;                           // the kernel's results come in multiples of so many
+constexpr std::size_t kTaskProducts = std::size_t{1} << 22;  // about 0.3 ms
+constexpr std::size_t kLeastTaskRows = 16;                   // to share what a task reads of the matrix
+
+/// Of `rows` x `cols`, with zeros in the columns from there to `wide`.
+std::vector<float> padded(const float* data, std::size_t rows, std::size_t cols, std::size_t wide) {
+  std::vector<float> wider(rows * wide);
+  for (std::size_t r = 0; r < rows && data; ++r) std::copy_n(data + r * cols, cols, &wider[r * wide]);
+  return wider;
+}
+
+}  // namespace
+
+void linear(Matrix<const float> matrix, const float* start, Matrix<const float> x, float* result, std::size_t threads) {
+  const std::size_t out = matrix.cols, wide = (out + kLanes - 1) / kLanes * kLanes;
+  const bool whole = wide == out;
+  const std::vector<float> columns = whole ? std::vector<float>() : padded(matrix.data, matrix.rows, out, wide),
+                           first = whole && start ? std::vector<float>() : padded(start, 1, out, wide);
+  const std::size_t products = std::max<std::size_t>(1, matrix.rows * wide),
+                    task_rows = std::max(kLeastTaskRows, kTaskProducts / products);
+  parallel_for((x.rows + task_rows - 1) / task_rows, threads, [&](std::size_t, std::size_t task) {
+    const std::size_t begin = task * task_rows, rows = std::min(task_rows, x.rows - begin);
+    std::vector<float> wider(whole ? 0 : rows * wide);
+    float* to = whole ? result + begin * out : wider.data();
+    kernels().linear(whole ? matrix.data : columns.data(), matrix.rows, wide, first.empty() ? start : first.data(),
+                     x.row(begin), x.cols, rows, to, wide);
+    for (std::size_t r = 0; r < rows && !whole; ++r) std::copy_n(&wider[r * wide], out, result + (begin + r) * out);
+  });
+}
+
+namespace {
+
+/// Sums and differences of values `step`, 2 * step, ... apart, in x of `count`: both powers of two.
+void butterflies(float* x, std::size_t count, std::size_t step) {
+  // Two levels at a time, half the loads and stores; the order of additions is that of one after the other.
+  for (; 2 * step < count; step *= 4)
+    for (std::size_t first = 0; first < count; first += 4 * step) {
+      float* __restrict x0 = x + first;
+      float* __restrict x1 = x0 + step, * __restrict x2 = x1 + step, * __restrict x3 = x2 + step;
+      for (std::size_t i = 0; i < step; ++i) {
+        const float a = x0[i] + x1[i], b = x0[i] - x1[i], c = x2[i] + x3[i], d = x2[i] - x3[i];
+        x0[i] = a + c;
+        x1[i] = b + d;
+        x2[i] = a - c;
+        x3[i] = b - d;
+      }
+    }
+  if (step < count) {
+    float* __restrict x0 = x, * __restrict x1 = x + step;
+    for (std::size_t i = 0; i < step; ++i) {
+      const float a = x0[i], b = x1[i];
+      x0[i] = a + b;
+      x1[i] = a - b;
+    }
+  }
+}
+
+/// One row's rotation, in loops over neighbouring values that compilers make vector code of.
+class Rotation {
+ public:
+  Rotation(Matrix<const std::uint8_t> signs, std::size_t dim)
+      : rounds_(signs.rows), dim_(dim), part_(std::bit_floor(dim)), stride_(8 * signs.cols), flips_(rounds_ * stride_) {
+    // A transform's scale is multiplied into the signs before it: no sum overflows where the result does not.
+    const float scale = float(1 / std::sqrt(double(part_)));
+    for (std::size_t round = 0; round < rounds_; ++round) {
+      float* flips = &flips_[round * stride_];
+      for (std::size_t byte = 0; byte < signs.cols; ++byte)
+        for (std::size_t bit = 0; bit < 8; ++bit)
+          flips[8 * byte + bit] = signs.row(round)[byte] & 128U >> bit ? -1.0F : 1.0F;
+      for (std::size_t i = 0; i < part_; ++i) flips[begin(round) + i] *= scale;
+    }
+  }
+
+  void turn(float* row, float* scratch) const {
+    for (std::size_t round = 0; round < rounds_; ++round) {
+      if (has_step(round)) step(row);
+      flip(round, row);
+      transform(row + begin(round), scratch, columns());
+    }
+  }
+
+  void turn_back(float* row, float* scratch) const {
+    for (std::size_t round = rounds_; round-- > 0;) {
+      transform(row + begin(round), scratch, part_ / columns());
+      flip(round, row);
+      if (has_step(round)) step(row);
+    }
+  }
+
+  std::size_t scratch_size() const { return part_; }
+
+ private:
+  std::size_t begin(std::size_t round) const { return round % 2 ? dim_ - part_ : 0; }
+
+  bool has_step(std::size_t round) const { return part_ < dim_ && round > 0 && round % 2 == 0; }
+
+  /// Of the part as a matrix that is as good as square.
+  std::size_t columns() const { return std::size_t{1} << (std::bit_width(part_) / 2); }
+
+  void flip(std::size_t round, float* row) const {
+    for (std::size_t i = 0; i < dim_; ++i) row[i] *= flips_[round * stride_ + i];
+  }
+
+  void step(float* row) const {
+    const float scale = float(std::sqrt(0.5));
+    float* __restrict first = row, * __restrict second = row + (dim_ - dim_ / 2);
+    for (std::size_t i = 0; i < dim_ / 2; ++i) {
+      const float a = first[i] * scale, b = second[i] * scale;
+      first[i] = a + b;
+      second[i] = a - b;
+    }
+  }
+
+  /// The part as a matrix of so many columns: transformed along its columns, transposed, and along its columns again.
+  /// It is left transposed, which is as good a rotation, and its inverse the same with the transposed shape.
+  void transform(float* __restrict x, float* __restrict scratch, std::size_t columns) const {
+    const std::size_t rows = part_ / columns;
+    butterflies(x, part_, columns);
+    for (std::size_t c = 0; c < columns; ++c)
+      for (std::size_t r = 0; r < rows; ++r) scratch[c * rows + r] = x[r * columns + c];
+    butterflies(scratch, part_, rows);
+    std::copy_n(scratch, part_, x);
+  }
+
+  std::size_t rounds_, dim_, part_, stride_;
+  std::vector<float> flips_;  // of each round: stride_ signs, scaled
+};
+
+}  // namespace
+
+void hadamard(Matrix<const std::uint8_t> signs, bool inverse, Matrix<const float> x, float* result,
+              std::size_t threads) {
+  if (x.rows == 0) return;
+  const Rotation rotation(signs, x.cols);
+  for_row_chunks(x, threads, [&](std::size_t first, Matrix<const float> chunk) {
+    std::vector<float> scratch(rotation.scratch_size());
+    for (std::size_t r = 0; r < chunk.rows; ++r) {
+      float* row = std::copy_n(chunk.row(r), x.cols, result + (first + r) * x.cols) - x.cols;
+      inverse ? rotation.turn_back(row, scratch.data()) : rotation.turn(row, scratch.data());
+    }
+  });
+}
+
+}  // namespace nestvec

@@ -1,0 +1,264 @@
+#include "cpp/scan/look_ups.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "cpp/codec/quantize.hpp"
+#include "cpp/kernels/kernels.hpp"
+
+namespace nestvec {
+namespace {
+
+/// A value that is rounded to the nearest of so many steps lies within half a step of it; the rest covers the float
+/// arithmetic: 4 operations.
+constexpr double rounding(int steps) { return 0.5 + 4e-7 * steps; }
+
+/// The tables of pq8 hold 0 to 127, those of nibbles -127 to 127.
+constexpr int kSteps8 = 127, kSteps4 = 254;
+
+/// Columns with a second look-up: 2^16 steps each, half of them above 0, and 127 for each of kMaxDim stay below 2^24.
+constexpr std::size_t kMostWide = 256;
+
+/// More than the rounding of sums of up to kMaxDim values in double.
+constexpr double kSumming = 1 + 1e-9;
+
+/// A query with such a product is refused by ScanQueries::require_range.
+constexpr float kRefused = 0x1p126f;
+
+/// Where the table of nibble `nibble` of byte `byte` lies: the 4 low nibbles of every 4 bytes come first.
+std::size_t nibble_table(std::size_t byte, bool high) { return (byte / 4 * 8 + high * 4 + byte % 4) * 16; }
+
+/// sums[v]: 4 products with the signs that v's bits stand for, the first in its top bit.
+void sign_sums(const float* four, float* sums) {
+  for (unsigned v = 0; v < 16; ++v) {
+    sums[v] = 0;
+    for (unsigned i = 0; i < 4; ++i) sums[v] += v >> (3 - i) & 1 ? four[i] : -four[i];
+  }
+}
+
+/// The smallest and the largest of `count` values, a multiple of 16: 16 of each side by side, which vectorizes.
+std::pair<float, float> range_of(const float* x, std::size_t count) {
+  float low[16], high[16];
+  std::copy_n(x, 16, low);
+  std::copy_n(x, 16, high);
+  for (std::size_t i = 16; i < count; i += 16)
+    for (std::size_t lane = 0; lane < 16; ++lane) {
+      low[lane] = x[i + lane] < low[lane] ? x[i + lane] : low[lane];
+      high[lane] = x[i + lane] > high[lane] ? x[i + lane] : high[lane];
+    }
+  return {*std::min_element(low, low + 16), *std::max_element(high, high + 16)};
+}
+
+}  // namespace
+
+std::size_t look_up_bytes(Codec codec, std::size_t columns) {
+  if (codec == Codec::int4) return kI4Header + word_count(codec, columns) * 8;
+  const std::size_t entries_per_byte = codec == Codec::pq8 ? 256 : 2 * 16;
+  return word_count(codec, columns) * word_bytes(codec) * entries_per_byte;
+}
+
+LookUps look_up_bits(const float* query, std::size_t dim, std::uint8_t* tables) {
+  float largest = 0;  // of all sums of 4: that of their magnitudes
+  for (std::size_t d = 0; d < dim; d += 4) {
+    float sum = 0;
+    for (std::size_t i = d; i < std::min(d + 4, dim); ++i) sum += std::abs(query[i]);
+    largest = std::max(largest, sum);
+  }
+  const float step = largest / 127;
+  std::fill_n(tables, look_up_bytes(Codec::binary, dim), std::uint8_t{0});
+  if (!(largest < kRefused)) return {1, 0, 0};
+  if (step < 0x1p-120f) return {1, 0, double(largest) * double((dim + 3) / 4)};  // too small to be told apart
+  for (std::size_t d = 0; d < dim; d += 4) {
+    float four[4] = {}, sums[16];
+    std::copy_n(query + d, std::min<std::size_t>(4, dim - d), four);
+    sign_sums(four, sums);
+    std::uint8_t* table = tables + nibble_table(d / 8, d % 8 == 0);
+    for (unsigned v = 0; v < 16; ++v) table[v] = std::uint8_t(std::int8_t(std::lrint(sums[v] / step)));
+  }
+  return {step, 0, rounding(254) * step * double((dim + 3) / 4), 127.0 * step * double((dim + 3) / 4)};
+}
+
+namespace {
+
+LookUps look_up_planes(const Codebook& codebook, const float* query, std::size_t dim, std::uint8_t* tables) {
+  const std::size_t bits = codebook.bits, count = codebook.count();
+  const float* levels = codebook.levels;
+  float weights[8];  // half of what a plane's bit adds to the highest level
+  for (std::size_t plane = 0; plane < bits; ++plane)
+    weights[plane] = (levels[count - 1] - levels[count - 1 - (count >> (plane + 1))]) / 2;
+  double off = 0;  // the most that a sum of weights differs from its level
+  for (std::size_t code = 0; code < count; ++code) {
+    double sum = 0;
+    for (std::size_t plane = 0; plane < bits; ++plane)
+      sum += code & count >> (plane + 1) ? weights[plane] : -weights[plane];
+    off = std::max(off, std::abs(sum - levels[code]));
+  }
+  double magnitudes = 0;
+  std::vector<float> of_bits(level_columns(Codec::planes, bits, dim));
+  for (std::size_t d = 0; d < dim; ++d) {
+    magnitudes += std::abs(query[d]);
+    for (std::size_t plane = 0; plane < bits; ++plane)
+      of_bits[(d / 64 * bits + plane) * 64 + d % 64] = query[d] * weights[plane];
+  }
+  LookUps found = look_up_bits(of_bits.data(), of_bits.size(), tables);
+  found.error += off * magnitudes;
+  return found;
+}
+
+/// Values rounded to multiples of a step, -127 to 127.
+struct Rounded {
+  double step;
+  double most = 0, squares = 0;  // the largest difference, and the sum of its squares
+  std::vector<std::int8_t> codes;
+
+  Rounded(const float* x, std::size_t count, double step_) : step(step_), codes(count) {
+    for (std::size_t i = 0; i < count; ++i) {
+      const double steps = step > 0 ? std::nearbyint(x[i] / step) : 0, off = std::abs(x[i] - steps * step);
+      codes[i] = std::int8_t(steps);
+      most = std::max(most, off);
+      squares += off * off;
+    }
+  }
+};
+
+float largest_of(const float* x, std::size_t count) {
+  float largest = 0;
+  for (std::size_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(x[i]));
+  return largest;
+}
+
+Rounded round_levels(const float* levels) {
+  const double largest = largest_of(levels, 16);
+  double smallest = largest;
+  for (std::size_t c = 0; c < 16; ++c) smallest = std::min(smallest, std::abs(double(levels[c])));
+  Rounded rounded(levels, 16, largest / kI4Level);
+  if (smallest > 0 && largest <= kI4Level * smallest) {
+    const Rounded multiples(levels, 16, smallest);
+    if (multiples.most < rounded.most) rounded = multiples;
+  }
+  return rounded;
+}
+
+LookUps look_up_nibbles(const Codebook& codebook, const float* query, std::size_t dim, std::uint8_t* form) {
+  const Rounded levels = round_levels(codebook.levels);
+  const double largest = largest_of(query, dim);
+  // What codes stand for (uniform_levels) are eighths: rounded to such, symmetric scores are exact.
+  const Rounded eighths(query, dim, largest <= 127 / 8.0 ? 1 / 8.0 : 0);
+  const Rounded values = eighths.most == 0 ? eighths : Rounded(query, dim, largest / 127);
+  std::fill_n(form, look_up_bytes(Codec::int4, dim), std::uint8_t{0});
+  std::memcpy(form, levels.codes.data(), 16);  // of every query: the kernel reads them from one
+  double length = 0, magnitudes = 0;
+  for (std::size_t i = 0; i < dim; ++i) {
+    length += double(query[i]) * query[i];
+    magnitudes += std::abs(values.codes[i] * values.step);
+  }
+  length = std::sqrt(length);
+  const float scale = float(values.step * levels.step);
+  if (!(scale < kRefused)) return {1, 0, 0};
+  if (scale < 0x1p-100f) return {.scale = 1, .per_length = length};  // too small to be told apart
+  std::int32_t sum = 0;
+  for (std::size_t i = 0; i < dim; ++i) {
+    sum += values.codes[i];
+    form[kI4Header + i / 8 * 8 + i % 2 * 4 + i % 8 / 2] = std::uint8_t(values.codes[i]);
+  }
+  std::memcpy(form + 16, &sum, 4);
+  return {.scale = scale,
+          .error = levels.most * magnitudes * kSumming,
+          .largest = 127 * levels.step * magnitudes,
+          .per_length = std::sqrt(values.squares) * kSumming};
+}
+
+}  // namespace
+
+LookUps look_up_levels(const Codebook& codebook, const float* query, std::size_t dim, std::uint8_t* tables) {
+  return (codebook.codec == Codec::int4 ? look_up_nibbles : look_up_planes)(codebook, query, dim, tables);
+}
+
+std::size_t wide_columns(const Codebook& codebook, std::size_t columns) {
+  const double* ranges = codebook.ranges;
+  if (!ranges) return 0;
+  double squares = 0;
+  for (std::size_t j = 0; j < columns; ++j) squares += ranges[j] * ranges[j];
+  const double deviation = std::sqrt(squares) / 4;  // of scores
+  const double widest = *std::max_element(ranges, ranges + columns);
+  const int steps = codebook.codec == Codec::pq4 ? kSteps4 : kSteps8;
+  double narrow = 0, least = std::numeric_limits<double>::infinity();
+  std::size_t best = 0;
+  for (std::size_t j = columns; j-- > 0;) {
+    narrow = std::max(narrow, ranges[j]);
+    if (j % 8 != 0 || j > kMostWide || (j > 0 && narrow > 0.6 * widest)) continue;  // not for ranges much alike
+    // The logarithm of a time: rows that pass are e times as many for each third of a deviation that the error has.
+    // Measured for opq192x8: 7.2, 1.38, .78, .69 and .68 ms with 0, 16, 32, 64 and 96 wide columns; this takes 56.
+    const double error = 0.5 * double(columns) * narrow / steps;
+    const double time = 3 * error / deviation + std::log1p(double(j) / double(columns));
+    if (time <= least) {
+      least = time;
+      best = j;
+    }
+  }
+  return best;
+}
+
+float wide_weight(Codec codec) { return codec == Codec::pq4 ? kSteps4 + 1 : kSteps8 + 1; }
+
+LookUps look_up_centroids(const Codebook& codebook, const float* query, std::size_t columns, double norm_weight,
+                          std::size_t wide, std::uint8_t* tables, std::uint8_t* wide_tables) {
+  const std::size_t count = codebook.count();
+  const bool nibbles = codebook.codec == Codec::pq4;
+  const int lowest_code = nibbles ? -127 : 0, steps = nibbles ? kSteps4 : kSteps8;
+  std::vector<float> start(count);
+  double squares = 0;
+  std::vector<float> products(columns * count), lowest(columns);
+  float widest = 0, narrow = 0;  // range of all, and of those with a single look-up
+  for (std::size_t j = 0; j < columns; ++j) {
+    float* of_one = products.data() + j * count;
+    const std::size_t first = codebook.begin(j);
+    if (norm_weight != 0) {
+      for (std::size_t v = 0; v < count; ++v) start[v] = -float(norm_weight) * codebook.squares[j * count + v];
+      squares -= range_of(start.data(), count).first;
+    }
+    kernels().linear(codebook.centroids + first * count, codebook.begin(j + 1) - first, count, start.data(),
+                     query + first, 0, 1, of_one, 0);
+    const auto [low, high] = range_of(of_one, count);
+    lowest[j] = low;
+    widest = std::max(widest, high - low);
+    if (j >= wide) narrow = std::max(narrow, high - low);
+  }
+  std::fill_n(tables, look_up_bytes(codebook.codec, columns), std::uint8_t{0});
+  if (wide > 0) std::fill_n(wide_tables, look_up_bytes(codebook.codec, wide), std::uint8_t{0});
+  if (!all_below(products.data(), products.size(), kRefused)) return {1, 0, 0};
+  const int most = wide > 0 ? steps * (steps + 1) + steps : steps;
+  const float step = std::max(narrow / float(steps), widest / float(most));
+  double offset = 0;
+  for (float low : lowest) offset += low;
+  if (step < 0x1p-120f)  // too small to be told apart
+    return {.scale = 1, .offset = offset, .error = double(widest) * double(columns), .squares = squares};
+  const float inverse = 1 / step;
+  const auto entry = [&](int code) { return std::uint8_t(std::int8_t(code + lowest_code)); };
+  for (std::size_t j = 0; j < columns; ++j) {
+    const float* of_one = products.data() + j * count;
+    const std::size_t table = nibbles ? nibble_table(j / 2, j % 2) : j * 256;
+    const auto code = [&](std::size_t v) { return int((of_one[v] - lowest[j]) * inverse + 0.5f); };
+    if (j >= wide) {
+      for (std::size_t v = 0; v < count; ++v) tables[table + v] = entry(code(v));
+      continue;
+    }
+    for (std::size_t v = 0; v < count; ++v) {
+      const int low = nibbles ? code(v) % (kSteps4 + 1) : code(v) % (kSteps8 + 1);  // by constants: vectorizes
+      tables[table + v] = entry(low);
+      wide_tables[table + v] = entry(nibbles ? code(v) / (kSteps4 + 1) : code(v) / (kSteps8 + 1));
+    }
+  }
+  const double look_ups = double(columns) + double(steps + 1) * double(wide);
+  return {.scale = step,
+          .offset = offset - double(step) * lowest_code * look_ups,
+          .error = rounding(most) * step * double(columns),
+          .largest = 127.0 * step * look_ups,
+          .squares = squares};
+}
+
+}  // namespace nestvec

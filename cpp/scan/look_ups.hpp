@@ -1,0 +1,45 @@
+// A float query as tables of its products with all codes, rounded to a byte each, for the kernels lut8, lut4,
+// lut4_bits; or itself rounded to int8, for dot_i4.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "cpp/codec/codebook.hpp"
+
+namespace nestvec {
+
+/// The sum of a row's look-ups, times scale, plus offset, is its inner product with the query, minus norm_weight times
+/// the square of its length, off by at most `error`, plus per_length * the length of what the row stands for (beside
+/// the rounding of float products and sums).
+struct LookUps {
+  float scale;
+  double offset = 0, error = 0;
+  double largest = 0;  ///< that a sum times scale can be
+  double per_length = 0;
+  double squares = 0;  ///< at least norm_weight times the square of any row's length
+};
+
+std::size_t look_up_bytes(Codec codec, std::size_t columns);  ///< the size of a query's tables, or of dot_i4's form
+
+/// Against bits as 1 and -1. query: dim values. tables: look_up_bytes(Codec::binary, dim).
+LookUps look_up_bits(const float* query, std::size_t dim, std::uint8_t* tables);
+
+/// Against the levels of int4 or planes. query: dim values. tables: for the codec and level_columns; for int4, what
+/// dot_i4 reads. Best where the levels of planes are sums of a weight for each plane, and those of int4 multiples of
+/// the smallest of them or of a 127th of the largest: other levels are approximated so, and `error` allows for it.
+LookUps look_up_levels(const Codebook& codebook, const float* query, std::size_t dim, std::uint8_t* tables);
+
+/// How many of the first `columns` sub-quantizers deserve a second look-up: where the products with their centroids lie
+/// much further apart than those of the rest, steps as wide as a byte would need for them let too many rows pass. Whole
+/// words; none without centroids. What opq learns has its wide sub-quantizers first.
+std::size_t wide_columns(const Codebook& codebook, std::size_t columns);
+
+/// How many times a second look-up counts in the sum.
+float wide_weight(Codec codec);
+
+/// Against the centroids of the first `columns` sub-quantizers. query: the values of their dimensions. wide_tables: the
+/// second look-ups of the first `wide` of them, look_up_bytes(codec, wide).
+LookUps look_up_centroids(const Codebook& codebook, const float* query, std::size_t columns, double norm_weight,
+                          std::size_t wide, std::uint8_t* tables, std::uint8_t* wide_tables);
+
+}  // namespace nestvec

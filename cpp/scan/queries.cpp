@@ -1,0 +1,208 @@
+#include "cpp/scan/queries.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <optional>
+#include <string>
+
+#include "cpp/base/error.hpp"
+#include "cpp/codec/exact.hpp"
+#include "cpp/codec/grid.hpp"
+#include "cpp/codec/pq.hpp"
+#include "cpp/codec/quantize.hpp"
+#include "cpp/scan/look_ups.hpp"
+
+namespace nestvec {
+namespace {
+
+/// 5.20e+38 as such, where std::to_string writes 39 digits.
+std::string three_digits(double x) {
+  char text[16];
+  std::snprintf(text, sizeof text, "%.3g", x);
+  return text;
+}
+
+/// dot_i8's form: the sum of the values, then the values.
+void set_int8_query(const std::int8_t* values, std::size_t dim, std::uint8_t* query) {
+  std::int32_t sum = 0;
+  for (std::size_t i = 0; i < dim; ++i) sum += values[i];
+  std::memcpy(query, &sum, 4);
+  std::memcpy(query + 4, values, dim);
+}
+
+std::size_t form_bytes(Codec codec, QueryKind kind, std::size_t columns) {
+  if (kind == QueryKind::look_ups || has_levels(codec)) return look_up_bytes(codec, columns);
+  const std::size_t words = word_count(codec, columns);
+  switch (codec) {
+    case Codec::binary:
+      return words * 8;
+    case Codec::int8:
+      return (words + 1) * 4;
+    case Codec::float16:
+    case Codec::bfloat16:
+      return words * 8;
+    default:
+      return words * 4;
+  }
+}
+
+/// Whether the form that the kernel reads is not the values themselves.
+bool keeps_values(Codec codec, QueryKind kind) { return kind == QueryKind::look_ups || has_levels(codec); }
+
+/// Any order of n float products and sums, fused or not, is within so many times the two lengths of the exact sum
+/// (Higham, Accuracy and Stability of Numerical Algorithms, 3.1); 8 more cover the factor, the rounding of the final
+/// score and of unit lengths.
+double summing_error(std::size_t dim) {
+  const double n = double(dim + 8);
+  return 1.01 * n * kFloatUnit / (1 - n * kFloatUnit);
+}
+
+/// Makes values what their own codes stand for.
+class LevelCodes {
+ public:
+  explicit LevelCodes(const Codebook& codebook) : encoder_(codebook), codebook_(codebook), codes_(codebook.dim) {
+    codebook_.levels = uniform_levels(codebook.bits);
+  }
+
+  const Codebook& codebook() const { return codebook_; }
+
+  /// Returns their length.
+  double replace(float* values, std::size_t dim) {
+    encoder_.nearest(values, dim, codes_.data());
+    for (std::size_t i = 0; i < dim; ++i) values[i] = codebook_.levels[codes_[i]];
+    return std::sqrt(exact_dot(values, values, dim));
+  }
+
+ private:
+  GridEncoder encoder_;
+  Codebook codebook_;  // with uniform levels
+  std::vector<std::uint8_t> codes_;
+};
+
+}  // namespace
+
+QueryKind usual_kind(Codec codec) {
+  if (codec == Codec::pq8 || codec == Codec::pq4 || has_levels(codec)) return QueryKind::look_ups;
+  return codec == Codec::binary || codec == Codec::int8 ? QueryKind::codes : QueryKind::values;
+}
+
+ScanQueries::ScanQueries(Codec codec_, QueryKind kind_, std::size_t count_, std::size_t dim_, const Codebook* codebook)
+    : codec(codec_),
+      kind(kind_),
+      count(count_),
+      dim(dim_),
+      columns(codebook ? columns_of(*codebook, dim_) : dim_),
+      wide(codebook ? wide_columns(*codebook, columns) : 0),
+      scales(count_),
+      stride_(form_bytes(codec_, kind_, columns)),
+      wide_stride_(wide > 0 ? form_bytes(codec_, kind_, wide) : 0),
+      form_(count_ * stride_ / sizeof(Line) + 1),
+      wide_form_(count_ * wide_stride_ / sizeof(Line) + 1),
+      values_(keeps_values(codec_, kind_) ? count_ * dim_ : 0) {}
+
+const float* ScanQueries::values(std::size_t i) const {
+  return values_.empty() ? reinterpret_cast<const float*>(query(i)) : values_.data() + i * dim;
+}
+
+ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const float> x, std::size_t dim, bool unit,
+                                     const Codebook* codebook, const double* constants, double norm_weight) {
+  ScanQueries queries(codec, kind, x.rows, dim, codebook);
+  queries.norm_weight = norm_weight;
+  queries.lengths_.resize(x.rows);
+  const bool bits = codec == Codec::binary;
+  const double row_length = bits ? std::sqrt(double(dim)) : 1;  // as a cosine takes it
+  std::vector<float> values(dim);
+  std::vector<std::int8_t> codes(codec == Codec::int8 ? dim : 0);
+  std::optional<LevelCodes> own_codes;
+  if (kind == QueryKind::codes && has_levels(codec)) own_codes.emplace(*codebook);
+  for (std::size_t q = 0; q < x.rows; ++q) {
+    QueryScale& out = queries.scales[q];
+    std::uint8_t* query = queries.query(q);
+    if (bits && kind == QueryKind::codes) {  // signs have no length
+      pack_bits({x.row(q), 1, dim}, query, 1);
+      continue;
+    }
+    if (constants && !own_codes) out.constant = out.offset = constants[q];
+    const double given = std::sqrt(exact_dot(x.row(q), x.row(q), dim)), scale = !unit       ? 1
+                                                                                : given > 0 ? 1 / (given * row_length)
+                                                                                            : 0;
+    for (std::size_t i = 0; i < dim; ++i) values[i] = float(x.row(q)[i] * scale);
+    double norm = !unit ? given : given > 0 ? 1 / row_length : 0;
+    queries.lengths_[q] = norm;
+    if (codec == Codec::int8) {
+      queries.lengths_[q] = std::max(norm, 127 * std::sqrt(double(dim)));  // of the codes too
+      quantize_int8({values.data(), 1, dim}, codes.data(), &out.scale, 1);
+      if (out.scale == 0) out.scale = 1;  // all codes are 0, and so is every score
+      set_int8_query(codes.data(), dim, query);
+      continue;
+    }
+    if (own_codes) norm = own_codes->replace(values.data(), dim);
+    // The last term covers products below the range of normal floats.
+    out.error = {2 * kFloatUnit, norm > 0 || norm_weight != 0 ? double(dim + 8) * 0x1p-126 : 0};
+    out.error.absolute += 0x1p-40 * std::abs(out.constant);  // limits are derived from the offset in double
+    out.per_length = summing_error(dim) * norm;
+    if (kind == QueryKind::values) {
+      std::memcpy(query, values.data(), dim * sizeof(float));
+      if (norm == 0) out.error = {};
+      continue;
+    }
+    std::copy(values.begin(), values.end(), queries.values_.begin() + std::ptrdiff_t(q * dim));
+    const LookUps found = bits ? look_up_bits(values.data(), dim, query)
+                          : has_levels(codec)
+                              ? look_up_levels(own_codes ? own_codes->codebook() : *codebook, values.data(), dim, query)
+                              : look_up_centroids(*codebook, values.data(), queries.columns, norm_weight, queries.wide,
+                                                  query, queries.wide_query(q));
+    out.scale = found.scale;
+    out.offset += found.offset;
+    out.per_length += found.per_length;
+    // A sum of look-ups is exact, one of dot_i4 rounded to float, as are its products with the factor and the scale and
+    // the scale itself; the offset and the limits derived from it are rounded to double.
+    const double error = found.error + summing_error(dim) * found.squares + 4 * kFloatUnit * found.largest +
+                         0x1p-40 * std::abs(found.offset);
+    if (codebook && codebook->scaled) {  // a row's factor multiplies sums and errors alike
+      const double typical = length_unit(*codebook, dim);
+      out.per_length += error / typical;
+      queries.lengths_[q] = std::max(norm, found.largest / found.scale / typical);
+    } else {
+      out.error.absolute += error;
+    }
+    if (own_codes) {  // whatever the rows' levels: as codes, they are no longer than this
+      out.error.absolute += out.per_length * 2 * std::sqrt(double(dim));
+      out.per_length = queries.lengths_[q] = 0;
+    }
+  }
+  return queries;
+}
+
+ScanQueries ScanQueries::from_codes(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim) {
+  ScanQueries queries(codec, QueryKind::codes, rows.rows, dim, nullptr);
+  for (std::size_t q = 0; q < rows.rows; ++q) {
+    if (codec == Codec::int8) {
+      set_int8_query(reinterpret_cast<const std::int8_t*>(rows.row(q)), dim, queries.query(q));
+      queries.scales[q].error = {2 * kFloatUnit, 0};  // the kernel rounds sums above 2^24 to float
+    } else {
+      std::memcpy(queries.query(q), rows.row(q), row_bytes(codec, dim));
+    }
+  }
+  return queries;
+}
+
+std::size_t ScanQueries::bytes_per_query(Codec codec, QueryKind kind, std::size_t dim, const Codebook* codebook) {
+  const std::size_t values = keeps_values(codec, kind) ? dim * sizeof(float) : 0;
+  const std::size_t columns = codebook ? columns_of(*codebook, dim) : dim;
+  const std::size_t wide = codebook ? wide_columns(*codebook, columns) : 0;
+  return form_bytes(codec, kind, columns) + (wide > 0 ? form_bytes(codec, kind, wide) : 0) + values +
+         sizeof(QueryScale) + sizeof(double);
+}
+
+void ScanQueries::require_range(double longest_row) const {
+  for (std::size_t q = 0; q < lengths_.size(); ++q)
+    if (!(lengths_[q] * longest_row + norm_weight * longest_row * longest_row < 0x1p126))
+      throw ArgumentError("the inner product of query " + std::to_string(q) + " (length " + three_digits(lengths_[q]) +
+                          ") with the longest row (" + three_digits(longest_row) +
+                          ") can leave the range of float32; scale the vectors down, or use metric=\"cosine\"");
+}
+
+}  // namespace nestvec

@@ -1,0 +1,106 @@
+#include "cpp/scan/rescore.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <vector>
+
+#include "cpp/base/parallel.hpp"
+#include "cpp/codec/exact.hpp"
+#include "cpp/file/read_ahead.hpp"
+#include "cpp/scan/scores.hpp"
+
+namespace nestvec {
+namespace {
+
+/// Whether at most `missing` of the candidates can be expected to score above `kth`.
+bool few_above(double kth, const Candidate* begin, const Candidate* end, const Forecast& forecast, double missing) {
+  double expected = 0;
+  for (const Candidate* one = begin; one != end && expected <= missing; ++one)
+    expected += normal_tail((kth - forecast.slope * one->score - forecast.intercept) / forecast.deviation);
+  return expected <= missing;
+}
+
+/// Scores the candidates of a search with a tier's rows, gathered in the order in which they lie.
+class Rescorer {
+ public:
+  explicit Rescorer(const Rescoring& task)
+      : task_(task),
+        table_(task.table),
+        tier_(task.tier),
+        dim_(task.queries.values.cols),
+        bytes_(row_bytes(tier_.codec, tier_.columns())),
+        rows_(rows_of(table_, tier_, dim_)) {}
+
+  void run(Candidate* out) const {
+    const std::size_t queries = task_.queries.values.rows;
+    const std::size_t queries_per_task = std::max<std::size_t>(1, (1 << 20) / (task_.per_query * bytes_));
+    const std::size_t tasks = (queries + queries_per_task - 1) / queries_per_task;
+    parallel_for(tasks, task_.threads, [&](std::size_t, std::size_t task) {
+      const std::size_t end = std::min(task * queries_per_task + queries_per_task, queries);
+      for (std::size_t q = task * queries_per_task; q < end; ++q) one_query(q, out + q * task_.keep);
+    });
+  }
+
+ private:
+  void one_query(std::size_t q, Candidate* out) const {
+    const TierQueries& queries = task_.queries;
+    const Candidate* candidates = task_.candidates + q * task_.per_query;
+    std::size_t count = task_.per_query;
+    const ScanQueries prepared = ScanQueries::from_floats(Codec::float32, QueryKind::values,
+                                                          {queries.values.row(q), 1, dim_}, dim_, tier_.cosine);
+    prepared.require_range(tier_.row_bound);
+    const double constant = queries.constants ? queries.constants[q] : 0;
+    while (count > 0 && candidates[count - 1].row < 0) --count;  // where a filter left fewer
+    TopK best(task_.keep, {}, {table_.ids});
+    std::vector<float> scratch(tier_.dim);
+    std::vector<std::int64_t> rows;
+    std::vector<double> scores;
+    std::size_t done = 0;
+    while (done < count) {
+      const std::size_t end = task_.forecast ? std::min(count, done + std::max(task_.k, kFewestRescored)) : count;
+      rows.clear();
+      for (std::size_t i = done; i < end; ++i) rows.push_back(candidates[i].row);
+      std::sort(rows.begin(), rows.end());
+      ask_ahead(rows);
+      for (const std::int64_t row : rows) {
+        const std::uint8_t* codes = tier_.codes + std::size_t(row) * bytes_;
+        if (table_.checked) table_.checked->require(codes, bytes_, 1);
+        const float score = exact_score(tier_.codec, rows_.codebook, codes, prepared.values(0), dim_,
+                                        rows_.factor(std::size_t(row)), tier_.norm_weight, constant, scratch.data());
+        best.add({score, row});
+        if (task_.forecast && !std::isnan(score)) scores.push_back(score);
+      }
+      done = end;
+      if (task_.forecast && done < count && scores.size() >= task_.k) {
+        std::nth_element(scores.begin(), scores.begin() + std::ptrdiff_t(task_.k - 1), scores.end(), std::greater<>());
+        if (few_above(scores[task_.k - 1], candidates + done, candidates + count, *task_.forecast, task_.missing))
+          break;
+      }
+    }
+    best.finish(out, [](std::int64_t) { return 0.0; });
+    if (!task_.stats) return;
+    task_.stats->rows += done;
+    task_.stats->bytes += done * (bytes_ + (rows_.factors ? sizeof(float) : 0));
+  }
+
+  void ask_ahead(const std::vector<std::int64_t>& rows) const {
+    if (!table_.checked) return;
+    for (const std::int64_t row : rows) {
+      const std::uint8_t* codes = tier_.codes + std::size_t(row) * bytes_;
+      if (tier_.larger_than_memory || !table_.checked->verified(codes, bytes_)) read_ahead(codes, bytes_);
+    }
+  }
+
+  const Rescoring& task_;
+  const Table& table_;
+  const Tier& tier_;
+  const std::size_t dim_, bytes_;
+  const ScanRows rows_;
+};
+
+}  // namespace
+
+void rescore(const Rescoring& task, Candidate* out) { Rescorer(task).run(out); }
+
+}  // namespace nestvec

@@ -1,0 +1,370 @@
+#include "cpp/scan/scan.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "cpp/base/error.hpp"
+#include "cpp/base/parallel.hpp"
+#include "cpp/codec/exact.hpp"
+#include "cpp/codec/grid.hpp"
+#include "cpp/kernels/kernels.hpp"
+#include "cpp/scan/look_ups.hpp"
+#include "cpp/scan/scores.hpp"
+
+namespace nestvec {
+namespace {
+
+constexpr std::size_t kTileBytes = 256 << 10;     // of codes: stays in the second-level cache while the queries pass
+constexpr std::size_t kWorkerBytes = 1 << 20;     // codes x queries below which a second thread does not pay
+constexpr std::size_t kCollectorBytes = 8 << 20;  // for all candidates that are held at one time
+constexpr std::size_t kDirectBytes = 128;         // of a row: below, its horizontal sum costs more than packing
+constexpr std::size_t kAhead = 4096;  // bytes: a core waits 100 ns for memory and reads 15 to 20 bytes in each of them
+
+constexpr float kLowest = -std::numeric_limits<float>::infinity();
+constexpr float kNoLimits[kQueryTile] = {kLowest, kLowest, kLowest, kLowest, kLowest, kLowest, kLowest, kLowest};
+
+ScanKernel* kernel_for(Codec codec, QueryKind kind) {
+  const Kernels& table = kernels();
+  switch (codec) {
+    case Codec::binary:
+      return kind == QueryKind::look_ups ? table.lut4_bits : table.hamming;
+    case Codec::int8:
+      return table.dot_i8;
+    case Codec::float16:
+      return table.dot_f16;
+    case Codec::bfloat16:
+      return table.dot_bf16;
+    case Codec::pq8:
+      return table.lut8;
+    case Codec::pq4:
+      return table.lut4;
+    case Codec::int4:
+      return table.dot_i4;
+    case Codec::planes:
+      return table.lut4_bits;
+    case Codec::float32:
+      break;
+  }
+  return table.dot_f32;
+}
+
+/// What scans row-major rows of the codec as they lie, for one query; null where nothing does.
+RowKernel* row_kernel_for(Codec codec) {
+  const Kernels& table = kernels();
+  switch (codec) {
+    case Codec::binary:
+      return table.hamming_rows;
+    case Codec::int8:
+      return table.dot_i8_rows;
+    case Codec::float16:
+      return table.dot_f16_rows;
+    case Codec::float32:
+      return table.dot_f32_rows;
+    default:
+      return nullptr;
+  }
+}
+
+/// One scan: rows, queries, and where the work is cut into tiles of blocks x chunks of queries.
+class Scan {
+ public:
+  Scan(const ScanRows& rows, const ScanQueries& queries, std::size_t k)
+      : rows_(rows),
+        queries_(queries),
+        k_(k),
+        kernel_(kernel_for(queries.codec, queries.kind)),
+        row_kernel_(rows.row_major && queries.count == 1 && row_bytes(rows.codec, rows.columns) >= kDirectBytes
+                        ? row_kernel_for(rows.codec)
+                        : nullptr),
+        blocks_(block_count(rows.count)),
+        stored_bytes_(block_bytes(rows.codec, rows.columns)),
+        used_bytes_(block_bytes(rows.codec, queries.columns)),
+        words_(word_count(rows.codec, queries.columns)),
+        wide_words_(word_count(rows.codec, queries.wide)),
+        last_mask_(rows.codec == Codec::binary ? last_word_mask(queries.columns) : 0),
+        ahead_(rows.codec == Codec::pq8       ? kBlockTile * stored_bytes_  // all blocks of a run are read side by side
+               : used_bytes_ == stored_bytes_ ? kAhead
+                                              : (kAhead + stored_bytes_ - 1) / stored_bytes_ * stored_bytes_),
+        blocks_per_tile_(std::clamp<std::size_t>(kTileBytes / used_bytes_, 1, blocks_)),
+        tiles_((blocks_ + blocks_per_tile_ - 1) / blocks_per_tile_) {
+    if (rows.codebook) codebook_ = *rows.codebook;
+    if (queries.kind == QueryKind::codes && rows.codebook) codebook_.levels = uniform_levels(codebook_.bits);
+    if (!measures()) queries.require_range(rows.longest);
+  }
+
+  void run(std::size_t threads, Candidate* out) {
+    const double work = double(blocks_ * used_bytes_) * double(queries_.count);
+    const std::size_t workers = worker_count(std::size_t(work / kWorkerBytes), threads);
+    const std::size_t collector_bytes = TopK::most_kept(k_, false) * sizeof(Candidate) * workers;
+    const std::size_t at_once = std::clamp<std::size_t>(kCollectorBytes / collector_bytes, 1, queries_.count);
+    for (std::size_t first = 0; first < queries_.count; first += at_once)
+      run_some(first, std::min(at_once, queries_.count - first), workers, out + first * k_);
+  }
+
+ private:
+  struct Worker {
+    std::vector<TopK> best;         // per query
+    std::vector<float> limits;      // per query, in the kernel's scores
+    std::vector<std::uint8_t> row;  // one unpacked row
+    std::vector<float> scratch;
+    std::vector<std::uint8_t> tile;  // packed blocks, where the rows come row-major
+    double longest;                  // row so far
+  };
+
+  /// A tile and the queries that pass over it: those from `first` on that belong to one run_some.
+  struct Pass {
+    const std::uint8_t* blocks;          // of the tile; null where its rows are scanned as they lie
+    std::size_t first_block, end_block;  // their numbers
+    std::uintptr_t ahead;                // the tile that comes next
+    std::size_t first, begin, end;       // queries: the first of run_some, and from it the chunk
+  };
+
+  void run_some(std::size_t first, std::size_t count, std::size_t workers, Candidate* out) {
+    // Few tiles and many queries: cut the queries too, so that every thread has work.
+    const std::size_t cuts = workers == 1 ? 1 : std::max<std::size_t>(1, 4 * workers / tiles_);
+    const std::size_t chunk = ((count + cuts - 1) / cuts + kQueryTile - 1) / kQueryTile * kQueryTile;
+    const std::size_t chunks = (count + chunk - 1) / chunk, tasks = tiles_ * chunks;
+    workers = std::min(workers, tasks);
+    std::vector<Worker> state(workers);
+    parallel_for(tasks, workers, [&](std::size_t worker, std::size_t task) {
+      Worker& own = state[worker];
+      if (own.best.empty()) prepare(own, first, count);
+      const std::size_t begin = task % chunks * chunk, first_block = task / chunks * blocks_per_tile_;
+      Pass pass{
+          nullptr,
+          first_block,
+          std::min(first_block + blocks_per_tile_, blocks_),
+          reinterpret_cast<std::uintptr_t>(rows_.blocks) + (first_block + workers * blocks_per_tile_) * stored_bytes_,
+          first,
+          begin,
+          std::min(begin + chunk, count)};
+      if (row_kernel_) return scan_rows(own, pass);
+      pass.blocks = rows_.row_major ? pack_tile(own, pass) : rows_.blocks + first_block * stored_bytes_;
+      scan_tile(own, pass);
+    });
+    std::erase_if(state, [](const Worker& one) { return one.best.empty(); });  // came too late for a task
+    double longest = rows_.longest;
+    if (measures())
+      longest = std::max_element(state.begin(), state.end(), [](const Worker& a, const Worker& b) {
+                  return a.longest < b.longest;
+                })->longest;
+    parallel_for((count + 63) / 64, workers, [&](std::size_t, std::size_t task) {
+      Worker own;
+      own.row.resize(row_bytes(rows_.codec, queries_.columns));
+      own.scratch.resize(queries_.dim);
+      for (std::size_t q = task * 64; q < std::min(task * 64 + 64, count); ++q) {
+        TopK& best = state[0].best[q];
+        best.widen(error_of(first + q, longest));
+        for (std::size_t other = 1; other < state.size(); ++other) best.merge(state[other].best[q]);
+        best.finish(out + q * k_, [&](std::int64_t row) { return exact(first + q, row, own); });
+      }
+    });
+  }
+
+  bool measures() const { return std::isnan(rows_.longest); }
+
+  ScoreError error_of(std::size_t q, double longest) const {
+    const QueryScale& scale = queries_.scales[q];
+    return {scale.error.relative, scale.error.absolute + (scale.per_length > 0 ? scale.per_length * longest : 0)};
+  }
+
+  void prepare(Worker& own, std::size_t first, std::size_t count) const {
+    own.longest = measures() ? 0 : rows_.longest;
+    own.best.reserve(count);
+    for (std::size_t q = 0; q < count; ++q)
+      own.best.emplace_back(k_, error_of(first + q, own.longest), Order{rows_.ids});
+    own.limits.assign(count, -std::numeric_limits<float>::infinity());
+    own.row.resize(row_bytes(rows_.codec, queries_.columns));
+    own.scratch.resize(queries_.dim);
+    if (rows_.row_major) own.tile.resize(blocks_per_tile_ * stored_bytes_);
+  }
+
+  void scan_tile(Worker& own, const Pass& pass) const {
+    const std::size_t passes = (pass.end - pass.begin + kQueryTile - 1) / kQueryTile;
+    // A single pass is bound by memory, and prefetches just ahead of itself. Of several, each prefetches 1 / 2^shift of
+    // the next tile until all of it is there.
+    const unsigned shift = unsigned(std::bit_width(passes)) - 1;
+    for (std::size_t p = 0; p < passes; ++p) {
+      const std::size_t q = pass.begin + p * kQueryTile, count = std::min(kQueryTile, pass.end - q);
+      std::uint64_t live[kBlockTile + 1];  // the rows of the next blocks that some query of this pass may have
+      for (std::size_t b = pass.first_block, run; b < pass.end_block; b += std::max<std::size_t>(1, run)) {
+        // Before the first limit every row is a candidate: one block gives a limit, four would give four times as many.
+        const std::size_t most = std::isinf(own.limits[q]) ? 1 : kBlockTile;
+        for (run = 0; run <= most; ++run)
+          if (b + run == pass.end_block || !(live[run] = live_rows(b + run, pass.first + q, count))) break;
+        const bool reads_on = run > 1;  // what lies ahead will be read, and not skipped
+        run = std::min(run, most);
+        if (run == 0) continue;
+        const std::size_t at = (b - pass.first_block) * stored_bytes_;
+        const auto codes = reinterpret_cast<std::uintptr_t>(pass.blocks + at);
+        const std::uintptr_t share = pass.ahead + p * (blocks_per_tile_ * stored_bytes_ >> shift) + (at >> shift);
+        const bool wanted = !rows_.row_major && (shift ? p >> shift == 0 : reads_on);
+        scan_run(own,
+                 {.codes = pass.blocks + at,
+                  .stride = stored_bytes_,
+                  .count = run,
+                  .words = words_,
+                  .ahead = !wanted ? codes
+                           : shift ? share
+                                   : codes + ahead_,
+                  .ahead_shift = shift,
+                  .last_mask = last_mask_,
+                  .factors = rows_.factors ? rows_.factors + b * rows_.factor_stride : nullptr,
+                  .factor_stride = rows_.factor_stride},
+                 b, live, pass.first, q, count);
+      }
+    }
+  }
+
+  void scan_run(Worker& own, const BlockRun& run, std::size_t b, const std::uint64_t* live, std::size_t first,
+                std::size_t q, std::size_t count) const {
+    BlockHits hits[kQueryTile * kBlockTile];
+    kernel_(run, queries_.query(first + q), count, wide_words_ > 0 ? kNoLimits : own.limits.data() + q, hits);
+    if (wide_words_ > 0) add_wide(run, first + q, count, own.limits.data() + q, hits);
+    for (std::size_t i = 0; i < count; ++i) {
+      TopK& best = own.best[q + i];
+      const QueryScale& scale = queries_.scales[first + q + i];
+      bool any = false;
+      for (std::size_t j = 0; j < run.count; ++j) {
+        const BlockHits& found = hits[i * run.count + j];
+        std::uint64_t bits = found.rows & live[j];
+        if (bits && rows_.allowed_stride) bits &= live_rows(b + j, first + q + i, 1);
+        for (any |= bits != 0; bits; bits &= bits - 1) {
+          const std::size_t r = std::size_t(std::countr_zero(bits));
+          best.offer({scaled(found.scores[r], scale), std::int64_t((b + j) * kBlockRows + r)},
+                     [&](std::int64_t row) { return exact(first + q + i, row, own); });
+        }
+      }
+      if (any) own.limits[q + i] = kernel_limit(best.limit(), scale);
+    }
+  }
+
+  /// Adds the second look-ups to all scores of a run, and finds the rows that beat the limits.
+  void add_wide(BlockRun run, std::size_t q, std::size_t count, const float* limits, BlockHits* hits) const {
+    run.words = wide_words_;
+    run.ahead = reinterpret_cast<std::uintptr_t>(run.codes);  // what lies ahead has been prefetched
+    run.ahead_shift = 0;
+    BlockHits wide[kQueryTile * kBlockTile];
+    kernel_(run, queries_.wide_query(q), count, kNoLimits, wide);
+    const float weight = wide_weight(rows_.codec);
+    for (std::size_t i = 0; i < count * run.count; ++i) {
+      const float limit = limits[i / run.count];
+      float* scores = hits[i].scores;
+      float best[16];  // of every 16th, side by side, which vectorizes
+      std::fill_n(best, 16, kLowest);
+      for (std::size_t r = 0; r < kBlockRows; r += 16)
+        for (std::size_t lane = 0; lane < 16; ++lane) {
+          const float score = scores[r + lane] + weight * wide[i].scores[r + lane];  // integers below 2^24: exact
+          scores[r + lane] = score;
+          best[lane] = score > best[lane] ? score : best[lane];
+        }
+      hits[i].rows = 0;
+      if (*std::max_element(best, best + 16) > limit)
+        for (std::size_t r = 0; r < kBlockRows; ++r) hits[i].rows |= std::uint64_t{scores[r] > limit} << r;
+    }
+  }
+
+  /// One query over row-major rows as they lie.
+  void scan_rows(Worker& own, const Pass& pass) const {
+    const std::size_t bytes = row_bytes(rows_.codec, rows_.columns);
+    for (std::size_t b = pass.first_block; b < pass.end_block; ++b) {
+      const std::uint64_t live = live_rows(b, pass.first, 1);
+      if (live == 0) continue;
+      const std::size_t first = b * kBlockRows, count = std::min(kBlockRows, rows_.count - first);
+      const std::uint8_t* rows = rows_.row_major + first * bytes;
+      float scores[kBlockRows], squares[kBlockRows];
+      row_kernel_(rows, bytes, count, queries_.dim, queries_.query(pass.first), scores, squares);
+      if (measures()) {
+        const double square = *std::max_element(squares, squares + count);
+        const bool counted = std::all_of(squares, squares + count, [](float x) { return std::isfinite(x); });
+        const double underflow = double(queries_.dim) * 0x1p-126;
+        const double longest = counted ? std::sqrt(1.01 * square + underflow)
+                                       : longest_row(rows_.codec, {rows, count, bytes}, queries_.dim);
+        if (longest > own.longest) lengthen(own, pass, longest);
+      }
+      const QueryScale& scale = queries_.scales[pass.first];
+      for (std::size_t r = 0; r < count; ++r) {
+        const float score = scores[r] * rows_.factor(first + r);
+        if (!(score > own.limits[0]) || !(live >> r & 1)) continue;
+        own.best[0].offer({scaled(score, scale), std::int64_t(first + r)},
+                          [&](std::int64_t row) { return exact(pass.first, row, own); });
+        own.limits[0] = kernel_limit(own.best[0].limit(), scale);
+      }
+    }
+  }
+
+  /// Packs a tile of row-major rows; where their lengths are not known yet, measures them.
+  const std::uint8_t* pack_tile(Worker& own, const Pass& pass) const {
+    const std::size_t bytes = row_bytes(rows_.codec, rows_.columns), first = pass.first_block * kBlockRows,
+                      end = std::min(pass.end_block * kBlockRows, rows_.count);
+    const std::uint8_t* rows = rows_.row_major + first * bytes;
+    if (measures()) {
+      const double longest = longest_row(rows_.codec, {rows, end - first, bytes}, rows_.columns);
+      if (longest > own.longest) lengthen(own, pass, longest);
+    }
+    for (std::size_t r = first; r < end; r += kBlockRows)
+      pack_block(rows_.codec, rows_.columns, rows_.row_major + r * bytes, std::min(kBlockRows, end - r),
+                 own.tile.data() + (r - first) / kBlockRows * stored_bytes_);
+    return own.tile.data();
+  }
+
+  void lengthen(Worker& own, const Pass& pass, double longest) const {
+    if (!std::isfinite(longest)) throw ArgumentError("x holds NaN or infinite values; expected finite ones");
+    queries_.require_range(longest);
+    own.longest = longest;
+    for (std::size_t q = 0; q < own.best.size(); ++q) {
+      own.best[q].widen(error_of(pass.first + q, longest));
+      own.limits[q] = kernel_limit(own.best[q].limit(), queries_.scales[pass.first + q]);
+    }
+  }
+
+  /// The rows of block b that at least one of `count` queries from q on may have.
+  std::uint64_t live_rows(std::size_t b, std::size_t q, std::size_t count) const {
+    const std::uint64_t real = rows_of_block(rows_.count, b);
+    if (!rows_.allowed) return real;
+    if (!rows_.allowed_stride) return rows_.allowed[b] & real;
+    std::uint64_t any = 0;
+    for (std::size_t i = 0; i < count; ++i) any |= rows_.allowed[(q + i) * rows_.allowed_stride + b];
+    return any & real;
+  }
+
+  double exact(std::size_t q, std::int64_t r, Worker& own) const {
+    const std::uint8_t* row = own.row.data();
+    if (rows_.row_major)
+      row = rows_.row_major + std::size_t(r) * row_bytes(rows_.codec, rows_.columns);
+    else
+      unpack_row(rows_.codec, queries_.columns, rows_.blocks + std::size_t(r) / kBlockRows * stored_bytes_,
+                 std::size_t(r) % kBlockRows, own.row.data());
+    if (rows_.codec == Codec::int8) {  // integer scores
+      const std::uint8_t* query = queries_.query(q) + 4;
+      std::int64_t sum = 0;
+      for (std::size_t i = 0; i < queries_.dim; ++i) sum += std::int64_t(std::int8_t(query[i])) * std::int8_t(row[i]);
+      return double(sum);
+    }
+    return exact_score(rows_.codec, &codebook_, row, queries_.values(q), queries_.dim, rows_.factor(std::size_t(r)),
+                       queries_.norm_weight, queries_.scales[q].constant, own.scratch.data());
+  }
+
+  const ScanRows& rows_;
+  const ScanQueries& queries_;
+  const std::size_t k_;
+  ScanKernel* const kernel_;
+  RowKernel* const row_kernel_;  // null: rows are scanned in blocks
+  Codebook codebook_{};          // what codes stand for in exact scores; empty where the codec has none
+  const std::size_t blocks_, stored_bytes_, used_bytes_, words_, wide_words_;
+  const std::uint64_t last_mask_;
+  const std::size_t ahead_;  // bytes: whole blocks where only their first words are read
+  const std::size_t blocks_per_tile_, tiles_;
+};
+
+}  // namespace
+
+void scan(const ScanRows& rows, const ScanQueries& queries, std::size_t k, std::size_t threads, Candidate* out) {
+  if (rows.count == 0 || queries.count == 0 || k == 0) return;
+  Scan(rows, queries, k).run(threads, out);
+}
+
+}  // namespace nestvec

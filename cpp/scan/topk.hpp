@@ -1,0 +1,148 @@
+// The k best of many candidates, in the one order that every result of this library has.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "cpp/base/host_device.hpp"
+
+namespace nestvec {
+
+/// A row and its score; larger is better. Where there is no row: row -1, score NaN. A double holds every kind of score
+/// exactly: a rounded float, an integer inner product, a negated distance.
+struct Candidate {
+  double score;
+  std::int64_t row;
+};
+
+/// Rows in order of (score, then smaller id). Where ids is null, a row's number is its id.
+struct Order {
+  const std::int64_t* ids;
+  bool operator()(const Candidate& a, const Candidate& b) const {
+    if (a.score != b.score) return a.score > b.score;
+    return ids ? ids[a.row] < ids[b.row] : a.row < b.row;
+  }
+};
+
+/// How far a score may lie from the exact one: relative * |score| + absolute. Zero: the scores are exact.
+struct ScoreError {
+  double relative = 0, absolute = 0;
+  NESTVEC_HOST_DEVICE bool exact() const { return relative == 0 && absolute == 0; }
+};
+
+/// Collects the k best by exact score from candidates whose scores may be off by `error`.
+///
+/// Candidates gather until the reservoir is full. Then those go that are certainly not among the k best: their score is
+/// worse than the k-th best by more than twice the error. Where so many lie within it that the reservoir stays full,
+/// they are scored exactly, and the k best of them set the limit from then on, once the error below the worst. Nothing
+/// is scored twice, and memory stays at 3k + 288 candidates whatever the data.
+class TopK {
+ public:
+  TopK(std::size_t k, ScoreError error, Order order) : k_(k), error_(error), order_(order) {
+    kept_.reserve(most_kept(k, error.exact()));
+  }
+
+  /// How many candidates a collector holds at most.
+  static std::size_t most_kept(std::size_t k, bool exact) { return exact ? 2 * k + 32 : 3 * k + 288; }
+
+  /// Only scores above the limit matter; it rises as better candidates come in.
+  double limit() const { return limit_; }
+
+  /// From now on scores may be off by as much as `error`: its absolute part may have grown, its relative part stays.
+  void widen(ScoreError error) {
+    limit_ = just_below(limit_ - 2 * (error.absolute - error_.absolute));
+    error_ = error;
+  }
+
+  /// exact(row) gives a row's exact score; it is only called where the error is not zero.
+  template <class Exact>
+  void offer(Candidate candidate, const Exact& exact) {
+    if (!(candidate.score > limit_)) return;
+    kept_.push_back(candidate);
+    if (kept_.size() == most_kept(k_, error_.exact())) shrink(exact);
+  }
+
+  /// As offer for exact scores, for candidates in any order of rows.
+  void add(Candidate candidate) {
+    if (!std::isnan(candidate.score)) kept_.push_back(candidate);
+  }
+
+  /// Adds what another collector kept, before finish().
+  void merge(const TopK& other) {
+    kept_.insert(kept_.begin(), other.kept_.begin(), other.kept_.begin() + std::ptrdiff_t(other.sure_));
+    kept_.insert(kept_.end(), other.kept_.begin() + std::ptrdiff_t(other.sure_), other.kept_.end());
+    sure_ += other.sure_;
+  }
+
+  /// Writes the best k by exact score, in order; where there are fewer, the rest has row -1 and score NaN.
+  template <class Exact>
+  void finish(Candidate* out, const Exact& exact) {
+    if (!error_.exact()) {
+      drop_hopeless();
+      score_exactly(exact);
+    }
+    const std::size_t found = std::min(k_, kept_.size());
+    std::partial_sort(kept_.begin(), kept_.begin() + std::ptrdiff_t(found), kept_.end(), order_);
+    std::copy_n(kept_.begin(), found, out);
+    std::fill(out + found, out + k_, Candidate{std::numeric_limits<double>::quiet_NaN(), -1});
+  }
+
+ private:
+  static double just_below(double x) { return std::nextafter(x, -std::numeric_limits<double>::infinity()); }
+
+  template <class Exact>
+  void shrink(const Exact& exact) {
+    if (error_.exact()) {
+      cut_to_k();
+      limit_ = order_.ids ? just_below(kept_[k_ - 1].score) : kept_[k_ - 1].score;  // rows rise: without ids a tie lost
+      return;
+    }
+    drop_hopeless();
+    if (kept_.size() <= 2 * k_ + 144) return;
+    score_exactly(exact);
+    if (kept_.size() < k_) return;
+    cut_to_k();
+    sure_ = k_;
+    const double kth = kept_[k_ - 1].score;
+    limit_ = std::max(limit_, just_below(kth - (error_.relative * std::fabs(kth) + error_.absolute)));
+  }
+
+  /// Keeps the k best of all, the worst of them last.
+  void cut_to_k() {
+    std::nth_element(kept_.begin(), kept_.begin() + std::ptrdiff_t(k_ - 1), kept_.end(), order_);
+    kept_.resize(k_);
+  }
+
+  /// Judges the candidates that are not scored exactly yet by each other.
+  void drop_hopeless() {
+    const auto begin = kept_.begin() + std::ptrdiff_t(sure_);
+    if (kept_.size() < sure_ + k_) return;
+    const auto kth = begin + std::ptrdiff_t(k_ - 1);
+    std::nth_element(begin, kth, kept_.end(), order_);
+    const double margin = 2 * (error_.relative * std::fabs(kth->score) + error_.absolute);
+    limit_ = std::max(limit_, just_below(kth->score - margin));
+    kept_.erase(std::remove_if(begin, kept_.end(), [&](const Candidate& one) { return !(one.score > limit_); }),
+                kept_.end());
+  }
+
+  template <class Exact>
+  void score_exactly(const Exact& exact) {
+    const auto begin = kept_.begin() + std::ptrdiff_t(sure_);
+    for (auto candidate = begin; candidate != kept_.end(); ++candidate) candidate->score = exact(candidate->row);
+    kept_.erase(std::remove_if(begin, kept_.end(), [](const Candidate& one) { return std::isnan(one.score); }),
+                kept_.end());
+    sure_ = kept_.size();
+  }
+
+  std::size_t k_;
+  ScoreError error_;
+  Order order_;
+  double limit_ = -std::numeric_limits<double>::infinity();
+  std::vector<Candidate> kept_;
+  std::size_t sure_ = 0;  // the first so many are scored exactly, where scores come with an error
+};
+
+}  // namespace nestvec

@@ -1,0 +1,192 @@
+#include "cpp/search/search.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "cpp/base/error.hpp"
+#include "cpp/base/parallel.hpp"
+#include "cpp/codec/exact.hpp"
+#include "cpp/scan/rescore.hpp"
+#include "cpp/scan/scan.hpp"
+
+namespace nestvec {
+namespace {
+
+constexpr std::size_t kCandidateBytes = 4 << 20;  // for the candidates between two tiers, at one time
+constexpr std::size_t kQueryBytes = 4 << 20;      // for the queries in the form that is scanned
+
+/// Adds the time of its life.
+class Stopwatch {
+ public:
+  explicit Stopwatch(TierStats* stats) : stats_(stats) {}
+  ~Stopwatch() {
+    if (stats_) stats_->seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  TierStats* stats_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+/// What a scan of `queries` queries reads: rows that some filter lets through, whole blocks at a time.
+void count_scan(const Table& table, const ScanRows& rows, std::size_t used_columns, std::size_t queries,
+                TierStats* stats) {
+  if (!stats) return;
+  const std::size_t blocks = block_count(table.rows);
+  const std::size_t block = block_bytes(rows.codec, used_columns) + (rows.factors ? kRowsPerBlock * sizeof(float) : 0);
+  if (!rows.allowed) {
+    stats->rows += std::uint64_t(table.rows) * queries;
+    stats->bytes += std::uint64_t(blocks) * block;
+    return;
+  }
+  const std::size_t filters = rows.allowed_stride ? queries : 1;  // or one for all queries
+  std::uint64_t allowed_rows = 0, read_blocks = 0;
+  for (std::size_t b = 0; b < blocks; ++b) {
+    std::uint64_t any = 0;
+    for (std::size_t f = 0; f < filters; ++f) {
+      const std::uint64_t allowed = rows.allowed[f * rows.allowed_stride + b] & rows_of_block(table.rows, b);
+      allowed_rows += std::uint64_t(std::popcount(allowed));
+      any |= allowed;
+    }
+    read_blocks += any != 0;
+  }
+  stats->rows += allowed_rows * (queries / filters);
+  stats->bytes += read_blocks * block;
+}
+
+TierQueries part_of(const TierQueries& queries, std::size_t first, std::size_t count) {
+  return {{queries.values.row(first), count, queries.values.cols},
+          queries.constants ? queries.constants + first : nullptr};
+}
+
+}  // namespace
+
+ScanRows rows_of(const Table& table, const Tier& tier, std::size_t dim) {
+  return {.codec = tier.codec,
+          .count = table.rows,
+          .columns = tier.columns(),
+          .blocks = tier.codes,
+          .factors = tier.factors ? tier.factors + factor_index(tier, dim) * kRowsPerBlock : nullptr,
+          .factor_stride = tier.dims.size() * kRowsPerBlock,
+          .codebook = tier.codebook ? &*tier.codebook : nullptr,
+          .longest = tier.row_bound,
+          .ids = table.ids,
+          .placement = tier.placement.get()};
+}
+
+void decode_rows(const Table& table, const Tier& tier, std::span<const std::int64_t> rows, std::size_t threads,
+                 float* out) {
+  const ScanRows source = rows_of(table, tier, tier.dim);
+  const bool packed = &tier == table.tiers.data();
+  const std::size_t bytes = row_bytes(tier.codec, tier.columns()), block = block_bytes(tier.codec, tier.columns());
+  const float scale = decoded_scale(tier.codec, tier.dim, tier.cosine);
+  parallel_for((rows.size() + kRowsPerBlock - 1) / kRowsPerBlock, threads, [&](std::size_t, std::size_t task) {
+    std::vector<std::uint8_t> unpacked(bytes);
+    for (std::size_t i = task * kRowsPerBlock; i < std::min((task + 1) * kRowsPerBlock, rows.size()); ++i) {
+      const auto row = std::size_t(rows[i]);
+      const std::uint8_t* codes = packed ? tier.codes + row / kRowsPerBlock * block : tier.codes + row * bytes;
+      if (table.checked) table.checked->require(codes, packed ? block : bytes, 1);
+      if (packed) {
+        unpack_row(tier.codec, tier.columns(), codes, row % kRowsPerBlock, unpacked.data());
+        codes = unpacked.data();
+      }
+      decode_row(tier.codec, source.codebook, codes, tier.dim, source.factor(row) * scale, out + i * tier.dim);
+    }
+  });
+}
+
+std::size_t factor_index(const Tier& tier, std::size_t dim) {
+  if (!tier.factors || !tier.cosine) return 0;  // an inner product's factor is the scale, whatever the dimension
+  const auto found = std::find(tier.dims.begin(), tier.dims.end(), dim);
+  if (found != tier.dims.end()) return std::size_t(found - tier.dims.begin());
+  std::string declared;
+  for (std::size_t d : tier.dims) declared += (declared.empty() ? "" : ", ") + std::to_string(d);
+  throw ArgumentError("dim is " + std::to_string(dim) +
+                      "; this table's scores need a factor per row, and it keeps them for " + declared +
+                      ": name the dimension in dims= when the table is built");
+}
+
+void place_tiers(Table& table, std::size_t memory) {
+  const auto [backend, number] = table.device;
+  const std::size_t blocks = block_count(table.rows);
+  for (Tier& tier : table.tiers) {
+    const bool scanned = &tier == table.tiers.data();
+    const std::size_t bytes =
+        scanned ? blocks * block_bytes(tier.codec, tier.columns()) : table.rows * row_bytes(tier.codec, tier.columns());
+    if (table.checked && (scanned || bytes <= memory)) table.checked->require(tier.codes, bytes, 0);
+    Placing placing{.rows = rows_of(table, tier, tier.dim),
+                    .factor_count = tier.factors ? blocks * tier.dims.size() * kRowsPerBlock : 0,
+                    .memory = memory};
+    placing.rows.factors = tier.factors;
+    if (!scanned) std::swap(placing.rows.blocks, placing.rows.row_major);
+    tier.placement = backend->place(placing, number);
+    if (tier.placement) memory -= std::min(memory, tier.placement->bytes());
+  }
+  table.scan_checked = true;
+}
+
+void search(const Table& table, const std::vector<TierQueries>& queries, const SearchOptions& options, Candidate* out) {
+  const std::size_t count = queries[0].values.rows, last = queries.size() - 1;
+  if (table.rows == 0 || count == 0) return;
+  const Tier& scanned = table.tiers[0];
+  ScanRows rows = rows_of(table, scanned, options.dim);
+  for (std::size_t t = 1; t <= last; ++t)
+    rows_of(table, table.tiers[t], queries[t].values.cols);  // an undeclared width is an error before the scan
+  if (table.checked && !table.scan_checked) {
+    table.checked->require(scanned.codes, block_count(table.rows) * block_bytes(scanned.codec, rows.columns),
+                           options.threads);
+    table.scan_checked = true;
+  }
+  std::vector<std::size_t> kept;  // candidates that each tier hands on; the last one the result
+  for (std::size_t t = 0; t < last; ++t) {
+    const std::size_t wanted =
+        options.k > table.rows / options.oversample[t] ? table.rows : options.k * options.oversample[t];
+    kept.push_back(t == 0 ? wanted : std::min(wanted, kept.back()));
+  }
+  kept.push_back(options.k);
+  const auto stats_of = [&](std::size_t t) { return options.stats ? options.stats + t : nullptr; };
+  const std::size_t query_bytes = ScanQueries::bytes_per_query(scanned.codec, options.kind, options.dim, rows.codebook);
+  const std::size_t together =
+      std::max<std::size_t>(1, std::min(kCandidateBytes / (kept[0] * sizeof(Candidate)), kQueryBytes / query_bytes));
+  for (std::size_t first = 0; first < count; first += together) {
+    const std::size_t some = std::min(together, count - first);
+    std::vector<Candidate> candidates(last == 0 ? 0 : some * kept[0]);
+    {
+      const Stopwatch watch(stats_of(0));
+      const TierQueries these = part_of(queries[0], first, some);
+      const ScanQueries prepared =
+          ScanQueries::from_floats(scanned.codec, options.kind, these.values, options.dim, scanned.cosine,
+                                   rows.codebook, these.constants, scanned.norm_weight);
+      rows.allowed = options.allowed ? options.allowed + first * options.allowed_stride : nullptr;
+      rows.allowed_stride = options.allowed_stride;
+      table.device.backend->scan(rows, prepared, kept[0], options.threads,
+                                 last == 0 ? out + first * options.k : candidates.data());
+      count_scan(table, rows, prepared.columns, some, stats_of(0));
+    }
+    for (std::size_t t = 1; t <= last; ++t) {
+      std::vector<Candidate> survivors(t == last ? 0 : some * kept[t]);
+      const TierQueries these = part_of(queries[t], first, some);
+      const Stopwatch watch(stats_of(t));
+      const Rescoring task{.table = table,
+                           .tier = table.tiers[t],
+                           .queries = these,
+                           .candidates = candidates.data(),
+                           .per_query = kept[t - 1],
+                           .keep = kept[t],
+                           .k = options.k,
+                           .forecast = options.forecasts.empty() ? nullptr : &options.forecasts[t - 1],
+                           .missing = (1 - options.confidence) * double(options.k),
+                           .threads = options.threads,
+                           .stats = stats_of(t)};
+      const auto run = task.tier.placement ? table.device.backend->rescore : rescore;
+      run(task, t == last ? out + first * options.k : survivors.data());
+      candidates = std::move(survivors);
+    }
+  }
+}
+
+}  // namespace nestvec

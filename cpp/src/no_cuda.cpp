@@ -1,8 +1,0 @@
-// Linked in place of the CUDA backend where a build has none.
-#include "nestvec/backend.hpp"
-
-namespace nestvec {
-
-const Backend* cuda_backend() { return nullptr; }
-
-}  // namespace nestvec
