@@ -13,7 +13,7 @@ class DeviceRescore {
  public:
   DeviceRescore(const Rescoring& task, Workspace& work)
       : task_(task),
-        rows_(rows_of(task.table, task.tier, task.queries.values.cols)),
+        rows_(rows_of(task.segment, task.tier, task.queries.values.cols)),
         placed_(static_cast<const PlacedRows&>(*task.tier.placement)),
         queries_(task.queries.values.rows),
         dim_(task.queries.values.cols),

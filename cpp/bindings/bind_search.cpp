@@ -104,11 +104,11 @@ class Searcher {
            const std::string& device, std::optional<std::size_t> memory)
       : tiers_(std::move(tiers)), ids_(std::move(ids)), region_(std::move(region)) {
     if (tiers_.empty()) throw ArgumentError("a table has at least one tier");
-    table_.rows = rows;
+    table_.segment.rows = rows;
     table_.device = device_named(device);
-    table_.checked = region_ ? &region_->checked() : nullptr;
-    table_.ids = ids_ ? sized(*ids_, rows, "ids") : nullptr;
-    for (const TierArrays& tier : tiers_) table_.tiers.push_back(view(tier, table_.tiers.empty()));
+    table_.segment.checked = region_ ? &region_->checked() : nullptr;
+    table_.segment.ids = ids_ ? sized(*ids_, rows, "ids") : nullptr;
+    for (const TierArrays& tier : tiers_) table_.segment.tiers.push_back(view(tier, table_.segment.tiers.empty()));
     if (table_.device.is_cpu()) return;
     const auto [backend, number] = table_.device;
     const py::gil_scoped_release release;
@@ -119,7 +119,7 @@ class Searcher {
   /// the bytes of device memory that it takes.
   std::vector<std::pair<std::optional<bool>, std::size_t>> placed() const {
     std::vector<std::pair<std::optional<bool>, std::size_t>> out;
-    for (const Tier& tier : table_.tiers) {
+    for (const Tier& tier : table_.segment.tiers) {
       const Placement* placement = tier.placement.get();
       out.emplace_back(placement ? std::optional(!placement->streamed()) : std::nullopt,
                        placement ? placement->bytes() : 0);
@@ -134,7 +134,7 @@ class Searcher {
                    const std::optional<Words>& filter, std::size_t threads) const {
     const std::vector<TierQueries> views = checked_queries(queries);
     const Matrix<const float> first = views[0].values;
-    const Tier& scanned = table_.tiers[0];
+    const Tier& scanned = table_.segment.tiers[0];
     if (dim < 1 || dim > first.cols || k < 1 || oversample.size() + 1 < views.size() ||
         std::count(oversample.begin(), oversample.end(), std::size_t{0}) ||
         (!forecasts.empty() && forecasts.size() + 1 < views.size()))
@@ -144,7 +144,7 @@ class Searcher {
         scanned.codec == Codec::binary || (scanned.codebook && has_levels(scanned.codec) && !scanned.codebook->scaled);
     if (float_query && !two_ways) throw ArgumentError("only bits and unscaled levels are scanned in two ways");
     std::vector<TierStats> stats(views.size());
-    SearchOptions options{.k = std::min(k, table_.rows),
+    SearchOptions options{.k = std::min(k, table_.segment.rows),
                           .dim = dim,
                           .oversample = oversample,
                           .kind = float_query ? QueryKind::look_ups
@@ -157,7 +157,7 @@ class Searcher {
     options.confidence = confidence;
     if (filter) {
       const Matrix<const std::uint64_t> words = as_matrix(*filter, "the filter");
-      if ((words.rows != 1 && words.rows != first.rows) || words.cols != block_count(table_.rows))
+      if ((words.rows != 1 && words.rows != first.rows) || words.cols != block_count(table_.segment.rows))
         throw ArgumentError("a filter has the shape (1 or queries, words of 64 rows)");
       options.allowed = words.data;
       options.allowed_stride = words.rows == 1 ? 0 : words.cols;
@@ -174,32 +174,32 @@ class Searcher {
     for (const TierStats& of_tier : stats)
       told.append(py::make_tuple(of_tier.rows.load(), of_tier.bytes.load(), of_tier.seconds));
     const bool distances = scanned.codec == Codec::binary && !float_query && views.size() == 1;
-    const py::tuple arrays = distances ? as_arrays<std::int32_t>(found, first.rows, options.k, table_.ids, -1)
-                                       : as_arrays<float>(found, first.rows, options.k, table_.ids, 1);
+    const py::tuple arrays = distances ? as_arrays<std::int32_t>(found, first.rows, options.k, table_.segment.ids, -1)
+                                       : as_arrays<float>(found, first.rows, options.k, table_.segment.ids, 1);
     return py::make_tuple(arrays[0], arrays[1], told);
   }
 
   /// What rows of a tier stand for.
   Floats vectors(std::size_t tier, const Ids& rows, std::size_t threads) const {
-    if (tier >= table_.tiers.size()) throw ArgumentError("the table has no such tier");
+    if (tier >= table_.segment.tiers.size()) throw ArgumentError("the table has no such tier");
     const std::span<const std::int64_t> numbers(rows.data(), std::size_t(rows.size()));
     for (const std::int64_t row : numbers)
-      if (std::uint64_t(row) >= table_.rows) throw ArgumentError("the table has no row " + std::to_string(row));
-    Floats out({numbers.size(), table_.tiers[tier].dim});
+      if (std::uint64_t(row) >= table_.segment.rows) throw ArgumentError("the table has no row " + std::to_string(row));
+    Floats out({numbers.size(), table_.segment.tiers[tier].dim});
     float* values = out.mutable_data();
     const py::gil_scoped_release release;
-    decode_rows(table_, table_.tiers[tier], numbers, threads, values);
+    decode_rows(table_.segment, table_.segment.tiers[tier], numbers, threads, values);
     return out;
   }
 
  private:
   std::vector<TierQueries> checked_queries(const std::vector<QueryArrays>& queries) const {
-    if (queries.empty() || queries.size() > table_.tiers.size())
+    if (queries.empty() || queries.size() > table_.segment.tiers.size())
       throw ArgumentError("search needs queries for the first tiers, at least for one");
     std::vector<TierQueries> views;
     for (const auto& [values, constants] : queries) {
       const Matrix<const float> rows = as_matrix(values, "queries");
-      if (rows.cols < 1 || rows.cols > table_.tiers[views.size()].dim ||
+      if (rows.cols < 1 || rows.cols > table_.segment.tiers[views.size()].dim ||
           (!views.empty() && rows.rows != views[0].values.rows))
         throw ArgumentError("a tier's queries are as many as those of the first, of at most its dimension");
       views.push_back({rows, constants ? sized(*constants, rows.rows, "constants") : nullptr});
@@ -215,9 +215,9 @@ class Searcher {
     const Codebook* codebook = stored ? &stored->view() : nullptr;
     const TierSpec spec{codec_named(codec_name), packed, cosine, dims, codebook};
     check_codebook(spec.codec, dim, codebook);
-    const std::size_t blocks = block_count(table_.rows), columns = spec.columns(dim);
+    const std::size_t blocks = block_count(table_.segment.rows), columns = spec.columns(dim);
     const std::size_t bytes =
-        packed ? blocks * block_bytes(spec.codec, columns) : table_.rows * row_bytes(spec.codec, columns);
+        packed ? blocks * block_bytes(spec.codec, columns) : table_.segment.rows * row_bytes(spec.codec, columns);
     Tier tier{spec.codec, dim, dims, cosine, sized(codes, bytes, "codes"), nullptr, row_bound};
     if (!(norm_weight >= 0 && norm_weight <= 1) || (norm_weight > 0 && packed && !codebook))
       throw ArgumentError("only product quantizers are scanned by scores with a norm_weight, which is 0 to 1");

@@ -26,11 +26,11 @@ class Rescorer {
  public:
   explicit Rescorer(const Rescoring& task)
       : task_(task),
-        table_(task.table),
+        segment_(task.segment),
         tier_(task.tier),
         dim_(task.queries.values.cols),
         bytes_(row_bytes(tier_.codec, tier_.columns())),
-        rows_(rows_of(table_, tier_, dim_)) {}
+        rows_(rows_of(segment_, tier_, dim_)) {}
 
   void run(Candidate* out) const {
     const std::size_t queries = task_.queries.values.rows;
@@ -52,7 +52,7 @@ class Rescorer {
     prepared.require_range(tier_.row_bound);
     const double constant = queries.constants ? queries.constants[q] : 0;
     while (count > 0 && candidates[count - 1].row < 0) --count;  // where a filter left fewer
-    TopK best(task_.keep, {}, {table_.ids});
+    TopK best(task_.keep, {}, {segment_.ids});
     std::vector<float> scratch(tier_.dim);
     std::vector<std::int64_t> rows;
     std::vector<double> scores;
@@ -65,7 +65,7 @@ class Rescorer {
       ask_ahead(rows);
       for (const std::int64_t row : rows) {
         const std::uint8_t* codes = tier_.codes + std::size_t(row) * bytes_;
-        if (table_.checked) table_.checked->require(codes, bytes_, 1);
+        if (segment_.checked) segment_.checked->require(codes, bytes_, 1);
         const float score = exact_score(tier_.codec, rows_.codebook, codes, prepared.values(0), dim_,
                                         rows_.factor(std::size_t(row)), tier_.norm_weight, constant, scratch.data());
         best.add({score, row});
@@ -85,15 +85,15 @@ class Rescorer {
   }
 
   void ask_ahead(const std::vector<std::int64_t>& rows) const {
-    if (!table_.checked) return;
+    if (!segment_.checked) return;
     for (const std::int64_t row : rows) {
       const std::uint8_t* codes = tier_.codes + std::size_t(row) * bytes_;
-      if (tier_.larger_than_memory || !table_.checked->verified(codes, bytes_)) read_ahead(codes, bytes_);
+      if (tier_.larger_than_memory || !segment_.checked->verified(codes, bytes_)) read_ahead(codes, bytes_);
     }
   }
 
   const Rescoring& task_;
-  const Table& table_;
+  const Segment& segment_;
   const Tier& tier_;
   const std::size_t dim_, bytes_;
   const ScanRows rows_;

@@ -2,12 +2,12 @@
 #pragma once
 #include <cstddef>
 
-#include "cpp/search/search.hpp"
+#include "cpp/scan/segment.hpp"
 
 namespace nestvec {
 
 struct Rescoring {
-  const Table& table;
+  const Segment& segment;
   const Tier& tier;             ///< not the one that was scanned
   const TierQueries& queries;   ///< all their columns are used
   const Candidate* candidates;  ///< per_query for each query, in order; row -1 where a filter left fewer

@@ -9,7 +9,6 @@
 
 #include "cpp/base/error.hpp"
 #include "cpp/base/parallel.hpp"
-#include "cpp/codec/exact.hpp"
 #include "cpp/scan/rescore.hpp"
 #include "cpp/scan/scan.hpp"
 
@@ -33,13 +32,13 @@ class Stopwatch {
 };
 
 /// What a scan of `queries` queries reads: rows that some filter lets through, whole blocks at a time.
-void count_scan(const Table& table, const ScanRows& rows, std::size_t used_columns, std::size_t queries,
+void count_scan(const Segment& segment, const ScanRows& rows, std::size_t used_columns, std::size_t queries,
                 TierStats* stats) {
   if (!stats) return;
-  const std::size_t blocks = block_count(table.rows);
+  const std::size_t blocks = block_count(segment.rows);
   const std::size_t block = block_bytes(rows.codec, used_columns) + (rows.factors ? kRowsPerBlock * sizeof(float) : 0);
   if (!rows.allowed) {
-    stats->rows += std::uint64_t(table.rows) * queries;
+    stats->rows += std::uint64_t(segment.rows) * queries;
     stats->bytes += std::uint64_t(blocks) * block;
     return;
   }
@@ -48,7 +47,7 @@ void count_scan(const Table& table, const ScanRows& rows, std::size_t used_colum
   for (std::size_t b = 0; b < blocks; ++b) {
     std::uint64_t any = 0;
     for (std::size_t f = 0; f < filters; ++f) {
-      const std::uint64_t allowed = rows.allowed[f * rows.allowed_stride + b] & rows_of_block(table.rows, b);
+      const std::uint64_t allowed = rows.allowed[f * rows.allowed_stride + b] & rows_of_block(segment.rows, b);
       allowed_rows += std::uint64_t(std::popcount(allowed));
       any |= allowed;
     }
@@ -65,60 +64,16 @@ TierQueries part_of(const TierQueries& queries, std::size_t first, std::size_t c
 
 }  // namespace
 
-ScanRows rows_of(const Table& table, const Tier& tier, std::size_t dim) {
-  return {.codec = tier.codec,
-          .count = table.rows,
-          .columns = tier.columns(),
-          .blocks = tier.codes,
-          .factors = tier.factors ? tier.factors + factor_index(tier, dim) * kRowsPerBlock : nullptr,
-          .factor_stride = tier.dims.size() * kRowsPerBlock,
-          .codebook = tier.codebook ? &*tier.codebook : nullptr,
-          .longest = tier.row_bound,
-          .ids = table.ids,
-          .placement = tier.placement.get()};
-}
-
-void decode_rows(const Table& table, const Tier& tier, std::span<const std::int64_t> rows, std::size_t threads,
-                 float* out) {
-  const ScanRows source = rows_of(table, tier, tier.dim);
-  const bool packed = &tier == table.tiers.data();
-  const std::size_t bytes = row_bytes(tier.codec, tier.columns()), block = block_bytes(tier.codec, tier.columns());
-  const float scale = decoded_scale(tier.codec, tier.dim, tier.cosine);
-  parallel_for((rows.size() + kRowsPerBlock - 1) / kRowsPerBlock, threads, [&](std::size_t, std::size_t task) {
-    std::vector<std::uint8_t> unpacked(bytes);
-    for (std::size_t i = task * kRowsPerBlock; i < std::min((task + 1) * kRowsPerBlock, rows.size()); ++i) {
-      const auto row = std::size_t(rows[i]);
-      const std::uint8_t* codes = packed ? tier.codes + row / kRowsPerBlock * block : tier.codes + row * bytes;
-      if (table.checked) table.checked->require(codes, packed ? block : bytes, 1);
-      if (packed) {
-        unpack_row(tier.codec, tier.columns(), codes, row % kRowsPerBlock, unpacked.data());
-        codes = unpacked.data();
-      }
-      decode_row(tier.codec, source.codebook, codes, tier.dim, source.factor(row) * scale, out + i * tier.dim);
-    }
-  });
-}
-
-std::size_t factor_index(const Tier& tier, std::size_t dim) {
-  if (!tier.factors || !tier.cosine) return 0;  // an inner product's factor is the scale, whatever the dimension
-  const auto found = std::find(tier.dims.begin(), tier.dims.end(), dim);
-  if (found != tier.dims.end()) return std::size_t(found - tier.dims.begin());
-  std::string declared;
-  for (std::size_t d : tier.dims) declared += (declared.empty() ? "" : ", ") + std::to_string(d);
-  throw ArgumentError("dim is " + std::to_string(dim) +
-                      "; this table's scores need a factor per row, and it keeps them for " + declared +
-                      ": name the dimension in dims= when the table is built");
-}
-
 void place_tiers(Table& table, std::size_t memory) {
   const auto [backend, number] = table.device;
-  const std::size_t blocks = block_count(table.rows);
-  for (Tier& tier : table.tiers) {
-    const bool scanned = &tier == table.tiers.data();
-    const std::size_t bytes =
-        scanned ? blocks * block_bytes(tier.codec, tier.columns()) : table.rows * row_bytes(tier.codec, tier.columns());
-    if (table.checked && (scanned || bytes <= memory)) table.checked->require(tier.codes, bytes, 0);
-    Placing placing{.rows = rows_of(table, tier, tier.dim),
+  Segment& segment = table.segment;
+  const std::size_t blocks = block_count(segment.rows);
+  for (Tier& tier : segment.tiers) {
+    const bool scanned = &tier == segment.tiers.data();
+    const std::size_t bytes = scanned ? blocks * block_bytes(tier.codec, tier.columns())
+                                      : segment.rows * row_bytes(tier.codec, tier.columns());
+    if (segment.checked && (scanned || bytes <= memory)) segment.checked->require(tier.codes, bytes, 0);
+    Placing placing{.rows = rows_of(segment, tier, tier.dim),
                     .factor_count = tier.factors ? blocks * tier.dims.size() * kRowsPerBlock : 0,
                     .memory = memory};
     placing.rows.factors = tier.factors;
@@ -126,25 +81,26 @@ void place_tiers(Table& table, std::size_t memory) {
     tier.placement = backend->place(placing, number);
     if (tier.placement) memory -= std::min(memory, tier.placement->bytes());
   }
-  table.scan_checked = true;
+  segment.scan_checked = true;
 }
 
 void search(const Table& table, const std::vector<TierQueries>& queries, const SearchOptions& options, Candidate* out) {
+  const Segment& segment = table.segment;
   const std::size_t count = queries[0].values.rows, last = queries.size() - 1;
-  if (table.rows == 0 || count == 0) return;
-  const Tier& scanned = table.tiers[0];
-  ScanRows rows = rows_of(table, scanned, options.dim);
+  if (segment.rows == 0 || count == 0) return;
+  const Tier& scanned = segment.tiers[0];
+  ScanRows rows = rows_of(segment, scanned, options.dim);
   for (std::size_t t = 1; t <= last; ++t)
-    rows_of(table, table.tiers[t], queries[t].values.cols);  // an undeclared width is an error before the scan
-  if (table.checked && !table.scan_checked) {
-    table.checked->require(scanned.codes, block_count(table.rows) * block_bytes(scanned.codec, rows.columns),
-                           options.threads);
-    table.scan_checked = true;
+    rows_of(segment, segment.tiers[t], queries[t].values.cols);  // an undeclared width is an error before the scan
+  if (segment.checked && !segment.scan_checked) {
+    segment.checked->require(scanned.codes, block_count(segment.rows) * block_bytes(scanned.codec, rows.columns),
+                             options.threads);
+    segment.scan_checked = true;
   }
   std::vector<std::size_t> kept;  // candidates that each tier hands on; the last one the result
   for (std::size_t t = 0; t < last; ++t) {
     const std::size_t wanted =
-        options.k > table.rows / options.oversample[t] ? table.rows : options.k * options.oversample[t];
+        options.k > segment.rows / options.oversample[t] ? segment.rows : options.k * options.oversample[t];
     kept.push_back(t == 0 ? wanted : std::min(wanted, kept.back()));
   }
   kept.push_back(options.k);
@@ -165,14 +121,14 @@ void search(const Table& table, const std::vector<TierQueries>& queries, const S
       rows.allowed_stride = options.allowed_stride;
       table.device.backend->scan(rows, prepared, kept[0], options.threads,
                                  last == 0 ? out + first * options.k : candidates.data());
-      count_scan(table, rows, prepared.columns, some, stats_of(0));
+      count_scan(segment, rows, prepared.columns, some, stats_of(0));
     }
     for (std::size_t t = 1; t <= last; ++t) {
       std::vector<Candidate> survivors(t == last ? 0 : some * kept[t]);
       const TierQueries these = part_of(queries[t], first, some);
       const Stopwatch watch(stats_of(t));
-      const Rescoring task{.table = table,
-                           .tier = table.tiers[t],
+      const Rescoring task{.segment = segment,
+                           .tier = segment.tiers[t],
                            .queries = these,
                            .candidates = candidates.data(),
                            .per_query = kept[t - 1],

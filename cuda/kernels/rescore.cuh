@@ -2,7 +2,7 @@
 // at a time, which is one sector of memory.
 #pragma once
 #include "cpp/scan/scores.hpp"
-#include "cpp/search/search.hpp"
+#include "cpp/scan/segment.hpp"
 #include "cuda/kernels/exact.cuh"
 #include "cuda/kernels/topk.cuh"
 

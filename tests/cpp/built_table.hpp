@@ -98,19 +98,19 @@ struct Built {
         x(drawn(rng, rows, dim)),
         scanned(rng, {what.codec, true, cosine, dims}, x, dim, what.is_symmetric()),
         ids(rng() % 2 ? draw::shuffled_ids(rng, rows) : std::vector<std::int64_t>()),
-        table{.rows = rows,
-              .tiers = {scanned.tier()},
-              .ids = ids.empty() ? nullptr : ids.data(),
-              .device = {nestvec::backends().back()},
-              .checked = nullptr} {
+        table{.segment = {.rows = rows,
+                          .tiers = {scanned.tier()},
+                          .ids = ids.empty() ? nullptr : ids.data(),
+                          .checked = nullptr},
+              .device = {nestvec::backends().back()}} {
     if (!rescore) return;
     rescored.emplace(rng, TierSpec{*rescore, false, cosine, dims}, x, dim);
-    table.tiers.push_back(rescored->tier());
+    table.segment.tiers.push_back(rescored->tier());
   }
 
   /// The same queries for every tier.
   std::vector<nestvec::TierQueries> queries(nestvec::Matrix<const float> values) const {
-    return std::vector<nestvec::TierQueries>(table.tiers.size(), {values});
+    return std::vector<nestvec::TierQueries>(table.segment.tiers.size(), {values});
   }
 
   static Floats drawn(Rng& rng, std::size_t rows, std::size_t dim) {

@@ -16,7 +16,7 @@ using tables::Sections;
 
 /// What a table needs beside its sections, so that there are two of them over the same ones.
 Table table_over(const std::vector<Tier>& tiers, std::size_t rows, const std::int64_t* ids, Device device) {
-  return {.rows = rows, .tiers = tiers, .ids = ids, .device = device, .checked = nullptr};
+  return {.segment = {.rows = rows, .tiers = tiers, .ids = ids, .checked = nullptr}, .device = device};
 }
 
 void check_same(const std::vector<Candidate>& found, const std::vector<Candidate>& want, const std::string& what) {
@@ -89,11 +89,12 @@ TEST(what_does_not_fit_stays_on_the_host) {
   const std::size_t rows = 2000, dim = 64;
   const tables::Built built(rng, rows, {dim}, true, {Codec::binary, QueryKind::codes}, Codec::float32);
   const auto placed = [&](std::size_t memory) {
-    Table table = table_over(built.table.tiers, rows, built.table.ids, device_named("cuda"));
+    Table table = table_over(built.table.segment.tiers, rows, built.table.segment.ids, device_named("cuda"));
     place_tiers(table, memory);
-    return std::pair(!table.tiers[0].placement->streamed(), table.tiers[1].placement != nullptr);
+    return std::pair(!table.segment.tiers[0].placement->streamed(), table.segment.tiers[1].placement != nullptr);
   };
-  const std::size_t bits = block_count(rows) * 512, order = built.table.ids ? 4 * rows : 0, floats = 4 * dim * rows;
+  const std::size_t bits = block_count(rows) * 512, order = built.table.segment.ids ? 4 * rows : 0,
+                    floats = 4 * dim * rows;
   CHECK((placed(1 << 30) == std::pair(true, true)), "all of it");
   CHECK((placed(bits + order + floats - 1) == std::pair(true, false)), "the first tier");
   CHECK((placed(bits + order - 1) == std::pair(false, false)), "streamed");

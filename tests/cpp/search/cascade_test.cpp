@@ -40,11 +40,11 @@ struct Cascade {
         second(rng, {codec, false, cosine, {fine_dim}}, y, fine_dim),
         third(rng, {Codec::float32, false, cosine, {fine_dim}}, y, fine_dim),
         ids(rng() % 2 ? draw::shuffled_ids(rng, rows) : std::vector<std::int64_t>()),
-        table{.rows = rows,
-              .tiers = {scanned.tier(), second.tier(), third.tier()},
-              .ids = ids.empty() ? nullptr : ids.data(),
-              .device = {backends().back()},
-              .checked = nullptr} {}
+        table{.segment = {.rows = rows,
+                          .tiers = {scanned.tier(), second.tier(), third.tier()},
+                          .ids = ids.empty() ? nullptr : ids.data(),
+                          .checked = nullptr},
+              .device = {backends().back()}} {}
 };
 
 bool counts_bits(const Scanned& what) { return what.codec == Codec::binary && what.kind == QueryKind::codes; }
@@ -88,7 +88,7 @@ TEST(three_tiers_with_queries_and_constants_of_their_own) {
                 ? float(oracle::scan_score(what.codec, what.kind, of.scanned.values[r], coarse, factor) + constant)
                 : oracle::float_score(of.scanned.values[r], coarse, factor, constant);
       }
-      std::vector<Candidate> kept = oracle::best(scores, keep[0], of.table.ids);
+      std::vector<Candidate> kept = oracle::best(scores, keep[0], of.table.segment.ids);
       const oracle::Query fine = oracle::prepared(&p[n * fine_dim], fine_dim, of.cosine);
       for (const auto& [tier, places, constant] :
            {std::tuple(&of.second, keep[1], constants[1][n]), std::tuple(&of.third, k, constants[2][n])}) {
@@ -97,7 +97,7 @@ TEST(three_tiers_with_queries_and_constants_of_their_own) {
           const auto r = std::size_t(one.row);
           scores[r] = oracle::float_score(tier->values[r], fine, tier->factor(r, fine_dim), constant);
         }
-        kept = oracle::best(scores, places, of.table.ids);
+        kept = oracle::best(scores, places, of.table.segment.ids);
       }
       const std::size_t at = oracle::first_difference(&found[n * k], kept);
       CHECK(at == k, what.label() << ", then " << name(codec) << ", rows " << of.rows << ", query " << n << ", place "
@@ -151,7 +151,7 @@ TEST(decoded_rows_are_what_scores_are_made_of) {
       const std::vector<std::int64_t> asked{149, 0, 63, 64, 0};
       for (std::size_t t = 0; t < 2; ++t) {
         Floats decoded(asked.size() * dim);
-        decode_rows(built.table, built.table.tiers[t], asked, 2, decoded.data());
+        decode_rows(built.table.segment, built.table.segment.tiers[t], asked, 2, decoded.data());
         const Sections& tier = t ? *built.rescored : built.scanned;
         const float length = what.codec == Codec::binary && cosine ? float(1 / std::sqrt(double(dim))) : 1;
         for (std::size_t i = 0; i < asked.size() * dim; ++i) {

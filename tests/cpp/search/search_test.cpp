@@ -36,18 +36,18 @@ std::vector<Candidate> wanted(const Built& built, const float* query, std::size_
     if (oracle::allowed(allowed, r))
       scores[r] = oracle::scan_score(codec, kind, prefix(built.scanned.values[r], ask.dim), coarse,
                                      built.scanned.factor(r, ask.dim));
-  if (!built.rescored) return oracle::best(scores, ask.k, built.table.ids);
+  if (!built.rescored) return oracle::best(scores, ask.k, built.table.segment.ids);
   const std::size_t survivors =
       std::min(built.rows, ask.oversample[0] > built.rows / ask.k ? built.rows : ask.k * ask.oversample[0]);
   const oracle::Query fine = oracle::prepared(query, cols, built.cosine);
   std::vector<double> final_scores(built.rows, oracle::kNaN);
-  for (const Candidate& candidate : oracle::best(scores, survivors, built.table.ids)) {
+  for (const Candidate& candidate : oracle::best(scores, survivors, built.table.segment.ids)) {
     if (candidate.row < 0) continue;
     const auto r = std::size_t(candidate.row);
     final_scores[r] =
         oracle::float_score(prefix(built.rescored->values[r], cols), fine, built.rescored->factor(r, cols));
   }
-  return oracle::best(final_scores, ask.k, built.table.ids);
+  return oracle::best(final_scores, ask.k, built.table.segment.ids);
 }
 
 void check_search(const Built& built, const Floats& queries, std::size_t cols, const SearchOptions& ask,
@@ -231,14 +231,14 @@ TEST(damaged_codes_are_never_scored) {
   std::copy_n(built.rescored->codes.data(), fine, data.data() + second);
   std::vector<std::uint32_t> sums(chunk_count(data.size()));
   checksum_chunks(data.data(), data.size(), sums.data(), 1);
-  built.table.tiers[0].codes = data.data();
-  built.table.tiers[1].codes = data.data() + second;
+  built.table.segment.tiers[0].codes = data.data();
+  built.table.segment.tiers[1].codes = data.data() + second;
   for (std::size_t row : {std::size_t{0}, std::size_t{1499}, rows - 1}) {
     const Floats query(&built.x[row * dim], &built.x[row * dim] + dim);  // finds that row
     const auto search_anew = [&](std::size_t k) {
       CheckedRegion region(data.data(), data.size(), sums.data());
-      built.table.checked = &region;
-      built.table.scan_checked = false;
+      built.table.segment.checked = &region;
+      built.table.segment.scan_checked = false;
       check_search(built, query, dim, {.k = k, .dim = dim, .oversample = {1}, .kind = QueryKind::codes, .threads = 2},
                    "checked");
     };

@@ -70,8 +70,8 @@ struct Checked {
     data = Tight<std::uint8_t>(scanned + fine);
     std::copy_n(built.scanned.codes.data(), scanned, data.data());
     std::copy_n(built.rescored->codes.data(), fine, data.data() + scanned);
-    built.table.tiers[0].codes = data.data();
-    built.table.tiers[1].codes = data.data() + scanned;
+    built.table.segment.tiers[0].codes = data.data();
+    built.table.segment.tiers[1].codes = data.data() + scanned;
     sums.resize(chunk_count(data.size()));
     checksum_chunks(data.data(), data.size(), sums.data(), 1);
     forget();
@@ -80,8 +80,8 @@ struct Checked {
   /// Nothing is checked yet.
   void forget() {
     region.emplace(data.data(), data.size(), sums.data());
-    searched.built.table.checked = &*region;
-    searched.built.table.scan_checked = false;
+    searched.built.table.segment.checked = &*region;
+    searched.built.table.segment.scan_checked = false;
   }
 };
 
