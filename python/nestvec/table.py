@@ -177,7 +177,8 @@ class Table(TableState):
             "query_stages": described,
             "query_encoder": None if encoder is None else encoder.fingerprint,
         }
-        merged = Sections(ordered({**sections, **added}), sections.region, sections.own | added.keys())
+        rows = {name: section for name, section in sections.items() if not name.startswith("query")}
+        merged = Sections(ordered({**rows, **added}), sections.region, sections.own | added.keys())
         mapped = Table(self._layout, self._rows, merged, description)._with_model(stages.model_path)
         mapped._device, mapped._searcher = self._device, self._ready()  # the rows are the same, where they lie
         return mapped

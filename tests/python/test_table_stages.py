@@ -189,6 +189,17 @@ def test_queries_are_mapped_twice(tmp_path: Path) -> None:
         twice.map_queries(second)
 
 
+def test_queries_are_mapped_twice_by_stages_that_are_no_one_product(tmp_path: Path) -> None:
+    table = Table.build(X, codec="float32", stages=[Center()])
+    first, second = LinearMap.fit(new_model(X), X), Clip(0.9).fit(new_model(X))
+    table.map_queries(first).save(tmp_path / "once")
+    for once in (table.map_queries(first), Table.open(tmp_path / "once")):
+        once.map_queries(second).save(tmp_path / "twice")
+        twice = Table.open(tmp_path / "twice")
+        assert [stage["stage"] for stage in twice.info()["query_stages"]] == ["clip", "affine"]
+        same(twice.search(new_model(Q), 5), once.search(second.transform(new_model(Q)), 5))
+
+
 def test_what_queries_cannot_be_mapped_by(tmp_path: Path) -> None:
     table = Table.build(X)
     for stage, message in (
