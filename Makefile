@@ -16,7 +16,7 @@ MODULE_SOURCES := CMakeLists.txt pyproject.toml $(shell find cpp cuda)
 # The Python tests whose answers come from kernels: those that are worth running on another tier, or on a device.
 KERNEL_TESTS := cascade codecs concurrency encoder filters fit_grid fit_pq fitted grid pipeline row_steps stages table \
 	table_build table_input table_pq table_stages topk
-KERNEL_TESTS := $(KERNEL_TESTS:%=tests/python/test_%.py)
+KERNEL_TESTS := $(KERNEL_TESTS:%=tests/python/test_%.py) tests/python/table/formats/test_golden.py
 DEVICE_TESTS := $(wildcard tests/python/test_*device*.py) tests/python/test_docs.py tests/python/test_gpu_check.py
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 

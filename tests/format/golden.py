@@ -1,0 +1,330 @@
+"""Golden tables: what is in each of them, and how the files in golden/ are written.
+
+    python tests/format/golden.py            # writes those that are missing
+    python tests/format/golden.py int8_ip    # only this one
+
+A file is never written again: what one version of nestvec wrote, all later ones read. A golden is two files:
+<name>.safetensors, the table, and <name>.json, what it says of itself and what searches find in it, floats as
+hexadecimal text. tests/python/table/formats/test_golden.py reads both, and builds each table anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+import zlib
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import nestvec as nv
+from nestvec.stages import PCA, Center, Clip, LinearMap, OnnxStage, RandomRotation, Relative, RemoveDirections
+
+FOLDER = Path(__file__).parent / "golden"
+ADAPTER = FOLDER / "adapter.onnx"  # max(x @ w, 0), w (20, 6) of -1, 0 and 1: exact in any order of additions
+K = 5
+Floats = npt.NDArray[Any]
+
+
+def numbers(name: str, rows: int, dim: int) -> Floats:
+    """(rows, dim) float32, bell-shaped, of standard deviation 1.1: multiples of 1/128, the same for ever.
+
+    Splitmix64 of a counter; the four bytes of the upper half are added up.
+    """
+    at = np.arange(rows * dim, dtype=np.uint64) + np.uint64(zlib.crc32(name.encode()) << 24)
+    mixed = at * np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    sums = (mixed >> np.uint64(32)).view(np.uint8).reshape(-1, 8)[:, :4].astype(np.int64).sum(axis=1)
+    return ((sums - 510) / 128).astype(np.float32).reshape(rows, dim)
+
+
+def vectors(name: str, rows: int, dim: int) -> Floats:
+    """Rows in seven groups, the first dimensions wider; among them zeros, a long row, and one that comes twice."""
+    x = numbers(f"{name} centers", 7, dim)[np.arange(rows) % 7] + numbers(name, rows, dim)
+    x *= np.array([4, 2, 1, 1], np.float32)[np.arange(dim) * 4 // dim]
+    if rows > 11:
+        x[5], x[9] = 0, x[3]
+        x[11] *= 16
+    return x
+
+
+def queries_of(name: str, dim: int, x: Floats) -> Floats:
+    """Two that are like rows, one that is a row which comes twice, and zeros."""
+    q = vectors(f"{name} queries", 4, dim)
+    if len(x) > 3 and x.shape[1] == dim:
+        q[1] = x[len(x) - 1] + q[1] / 8
+        q[2] = x[3]
+    q[3] = 0
+    return q if dim < 1000 else q[:2]
+
+
+@dataclass(frozen=True)
+class Golden:
+    """One table.
+
+    codec, stages, options: as `Table.build` takes them; the path of a model stands for an OnnxStage. searches: the
+    options of each. exact: no part of it was learned by numpy's linear algebra, whose last bits differ between CPUs.
+    fine: the dimension of the second vectors. mapped: the dimension of another model, whose queries two stages map.
+    """
+
+    codec: str | tuple[str, ...]
+    rows: int
+    dim: int
+    metric: str = "cosine"
+    searches: tuple[dict[str, Any], ...] = ({},)
+    exact: bool = True
+    ids: bool = False
+    texts: bool = False
+    encoder: bool = False
+    stages: tuple[Any, ...] = ()
+    fine: int = 0
+    mapped: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def _goldens() -> dict[str, Golden]:
+    prefix, codes, floats = {"dim": 8}, {"query": "codes"}, {"query": "float"}
+    goldens = {}
+    for codec in ("float32", "float16", "bfloat16", "int8", "int4"):
+        rows = 300 if codec == "int4" else 70  # learned levels want 4,096 values
+        goldens[codec] = Golden(codec, rows, 21, searches=({}, prefix), options={"dims": (8,)})
+        goldens[f"{codec}_ip"] = Golden(codec, rows, 21, "ip", ({}, prefix))
+    goldens["binary"] = Golden("binary", 70, 70, searches=({}, prefix, floats), options={"dims": (8,)})
+    goldens["binary_ip"] = Golden("binary", 70, 70, "ip", ({}, prefix, floats))
+    for family, metric in product(("pq", "opq"), ("cosine", "ip", "l2")):
+        dims = (7,) if (family, metric) == ("pq", "ip") else ()
+        searches = ({}, *({"dim": dim} for dim in dims))
+        for codec, rows, dim in ((f"{family}4x8", 300, 14), (f"{family}9x4", 130, 20)):
+            cut = searches if dim == 14 else ({},)
+            options = {"dims": dims} if dim == 14 else {}
+            goldens[f"{codec}_{metric}"] = Golden(codec, rows, dim, metric, cut, exact=family == "pq", options=options)
+    for codec in ("rabitq", "rabitq2", "rabitq3", "rabitq4", "rabitq8"):
+        goldens[codec] = Golden(codec, 130, 66 if codec == "rabitq" else 20, exact=False)
+    goldens["rabitq3_ip"] = Golden("rabitq3", 130, 20, "ip", exact=False)
+    goldens["rabitq_hadamard"] = Golden("rabitq", 64, 1030)
+    for codec in ("planes1", "planes2", "planes4", "planes8"):
+        goldens[codec] = Golden(codec, 130, 66 if codec == "planes2" else 20, searches=(codes, floats), exact=False)
+    goldens["planes2_ip"] = Golden("planes2", 130, 20, "ip", searches=(codes, floats), exact=False)
+    named = {"ids": True, "texts": True, "encoder": True}
+    goldens["cascade"] = Golden(
+        ("binary", "int8", "float32"),
+        70,
+        20,
+        searches=({}, prefix, {"oversample": [3, 2]}, {"confidence": 0.9}),
+        options={"dims": (8,)},
+        **named,
+    )
+    goldens["cascade_of_eight"] = Golden(
+        ("binary", "planes2", "rabitq3", "int4", "rabitq8", "int8", "bfloat16", "float16"),
+        130,
+        20,
+        searches=({}, {"oversample": [7, 6, 5, 4, 3, 2, 1]}),
+        exact=False,
+    )
+    goldens["cascade_l2"] = Golden(("pq5x4", "pq9x4", "int8", "float32"), 130, 20, "l2", ids=True)
+    goldens["cascade_ip"] = Golden(("opq9x4", "opq4x8", "planes4", "float16"), 300, 12, "ip", texts=True, exact=False)
+    goldens["fine"] = Golden(("binary", "int8", "float32"), 70, 20, fine=12, ids=True)
+    goldens["fine_ip"] = Golden(("int8", "float16"), 70, 20, "ip", ({}, prefix), fine=33, options={"dims": (8,)})
+    goldens["empty"] = Golden("float32", 0, 5, texts=True, ids=True)
+    for name, codec, stages, exact in (
+        ("affine", "int8", (PCA(8),), False),
+        ("scale", ("binary", "float32"), (Center(),), True),
+        ("rotation", "int8", (RandomRotation(3),), True),
+        ("clip", "float32", (Clip(0.9),), False),
+        ("relative", "bfloat16", (Relative(vectors("anchors", 6, 20)),), True),
+        ("onnx", "float32", (ADAPTER,), True),
+        ("chain", "binary", (RemoveDirections(count=2), Clip(0.95), PCA(12, whiten=True), RandomRotation()), False),
+    ):
+        goldens[f"stage_{name}"] = Golden(codec, 70, 20, stages=stages, exact=exact)
+    goldens["query_stages"] = Golden("int8", 70, 20, stages=(Center(), PCA(8)), mapped=15, encoder=True, exact=False)
+    return goldens
+
+
+GOLDENS = _goldens()
+
+
+class Data:
+    """What a golden is built from and asked."""
+
+    def __init__(self, name: str) -> None:
+        golden = GOLDENS[name]
+        self.x = vectors(name, golden.rows, golden.dim)
+        self.fine = vectors(f"{name} fine", golden.rows, golden.fine) if golden.fine else None
+        self.other = vectors(f"{name} other", golden.rows, golden.mapped) if golden.mapped else None
+        self.queries = queries_of(name, golden.mapped or golden.dim, self.x if self.other is None else self.other)
+        self.fine_queries = None if self.fine is None else queries_of(f"{name} fine", golden.fine, self.fine)
+        self.ids = [(37 * row) % 1009 + 10**12 * (row % 3) for row in range(golden.rows)]
+        self.texts = ["", *(f"row {row}: " + "née ☃"[: row % 6] for row in range(1, golden.rows))][: golden.rows]
+
+
+def encoder_of(name: str) -> Any:
+    """Stands for an encoder: its fingerprint has the keys of a real one."""
+    sha256 = hashlib.sha256(name.encode()).hexdigest()
+    steps = [{"step": "pooling", "modes": ["mean"]}, {"step": "normalize"}]
+    fingerprint = {"onnx_sha256": sha256, "tokenizer_sha256": sha256, "lower_case": True, "max_length": 256}
+    fingerprint |= {"pipeline": steps, "dim": 20, "prompts": {"query": "query: "}, "default_prompt_name": None}
+    return SimpleNamespace(fingerprint=fingerprint)
+
+
+def build(name: str, stages: list[nv.stages.Stage] | None = None) -> nv.Table:
+    """Builds a golden table. stages: fitted ones, those of queries first, in place of the golden's own."""
+    golden, data = GOLDENS[name], Data(name)
+    own = [OnnxStage(stage) if isinstance(stage, Path) else stage for stage in golden.stages]
+    table = nv.Table.build(
+        data.x,
+        codec=golden.codec,
+        fine=data.fine,
+        stages=own if stages is None else stages[2 * bool(golden.mapped) :],
+        ids=data.ids if golden.ids else None,
+        texts=data.texts if golden.texts else None,
+        metric=golden.metric,
+        seed=11,
+        encoder=encoder_of(name) if golden.encoder else None,
+        **golden.options,
+    )
+    if data.other is None:
+        return table
+    if stages is None:
+        stages = [Clip(0.9).fit(data.other), LinearMap.fit(data.other, data.x)]
+    return table.map_queries(stages[1]).map_queries(stages[0], encoder=encoder_of(f"{name} other"))
+
+
+def text(array: Floats) -> list[Any]:
+    """Rows of numbers as JSON has them without a loss: integers, or floats as hexadecimal text."""
+    if array.dtype.kind in "iu":
+        return array.tolist()
+    return [[re.sub(r"\.?0*p", "p", float(value).hex()) for value in row] for row in array]
+
+
+def floats(rows: list[list[str]]) -> Floats:
+    """The float32 that `text` wrote."""
+    return np.array([[float.fromhex(value) for value in row] for row in rows], np.float32)
+
+
+def info(table: nv.Table) -> dict[str, Any]:
+    """`Table.info`, but for where the table happens to lie."""
+    return {key: value for key, value in table.info().items() if key not in ("device", "placed")}
+
+
+def opened(name: str) -> nv.Table:
+    """Opens a golden."""
+    return nv.Table.open(FOLDER / f"{name}.safetensors", onnx=ADAPTER if name == "stage_onnx" else None)
+
+
+def search(table: nv.Table, answers: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """What a search with these options finds for the queries of the answers."""
+    fine = answers.get("fine")
+    hits = table.search(floats(answers["queries"]), fine=None if fine is None else floats(fine), **options)
+    found = {"options": options, "metric": hits.metric, "ids": hits.ids.tolist(), "scores": text(hits.scores)}
+    return {**found, "texts": hits.texts} if table.has_texts else found
+
+
+def decoded(table: nv.Table, tier: int, ids: list[int]) -> dict[str, Any]:
+    """What the codes of rows stand for."""
+    return {"tier": tier, "ids": ids, "values": text(table.vectors(ids, tier=tier))}
+
+
+def digests(table: nv.Table, answers: dict[str, Any]) -> dict[str, Any]:
+    """Digests of what all rows score, say and stand for, so that each of their bytes counts."""
+    every = search(table, answers, {"k": max(1, table.rows)})
+    codes = [table.vectors(tier=tier).astype("<f4") for tier in range(len(table.codecs))]
+    return {
+        "scores": _digest(json.dumps(every, sort_keys=True).encode()),
+        "vectors": [_digest(values.tobytes()) for values in codes],
+    }
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def fitting() -> str:
+    """Names the bits that numpy's fitting gives here: where they are the same, it is sure to learn the same."""
+    x = vectors("fitting", 130, 66)  # as large as any: BLAS shares large products out among threads
+    doubles = x.astype(np.float64)
+    square = doubles.T @ doubles
+    results = (
+        x @ x[:66].T,
+        x.T @ np.sign(x),
+        square,
+        *np.linalg.eigh(square),
+        *np.linalg.svd(square),
+        *np.linalg.qr(doubles[:66]),
+        np.linalg.lstsq(square, doubles[0], rcond=None)[0],
+        np.quantile(doubles, [0.05, 0.9], axis=0),
+        np.random.default_rng(0).standard_normal(400),
+    )
+    return _digest(b"".join(np.ascontiguousarray(array).tobytes() for array in results))
+
+
+def answers_of(name: str, table: nv.Table) -> dict[str, Any]:
+    """What belongs into the golden's JSON file."""
+    golden, data = GOLDENS[name], Data(name)
+    answers: dict[str, Any] = {
+        "info": info(table),
+        "fitting": None if golden.exact else fitting(),
+        "queries": text(data.queries),
+    }
+    if data.fine_queries is not None:
+        answers["fine"] = text(data.fine_queries)
+    ids = table.ids.tolist()
+    searches = [{"k": K, **options} for options in golden.searches]
+    if ids:
+        searches.append({"k": K, "filter": [ids[row] for row in (63, 9, 3)]})
+    answers["searches"] = [search(table, answers, options) for options in searches]
+    rows = ids[3:6:2] if golden.dim < 1000 else ids[3:4]  # the second is zeros
+    answers["vectors"] = [decoded(table, tier, rows) for tier in range(len(table.codecs))] if ids else []
+    answers["digests"] = digests(table, answers)
+    return answers
+
+
+def write(name: str) -> None:
+    """Writes both files. Raises FileExistsError where there is one."""
+    path = FOLDER / f"{name}.safetensors"
+    if path.exists():
+        raise FileExistsError(f"{path} exists; a golden file is never written again: give another a name of its own")
+    build(name).save(path)
+    with opened(name) as table:
+        answers = answers_of(name, table)
+    lines = [f'"{key}": {_lines(value)}' for key, value in answers.items()]
+    with path.with_suffix(".json").open("x") as file:
+        file.write("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _lines(value: Any) -> str:
+    """JSON with a line for each item of a list."""
+    if not isinstance(value, list) or not value:
+        return json.dumps(value)
+    return "[\n" + ",\n".join(json.dumps(item) for item in value) + "\n]"
+
+
+def write_adapter() -> None:
+    """Writes the model of the OnnxStage."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.sign(numbers("adapter", 20, 6)) * (np.abs(numbers("adapter", 20, 6)) > 0.5)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["product"]), helper.make_node("Relu", ["product"], ["y"])],
+        "adapter",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 20])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", 6])],
+        [numpy_helper.from_array(weights.astype(np.float32), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    ADAPTER.write_bytes(model.SerializeToString())
+
+
+if __name__ == "__main__":
+    if not ADAPTER.exists():
+        write_adapter()
+    for one in sys.argv[1:] or [name for name in GOLDENS if not (FOLDER / f"{name}.json").exists()]:
+        write(one)
+        print(one)
