@@ -87,10 +87,11 @@ sanitize: .venv/.developer ## Run the C++ tests with the address and undefined-b
 emulated: .venv/.developer ## Run the C++ tests on emulated CPUs: 64-bit ARM, and x86-64 without AVX
 	.ci/emulated
 
-lint: .venv/.developer ## Check the Python and C++ sources: ruff, mypy, clang-format
+lint: .venv/.developer ## Check the Python and C++ sources: ruff, mypy, stubtest, clang-format
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml nestvec._core
 	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
 
 format: .venv/.developer ## Lay out the Python and C++ sources

@@ -1,12 +1,17 @@
 """The compiled module. Shapes and dtypes are checked by its callers in Python; it checks what memory safety needs."""
 
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any, NoReturn, overload
 
 import numpy as np
 import numpy.typing as npt
 
 __version__: str
+
+class _Type(type): ...
+
+class _Object(metaclass=_Type):
+    def __init__(self, *args: NoReturn, **kwargs: NoReturn) -> None: ...  # pybind11: raises, unless a class has its own
 
 # Backend: bind_backend.cpp
 
@@ -18,7 +23,7 @@ def cuda_report() -> dict[str, Any]: ...
 
 def device_name(name: str) -> str: ...
 
-class DeviceArray:
+class DeviceArray(_Object):
     @staticmethod
     def from_numpy(array: npt.NDArray[Any], device: str) -> DeviceArray: ...
     @staticmethod
@@ -55,7 +60,7 @@ MAX_DIM: int
 BLOCK_ROWS: int
 CHECKSUM_CHUNK: int
 
-class Codebook:
+class Codebook(_Object):
     def __init__(self, codec: str, columns: int, centroids: npt.NDArray[np.float32]) -> None: ...
     @staticmethod
     def train(
@@ -104,21 +109,23 @@ def crc32c(data: npt.NDArray[np.uint8]) -> int: ...
 
 # Filters, tables and scans: bind_search.cpp
 
-Tier = tuple[str, list[int], bool, float, npt.NDArray[np.uint8], npt.NDArray[np.float32] | None, float, Codebook | None]
-TierQueries = tuple[npt.NDArray[np.float32], npt.NDArray[np.float64] | None]
+_Tier = tuple[
+    str, list[int], bool, float, npt.NDArray[np.uint8], npt.NDArray[np.float32] | None, float, Codebook | None
+]
+_TierQueries = tuple[npt.NDArray[np.float32], npt.NDArray[np.float64] | None]
 
 def squared_lengths(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]: ...
 def allow_rows(rows: npt.NDArray[np.int64], filter: npt.NDArray[np.uint64], count: int) -> int: ...
 
-class Region:
+class Region(_Object):
     def __init__(self, data: npt.NDArray[np.uint8], checksums: npt.NDArray[np.uint32]) -> None: ...
     def require(self, section: npt.NDArray[np.uint8]) -> None: ...
 
-class Searcher:
+class Searcher(_Object):
     def __init__(
         self,
         rows: int,
-        tiers: list[Tier],
+        tiers: list[_Tier],
         ids: npt.NDArray[np.int64] | None,
         region: Region | None,
         device: str,
@@ -127,7 +134,7 @@ class Searcher:
     def placed(self) -> list[tuple[bool | None, int]]: ...
     def search(
         self,
-        queries: list[TierQueries],
+        queries: list[_TierQueries],
         k: int,
         dim: int,
         oversample: Sequence[int],
@@ -141,16 +148,16 @@ class Searcher:
 
 # Top-k without a table: bind_topk.cpp
 
-Rows = npt.NDArray[Any] | DeviceArray
+_Rows = npt.NDArray[Any] | DeviceArray
 
 def hamming_topk(
-    queries: npt.NDArray[np.uint8], codes: Rows, k: int, threads: int
+    queries: npt.NDArray[np.uint8], codes: _Rows, k: int, threads: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]: ...
 def inner_topk_int8(
-    queries: npt.NDArray[np.int8], x: Rows, k: int, threads: int
+    queries: npt.NDArray[np.int8], x: _Rows, k: int, threads: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]: ...
 def inner_topk_float(
-    queries: npt.NDArray[np.float32], x: Rows, dtype: str, k: int, threads: int
+    queries: npt.NDArray[np.float32], x: _Rows, dtype: str, k: int, threads: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]: ...
 
 # Linear maps of rows: bind_linear.cpp
@@ -174,21 +181,21 @@ def quantize_ranges(
 @overload
 def quantize_ranges(x: DeviceArray, precision: str, ranges: npt.NDArray[np.float32]) -> DeviceArray: ...
 
-class PoolingStep:
+class PoolingStep(_Object):
     def __init__(self, modes: Sequence[str], include_prompt: bool) -> None: ...
 
-class DenseStep:
+class DenseStep(_Object):
     def __init__(
         self, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32] | None, activation: str
     ) -> None: ...
 
-class LayerNormStep:
+class LayerNormStep(_Object):
     def __init__(self, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32], eps: float) -> None: ...
 
-class NormalizeStep:
+class NormalizeStep(_Object):
     def __init__(self) -> None: ...
 
-class Epilogue:
+class Epilogue(_Object):
     def __init__(
         self, steps: Sequence[PoolingStep | DenseStep | LayerNormStep | NormalizeStep], hidden_dim: int
     ) -> None: ...

@@ -37,7 +37,7 @@ class TableSearcher:
         place: tuple[str, int | None],
     ) -> None:
         self.codecs = [_fitted(tier, number, sections) for number, tier in enumerate(layout.tiers)]
-        tiers: list[_core.Tier] = []
+        tiers: list[_core._Tier] = []
         for number, (tier, fitted, longest_row) in enumerate(zip(layout.tiers, self.codecs, longest_rows, strict=True)):
             factors = f"tier{number}.factors"
             tiers.append(
@@ -104,7 +104,7 @@ class TableSearcher:
             self._learned[float_query, dim] = known
         return known
 
-    def _queries(self, coarse: Floats, fine: Floats, dim: int, threads: int) -> list[_core.TierQueries]:
+    def _queries(self, coarse: Floats, fine: Floats, dim: int, threads: int) -> list[_core._TierQueries]:
         """The queries of every tier. fine: those of all tiers but the first; maybe the same array. dim: scanned."""
         if self._rotates:  # the compiled search checks, too, but what has been rotated
             _core.check_finite(coarse, "queries", threads)
@@ -130,7 +130,7 @@ class TableSearcher:
 
 def _completed(
     tier: TierLayout, values: Floats, constants: npt.NDArray[np.float64] | None, dim: int
-) -> _core.TierQueries:
+) -> _core._TierQueries:
     """Queries whose scores, minus norm_weight times the square of a row's length, are those of the metric.
 
     -|q - x|^2 = 2 q . x - |x|^2 - |q|^2. dim: how many of the values count.
