@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from tiny_models import write_bert
 from typer.testing import CliRunner
 
@@ -98,10 +100,13 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_shows_an_example(command: str) -> None:
-    output = good(command, "--help")
-    assert "Example" in output
-    assert f"nestvec {command} " in output.split("Example")[1]
+def test_help_shows_examples_that_the_command_takes(command: str) -> None:
+    assert f"nestvec {command}" in good(command, "--help").split("Example")[1]
+    parser: Any = typer.main.get_command(app).commands[command]  # type: ignore
+    examples = re.findall(rf"nestvec {command}\b([^<|\n]*)", parser.epilog)
+    assert examples
+    for example in examples:
+        parser.make_context(command, shlex.split(example)).close()  # raises for an option or argument it does not know
 
 
 def test_top_level_help_lists_the_commands() -> None:
