@@ -13,11 +13,10 @@ CXX_FILES := $(shell find cpp cuda tests/cpp benchmarks/cpp -name '*.?pp' -o -na
 # What the compiled module is made of: the Python files are used where they lie (an editable install).
 MODULE_SOURCES := CMakeLists.txt pyproject.toml $(shell find cpp cuda)
 
-# The Python tests whose answers come from kernels: those that are worth running on another tier, or on a device.
-KERNEL_TESTS := cascade codecs concurrency encoder filters fit_grid fit_pq fitted grid pipeline row_steps stages table \
-	table_build table_input table_pq table_stages topk
-KERNEL_TESTS := $(KERNEL_TESTS:%=tests/python/test_%.py) tests/python/table/formats/test_golden.py
-DEVICE_TESTS := $(wildcard tests/python/test_*device*.py) tests/python/test_docs.py tests/python/test_gpu_check.py
+# The Python tests of devices, and those whose answers come from kernels: worth running on another tier, or on a device.
+DEVICE_TESTS := $(wildcard tests/python/*/test_*device*.py) tests/python/test_docs.py tests/python/test_gpu_check.py
+KERNEL_TESTS := $(filter-out $(DEVICE_TESTS),$(wildcard $(patsubst %,tests/python/%/test_*.py,codecs pipeline stages table))) \
+	tests/python/encoder/test_encoder.py tests/python/table/formats/test_golden.py
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 export PYTHON CMAKE_ARGS
@@ -102,7 +101,7 @@ wheel: .venv/.developer ## Build the source distribution, and a wheel from it, i
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --config-setting=build-dir="$(CURDIR)/build/wheel"
 
-.venv-bench/.installed: benchmarks/requirements.txt $(MODULE_SOURCES) $(wildcard python/nestvec/*.py) $(if $(wildcard .venv-bench/.unfinished),FORCE)
+.venv-bench/.installed: benchmarks/requirements.txt $(MODULE_SOURCES) $(shell find python/nestvec -name '*.py') $(if $(wildcard .venv-bench/.unfinished),FORCE)
 	@echo 'nestvec: installing nestvec and the peers it is measured against into .venv-bench'
 	@.ci/venv .venv-bench --requirement benchmarks/requirements.txt '.[cpu,cli,export]'
 	@touch $@

@@ -21,9 +21,9 @@ import tokenizers
 from common import Column
 
 from nestvec import Encoder, EncodeStats
-from nestvec.demo_corpus import collect, spread
-from nestvec.model_dir import read_model_dir
-from nestvec.onnx_model import OnnxModel
+from nestvec.demo.corpus import collect, spread
+from nestvec.encoder.engines.onnx import OnnxModel
+from nestvec.model.directory import read_model_dir
 
 NESTVEC = "nestvec"
 SORTED_32 = "sentence-transformers: by characters, 32 texts"

@@ -46,8 +46,8 @@ SANITIZED = (
     ("cuda_epilogue_test", "codes_in"),
 )
 EMULATED_TESTS = {  # a few seconds
-    "KERNEL_TESTS": ["tests/python/test_pipeline.py"],
-    "DEVICE_TESTS": ["tests/python/test_device_array.py"],
+    "KERNEL_TESTS": ["tests/python/pipeline/test_steps.py"],
+    "DEVICE_TESTS": ["tests/python/base/test_device_array.py"],
 }
 
 PASSED, FAILED = "passed", "FAILED"

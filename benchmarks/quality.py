@@ -23,8 +23,8 @@ from common import Column, Report, parser, progress
 
 import nestvec
 from nestvec import evaluate
-from nestvec.beir import read_beir
-from nestvec.codecs import codec_named
+from nestvec.codecs.names import codec_named
+from nestvec.io.beir import read_beir
 
 Floats = npt.NDArray[Any]
 

@@ -16,7 +16,7 @@ from quality import K, encode
 
 import nestvec
 from nestvec import evaluate
-from nestvec.beir import read_beir
+from nestvec.io.beir import read_beir
 from nestvec.stages import PCA, Center, Clip, RandomRotation, RemoveDirections, ZeroOutliers
 
 STAGES: tuple[tuple[str, list[Any]], ...] = (

@@ -18,9 +18,9 @@ import threadpoolctl
 from common import Column, Report, interleave, parser, progress, verdict
 
 import nestvec
-from nestvec.codecs import codec_named
-from nestvec.fit_pq import ITERATIONS
-from nestvec.fitted import Codes, FittedCodec, fit
+from nestvec.codecs.fitted import Codes, FittedCodec, fit
+from nestvec.codecs.names import codec_named
+from nestvec.codecs.pq import ITERATIONS
 
 Floats = npt.NDArray[np.float32]
 

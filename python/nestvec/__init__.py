@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nestvec import errors, evaluate, stages
     from nestvec._core import __version__, backends, capabilities
-    from nestvec.device_array import DeviceArray
-    from nestvec.encoder import Encoder, EncodeStats
-    from nestvec.export import export_onnx
-    from nestvec.filters import Bits
-    from nestvec.fitted import Codes, FittedCodec, fit
-    from nestvec.pipeline import Dense, LayerNorm, Normalize, Pipeline, Pooling, pool
-    from nestvec.row_steps import normalize, quantize, truncate
-    from nestvec.search_result import Hits, TierStats
-    from nestvec.table import Table
-    from nestvec.topk import hamming_topk, inner_topk
-    from nestvec.tune_result import TuneResult
-    from nestvec.tune_run import tune
+    from nestvec.base.device_array import DeviceArray
+    from nestvec.codecs.fitted import Codes, FittedCodec, fit
+    from nestvec.encoder.encoder import Encoder, EncodeStats
+    from nestvec.export.export import export_onnx
+    from nestvec.pipeline.rows import normalize, quantize, truncate
+    from nestvec.pipeline.steps import Dense, LayerNorm, Normalize, Pipeline, Pooling, pool
+    from nestvec.table.filters import Bits
+    from nestvec.table.hits import Hits, TierStats
+    from nestvec.table.table import Table
+    from nestvec.table.topk import hamming_topk, inner_topk
+    from nestvec.tuning.result import TuneResult
+    from nestvec.tuning.run import tune
 
 _HOME = {
     "errors": "nestvec.errors",
@@ -37,30 +37,30 @@ _HOME = {
     "__version__": "nestvec._core",
     "backends": "nestvec._core",
     "capabilities": "nestvec._core",
-    "Bits": "nestvec.filters",
-    "Codes": "nestvec.fitted",
-    "FittedCodec": "nestvec.fitted",
-    "fit": "nestvec.fitted",
-    "DeviceArray": "nestvec.device_array",
-    "EncodeStats": "nestvec.encoder",
-    "Encoder": "nestvec.encoder",
-    "export_onnx": "nestvec.export",
-    "Dense": "nestvec.pipeline",
-    "LayerNorm": "nestvec.pipeline",
-    "Normalize": "nestvec.pipeline",
-    "Pipeline": "nestvec.pipeline",
-    "Pooling": "nestvec.pipeline",
-    "normalize": "nestvec.row_steps",
-    "pool": "nestvec.pipeline",
-    "quantize": "nestvec.row_steps",
-    "truncate": "nestvec.row_steps",
-    "Hits": "nestvec.search_result",
-    "TierStats": "nestvec.search_result",
-    "Table": "nestvec.table",
-    "TuneResult": "nestvec.tune_result",
-    "hamming_topk": "nestvec.topk",
-    "inner_topk": "nestvec.topk",
-    "tune": "nestvec.tune_run",
+    "Bits": "nestvec.table.filters",
+    "Codes": "nestvec.codecs.fitted",
+    "FittedCodec": "nestvec.codecs.fitted",
+    "fit": "nestvec.codecs.fitted",
+    "DeviceArray": "nestvec.base.device_array",
+    "EncodeStats": "nestvec.encoder.encoder",
+    "Encoder": "nestvec.encoder.encoder",
+    "export_onnx": "nestvec.export.export",
+    "Dense": "nestvec.pipeline.steps",
+    "LayerNorm": "nestvec.pipeline.steps",
+    "Normalize": "nestvec.pipeline.steps",
+    "Pipeline": "nestvec.pipeline.steps",
+    "Pooling": "nestvec.pipeline.steps",
+    "normalize": "nestvec.pipeline.rows",
+    "pool": "nestvec.pipeline.steps",
+    "quantize": "nestvec.pipeline.rows",
+    "truncate": "nestvec.pipeline.rows",
+    "Hits": "nestvec.table.hits",
+    "TierStats": "nestvec.table.hits",
+    "Table": "nestvec.table.table",
+    "TuneResult": "nestvec.tuning.result",
+    "hamming_topk": "nestvec.table.topk",
+    "inner_topk": "nestvec.table.topk",
+    "tune": "nestvec.tuning.run",
 }
 
 __all__ = [

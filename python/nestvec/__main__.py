@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Runs the command line, or says which extra brings what it needs."""
     try:
-        from nestvec.cli import app
+        from nestvec.cli.app import app
     except ModuleNotFoundError as error:
         if error.name not in ("rich", "typer"):
             raise

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from nestvec import onnx_model
-from nestvec.device_array import DeviceArray
+from nestvec.base.device_array import DeviceArray
+from nestvec.encoder.engines import onnx as onnx_model
 
 start_on_cpu = onnx_model.start_session
 
 
 def start_session(path: Path, device: str, threads: int, purpose: str) -> Any:
-    """In place of `nestvec.onnx_model.start_session`."""
+    """In place of `nestvec.encoder.engines.onnx.start_session`."""
     session = start_on_cpu(path, "cpu", threads, purpose)
     return session if device == "cpu" else FakeCudaSession(session)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-from nestvec.device_array import DeviceArray
+from nestvec.base.device_array import DeviceArray
 
 _api = ctypes.pythonapi
 _api.PyCapsule_New.restype = ctypes.py_object

@@ -16,10 +16,14 @@ import numpy as np
 import pytest
 
 import nestvec
-from nestvec import encoder, onnx_model, pipeline, row_steps, topk
-from nestvec.device_array import DeviceArray
-from nestvec.search_result import Hits
-from nestvec.table import Table
+from nestvec.base.device_array import DeviceArray
+from nestvec.encoder import encoder
+from nestvec.encoder.engines import onnx as onnx_model
+from nestvec.pipeline import rows as row_steps
+from nestvec.pipeline import steps as pipeline
+from nestvec.table import topk
+from nestvec.table.hits import Hits
+from nestvec.table.table import Table
 
 _AT_ONCE = "a table goes to a device as a whole, so damage shows when it is opened, not as it is used"
 LEFT_OUT = {

@@ -1,0 +1,173 @@
+"""What the commands share when they talk: consoles, progress, JSON, and numbers as people read them."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console, RenderableType
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from nestvec.encoder.encoder import EncodeStats
+
+
+def output_console(pipe_width: int = 10_000) -> Console:
+    """Standard output: as wide as the terminal, or where it goes to a pipe or a file, as wide as lines are long."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # texts hold characters that not every terminal has
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=pipe_width)
+
+
+def message_console() -> Console:
+    """Standard error, for progress, notes and errors: what is left of a command when its output goes to a pipe."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(value: Mapping[str, object]) -> None:
+    """The one thing that `--json` writes to standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, default=_plain) + "\n")
+    sys.stdout.flush()  # a closed pipe is met here, where it is handled, and not at exit
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} in a JSON report")
+
+
+def print_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
+    """A column of names and a column of values."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold cyan", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in facts:
+        grid.add_row(name, escape(value))
+    print_table(console, grid)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Prints a table; where it goes to a pipe or a file, without the spaces that fill up the last column."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as capture:
+        console.print(table)
+    lines = (line.rstrip() for line in capture.get().splitlines())
+    console.file.write("".join(f"{line}\n" for line in lines))
+
+
+def one_line(text: str) -> str:
+    """`text` with every run of white space, line ends too, as one space."""
+    return " ".join(text.split())
+
+
+def size(count: float) -> str:
+    """Bytes with a decimal unit: 83,506,384 is `83.5 MB`."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} GB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds with three digits and the unit that suits them, from microseconds to minutes."""
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 1:
+        return f"{seconds * 1e3:.3g} ms"
+    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+class _Rate(ProgressColumn):
+    """Steps per second over the last seconds, or over all when it is done."""
+
+    def render(self, task: Task) -> RenderableType:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f} texts/s" if speed else "", style="progress.data.speed")
+
+
+class EncodeProgress(Progress):
+    """A bar that follows the `texts` of an `EncodeStats` while somebody else encodes; only shown on a terminal."""
+
+    def __init__(self, console: Console, description: str, total: int | None, stats: EncodeStats) -> None:
+        self._stats = stats
+        self._followed = None
+        super().__init__(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TextColumn("{task.completed:,.0f} texts"),
+            _Rate(),
+            TimeElapsedColumn() if total is None else TimeRemainingColumn(),
+            TextColumn("" if total is None else "left"),
+            speed_estimate_period=300,  # the long texts of a window run first: a short view misjudges the rest
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+            expand=True,
+        )
+        self._followed = self.add_task(description, total=total)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Called at every refresh, by rich."""
+        if self._followed is not None:
+            self.update(self._followed, completed=self._stats.texts)
+        return super().get_renderables()
+
+
+@contextmanager
+def byte_progress(console: Console, description: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for a download; gives the function that moves it, (bytes so far, bytes in all)."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=None))
+    numbers = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(
+        *columns, *numbers, console=console, transient=True, disable=not console.is_terminal, expand=True
+    ) as progress:
+        task = progress.add_task(description, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def step_progress(console: Console, description: str) -> Iterator[Callable[[str, float, float], None]]:
+    """A bar for steps of unequal length; gives the function that moves it: (the next step, done, total)."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=None), TaskProgressColumn())
+    with Progress(
+        *columns,
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        speed_estimate_period=300,  # steps take seconds: a short view would see none end
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        expand=True,
+    ) as progress:
+        task = progress.add_task(description, total=None)
+
+        def move(step: str, done: float, total: float) -> None:
+            progress.update(task, description=f"{description} {escape(step)}", completed=done, total=total)
+
+        yield move

@@ -1,0 +1,150 @@
+"""Codecs with what they learned from a sample of the vectors: encode and decode, with or without a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from nestvec import _core
+from nestvec.base.arrays import ArrayInput, as_floats
+from nestvec.codecs.basis import Basis
+from nestvec.codecs.grid import fit_grid
+from nestvec.codecs.names import Codec, codec_named
+from nestvec.codecs.pq import fit_pq
+from nestvec.errors import ArgumentError
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """Rows as a codec stores them.
+
+    codes: (rows, bytes) uint8. factors: (rows,) float32, what a row's sum of products is multiplied by; None where the
+        codec has no such thing.
+    """
+
+    codes: npt.NDArray[np.uint8]
+    factors: Floats | None
+
+
+@dataclass(frozen=True, eq=False)
+class FittedCodec:
+    """A codec and all that it learned from one set of vectors: give it to `Table.build`, or use it by itself.
+
+    Make one with `fit`. cosine: rows are scaled to length 1 before they are encoded.
+    """
+
+    codec: Codec
+    dim: int
+    cosine: bool
+    codebook: _core.Codebook | None = field(default=None, repr=False)
+    basis: Basis | None = field(default=None, repr=False)
+
+    @property
+    def bytes_per_row(self) -> int:
+        """Bytes of a row's codes and its factor."""
+        return self.codec.row_bytes(self.dim) + 4 * self.has_factors
+
+    @property
+    def has_factors(self) -> bool:
+        """Whether a row has a factor: a scale, or for a cosine the inverse of its length."""
+        return self.codec.has_factors(self.cosine)
+
+    def encode(self, x: ArrayInput, *, threads: int = 0) -> Codes:
+        """Encodes rows (rows, dim). Raises `ArgumentError` for another dimension, and for NaN or infinite values."""
+        rows = as_floats(x, "x", ("rows", "dim"))
+        codes, factors, _ = self.encode_rows(rows, [self.dim], packed=False, threads=threads)
+        return Codes(
+            codes.reshape(len(rows), self.codec.row_bytes(self.dim)),
+            None if factors is None else factors.reshape(-1)[: len(rows)],
+        )
+
+    def encode_rows(
+        self, x: Floats, dims: Sequence[int], *, packed: bool, what: str = "x", threads: int = 0
+    ) -> tuple[npt.NDArray[np.uint8], Floats | None, float]:
+        """Codes, factors for each of `dims`, and the length of the longest row, as a table's sections have them.
+
+        Errors call the rows `what`.
+        """
+        if x.shape[1] != self.dim:
+            raise ArgumentError(
+                f"{what} has {x.shape[1]} columns; expected {self.dim}, which this {self.codec.name} was fitted to"
+            )
+        if self.basis is not None or what != "x":  # the compiled encoder checks, too, but what has been rotated
+            _core.check_finite(x, what, threads)
+        y = x
+        if self.basis is not None:
+            y = self.basis.rows(_core.normalize(x) if self.cosine else x, threads)
+        cosine = self.codec.coded_cosine(self.cosine)
+        return _core.encode_tier(y, self.codec.kind, packed, cosine, list(dims), self.codebook, threads)
+
+    def decode(self, codes: Codes, *, threads: int = 0) -> Floats:
+        """What the codes stand for, (rows, dim) float32. Raises `ArgumentError` for codes of another shape."""
+        cosine = self.codec.coded_cosine(self.cosine)
+        y = _core.decode_rows(codes.codes, self.codec.kind, self.dim, cosine, codes.factors, self.codebook, threads)
+        return y if self.basis is None else self.basis.inverse(y, threads)
+
+    def queries(self, q: Floats, threads: int = 0) -> tuple[Floats, npt.NDArray[np.float64] | None]:
+        """Queries in the coordinates of the codes, and what is added to every score of each."""
+        if self.basis is None:
+            return q, None
+        return self.basis.queries(_core.normalize(q) if self.cosine else q, threads)
+
+
+CodecLike = str | FittedCodec
+MAX_TIERS = 8
+
+
+def codecs_of(codec: CodecLike | Sequence[CodecLike], rescore: CodecLike | None) -> list[Codec | FittedCodec]:
+    """The codecs of a table's tiers, as `Table.build` is given them. Raises `ArgumentError`."""
+    names = [codec] if isinstance(codec, str | FittedCodec) or not hasattr(codec, "__iter__") else list(codec)
+    if rescore is not None:
+        if len(names) != 1:
+            raise ArgumentError(
+                f"rescore is {rescore!r} and codec names {len(names)} tiers; name all of them in codec="
+            )
+        names.append(rescore)
+    if not 1 <= len(names) <= MAX_TIERS:
+        raise ArgumentError(f"codec names {len(names)} tiers; expected 1 to {MAX_TIERS}")
+    return [one if isinstance(one, FittedCodec) else codec_named(one) for one in names]
+
+
+def fit(codec: str | Codec, sample: ArrayInput, *, metric: str = "cosine", seed: int = 0) -> FittedCodec:
+    """Learns what a codec needs to know of the vectors: centroids, levels, a mean, a rotation.
+
+    codec: a name, as `Table.build` takes it. sample: (rows, dim) floats, like those that will be encoded; 65,536 rows
+        are enough. metric: of the table, "cosine" scales rows to length 1 first. seed: of what is drawn at random; the
+        same sample and seed give the same codec.
+
+    Raises `ArgumentError`, also for NaN or infinite values.
+    """
+    rows = as_floats(sample, "sample", ("rows", "dim"))
+    known = codec if isinstance(codec, Codec) else codec_named(codec)
+    check_width(known, rows.shape[1])
+    return fit_rows(known, rows, "sample", metric == "cosine", seed)
+
+
+def check_width(codec: Codec, dim: int) -> None:
+    """Raises `ArgumentError` where a codec cannot code vectors of so many dimensions."""
+    if codec.sub_quantizers > dim:
+        raise ArgumentError(
+            f"codec is {codec.name!r}, whose {codec.sub_quantizers} sub-quantizers cannot share out {dim} "
+            f"dimensions; expected at most {dim} of them"
+        )
+
+
+def fit_rows(codec: Codec, rows: Floats, what: str, cosine: bool, seed: int) -> FittedCodec:
+    """As `fit`; errors call the rows `what`."""
+    _core.check_finite(rows, what, 0)
+    dim = rows.shape[1]
+    if not codec.family:
+        return FittedCodec(codec, dim, cosine)
+    unit = _core.normalize(rows) if cosine else rows
+    if not len(unit):  # nothing to learn from, and nothing to encode
+        unit = np.zeros((256, dim), np.float32)  # as many rows as the largest codebook has centroids
+    codebook, basis = (fit_pq if codec.sub_quantizers else fit_grid)(codec, unit, seed)
+    return FittedCodec(codec, dim, cosine, codebook, basis)

@@ -1,0 +1,104 @@
+"""What product quantizers learn from a sample: centroids, and for opq<m>x8 and opq<m>x4 a rotation."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from nestvec import _core
+from nestvec.codecs.basis import Basis
+from nestvec.codecs.names import Codec
+
+Floats = npt.NDArray[np.float32]
+Matrix = npt.NDArray[np.float64]
+
+# Reconstruction errors of opq96x4, where it helps most, after 1, 10 and 30 rotations: 1.038, 1 and 0.980.
+ROTATIONS = 10
+# Reconstruction errors of 96 x 8 bits on correlated vectors, with 8, 16, 25 and 40 iterations: 1.015, 1.004, 1 and
+# 0.997 of what faiss reaches with 25.
+ITERATIONS = 25
+_FIRST_ITERATIONS = 5  # before the first rotation; one for each that follows
+
+
+def fit_pq(
+    codec: Codec, sample: Floats, seed: int, progress: Callable[[int, int], None] | None = None
+) -> tuple[_core.Codebook, Basis | None]:
+    """Learns a product quantizer's centroids by k-means (Jegou, Douze, Schmid 2011), and its rotation if it has one.
+
+    The rotation starts from the principal axes, shared out so that the variances of all sub-quantizers have the same
+    product, and then by turns improves the centroids and becomes the rotation that brings the rows nearest to what
+    they decode to, which is an orthogonal Procrustes problem (Ge, He, Ke, Sun, Optimized Product Quantization, 2013).
+    The same sample, seed and number of threads of numpy's BLAS give the same bits.
+
+    codec: of the family "pq" or "opq". sample: (rows, dim) float32, finite, of length 1 for a cosine; at least one row.
+    progress: is told of each step that is done, and how many there are.
+
+    Warns where the sample holds fewer rows than a sub-quantizer has centroids: the rows themselves are these then.
+    """
+    count = 256 if codec.kind == "pq8" else 16
+    if len(sample) < count:
+        warnings.warn(
+            f"{codec.name} has {count} centroids for each sub-quantizer and learns them from {len(sample)} rows: these "
+            f"became the centroids, so rows that are added later may be coded badly; give {count} rows or more",
+            stacklevel=2,
+        )
+    if codec.family == "pq":
+        return _core.Codebook.train(sample, codec.kind, codec.sub_quantizers, None, seed, ITERATIONS, 0), None
+    sample_64 = sample.astype(np.float64)
+    rotation = principal_rotation(sample_64, codec.sub_quantizers)
+    codebook = None
+    for step in range(ROTATIONS):
+        rotated = sample @ rotation.astype(np.float32)
+        codebook = _core.Codebook.train(
+            rotated, codec.kind, codec.sub_quantizers, codebook, seed, 1 if codebook else _FIRST_ITERATIONS, 0
+        )
+        rotation = nearest_rotation(sample.T @ decoded(codec, codebook, rotated))
+        if progress is not None:
+            progress(step + 1, ROTATIONS + 1)
+    basis = Basis(matrix=np.ascontiguousarray(rotation, np.float32))
+    rotated = basis.rows(sample)
+    codebook = _core.Codebook.train(rotated, codec.kind, codec.sub_quantizers, codebook, seed, ITERATIONS, 0)
+    if progress is not None:
+        progress(ROTATIONS + 1, ROTATIONS + 1)
+    return codebook, basis
+
+
+def principal_rotation(sample: Matrix, sub_quantizers: int) -> Matrix:
+    """(dim, dim): the principal axes as columns, so ordered that the sub-quantizers' variances multiply to the same.
+
+    From the largest variance to the smallest, each axis goes to the sub-quantizer whose product is the smallest so far
+    (Ge et al. 2013, balanced allocation of eigenvalues).
+    """
+    dim = sample.shape[1]
+    centred = sample - sample.mean(axis=0)
+    variances, axes = np.linalg.eigh(centred.T @ centred)
+    if not variances[-1] > 0:
+        return np.eye(dim)
+    logs = np.log(np.maximum(variances, variances[-1] * 1e-12))
+    logs -= logs.min()
+    room = np.diff(np.arange(sub_quantizers + 1) * dim // sub_quantizers)
+    products = np.zeros(sub_quantizers)
+    held: list[list[int]] = [[] for _ in range(sub_quantizers)]
+    for axis in range(dim - 1, -1, -1):
+        smallest = int(np.argmin(np.where(room > 0, products, np.inf)))
+        held[smallest].append(axis)
+        products[smallest] += logs[axis]
+        room[smallest] -= 1
+    return np.ascontiguousarray(axes[:, [axis for of_one in held for axis in of_one]])
+
+
+def nearest_rotation(products: npt.NDArray[np.floating]) -> Matrix:
+    """The orthogonal R with the largest sum of R * products: x @ R is nearest to y where products = x.T @ y."""
+    left, _, right = np.linalg.svd(products.astype(np.float64))
+    rotation: Matrix = left @ right
+    return rotation
+
+
+def decoded(codec: Codec, codebook: _core.Codebook, x: Floats) -> Floats:
+    """What rows (rows, dim) decode to once they are encoded."""
+    dim = x.shape[1]
+    codes, _, _ = _core.encode_tier(x, codec.kind, False, False, [dim], codebook, 0)
+    return _core.decode_rows(codes.reshape(len(x), -1), codec.kind, dim, False, None, codebook, 0)

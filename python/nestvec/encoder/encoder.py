@@ -1,0 +1,361 @@
+"""From texts to vectors: an ONNX encoder with its tokenizer, its batching, and the pipeline after it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from nestvec import _core
+from nestvec.base.arrays import as_index
+from nestvec.base.device_array import DeviceArray
+from nestvec.encoder.batching import one_ahead, pack, windows
+from nestvec.encoder.engines.onnx import OnnxModel
+from nestvec.encoder.progress import encode_progress
+from nestvec.encoder.tokenizing import TextTokenizer
+from nestvec.errors import ArgumentError, ModelError
+from nestvec.model.directory import ModelDir, read_model_dir
+from nestvec.model.hub import fetch_model, is_model_id
+from nestvec.model.pipeline import fit_pipeline
+from nestvec.pipeline.steps import Pipeline
+
+# Tokens of a batch, padding included. On two cores the time per token of all-MiniLM-L6-v2 is flat from 512 to 2,048 and
+# a fifth higher at 8,192, where what one layer hands to the next has left the cache. Small batches also pad less.
+TOKENS_PER_THREAD = 512
+TOKENS_ON_CUDA = 16_384
+
+LEAST_WINDOW = 1024  # texts: enough to choose from for batches of equal lengths
+
+
+@dataclass
+class EncodeStats:
+    """What encoding took. Every call that is given one adds to it, batch by batch.
+
+    texts, batches: their numbers. tokens: of the texts as the model saw them, special tokens included. padded_tokens:
+    the same with the padding.
+    seconds_total: wall time, drawing the texts included, without what the caller does between two windows.
+    seconds_tokenize: tokenizing, which goes on in the background during ONNX runs: the three parts add up to more than
+    the total. seconds_onnx: in onnxruntime. seconds_rest: filling the input arrays, and the pipeline after the run.
+    """
+
+    texts: int = 0
+    tokens: int = 0
+    padded_tokens: int = 0
+    batches: int = 0
+    seconds_total: float = 0.0
+    seconds_tokenize: float = 0.0
+    seconds_onnx: float = 0.0
+    seconds_rest: float = 0.0
+
+
+class _Tokenized(NamedTuple):
+    """A window of texts as token ids, and its batches."""
+
+    rows: list[npt.NDArray[np.int64]]
+    batches: list[list[int]]
+    seconds: float
+
+
+class _Job(NamedTuple):
+    """What one call asks for, checked."""
+
+    prompt: str
+    prompt_tokens: int
+    dim: int
+    precision: str
+    empty: npt.NDArray[Any]
+
+
+class Encoder:
+    """Turns texts into vectors with an ONNX model, as sentence-transformers does with the PyTorch model.
+
+    model: a sentence-transformers directory with an ONNX file in it (`nestvec export DIR` makes one), the path of an
+    ONNX file, or the id of a model on the Hugging Face hub. An ONNX file of such a directory stands for the directory;
+    any other needs tokenizer.json beside it. If it gives a `sentence_embedding`, that is the vector; if it only gives
+    hidden states, nothing says how to pool them, and `pooling` must.
+    device: "cpu", or "cuda" ("cuda:1" for a GPU by its number): then the model's output stays on the GPU, the pipeline
+    runs there, and only its rows are copied back.
+    threads: for the ONNX run and the pipeline; None stands for all the process may use. One more tokenizes ahead,
+    unless threads is 1.
+    max_length: tokens after which a text is cut, special tokens included; None for what the model says.
+    pooling: a mode of `Pooling`, or several, for a model without modules.json. The vectors are not normalized then.
+    revision: of a model on the hub.
+
+    A text gives the same vector alone and in any batch, up to the rounding of onnxruntime's matrix products: 1e-6 in
+    cosine. (A dynamically quantized ONNX file, model_quantized.onnx or the like, scales its activations by the batch,
+    and does not keep this.) Several threads may use one encoder at once. Make it after a fork, not before.
+
+    Texts reach the tokenizer as they are, without stripping, as in sentence-transformers since version 5.4. Halves of
+    surrogate pairs, which are no Unicode text, are replaced by U+FFFD.
+
+    Raises `ModelError` for a model that cannot be read or would be run wrongly, `DeviceError` for a device that cannot
+    be used (there is no silent fall-back), `ArgumentError` for unknown values, and `MissingDependencyError`.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        max_length: int | None = None,
+        pooling: str | Sequence[str] | None = None,
+        revision: str | None = None,
+    ) -> None:
+        self._threads: int = _core.capabilities()["threads"] if threads is None else as_index(threads, "threads", 1)
+        self._source = read_model_dir(_locate(model, revision))
+        self._tokenizer = TextTokenizer(
+            self._source.tokenizer,
+            self._source.tokenizer_config,
+            lower_case=self._source.lower_case,
+            max_length=_max_length(self._source, max_length),
+        )
+        self._onnx = OnnxModel(
+            self._source.onnx, device=device, threads=self._threads, position_offset=self._source.position_offset
+        )
+        self._pipeline = fit_pipeline(self._source, self._onnx, pooling)
+        self._dim = min(self._pipeline.dim, self._source.truncate_dim or self._pipeline.dim)
+        self._budget = TOKENS_PER_THREAD * self._threads if device == "cpu" else TOKENS_ON_CUDA
+
+    def __repr__(self) -> str:
+        return f"Encoder({str(self._source.onnx)!r}, dim={self.dim}, max_length={self.max_length})"
+
+    @property
+    def dim(self) -> int:
+        """The dimensions of a vector, where `encode` is given no other."""
+        return self._dim
+
+    @property
+    def max_length(self) -> int:
+        """Tokens after which a text is cut, special tokens included."""
+        return self._tokenizer.max_length
+
+    @property
+    def threads(self) -> int:
+        """How many threads the ONNX run and the pipeline use."""
+        return self._threads
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The model's prompts by name: texts that `encode` puts in front of each text."""
+        return dict(self._source.prompts)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """What follows the ONNX run."""
+        return self._pipeline
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """JSON values that two encoders share only if they make the same vectors: hashes of the files, and settings.
+
+        The first use reads the ONNX file, which takes about 0.1 seconds for 90 MB.
+        """
+        return dict(self._fingerprint)
+
+    @cached_property
+    def _fingerprint(self) -> dict[str, Any]:
+        return {
+            "onnx_sha256": self._onnx.sha256(),
+            "tokenizer_sha256": hashlib.sha256(self._source.tokenizer.read_bytes()).hexdigest(),
+            "lower_case": self._source.lower_case,
+            "max_length": self.max_length,
+            "pipeline": self._pipeline.to_dict(),
+            "dim": self.dim,
+            "prompts": self.prompts,
+            "default_prompt_name": self._source.default_prompt_name,
+        }
+
+    def count_tokens(self, texts: str | Iterable[str]) -> npt.NDArray[np.int64]:
+        """Counts the tokens of whole texts, special tokens included; a text with more than `max_length` is cut.
+
+        Returns (texts,), or () for a single string. Raises `ArgumentError` for what is no string.
+        """
+        if isinstance(texts, str):
+            return np.array(self._tokenizer.count(texts), np.int64)
+        return np.array([self._tokenizer.count(text) for text in _text_list(texts)], np.int64)
+
+    def encode(
+        self,
+        texts: str | Iterable[str],
+        *,
+        prompt: str | None = None,
+        dim: int | None = None,
+        precision: str = "float32",
+        progress: bool = False,
+        stats: EncodeStats | None = None,
+    ) -> npt.NDArray[Any]:
+        """Encodes texts.
+
+        texts: a string, or a list or other iterable of strings; an empty string is a text like any other.
+        prompt: the name of one of `prompts`, "" for none; None for the model's default prompt, if it has one.
+        dim: keep the first so many dimensions (and normalize again if the model's vectors are normalized).
+        precision: "float32", "float16", "int8", "uint8", "binary" or "ubinary", by the conventions of `quantize`.
+        progress: show a bar, the rate and the time left on standard error.
+        stats: an `EncodeStats` to add to.
+
+        Returns (texts, columns) in the order of the texts, or (columns,) for a single string; no texts give
+        (0, columns). Raises `ArgumentError` for what is no string, and for an unknown prompt, dim or precision.
+        """
+        job = self._job(prompt, dim, precision)
+        single = isinstance(texts, str)
+        listed = [texts] if isinstance(texts, str) else _text_list(texts)
+        out = np.empty((len(listed), job.empty.shape[1]), job.empty.dtype)
+        run = EncodeStats()
+        try:
+            with encode_progress(len(listed), run) if progress else nullcontext():
+                done = 0
+                for rows in self._stream(job, windows(listed, self._window), run):
+                    out[done : done + len(rows)] = rows
+                    done += len(rows)
+        finally:
+            if stats is not None:
+                for name, value in vars(run).items():
+                    setattr(stats, name, getattr(stats, name) + value)
+        return out[0] if single else out
+
+    def encode_batches(
+        self,
+        texts: Iterable[str],
+        *,
+        prompt: str | None = None,
+        dim: int | None = None,
+        precision: str = "float32",
+        window: int | None = None,
+        stats: EncodeStats | None = None,
+    ) -> Iterator[npt.NDArray[Any]]:
+        """Encodes a stream of texts in bounded memory.
+
+        texts: any iterable of strings; it is read one window ahead of the rows. window: texts that are sorted by
+        length and encoded together, and the rows of each array but the last; None for what suits the threads. The
+        other arguments are those of `encode`, and so are the errors; what is no string is found when it is reached.
+
+        Yields arrays (window, columns) in the order of the texts; nothing if there are none.
+        """
+        job = self._job(prompt, dim, precision)
+        size = self._window if window is None else as_index(window, "window", 1)
+        if isinstance(texts, (str, bytes, Mapping)) or not isinstance(texts, Iterable):
+            raise ArgumentError(f"texts is of type {type(texts).__name__}; expected an iterable of strings")
+        return self._stream(job, windows(_checked(texts), size), EncodeStats() if stats is None else stats)
+
+    @property
+    def _window(self) -> int:
+        return max(LEAST_WINDOW, self._budget)
+
+    def _job(self, prompt: str | None, dim: int | None, precision: str) -> _Job:
+        text = self._prompt(prompt)
+        dim = self.dim if dim is None else as_index(dim, "dim", 1, self._pipeline.dim)
+        # Rows of this dtype and width, from the pipeline itself, which also checks the precision.
+        nothing = np.zeros((1, 1, self._pipeline.hidden_dim), np.float32), np.ones((1, 1), np.int64)
+        empty = self._pipeline(*nothing, dim=dim, precision=precision)[:0]
+        return _Job(text, self._tokenizer.prompt_tokens(text), dim, precision, empty)
+
+    def _prompt(self, name: str | None) -> str:
+        if name is None:
+            name = self._source.default_prompt_name
+        if not name:
+            return ""
+        if name not in self._source.prompts:
+            known = ", ".join(map(repr, self._source.prompts)) or "none"
+            raise ArgumentError(f"prompt is {name!r}; the prompts of this model are: {known}")
+        return self._source.prompts[name]
+
+    def _stream(self, job: _Job, texts: Iterator[list[str]], stats: EncodeStats) -> Iterator[npt.NDArray[Any]]:
+        """The rows of each window of texts."""
+
+        def tokenize(window: list[str]) -> _Tokenized:
+            started = time.perf_counter()
+            rows = [np.array(self._tokenizer.encode(job.prompt + text), np.int64) for text in window]
+            batches = pack([len(row) for row in rows], self._budget)
+            return _Tokenized(rows, batches, time.perf_counter() - started)
+
+        started = time.perf_counter()
+        for tokenized in one_ahead(tokenize, texts) if self._threads > 1 else map(tokenize, texts):
+            stats.seconds_tokenize += tokenized.seconds
+            out = np.empty((len(tokenized.rows), job.empty.shape[1]), job.empty.dtype)
+            for batch in tokenized.batches:
+                out[batch] = self._run(job, [tokenized.rows[i] for i in batch], stats)
+            stats.seconds_total += time.perf_counter() - started
+            yield out
+            started = time.perf_counter()
+        stats.seconds_total += time.perf_counter() - started
+
+    def _run(self, job: _Job, rows: list[npt.NDArray[np.int64]], stats: EncodeStats) -> npt.NDArray[Any]:
+        """The vectors of one batch, the longest of whose rows is the first."""
+        started = time.perf_counter()
+        width = max(len(rows[0]), 1)  # some tokenizers make no token at all of an empty text
+        ids = np.full((len(rows), width), self._tokenizer.padding_id, np.int64)
+        mask = np.zeros_like(ids)
+        for i, row in enumerate(rows):
+            # Padding goes to the right, where it moves no position; a graph that pools may want it at its own side.
+            at = width - len(row) if self._onnx.pools and self._tokenizer.pads_left else 0
+            ids[i, at : at + len(row)] = row
+            mask[i, at : at + len(row)] = 1
+        ready = time.perf_counter()
+        hidden = self._onnx.run(ids, mask)
+        done = time.perf_counter()
+        pooled_mask, prompt_tokens = mask, job.prompt_tokens
+        if self._onnx.pools:
+            hidden, pooled_mask, prompt_tokens = hidden.reshape(len(rows), 1, -1), np.ones((len(rows), 1), np.int64), 0
+        options = {"prompt_tokens": prompt_tokens, "dim": job.dim, "threads": self._threads}
+        vectors: npt.NDArray[Any]
+        if isinstance(hidden, DeviceArray):  # the pipeline runs where they lie, and only its rows come back
+            there = DeviceArray(pooled_mask, hidden.device)
+            vectors = self._pipeline(hidden, there, precision=job.precision, **options).numpy()
+        else:
+            vectors = self._pipeline(hidden, pooled_mask, precision=job.precision, **options)
+        stats.texts += len(rows)
+        stats.tokens += int(mask.sum())
+        stats.padded_tokens += mask.size
+        stats.batches += 1
+        stats.seconds_onnx += done - ready
+        stats.seconds_rest += time.perf_counter() - started - (done - ready)
+        return vectors
+
+
+def _locate(model: str | os.PathLike[str], revision: str | None) -> Path:
+    if not isinstance(model, (str, os.PathLike)):
+        raise ArgumentError(f"model is of type {type(model).__name__}; expected a path, or a model id of the hub")
+    path = Path(model)
+    if not path.exists() and is_model_id(str(model)):
+        return fetch_model(str(model), revision)
+    if revision is not None:
+        raise ArgumentError(f"revision is {revision!r}, and {path} is no model of the hub; only those have revisions")
+    return path
+
+
+def _max_length(source: ModelDir, given: int | None) -> int:
+    if given is not None:
+        length = as_index(given, "max_length", 1)
+        if source.position_limit is not None and length > source.position_limit:
+            raise ArgumentError(f"max_length is {length}; the model has positions for {source.position_limit} tokens")
+        return length
+    if source.max_length is None:
+        raise ModelError(
+            f"nothing beside {source.tokenizer} says how many tokens the model takes: no sentence_bert_config.json, "
+            "tokenizer_config.json or config.json does; give max_length"
+        )
+    return source.max_length
+
+
+def _text_list(texts: Iterable[str]) -> list[str]:
+    if isinstance(texts, (bytes, Mapping, AbstractSet)) or not isinstance(texts, Iterable):
+        raise ArgumentError(f"texts is of type {type(texts).__name__}; expected a string or a list of strings")
+    return list(_checked(texts))
+
+
+def _checked(texts: Iterable[str]) -> Iterator[str]:
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ArgumentError(f"texts[{i}] is of type {type(text).__name__}; expected a string")
+        yield text

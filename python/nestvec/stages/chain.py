@@ -1,0 +1,144 @@
+"""Stages one after another: fitted in order, and fused where neighbours are one matrix product."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from nestvec.base.arrays import ArrayInput, as_floats
+from nestvec.errors import ArgumentError
+from nestvec.stages.kinds import Affine, Floats, Rotation, Scale, Stage, checked_rows
+from nestvec.stages.onnx import ModelRun
+from nestvec.table.topk import thread_count
+
+Doubles = npt.NDArray[np.float64]
+
+
+class Fittable(Protocol):
+    """What `fit` makes a stage of: `nestvec.stages.PCA` and its like."""
+
+    def fit(self, sample: ArrayInput, /) -> Stage:
+        """Learns the stage from (rows, dim) floats."""
+
+
+class Stages:
+    """Fitted stages one after another, as one object with `transform`.
+
+    Runs of neighbours that are linear with an offset become one matrix product, multiplied out in float64. A random
+    rotation stays as it is, since it is faster than a matrix, unless a neighbour is a matrix anyway.
+    """
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        """Raises `ArgumentError` where a stage does not take what the one before it gives."""
+        for before, after in pairwise(stages):
+            if before.dim != after.input_dim:
+                raise ArgumentError(f"the stage {after} cannot follow {before}: their dimensions differ")
+        self._stages = tuple(stages)
+
+    @classmethod
+    def fit(cls, stages: Sequence[Fittable | Stage], sample: ArrayInput) -> Stages:
+        """Fits those that are not fitted yet, each on the sample as the stages before it give it, and fuses them.
+
+        sample: (rows, dim) floats. Raises `ArgumentError`, naming the stage.
+        """
+        if not isinstance(stages, list | tuple):
+            raise ArgumentError(f"stages is of type {type(stages).__name__}; expected a list of stages")
+        x = as_floats(sample, "sample", ("rows", "dim"))
+        fitted: list[Stage] = []
+        for following, stage in enumerate(stages, 1 - len(stages)):  # 0 at the last one
+            if not isinstance(stage, Stage) and not hasattr(stage, "fit"):
+                raise ArgumentError(f"stages holds {stage!r}; expected stages such as nestvec.stages.PCA(128)")
+            fitted.append(stage if isinstance(stage, Stage) else stage.fit(x))
+            x = fitted[-1].transform(x if following else x[:1])  # of the last, only whether it takes such rows
+        if sum(isinstance(stage, ModelRun) for stage in fitted) > 1:
+            raise ArgumentError("stages holds two models; a table can be opened with one: join them in one ONNX file")
+        return cls(fuse(fitted))
+
+    @property
+    def input_dim(self) -> int:
+        """How many dimensions go in."""
+        return self._stages[0].input_dim
+
+    @property
+    def dim(self) -> int:
+        """How many come out."""
+        return self._stages[-1].dim
+
+    def transform(self, x: ArrayInput, threads: int | None = None, *, what: str = "x") -> Floats:
+        """Takes rows through all stages: (rows, input_dim) floats to (rows, dim) float32; `what` names them in errors.
+
+        Raises `ArgumentError` for another width, and for values that are not finite.
+        """
+        rows = checked_rows(x, what, self._stages[0].input_dim) if self._stages else as_floats(x, what, ("rows", "dim"))
+        for stage in self._stages:
+            rows = stage.apply(rows, thread_count(threads))
+        return rows
+
+    @property
+    def model(self) -> ModelRun | None:
+        """The stage that runs a model of the user's, if there is one."""
+        return next((stage for stage in self._stages if isinstance(stage, ModelRun)), None)
+
+    def __len__(self) -> int:
+        return len(self._stages)
+
+    def __iter__(self) -> Iterator[Stage]:
+        return iter(self._stages)
+
+    def __repr__(self) -> str:
+        return f"Stages({list(self._stages)})"
+
+
+def fuse(stages: Sequence[Stage]) -> list[Stage]:
+    """The same in fewer stages."""
+    fused: list[Stage] = []
+    run: list[Stage] = []
+    for stage in [*stages, None]:
+        if isinstance(stage, Affine | Scale | Rotation):
+            run.append(stage)
+            continue
+        fused += _product(run)
+        run = []
+        if stage is not None:
+            fused.append(stage)
+    return fused
+
+
+def _product(run: Sequence[Stage]) -> Sequence[Stage]:
+    """One stage for a run of linear ones, if it holds a matrix; else one for each run of scales."""
+    if len(run) < 2:
+        return run
+    of = [text for stage in run for text in stage.of]
+    if any(isinstance(stage, Affine) for stage in run):
+        matrix, bias = np.eye(run[0].input_dim), np.zeros((1, run[0].input_dim))
+        for stage in run:
+            matrix, bias = _times(matrix, stage), _times(bias, stage) + _bias(stage)
+        return [Affine.of_float64(matrix, bias[0], of)]
+    rotation = next((number for number, stage in enumerate(run) if isinstance(stage, Rotation)), None)
+    if rotation is not None:
+        return [*_product(run[:rotation]), run[rotation], *_product(run[rotation + 1 :])]
+    factor, bias = np.ones((1, run[0].dim)), np.zeros((1, run[0].dim))
+    for stage in run:
+        factor, bias = _times(factor, stage), _times(bias, stage) + _bias(stage)
+    return [Scale.of_float64(factor[0], bias[0], of)]
+
+
+def _times(rows: Doubles, stage: Stage) -> Doubles:
+    """Rows in float64 through the stage's linear part."""
+    if isinstance(stage, Rotation):
+        turned: Doubles = rows @ stage.apply(np.eye(stage.dim, dtype=np.float32), 0).astype(np.float64)
+        return turned
+    arrays = stage.arrays()
+    result: Doubles = (
+        rows * arrays["factor"] if isinstance(stage, Scale) else rows @ arrays["matrix"].astype(np.float64)
+    )
+    return result
+
+
+def _bias(stage: Stage) -> Doubles:
+    bias: Doubles = stage.arrays().get("bias", np.zeros(stage.dim)).astype(np.float64)
+    return bias

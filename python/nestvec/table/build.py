@@ -1,0 +1,283 @@
+"""Building a table's sections from vectors that come in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nestvec import _core
+from nestvec.base.arrays import ArrayInput, as_array
+from nestvec.codecs.fitted import FittedCodec, fit_rows
+from nestvec.codecs.names import Codec
+from nestvec.errors import ArgumentError
+from nestvec.stages.chain import Fittable, Stages
+from nestvec.stages.kinds import Stage
+from nestvec.table.formats.container import Section
+from nestvec.table.layout import Layout, TierLayout, ordered
+from nestvec.table.spool import make_spool
+from nestvec.table.stages import stage_sections
+from nestvec.table.vectors import Floats, StagedVectors, Vectors
+
+SAMPLE_ROWS = 1 << 16  # that codecs are fitted to: 256 for each of 256 centroids
+Ids = Iterable[int] | npt.NDArray[Any]
+
+
+class _Beside:
+    """Items that come with the rows, one each: handed out as the rows come, and counted."""
+
+    def __init__(self, items: Iterable[Any], what: str) -> None:
+        if isinstance(items, str) or not hasattr(items, "__iter__") or getattr(items, "ndim", 1) == 0:
+            raise ArgumentError(f"{what} is of type {type(items).__name__}; expected an iterable, one item a row")
+        self._items = iter(items)
+        self._what = what
+
+    def take(self, count: int, row: int) -> list[Any]:
+        taken = list(islice(self._items, count))
+        if len(taken) < count:
+            raise ArgumentError(
+                f"{self._what} holds {row + len(taken)} items for at least {row + count} rows; give one each"
+            )
+        return taken
+
+    def end(self, rows: int) -> None:
+        if next(self._items, self) is not self:
+            raise ArgumentError(f"{self._what} holds more items than the {rows} rows; give one each")
+
+
+class _TierSpool:
+    """Codes and factors of one tier, as they are made."""
+
+    def __init__(self, layout: TierLayout, fitted: FittedCodec, directory: Path | None) -> None:
+        self._layout = layout
+        self._fitted = fitted
+        self._codes = make_spool(directory)
+        self._factors = make_spool(directory)
+        self.longest = 0.0
+
+    def append(self, x: Floats, what: str) -> None:
+        layout = self._layout
+        codes, factors, longest = self._fitted.encode_rows(x, layout.dims, packed=layout.packed, what=what)
+        self._codes.append(codes)
+        if factors is not None:
+            self._factors.append(factors)
+        self.longest = max(self.longest, longest)
+
+    def sections(self, name: str, rows: int) -> dict[str, Section]:
+        fitted = self._fitted
+        dtype, shape = fitted.codec.codes_shape(self._layout.packed, rows, fitted.dim)
+        sections = {f"{name}.codes": Section(dtype, shape, self._codes.map())}
+        learned: dict[str, npt.NDArray[Any]] = {} if fitted.basis is None else dict(fitted.basis.arrays())
+        if fitted.codebook is not None:
+            learned["codebook"] = fitted.codebook.values
+        for part, array in learned.items():
+            dtype = "U8" if array.dtype == np.uint8 else "F32"
+            sections[f"{name}.{part}"] = Section(dtype, array.shape, array.reshape(-1).view(np.uint8))
+        if fitted.has_factors:
+            sections[f"{name}.factors"] = Section("F32", self._layout.factors_shape(rows), self._factors.map())
+        return sections
+
+
+class _Rows:
+    """Vectors on their way into tiers: handed on in whole blocks of 64, the last ones at the end."""
+
+    def __init__(self, what: str, dim: int, tiers: Sequence[_TierSpool]) -> None:
+        self._what = what
+        self._tiers = tiers
+        self._rest = np.empty((0, dim), np.float32)  # rows that do not fill a block yet
+        self._encoded = 0  # rows
+
+    def add(self, x: Floats) -> None:
+        if x.shape[1] != self._rest.shape[1]:
+            raise ArgumentError(
+                f"a batch of {self._what} has {x.shape[1]} columns after rows of {self._rest.shape[1]}; expected the "
+                "same"
+            )
+        head = min(-len(self._rest) % _core.BLOCK_ROWS, len(x))
+        if head:
+            self._rest = np.concatenate([self._rest, x[:head]])
+        if len(self._rest) == _core.BLOCK_ROWS:
+            self._encode(self._rest)
+            self._rest = self._rest[:0]
+        whole = head + (len(x) - head) // _core.BLOCK_ROWS * _core.BLOCK_ROWS
+        if whole > head:
+            self._encode(x[head:whole])
+        if whole < len(x):
+            self._rest = x[whole:].copy()
+
+    def end(self) -> int:
+        """Encodes what is left, and says how many rows there were."""
+        if len(self._rest):
+            self._encode(self._rest)
+        return self._encoded
+
+    def _encode(self, x: Floats) -> None:
+        try:
+            for tier in self._tiers:
+                tier.append(x, self._what)
+        except ArgumentError as error:
+            raise ArgumentError(f"{error} (counted from row {self._encoded} of {self._what})") from None
+        self._encoded += len(x)
+
+
+class Builder:
+    """Turns batches of rows into the sections of a table, holding one batch and what spools hold in memory.
+
+    codecs: fitted, one for each of the layout's tiers. directory: where the sections are spooled as unnamed files; None
+        keeps them in memory.
+    """
+
+    def __init__(self, layout: Layout, codecs: Sequence[FittedCodec], directory: Path | None) -> None:
+        self._layout = layout
+        self._tiers = [_TierSpool(tier, fitted, directory) for tier, fitted in zip(layout.tiers, codecs, strict=True)]
+        own = len(self._tiers) if layout.fine_dim is None else 1
+        self._x = _Rows("x", layout.dim, self._tiers[:own])
+        self._fine = None if layout.fine_dim is None else _Rows("fine", layout.fine_dim, self._tiers[own:])
+        self._ids = make_spool(directory)
+        self._offsets = make_spool(directory)
+        self._texts = make_spool(directory)
+        self._offsets.append(np.zeros(1, "<i8"))
+        self._text_bytes = 0
+        self.rows = 0
+
+    def add(self, x: Floats, ids: Sequence[int] | None, texts: Sequence[str] | None) -> None:
+        """Takes the next rows, with an id and a text for each where the table has them."""
+        if ids is not None:
+            self._ids.append(_as_ids(ids))
+        if texts is not None:
+            self._add_texts(texts)
+        self._x.add(x)
+        self.rows += len(x)
+
+    def add_fine(self, fine: Floats) -> None:
+        """Takes the next rows of the second vectors."""
+        assert self._fine is not None
+        self._fine.add(fine)
+
+    def _add_texts(self, texts: Sequence[str]) -> None:
+        try:
+            encoded = [text.encode() for text in texts]
+        except UnicodeEncodeError as error:
+            raise ArgumentError(f"a text cannot be stored as UTF-8 ({error}); replace its lone surrogates") from None
+        except AttributeError:
+            raise ArgumentError("texts holds something that is not a str; give one str for each row") from None
+        ends = self._text_bytes + np.cumsum([len(text) for text in encoded], dtype="<i8")
+        if len(ends):
+            self._text_bytes = int(ends[-1])
+            self._offsets.append(ends)
+            self._texts.append(np.frombuffer(b"".join(encoded), np.uint8))
+
+    def finish(self, has_ids: bool, has_texts: bool) -> tuple[dict[str, Section], list[float]]:
+        """The sections, and for each tier the length of the longest row. Raises `ArgumentError` for duplicate ids."""
+        self._x.end()
+        if self._fine is not None and (count := self._fine.end()) != self.rows:
+            raise ArgumentError(f"fine holds {count} rows and x {self.rows}; expected as many, the same ones in order")
+        sections: dict[str, Section] = {}
+        for number, tier in enumerate(self._tiers):
+            sections |= tier.sections(f"tier{number}", self.rows)
+        if has_ids:
+            section = Section("I64", (self.rows,), self._ids.map())
+            _check_unique(section.array())
+            sections["ids"] = section
+        if has_texts:
+            sections["texts.offsets"] = Section("I64", (self.rows + 1,), self._offsets.map())
+            texts = self._texts.map()
+            sections["texts.bytes"] = Section("U8", (texts.nbytes,), texts)
+        order = self._layout.sections(self.rows, sections)
+        return {name: sections[name] for name in order}, [tier.longest for tier in self._tiers]
+
+
+def _as_ids(ids: Sequence[int]) -> npt.NDArray[np.int64]:
+    array = as_array(ids, "ids")
+    if array.size and (array.dtype.kind not in "iu" or array.ndim != 1):
+        raise ArgumentError(
+            f"ids has the dtype {array.dtype} and shape {array.shape}; expected integers, one for each row"
+        )
+    if array.size and (int(array.min()) < 0 or int(array.max()) > np.iinfo(np.int64).max):
+        raise ArgumentError(
+            f"ids reaches from {array.min()} to {array.max()}; expected 0 to 2**63 - 1: -1 means no row"
+        )
+    return array.astype("<i8")
+
+
+def _check_unique(ids: npt.NDArray[np.int64]) -> None:
+    ascending = np.sort(ids)
+    same = np.flatnonzero(ascending[1:] == ascending[:-1])
+    if len(same):
+        raise ArgumentError(
+            f"ids holds {ascending[same[0]]} more than once ({len(same)} duplicates); ids must be unique"
+        )
+
+
+def _fit(
+    codecs: Sequence[Codec | FittedCodec], layout: Layout, x: Vectors, fine: Vectors | None, seed: int
+) -> list[FittedCodec]:
+    """What the codecs learn from a sample of the vectors; those that come fitted must fit the table."""
+    fitted: list[FittedCodec] = []
+    samples: dict[str, Floats] = {}
+    for tier, codec in zip(layout.tiers, codecs, strict=True):
+        if isinstance(codec, FittedCodec):
+            if (codec.dim, codec.cosine) != (tier.dim, tier.cosine):
+                raise ArgumentError(
+                    f"codec is {codec.codec.name} fitted to {codec.dim} dimensions and "
+                    f'metric="{"cosine" if codec.cosine else "ip"}"; the table has {tier.dim} and "{layout.metric}": '
+                    "fit it to vectors like these"
+                )
+            fitted.append(codec)
+            continue
+        source = x if fine is None or tier.packed else fine
+        if not codec.family:
+            fitted.append(FittedCodec(codec, tier.dim, tier.cosine))
+            continue
+        if source.what not in samples:
+            samples[source.what] = source.sample(SAMPLE_ROWS)
+        fitted.append(fit_rows(codec, samples[source.what], f"the sample of {source.what}", layout.cosine, seed))
+    return fitted
+
+
+def _fit_stages(stages: Sequence[Fittable | Stage], x: Vectors) -> Stages:
+    """The stages, fitted to a sample of the vectors where they are not yet."""
+    if not len(stages):
+        return Stages(())
+    ready = all(isinstance(stage, Stage) for stage in stages)
+    return Stages.fit(stages, x.sample(0 if ready else SAMPLE_ROWS))
+
+
+def build_sections(
+    x: ArrayInput | Iterable[ArrayInput],
+    fine: ArrayInput | Iterable[ArrayInput] | None,
+    stages: Sequence[Fittable | Stage],
+    layout_of: Callable[[int, int | None], Layout],
+    codecs: Sequence[Codec | FittedCodec],
+    ids: Ids | None,
+    texts: Iterable[str] | None,
+    directory: Path | None,
+    seed: int,
+) -> tuple[Layout, Stages, int, dict[str, Section], list[float]]:
+    """Runs a Builder over everything. `layout_of` is asked once, with the dimensions of both kinds of vectors."""
+    beside_ids = None if ids is None else _Beside(as_array(ids, "ids") if isinstance(ids, np.ndarray) else ids, "ids")
+    beside_texts = None if texts is None else _Beside(texts, "texts")
+    vectors, second = Vectors(x, "x"), None if fine is None else Vectors(fine, "fine")
+    fitted = _fit_stages(stages, vectors)
+    if len(fitted):
+        vectors = StagedVectors(vectors, fitted)
+    layout = layout_of(vectors.dim, None if second is None else second.dim)
+    builder = Builder(layout, _fit(codecs, layout, vectors, second, seed), directory)
+    for batch in vectors:
+        row, count = builder.rows, len(batch)
+        builder.add(
+            batch,
+            None if beside_ids is None else beside_ids.take(count, row),
+            None if beside_texts is None else beside_texts.take(count, row),
+        )
+    for beside in (beside_ids, beside_texts):
+        if beside is not None:
+            beside.end(builder.rows)
+    for batch in second or ():
+        builder.add_fine(batch)
+    sections, longest = builder.finish(ids is not None, texts is not None)
+    return layout, fitted, builder.rows, ordered({**sections, **stage_sections(fitted, "stage")}), longest

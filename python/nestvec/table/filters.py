@@ -1,0 +1,132 @@
+"""Filters of a search: what callers give, and the words of 64 rows that the scan reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from nestvec import _core
+from nestvec.base.arrays import ArrayInput, as_array
+from nestvec.errors import ArgumentError
+from nestvec.table.rows import RowIds
+
+Words = npt.NDArray[np.uint64]
+
+_IDS_AT_ONCE = 1 << 16  # of a long list of ids: what they are turned into stays small
+_EXPECTED = (
+    "expected a boolean mask (rows,) or (queries, rows), ids (n,), a list of ids for each query, or nestvec.Bits"
+)
+
+
+class Bits:
+    """A filter with one bit a row, 1 for the rows to consider: what `Table.search` can use as it is.
+
+    packed: uint8, (ceil(rows / 8),) for all queries, or (queries, ceil(rows / 8)) with a filter for each. Bit r % 8 of
+        byte r // 8, counted from the least significant, is row r. So are the bits of
+        `numpy.packbits(mask, axis=-1, bitorder="little")` and of Arrow's validity bitmaps. Bits beyond the last row do
+        not count. `bytes` will do too.
+
+    Raises `ArgumentError` for another dtype or number of dimensions.
+    """
+
+    __slots__ = ("packed",)
+
+    def __init__(self, packed: ArrayInput | bytes) -> None:
+        array = as_array(memoryview(packed) if isinstance(packed, bytes) else packed, "packed bits")
+        if array.dtype != np.uint8 or array.ndim not in (1, 2):
+            raise ArgumentError(
+                f"packed bits have the dtype {array.dtype} and shape {array.shape}; expected uint8 of (bytes,) or "
+                '(queries, bytes): numpy.packbits(mask, axis=-1, bitorder="little")'
+            )
+        self.packed: npt.NDArray[np.uint8] = array
+
+    def __repr__(self) -> str:
+        return f"Bits({self.packed!r})"
+
+
+Filter: TypeAlias = ArrayInput | Bits
+
+
+def filter_words(filter: Filter, row_ids: RowIds, rows: int, queries: int) -> Words:
+    """The filter as bits, (1, words) for all queries or (queries, words): bit r % 64 of word r // 64 is row r.
+
+    Raises `ArgumentError` for a filter of another length, shape or dtype, for as many filters as there are not queries,
+    and for ids that the table does not hold.
+    """
+    if isinstance(filter, Bits):
+        return _from_bits(filter.packed, rows, queries)
+    if isinstance(filter, list | tuple) and filter:
+        first = as_array(filter[0], "the first item of filter")
+        if first.ndim == 1 and first.dtype != np.bool_:
+            return _from_lists(filter, row_ids, rows, queries)
+    array = as_array(filter, "filter")
+    if array.dtype == np.bool_:
+        return _from_mask(array, rows, queries)
+    words = _no_rows(1, rows)
+    _allow(array, row_ids, rows, words[0], "filter")
+    return words
+
+
+def _no_rows(filters: int, rows: int) -> Words:
+    return np.zeros((filters, -(-rows // 64)), np.uint64)
+
+
+def _check_shape(shape: tuple[int, ...], width: int, what: str, of: str, queries: int) -> None:
+    if shape != (width,) and shape != (queries, width):
+        raise ArgumentError(
+            f"filter is {what} of shape {shape}; expected ({width},), {of}, or ({queries}, {width}), one for each query"
+        )
+
+
+def _from_mask(mask: npt.NDArray[np.bool_], rows: int, queries: int) -> Words:
+    _check_shape(mask.shape, rows, "a mask", "one item for each row", queries)
+    masks = np.atleast_2d(mask)
+    words = _no_rows(len(masks), rows)
+    for line, one in zip(words.view(np.uint8), masks, strict=True):
+        line[: -(-rows // 8)] = np.packbits(one, bitorder="little")
+    return words
+
+
+def _from_bits(packed: npt.NDArray[np.uint8], rows: int, queries: int) -> Words:
+    width = -(-rows // 8)
+    _check_shape(packed.shape, width, "packed bits", f"8 of the {rows} rows to a byte", queries)
+    bits = np.atleast_2d(packed)
+    if width % 8 == 0 and bits.flags.c_contiguous and bits.ctypes.data % 8 == 0:
+        return bits.view(np.uint64)
+    words = _no_rows(len(bits), rows)
+    words.view(np.uint8)[:, :width] = bits
+    return words
+
+
+def _from_lists(lists: Sequence[Any], row_ids: RowIds, rows: int, queries: int) -> Words:
+    if len(lists) != queries:
+        raise ArgumentError(
+            f"filter is a list of ids for each of {len(lists)} queries, and there are {queries}; expected one for each "
+            "query, or one array of ids for all"
+        )
+    words = _no_rows(queries, rows)
+    for query, (line, ids) in enumerate(zip(words, lists, strict=True)):
+        what = f"filter for query {query}"
+        _allow(as_array(ids, what), row_ids, rows, line, what)
+    return words
+
+
+def _allow(ids: npt.NDArray[Any], row_ids: RowIds, rows: int, words: Words, what: str) -> None:
+    """Sets the bit of each id's row."""
+    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+        raise ArgumentError(f"{what} has the dtype {ids.dtype} and shape {ids.shape}; {_EXPECTED}")
+    missing, unknown = 0, None
+    for begin in range(0, len(ids), _IDS_AT_ONCE):
+        some = ids[begin : begin + _IDS_AT_ONCE]
+        count = _core.allow_rows(row_ids.rows_in_any_order(some.astype(np.int64)), words, rows)
+        if count and not missing:
+            unknown = some[row_ids.rows_of(some.astype(np.int64)) < 0][0]
+        missing += count
+    if missing:
+        raise ArgumentError(
+            f"{what} holds {len(ids)} ids, of which the table does not hold {missing}, the first of them {unknown}; "
+            "leave these out"
+        )

@@ -1,0 +1,63 @@
+"""What a tier's score says of the next tier's, learned from a table's own rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from nestvec.table.searcher import TableSearcher
+
+_QUERIES = 64
+_CANDIDATES = 200  # the best of each query: where the forecast will be asked for
+
+
+# slope, intercept, deviation: the next tier's score lies around slope * this tier's score + intercept, normally
+# distributed with that standard deviation.
+Forecast = tuple[float, float, float]
+
+UNKNOWN: Forecast = (0.0, 1e300, 1.0)  # every score is to be expected
+
+
+def learn_forecasts(
+    searcher: TableSearcher, rows: int, ids: npt.NDArray[np.int64] | None, float_query: bool, dim: int
+) -> list[Forecast]:
+    """For each tier but the last, by least squares over the best candidates of rows that are taken as queries.
+
+    A row is not its own candidate: its score would be far above the others.
+    """
+    tiers = len(searcher.codecs)
+    if rows < 2:
+        return [UNKNOWN] * (tiers - 1)
+    count = min(_CANDIDATES, rows)
+    taken = np.arange(min(_QUERIES, rows), dtype=np.int64) * rows // min(_QUERIES, rows)
+    fine = searcher.vectors(tiers - 1, taken)
+    coarse = fine if searcher.codecs[0].dim == fine.shape[1] else searcher.vectors(0, taken)
+    own = (taken if ids is None else ids[taken])[:, None]
+
+    def scores(used: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Of the same candidates for any number of tiers, in order of their ids."""
+        found, found_ids = searcher.candidates(coarse, fine, used, count, dim, float_query)
+        order = np.argsort(found_ids, axis=1)
+        return np.take_along_axis(found, order, 1), np.take_along_axis(found_ids, order, 1)
+
+    forecasts = []
+    before, before_ids = scores(1)
+    for used in range(2, tiers + 1):
+        after, after_ids = scores(used)
+        kept = (before_ids == after_ids) & (before_ids != own) & np.isfinite(before) & np.isfinite(after)
+        forecasts.append(_line(before[kept], after[kept]))
+        before, before_ids = after, after_ids
+    return forecasts
+
+
+def _line(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> Forecast:
+    if len(x) < 16 or not np.ptp(x) > 0:
+        return UNKNOWN
+    slope = float(np.mean((x - x.mean()) * (y - y.mean())) / np.var(x))
+    if not slope > 0:
+        return UNKNOWN
+    intercept = float(y.mean() - slope * x.mean())
+    return slope, intercept, max(float(np.std(y - slope * x - intercept)), 1e-30)

@@ -1,0 +1,133 @@
+"""What a search is asked: vectors or texts, prefixes, oversampling, and the checks of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nestvec.base.arrays import ArrayInput, as_floats, as_index
+from nestvec.base.device_array import DeviceArray, check_floats, device_arrays, to_host
+from nestvec.errors import ArgumentError
+from nestvec.table.layout import Layout, one_of
+from nestvec.table.topk import result_count
+
+if TYPE_CHECKING:
+    from nestvec.encoder.encoder import Encoder
+
+Floats = npt.NDArray[np.float32]
+
+
+def query_vectors(
+    queries: ArrayInput | str | Sequence[str], encoder: Encoder | None, description: Mapping[str, Any], dim: int
+) -> Floats:
+    """The queries as an array (queries, columns); texts are encoded.
+
+    description: of the table, which names the encoder that queries must come from. dim: what they must have.
+    """
+    if isinstance(queries, str) or (isinstance(queries, list | tuple) and _are_texts(queries, encoder)):
+        vectors = _encoded(queries, encoder, description, dim)
+    elif encoder is not None:
+        raise ArgumentError(
+            f"encoder= was given with queries of type {type(queries).__name__}; expected a str or a list of str"
+        )
+    else:
+        vectors = as_floats(queries, "queries", ("queries", "dim"), ("dim",))
+    return vectors if vectors.ndim == 2 else vectors[None]
+
+
+def queries_from(device: str, queries: Any, fine: Any) -> tuple[Floats, Floats | None]:
+    """Queries that lie on the device of a table, in main memory. Raises `ArgumentError` where they lie elsewhere."""
+    arrays = device_arrays(**{"queries": queries} if fine is None else {"queries": queries, "fine": fine})
+    assert arrays is not None
+    place = arrays[0].device
+    if place != device:
+        raise ArgumentError(
+            f"queries lie on {place}, and this table on {device}; search table.to({place!r}), or copy the queries to "
+            "main memory"
+        )
+
+    def host(array: DeviceArray, what: str) -> Floats:
+        shapes = ("queries", "dim"), ("dim",)
+        return as_floats(to_host(check_floats(array, what, *shapes)), what, *shapes)
+
+    return host(arrays[0], "queries"), host(arrays[1], "fine") if len(arrays) > 1 else None
+
+
+def _are_texts(queries: Sequence[Any], encoder: Encoder | None) -> bool:
+    """Whether queries are strings. An empty list may be either; with an encoder it stands for no text."""
+    return isinstance(queries[0], str) if queries else encoder is not None
+
+
+def _encoded(
+    queries: str | Sequence[str], encoder: Encoder | None, description: Mapping[str, Any], dim: int
+) -> npt.NDArray[Any]:
+    if encoder is None:
+        raise ArgumentError("queries are strings, and no encoder was given: pass encoder=, or vectors")
+    mapped = "query_stages" in description
+    stored = description.get("query_encoder" if mapped else "encoder")
+    if isinstance(stored, dict) and stored != (given := encoder.fingerprint):
+        differ = sorted(key for key in stored.keys() | given.keys() if stored.get(key) != given.get(key))
+        made = "queries are mapped from" if mapped else "made this table"
+        raise ArgumentError(
+            f"the encoder is not the one that {made}: {', '.join(differ)} differ; use the same model and settings, "
+            f"or {'map_queries from' if mapped else 'build the table again with'} this one"
+        )
+    shorter = dim if dim < encoder.dim else None
+    return encoder.encode(queries, prompt="query" if "query" in encoder.prompts else None, dim=shorter)
+
+
+def scanned_width(layout: Layout, columns: int, dim: int | None) -> int:
+    """The dimension to scan, for queries of so many columns."""
+    *prefixes, whole = layout.dims
+    if columns > whole or (columns not in layout.dims and columns != dim):
+        declared = f" or a declared prefix ({', '.join(map(str, prefixes))})" if prefixes else ""
+        raise ArgumentError(f"queries have {columns} columns; expected the table's {whole}{declared}")
+    width = columns if dim is None else as_index(dim, "dim", 1, columns)
+    layout.tiers[0].check_prefix(width)
+    return width
+
+
+def second_queries(layout: Layout, fine: ArrayInput | None, coarse: Floats) -> Floats:
+    """The queries of all tiers but the first."""
+    expected = layout.fine_dim
+    if fine is None and expected is None:
+        return coarse
+    if fine is None or expected is None:
+        given = "not given for a table" if fine is None else "given for a table that was not"
+        raise ArgumentError(f"fine= was {given} built with fine=; it holds the queries of the second vectors")
+    second = np.atleast_2d(as_floats(fine, "fine", ("queries", "dim"), ("dim",)))
+    if second.shape != (len(coarse), expected):
+        raise ArgumentError(f"fine has the shape {second.shape}; expected {(len(coarse), expected)}, one a query")
+    return second
+
+
+def takes_floats(layout: Layout, query: str | None) -> bool:
+    """Whether the first tier is scanned with the float query, where it has a choice."""
+    codec = layout.codecs[0]
+    if query is None:
+        return codec.family == "planes"
+    one_of(query, "query", ("codes", "float"))
+    if codec.name != "binary" and codec.family != "planes":
+        raise ArgumentError(
+            f"query is {query!r}, for a table of {codec.name}; leave it out: binary and planes<b> have the choice"
+        )
+    return query == "float"
+
+
+def oversampling(oversample: int | Sequence[int] | None, confidence: float | None, tiers: int) -> list[int]:
+    """How many times k candidates each tier but the last hands on. Raises `ArgumentError`, also for the confidence."""
+    if confidence is not None and not (isinstance(confidence, float | int) and 0.5 <= confidence < 1):
+        raise ArgumentError(f"confidence is {confidence!r}; expected a number from 0.5 to below 1, such as 0.99")
+    if oversample is None:
+        return [4 if confidence is None else 32] * (tiers - 1)
+    if isinstance(oversample, int) or not hasattr(oversample, "__iter__"):
+        return [result_count(oversample, "oversample")] * (tiers - 1)
+    shares = [result_count(one, "an item of oversample") for one in oversample]
+    if len(shares) != tiers - 1:
+        raise ArgumentError(
+            f"oversample has {len(shares)} items; expected {tiers - 1}, one for each of the {tiers} tiers but the last"
+        )
+    return shares

@@ -1,0 +1,173 @@
+"""The compiled view of a table's sections, and queries in the form that each tier takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nestvec import _core
+from nestvec.codecs.basis import Basis
+from nestvec.codecs.fitted import FittedCodec
+from nestvec.errors import ArgumentError, TableFileError
+from nestvec.table.forecast import Forecast, learn_forecasts
+from nestvec.table.formats.container import Sections
+from nestvec.table.hits import TierStats
+from nestvec.table.layout import Layout, TierLayout
+
+Floats = npt.NDArray[np.float32]
+
+
+class TableSearcher:
+    """Searches a table's tiers. Codes are verified as searches reach them; what is small, at once.
+
+    longest_rows: of each tier, at least the length of its longest row. place: the device that searches, and the memory
+    there that the rows may take, as in `Table.to`. Raises `TableFileError` and `DeviceError`.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        rows: int,
+        sections: Sections,
+        ids: npt.NDArray[np.int64] | None,
+        longest_rows: Sequence[float],
+        place: tuple[str, int | None],
+    ) -> None:
+        self.codecs = [_fitted(tier, number, sections) for number, tier in enumerate(layout.tiers)]
+        tiers: list[_core._Tier] = []
+        for number, (tier, fitted, longest_row) in enumerate(zip(layout.tiers, self.codecs, longest_rows, strict=True)):
+            factors = f"tier{number}.factors"
+            tiers.append(
+                (
+                    tier.codec.kind,
+                    list(tier.dims),
+                    tier.coded_cosine,
+                    tier.norm_weight,
+                    sections[f"tier{number}.codes"].data,
+                    sections.verified(factors).array() if factors in sections else None,
+                    1.01 * longest_row,  # codes may round a little outwards
+                    fitted.codebook,
+                )
+            )
+        self.compiled = _core.Searcher(rows, tiers, ids, sections.region, *place)
+        self._names = layout.names
+        self._tiers = layout.tiers
+        self._rotates = any(fitted.basis is not None for fitted in self.codecs)
+        self._rows = rows
+        self._row_ids = ids
+        self._learned: dict[tuple[bool, int], list[Forecast]] = {}
+
+    def search(
+        self,
+        coarse: Floats,
+        fine: Floats,
+        k: int,
+        dim: int,
+        oversample: Sequence[int],
+        float_query: bool,
+        confidence: float | None,
+        filter: npt.NDArray[np.uint64] | None,
+        threads: int,
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], tuple[TierStats, ...]]:
+        """Scores, ids, and what each tier did; arguments as for `Table.search`, checked there."""
+        queries = self._queries(coarse, fine, dim, threads)
+        forecasts = [] if confidence is None or len(queries) == 1 else self._forecasts(float_query, dim)
+        scores, ids, stats = self.compiled.search(
+            queries, k, dim, oversample, float_query, forecasts, confidence or 1, filter, threads
+        )
+        return scores, ids, tuple([TierStats(name, *found) for name, found in zip(self._names, stats, strict=True)])
+
+    def placed(self, device: str) -> list[dict[str, Any]]:
+        """Where each tier lies, as `Table.info` says it."""
+        return [
+            {"device": "cpu" if resident is None else device if resident else f"cpu to {device}", "bytes": taken}
+            for resident, taken in self.compiled.placed()
+        ]
+
+    def candidates(
+        self, coarse: Floats, fine: Floats, tiers: int, k: int, dim: int, float_query: bool
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Scores, larger is better, and ids of the first tier's k best by the last of the first `tiers` tiers."""
+        queries = self._queries(coarse, fine, dim, 0)[:tiers]
+        scores, ids, _ = self.compiled.search(queries, k, dim, [1] * (tiers - 1), float_query, [], 1, None, 0)
+        distances = scores.dtype == np.int32
+        return (-scores if distances else scores).astype(np.float64), ids
+
+    def _forecasts(self, float_query: bool, dim: int) -> list[Forecast]:
+        """Learned at the first use, and the same from then on: two threads that learn at once learn the same."""
+        known = self._learned.get((float_query, dim))
+        if known is None:
+            known = learn_forecasts(self, self._rows, self._row_ids, float_query, dim)
+            self._learned[float_query, dim] = known
+        return known
+
+    def _queries(self, coarse: Floats, fine: Floats, dim: int, threads: int) -> list[_core._TierQueries]:
+        """The queries of every tier. fine: those of all tiers but the first; maybe the same array. dim: scanned."""
+        if self._rotates:  # the compiled search checks, too, but what has been rotated
+            _core.check_finite(coarse, "queries", threads)
+        if fine is not coarse:
+            _core.check_finite(fine, "fine", threads)
+        made = []
+        for number, (tier, fitted) in enumerate(zip(self._tiers, self.codecs, strict=True)):
+            given = coarse if number == 0 else fine
+            if fitted.basis is not None and given.shape[1] != fitted.dim:
+                raise ArgumentError(
+                    f"queries have {given.shape[1]} columns; expected {fitted.dim}: {fitted.codec.name} codes rotated "
+                    "rows, in which no prefix of the dimensions is left"
+                )
+            made.append(_completed(tier, *fitted.queries(given, threads), dim if number == 0 else given.shape[1]))
+        return made
+
+    def vectors(self, tier: int, rows: npt.NDArray[np.int64], threads: int = 0) -> Floats:
+        """What rows of a tier stand for, (rows, dim) float32."""
+        y = self.compiled.vectors(tier, rows, threads)
+        basis = self.codecs[tier].basis
+        return y if basis is None else basis.inverse(y, threads)
+
+
+def _completed(
+    tier: TierLayout, values: Floats, constants: npt.NDArray[np.float64] | None, dim: int
+) -> _core._TierQueries:
+    """Queries whose scores, minus norm_weight times the square of a row's length, are those of the metric.
+
+    -|q - x|^2 = 2 q . x - |x|^2 - |q|^2. dim: how many of the values count.
+    """
+    if tier.norm_weight == 0:
+        return values, constants
+    if tier.metric == "l2":
+        return values + values, -_core.squared_lengths(np.ascontiguousarray(values[:, :dim]))
+    return values, tier.norm_weight + (np.zeros(len(values)) if constants is None else constants)
+
+
+def _fitted(tier: TierLayout, number: int, sections: Sections) -> FittedCodec:
+    """The codec of a tier, with what it learned: read from the sections, and verified."""
+
+    def array(part: str) -> npt.NDArray[Any] | None:
+        name = f"tier{number}.{part}"
+        return sections.verified(name).array() if name in sections else None
+
+    codebook = None
+    if (values := array("codebook")) is not None:
+        try:
+            codebook = make_codebook(tier, values)
+        except ArgumentError as error:
+            raise TableFileError(f"the table is damaged: {error}; build it again") from None
+    basis = None
+    if tier.codec.rotates:
+        center, rotation = array("center"), array("rotation")
+        for values in (center, rotation):
+            if values is not None and not np.isfinite(values).all():
+                raise TableFileError("the table is damaged: a rotation holds NaN or infinite values; build it again")
+        basis = Basis(center, rotation, array("signs"))
+    return FittedCodec(tier.codec, tier.dim, tier.cosine, codebook, basis)
+
+
+def make_codebook(tier: TierLayout, values: Floats) -> _core.Codebook:
+    """The codebook of a tier from the values of its section. Raises `ArgumentError` for values that cannot be one."""
+    codec = tier.codec
+    if not codec.sub_quantizers:
+        return _core.Codebook.of_levels(codec.kind, tier.dim, values, codec.scaled)
+    return _core.Codebook(codec.kind, codec.sub_quantizers, values)

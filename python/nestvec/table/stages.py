@@ -1,0 +1,169 @@
+"""The stages of a table file: what describes them, the sections that hold what was fitted, and the way of a query.
+
+A table's description has two lists of stages. Rows went through those of "stages", and so do queries, after those of
+"query_stages", which take another model's vectors into the space of the model that encoded the rows. The arrays of
+stage n are the sections `stage<n>.<array>` and `query<n>.<array>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nestvec import _core
+from nestvec.errors import ArgumentError, TableFileError
+from nestvec.stages.chain import Stages
+from nestvec.stages.kinds import Affine, Cosines, Floats, Limits, Rotation, Scale, Shapes, Stage
+from nestvec.stages.onnx import ModelRun
+from nestvec.table.formats.container import DTYPES, Section, Sections
+
+_KINDS: dict[str, type[Stage]] = {kind.kind: kind for kind in (Affine, Scale, Rotation, Limits, Cosines, ModelRun)}
+_MAX_STAGES = 8  # in each list
+_LISTS = (("query_stages", "query"), ("stages", "stage"))  # in the order of a query's way
+
+
+class TableStages:
+    """The stages that a table's queries go through, read from its sections at the first use."""
+
+    def __init__(self, description: Mapping[str, Any], sections: Sections) -> None:
+        """description: one whose stages `stage_shapes` has found sound."""
+        self._lists = [(description.get(key, []), prefix) for key, prefix in _LISTS]
+        self._described = [stage for stages, _ in self._lists for stage in stages]
+        self._sections = sections
+        self._stages: Stages | None = None
+
+    @property
+    def input_dim(self) -> int | None:
+        """How many dimensions a query needs; None where there are no stages."""
+        return int(self._described[0]["input_dim"]) if self._described else None
+
+    def ready(self) -> Stages:
+        """The stages, their arrays verified. Raises `TableFileError` where they are damaged."""
+        stages = self._stages
+        if stages is None:
+            found = [
+                _read(stage, f"{prefix}{number}.", self._sections)
+                for described, prefix in self._lists
+                for number, stage in enumerate(described)
+            ]
+            self._stages = stages = Stages(found)
+        return stages
+
+    def bind(self, onnx: str | Path) -> None:
+        """Gives the stage that runs a model its file. Raises `ArgumentError` where none does, or it is another file."""
+        model = self.ready().model
+        if model is None:
+            raise ArgumentError(f"onnx is {str(onnx)!r}, and no stage of the table runs a model; leave it out")
+        model.bind(Path(onnx))
+
+    @property
+    def model_path(self) -> Path | None:
+        """Where the model is that one of the stages runs, if one does and was given it."""
+        model = self.ready().model
+        return model.path if model else None
+
+    def mapped(self, stage: Stage, dim: int) -> tuple[list[dict[str, Any]], dict[str, Section]]:
+        """The "query_stages", and their sections, of a table whose queries first go through one more stage.
+
+        dim: what queries have now. Raises `ArgumentError` where the stage cannot be stored or gives anything else.
+        """
+        if not isinstance(stage, Stage) or isinstance(stage, ModelRun):
+            raise ArgumentError(f"stage is {stage!r}; expected one that is fitted, such as LinearMap.fit(new, old)")
+        if stage.dim != dim:
+            raise ArgumentError(f"stage is {stage!r}; expected one that gives the {dim} dimensions of queries")
+        stages = Stages([stage, *list(self.ready())[: len(self._lists[0][0])]])
+        return [one.describe() for one in stages], stage_sections(stages, "query")
+
+    def queries(self, q: Floats, threads: int | None) -> Floats:
+        """Queries (queries, input_dim) as the codecs take them. Raises `ArgumentError` for another width."""
+        if not self._described:
+            return q
+        if q.shape[1] != self.input_dim:
+            made_of = " + ".join(text for stage in self._described for text in stage["of"])
+            raise ArgumentError(
+                f"queries have {q.shape[1]} columns; expected {self.input_dim}, as they come from the model: the "
+                f"table's stages take them to {self._described[-1]['dim']} ({made_of})"
+            )
+        return self.ready().transform(q, threads, what="queries")
+
+
+def stage_sections(stages: Stages, prefix: str) -> dict[str, Section]:
+    """The sections that store the stages. Raises `ArgumentError` where there are more than a reader takes."""
+    if len(stages) > _MAX_STAGES:
+        raise ArgumentError(f"{len(stages)} stages are no one matrix product each; expected at most {_MAX_STAGES}")
+    sections: dict[str, Section] = {}
+    for number, stage in enumerate(stages):
+        arrays = stage.arrays()
+        for name, (dtype, shape) in stage.shapes(stage.input_dim, stage.dim).items():
+            data = np.ascontiguousarray(arrays[name], DTYPES[dtype])
+            sections[f"{prefix}{number}.{name}"] = Section(dtype, shape, data.reshape(-1).view(np.uint8))
+    return sections
+
+
+def stage_shapes(description: Mapping[str, Any], dim: int) -> Shapes:
+    """The sections of all stages that a file describes, for rows of so many dimensions in the end.
+
+    Raises `TableFileError` where a stage is none, or does not take what the one before it gives.
+    """
+    shapes: Shapes = {}
+    before: int | None = None
+    for key, prefix in _LISTS:
+        stages = description.get(key, [])
+        if not isinstance(stages, list) or len(stages) > _MAX_STAGES:
+            raise TableFileError(f"its {key} are {stages!r:.60}; expected a list of at most {_MAX_STAGES}")
+        for number, stage in enumerate(stages):
+            found = _kind_and_shapes(stage)[1]
+            if before not in (None, stage["input_dim"]):
+                raise TableFileError(f"its {key} do not take what those before them give")
+            shapes |= {f"{prefix}{number}.{name}": shape for name, shape in found.items()}
+            before = stage["dim"]
+    if before not in (None, dim):
+        raise TableFileError(f"its stages give {before} dimensions and its rows have {dim}")
+    return shapes
+
+
+def stage_from(description: object, arrays: Mapping[str, npt.NDArray[Any]]) -> Stage:
+    """The stage that gave this `describe()` and `arrays()`. Raises `TableFileError` for what no stage can give."""
+    kind, shapes = _kind_and_shapes(description)
+    assert isinstance(description, dict)
+    found = {name: (array.dtype, array.shape) for name, array in arrays.items()}
+    if found != {name: (DTYPES[dtype], shape) for name, (dtype, shape) in shapes.items()}:
+        raise TableFileError(f"the arrays of its stage {kind.kind!r} do not match its description")
+    stage = kind(description["input_dim"], description["dim"], description["of"], arrays)
+    if isinstance(stage, ModelRun):
+        stage.name, stage.sha256 = description["name"], description["sha256"]
+    if not stage.is_sound():
+        raise TableFileError(f"the table is damaged: its stage {kind.kind!r} holds values that it cannot have")
+    return stage
+
+
+def _read(description: Mapping[str, Any], prefix: str, sections: Sections) -> Stage:
+    names = _kind_and_shapes(description)[1]
+    return stage_from(description, {name: sections.verified(prefix + name).array() for name in names})
+
+
+def _kind_and_shapes(description: object) -> tuple[type[Stage], Shapes]:
+    """A stage's kind and arrays by its description. Raises `TableFileError`."""
+    if not isinstance(description, dict) or not isinstance(description.get("stage"), str):
+        raise TableFileError(f"its stages are described by {description!r:.60}; expected an object that names a kind")
+    kind = _KINDS.get(description["stage"])
+    if kind is None:
+        raise TableFileError(f"it has a stage {description['stage']!r:.60}, which this nestvec does not know")
+    input_dim, dim = (_dimension(description.get(key)) for key in ("input_dim", "dim"))
+    if kind.keeps_dim and input_dim != dim:
+        raise TableFileError(f"its stage {kind.kind!r} takes {input_dim} dimensions to {dim}; expected as many")
+    names: Sequence[object] = [description.get(key) for key in ("name", "sha256")] if kind is ModelRun else []
+    of = description.get("of")
+    if not isinstance(of, list) or not all(isinstance(name, str) for name in (*of, *names)):
+        raise TableFileError(f"its stage {kind.kind!r} lacks the names of what it was made from")
+    return kind, kind.shapes(input_dim, dim)
+
+
+def _dimension(value: object) -> int:
+    if type(value) is not int or not 1 <= value <= _core.MAX_DIM:
+        raise TableFileError(f"its stages have a dimension {value!r:.40}; expected 1 to {_core.MAX_DIM}")
+    return value

@@ -1,0 +1,323 @@
+"""Tables of compressed embeddings: build, save, open, search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from nestvec import _core
+from nestvec.base.arrays import ArrayInput, as_array, as_index, as_name
+from nestvec.base.device_array import moved, on_device
+from nestvec.codecs.fitted import CodecLike, FittedCodec, codecs_of
+from nestvec.errors import ArgumentError, TableFileError
+from nestvec.stages.chain import Fittable
+from nestvec.stages.kinds import Stage
+from nestvec.table.build import Ids, build_sections
+from nestvec.table.filters import Filter, filter_words
+from nestvec.table.formats.container import Sections, open_table, refuse_folder, write_table
+from nestvec.table.hits import Hits, Texts
+from nestvec.table.layout import METRICS, Layout, checked_layout, one_of, ordered
+from nestvec.table.queries import (
+    oversampling,
+    queries_from,
+    query_vectors,
+    scanned_width,
+    second_queries,
+    takes_floats,
+)
+from nestvec.table.state import TableState, opened
+from nestvec.table.topk import result_count, thread_count
+
+if TYPE_CHECKING:
+    from nestvec.encoder.encoder import Encoder
+
+
+class Table(TableState):
+    """Rows of compressed embeddings with ids, searched exactly: the k best by (score, then smaller id).
+
+    Make one with `Table.build` or `Table.open`. Searching is safe from many threads at once; the result is the same for
+    any number of queries and threads and on any CPU.
+    """
+
+    @classmethod
+    def build(
+        cls,
+        x: ArrayInput | Iterable[ArrayInput],
+        *,
+        codec: CodecLike | Sequence[CodecLike] = "binary",
+        rescore: CodecLike | None = None,
+        fine: ArrayInput | Iterable[ArrayInput] | None = None,
+        stages: Sequence[Fittable | Stage] = (),
+        ids: Ids | None = None,
+        dims: Sequence[int] = (),
+        texts: Iterable[str] | None = None,
+        metric: str = "cosine",
+        seed: int = 0,
+        encoder: Encoder | None = None,
+        path: str | Path | None = None,
+    ) -> Table:
+        """Encodes vectors into a table.
+
+        x: (rows, dim) floats, or an iterator of such batches (or a list of 2-D arrays): then only one batch at a time
+            is held. Values must be finite.
+        codec: how rows are stored, one name or several from coarse to fine, ("binary", "int8", "float32"): the first is
+            scanned, each that follows re-scores with the float query what the one before it hands on (see
+            `search(oversample=)`). A name stands for
+            - "binary": 1 bit a dimension, Hamming distance;
+            - "int8": symmetric, one scale per row; "bfloat16", "float16", "float32";
+            - "pq<m>x8", "pq<m>x4", such as "pq96x8": product quantizers, m codes of 8 or 4 bits, each the nearest of
+              256 or 16 centroids for its share of the dimensions (Jegou, Douze, Schmid 2011), m from 1 to the
+              dimension;
+              "opq<m>x8", "opq<m>x4": after a learned rotation (Ge, He, Ke, Sun 2014);
+            - "rabitq", "rabitq2" to "rabitq8": 1 to 8 bits a dimension after a random rotation, with a factor per row
+              that makes the inner product's estimate unbiased (Gao, Long 2024; Gao et al. 2025);
+            - "planes1" to "planes8": so many bit planes a dimension, each the sign of what those before it leave
+              (recurrent binarization, Gan et al. 2023);
+            - "int4": one of 16 levels a dimension, learned and shared by all, and one scale per row.
+            Or a codec that was fitted before (`nestvec.fit`). Scores are inner products with what the codes stand for,
+            exact as such.
+        rescore: short for a second codec: codec="binary", rescore="int8" is codec=("binary", "int8").
+        fine: other vectors of the same rows, (rows, other dim) or batches, from another model or of another length: the
+            first codec codes x, all others code these (bi-granular retrieval). Searches need both kinds of queries.
+        stages: what x goes through before any codec, and queries by themselves at every search: a list such as
+            [nestvec.stages.Center(), nestvec.stages.PCA(128)], fitted in this order to the sample below. They are
+            stored in the table, and `dim` and `dims` speak of what they give. A cosine scales to length 1 after them.
+        ids: one unique integer from 0 for each row, by default the row's number.
+        dims: nested (Matryoshka) dimensions that `search(dim=...)` will use, besides the full one. Cosine scores
+            need them declared; binary scans and inner products may use any prefix. Product-quantized rows can be cut
+            only for inner products, and only where one of their sub-quantizers ends; rotated rows (opq, rabitq, planes)
+            not at all.
+        texts: one string for each row, stored with it.
+        metric: "cosine" scales rows and queries to length 1 (a zero vector scores 0); "ip" scores by inner product,
+            "l2" by minus the square of the distance, which product quantizers are scanned by and others re-score by. A
+            cosine with product-quantized rows has (1 - length^2) / 4 added, for the length that coding took off a row.
+            A table of one tier of bits scores by Hamming distance whatever the metric, unless a search says
+            query="float".
+        seed: of what codecs draw at random as they are fitted. The same x and seed give the same table.
+        encoder: the Encoder that made x; its fingerprint is stored, and `search(..., encoder=)` refuses another.
+        path: write the table to this file as it is built, for one that does not fit into memory, and return it opened.
+            Needs the table's size twice in that folder for a moment.
+
+        Codecs are fitted to a sample, always the same for the same x. Of an array it is up to 65,536 rows, evenly
+        spaced. Of an iterator it is the first 65,536, which are held as float32 until then (4 bytes a value; 8 while
+        those of a cosine are fitted) and should be like the rest: where rows come sorted, by topic, date or language,
+        what was learned does not suit what comes late, and recall suffers. Shuffle the rows then, or give one array.
+
+        Raises `ArgumentError`; OSError where `path` cannot be written, and the file that was there stays.
+        """
+        codecs = codecs_of(codec, rescore)
+        one_of(metric, "metric", METRICS)
+        target = None if path is None else Path(path)
+        if target is not None:
+            refuse_folder(target)
+
+        def layout_of(dim: int, fine_dim: int | None) -> Layout:
+            names = [one.codec if isinstance(one, FittedCodec) else one for one in codecs]
+            return Layout.of(dim, dims, metric, names, fine_dim)
+
+        directory = None if target is None else target.resolve().parent
+        layout, fitted, rows, sections, longest = build_sections(
+            x, fine, stages, layout_of, codecs, ids, texts, directory, as_index(seed, "seed", 0, 2**63 - 1)
+        )
+        description = {
+            "rows": rows,
+            "dim": layout.dim,
+            "dims": list(layout.dims),
+            "metric": metric,
+            "tiers": [
+                {"codec": one.name, "longest_row": bound} for one, bound in zip(layout.codecs, longest, strict=True)
+            ],
+            "encoder": None if encoder is None else encoder.fingerprint,
+        }
+        if layout.fine_dim is not None:
+            description["fine_dim"] = layout.fine_dim
+        if len(fitted):
+            description["stages"] = [stage.describe() for stage in fitted]
+        onnx = fitted.model.path if fitted.model else None
+        if target is None:
+            return cls(layout, rows, Sections(sections), description)._with_model(onnx)
+        write_table(target, sections, description)
+        return cls.open(target, onnx=onnx)
+
+    @classmethod
+    def open(cls, path: str | Path, *, onnx: str | Path | None = None) -> Table:
+        """Maps a table file; its data is read, and compared with its checksums, as searches use it.
+
+        onnx: for a table that was built with the stage `nestvec.stages.OnnxStage`, its model; the file has to have the
+            SHA-256 that the table remembers. Raises `ArgumentError` for another, and where the table has no such stage.
+
+        The file must not be written to while it is open; `save` replaces files, which is safe. Raises `TableFileError`
+        for a file that is truncated, damaged or no table, here or at first use; OSError where it cannot be read.
+        """
+        path = Path(path)
+        file = open_table(path)
+        try:
+            layout, rows = checked_layout(file.description, file.sections)
+        except TableFileError as error:
+            raise TableFileError(f"{path}: {error}; restore the file from a copy, or build it again") from None
+        return cls(layout, rows, file.sections, file.description)._with_model(onnx)
+
+    def map_queries(self, stage: Stage, *, encoder: Encoder | None = None) -> Table:
+        """A table over the same rows whose queries come from another model; they are not encoded or copied again.
+
+        stage: takes queries to what they are now, such as `nestvec.stages.LinearMap.fit(new, old)`. Saved with the
+            table it is applied by every search; on a table with stages it comes before them.
+        encoder: the new model, whose fingerprint is stored, and `search(..., encoder=)` refuses another.
+
+        Raises `ArgumentError` for a stage that is not fitted, gives another dimension, or runs a model.
+        """
+        sections, stages = opened(self._sections), opened(self._stages)
+        described, added = stages.mapped(stage, self.input_dim)
+        description = {
+            **self._description,
+            "query_stages": described,
+            "query_encoder": None if encoder is None else encoder.fingerprint,
+        }
+        rows = {name: section for name, section in sections.items() if not name.startswith("query")}
+        merged = Sections(ordered({**rows, **added}), sections.region, sections.own | added.keys())
+        mapped = Table(self._layout, self._rows, merged, description)._with_model(stages.model_path)
+        mapped._device, mapped._searcher = self._device, self._ready()  # the rows are the same, where they lie
+        return mapped
+
+    def to(self, device: str, *, memory: int | None = None) -> Table:
+        """A table over the same rows that is searched on another device, with the same hits; both can be used.
+
+        device: "cuda", "cuda:1" for a GPU by its number, or "cpu".
+        memory: bytes of the device's memory that the rows may take; by default nine tenths of what is free. The tiers
+            are taken there from the one that is scanned to the finest. A scanned tier that does not fit stays in main
+            memory or in its file, and is streamed to the device at every search; tiers that re-score and do not fit are
+            left to the CPU. `info` says where each of them lies.
+
+        A file's rows are read, and compared with their checksums, as they are taken to the device. `close` frees the
+        device memory. Raises `DeviceError` for a device that cannot be used, or whose memory does not suffice,
+        `ArgumentError`, and `TableFileError` where the file proves damaged.
+        """
+        sections, stages = opened(self._sections), opened(self._stages)
+        name = _core.device_name(as_name(device, "device"))
+        most = None if memory is None else as_index(memory, "memory", 1, 2**63 - 1)
+        if name == "cpu" and most is not None:
+            raise ArgumentError(f"memory is {memory}, and device is 'cpu'; leave it out: rows stay where they are")
+        table = Table(self._layout, self._rows, sections, self._description)._with_model(stages.model_path)
+        table._device = name
+        table._ready(most)
+        return table
+
+    def save(self, path: str | Path) -> None:
+        """Writes the table to a file, in one step: a crash or a full disk leaves what was there. Raises OSError."""
+        sections = opened(self._sections)
+        for name in sections:
+            sections.verified(name)
+        write_table(Path(path), sections, self._description)
+
+    def search(
+        self,
+        queries: ArrayInput | str | Sequence[str],
+        k: int = 10,
+        *,
+        fine: ArrayInput | None = None,
+        dim: int | None = None,
+        oversample: int | Sequence[int] | None = None,
+        confidence: float | None = None,
+        query: str | None = None,
+        filter: Filter | None = None,
+        threads: int | None = None,
+        encoder: Encoder | None = None,
+    ) -> Hits:
+        """Finds the k best rows for each query.
+
+        queries: (queries, dim) floats, or (dim,) for one; or a declared prefix of as many columns. With stages they
+            have `input_dim` columns, as they come from the model. With `encoder`, a string or a list of strings,
+            encoded with the model's "query" prompt if it has one.
+        k: at least 1; the result has min(k, rows) columns.
+        fine: for a table that was built with fine=, the queries of its second vectors, as many.
+        dim: scan only the first `dim` dimensions, at that share of the cost; by default all the query has. Re-scoring
+            uses all the query has.
+        oversample: each tier hands `oversample * k` rows on to the next: one number for all, or one for each tier but
+            the last. By default 4; with `confidence` 32.
+        confidence: re-score only as many rows as it takes: a tier is done with a query once so large a share of the k
+            best, of all that were handed on, can be expected to be found. 0.5 to below 1, for instance 0.99;
+            `oversample` stays the most. What to expect is learned at the first such search from rows of the table,
+            taken as queries; for queries that are unlike the rows it may be too hopeful.
+        query: what the first tier is scanned with, where there is a choice. "codes": the query's own codes: for
+            binary tables, where it is the default, its bits, by Hamming distance; for planes<b> its planes. "float":
+            the query as it is, by its inner product with what the rows' codes stand for, bits as 1 and -1 (for a
+            cosine, divided by the square root of the dimension). Only the rows lose precision then (an asymmetric
+            distance: Gordo, Perronnin, Gong, Lazebnik 2014), so recall is better at the same bytes, for a slower scan
+            of bits. Where nothing re-scores, scores of a binary table are then float32, larger is better, and
+            `hits.metric` is "cosine" or "ip".
+        filter: the rows to consider. For all queries: a boolean mask (rows,), or ids (n,) that the table holds. For
+            each query its own: a mask (queries, rows), or a list with as many arrays of ids as there are queries. Or
+            `Bits`, a mask that is packed already. Blocks of 64 rows without any of them are not read.
+        threads: at most this many, by default all that the process may use.
+
+        Queries may be arrays on the table's device, of any library with DLPack or the CUDA array interface; the hits
+        are `DeviceArray`s then. The queries, a small part of a search's work, are brought to main memory on the way:
+        there they are checked, mapped, and laid out as each tier reads them.
+
+        Returns `Hits`; `hits.stats` says what each tier did. Raises `ArgumentError` for queries that do not fit, also
+        NaN or infinite ones, for a filter that does not, or that names ids the table does not hold, and for an encoder
+        other than the one that made the table; `TableFileError` where the file proves damaged.
+        """
+        there = on_device(queries) or on_device(fine)
+        if there:
+            queries, fine = queries_from(self.device, queries, fine)
+        vectors = query_vectors(queries, encoder, self._description, self.input_dim)
+        vectors = opened(self._stages).queries(vectors, threads)
+        width = scanned_width(self._layout, vectors.shape[1], dim)
+        second = second_queries(self._layout, fine, vectors)
+        float_query = takes_floats(self._layout, query)
+        count, most = result_count(k), thread_count(threads)
+        shares = oversampling(oversample, confidence, len(self.codecs))
+        texts = self._texts  # before the search: another thread may close the table in the middle of it
+        words = None if filter is None else filter_words(filter, opened(self._row_ids), self._rows, len(vectors))
+        searcher = self._ready()
+        scores, ids, stats = searcher.search(
+            vectors, second, count, width, shares, float_query, confidence, words, most
+        )
+        if there:
+            scores, ids = moved((scores, ids), self.device)
+        metric = self._layout.metric if float_query else self.metric
+        return Hits(scores, ids, metric, stats, None if texts is None else texts.look_up)
+
+    def vectors(self, ids: ArrayInput | None = None, *, tier: int = -1) -> npt.NDArray[np.float32]:
+        """What the codes of rows stand for: (rows, dim) float32, for a cosine of about length 1.
+
+        ids: (rows,) ids that the table holds; by default all rows, in their order. tier: 0 is the one that is scanned,
+            -1 the finest. Raises `ArgumentError` for unknown ids and tiers.
+        """
+        row_ids = opened(self._row_ids)
+        number = as_index(tier, "tier", -len(self.codecs), len(self.codecs) - 1) % len(self.codecs)
+        rows = np.arange(self._rows, dtype=np.int64)
+        if ids is not None:
+            wanted = as_array(ids, "ids")
+            if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
+                raise ArgumentError(
+                    f"ids has the shape {wanted.shape} and dtype {wanted.dtype}; expected integers (n,)"
+                )
+            rows = row_ids.rows_of(wanted.astype(np.int64))
+            if (rows < 0).any():
+                raise ArgumentError(f"the table holds no row with the id {wanted[rows < 0][0]}")
+        return self._ready().vectors(number, rows)
+
+    def texts(self, ids: ArrayInput) -> Texts:
+        """The stored texts of ids of shape (queries, k), None for the id -1. Raises `ArgumentError` for unknown ids."""
+        texts = self._texts
+        opened(self._sections)
+        if texts is None:
+            raise ArgumentError("this table stores no texts; pass texts= to Table.build")
+        array = as_array(ids, "ids")
+        if array.ndim != 2 or (array.size and array.dtype.kind not in "iu"):
+            raise ArgumentError(
+                f"ids has the shape {array.shape} and dtype {array.dtype}; expected integers (queries, k)"
+            )
+        return texts.look_up(array.astype(np.int64))
+
+    def _with_model(self, onnx: str | Path | None) -> Table:
+        """Gives the stage that runs a model its file."""
+        if onnx is not None:
+            opened(self._stages).bind(onnx)
+        return self

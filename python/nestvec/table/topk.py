@@ -1,0 +1,110 @@
+"""Exact top-k over plain row-major arrays, without a table.
+
+Where both arrays lie on one CUDA device, the rows are scanned there, and the hits come as `DeviceArray`s. The queries,
+which are few, are brought to main memory on the way: there they are checked, and laid out as the scan reads them.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from nestvec import _core
+from nestvec.base.arrays import ArrayInput, as_array, as_floats, as_floats_or_halves, as_index
+from nestvec.base.device_array import DeviceArray, check_floats, device_arrays, moved, to_host
+from nestvec.errors import ArgumentError
+from nestvec.table.hits import Hits
+
+MAX_THREADS = 1024
+
+
+def thread_count(threads: int | None) -> int:
+    """`threads` as the compiled code takes it, where 0 stands for all; raises `ArgumentError` below 1 or above 1024."""
+    return 0 if threads is None else as_index(threads, "threads", 1, MAX_THREADS)
+
+
+def result_count(k: object, what: str = "k") -> int:
+    """`k` cut to the 64 bits that the compiled code has for it; raises `ArgumentError` if it is no integer from 1."""
+    return min(as_index(k, what, 1), sys.maxsize)
+
+
+def hamming_topk(queries: ArrayInput, codes: ArrayInput, k: int, *, threads: int | None = None) -> Hits:
+    """Finds the k codes with the fewest bits that differ from each query.
+
+    queries: (queries, bytes) uint8, or (bytes,) for one. codes: (rows, bytes) uint8; packed bits, as
+    `quantize(x, "ubinary")` makes them. k: at least 1; more than there are rows returns all rows.
+    threads: at most this many, by default all that the process may use.
+
+    Returns `Hits` with int32 distances, smallest first; equal ones in order of row. Raises `ArgumentError`.
+    """
+    q, rows, device = _placed(queries, "codes", codes)
+    wide, packed = _codes(q, "queries", np.uint8, one=True), _codes(rows, "codes", np.uint8)
+    _check_width(wide.shape, packed.shape, "codes")
+    found = _core.hamming_topk(wide, _compiled(packed), result_count(k), thread_count(threads))
+    return _hits(found, "hamming", device)
+
+
+def inner_topk(queries: ArrayInput, x: ArrayInput, k: int, *, threads: int | None = None) -> Hits:
+    """Finds the k rows with the largest inner product with each query.
+
+    x: (rows, dim), float32, float16, float64 (rounded to float32) or int8. queries: (queries, dim) or (dim,), int8 for
+    int8 rows and else any of the floats. k: at least 1; more than there are rows returns all rows.
+    threads: at most this many, by default all that the process may use.
+
+    Returns `Hits`, largest first, equal ones in order of row: int32 scores for int8; float32 otherwise, each the sum of
+    products in float64, rounded once. The result is exact: the same for any number of queries, threads and any CPU.
+    Raises `ArgumentError`, also for NaN or infinite values.
+    """
+    count, limit = result_count(k), thread_count(threads)
+    given, rows, device = _placed(queries, "x", x)
+    if (rows if isinstance(rows, DeviceArray) else as_array(rows, "x")).dtype == np.int8:
+        codes, q_codes = _codes(rows, "x", np.int8), _codes(given, "queries", np.int8, one=True)
+        _check_width(q_codes.shape, codes.shape, "x")
+        found = _core.inner_topk_int8(q_codes, _compiled(codes), count, limit)
+        return _hits(found, "ip", device)
+    shape = "rows", "dim"
+    floats: DeviceArray | npt.NDArray[Any]
+    if isinstance(rows, DeviceArray):
+        floats, dtype = check_floats(rows, "x", shape), rows.type_name
+    else:
+        floats = as_floats_or_halves(rows, "x", shape)
+        dtype = floats.dtype.name
+    q = np.atleast_2d(as_floats(given, "queries", ("queries", "dim"), ("dim",)))
+    _check_width(q.shape, floats.shape, "x")
+    return _hits(_core.inner_topk_float(q, _compiled(floats), dtype, count, limit), "ip", device)
+
+
+_Rows: TypeAlias = "npt.NDArray[Any] | DeviceArray"
+
+
+def _placed(queries: ArrayInput, what: str, rows: ArrayInput) -> tuple[Any, Any, str | None]:
+    """The arguments, and the device they lie on: the queries in main memory, the rows as an array of the device."""
+    there = device_arrays(**{"queries": queries, what: rows})
+    return (queries, rows, None) if there is None else (to_host(there[0]), there[1], there[1].device)
+
+
+def _compiled(rows: _Rows) -> npt.NDArray[Any] | _core.DeviceArray:
+    return rows.compiled if isinstance(rows, DeviceArray) else rows
+
+
+def _hits(found: tuple[npt.NDArray[Any], npt.NDArray[np.int64]], metric: str, device: str | None) -> Hits:
+    scores, ids = found if device is None else moved(found, device)
+    return Hits(scores, ids, metric)
+
+
+def _codes(value: ArrayInput, what: str, dtype: type[np.uint8 | np.int8], *, one: bool = False) -> Any:
+    """A C-contiguous matrix of exactly that dtype; with `one`, a vector is a matrix of one row."""
+    array = value if isinstance(value, DeviceArray) else as_array(value, what)
+    if array.dtype != dtype:
+        raise ArgumentError(f"{what} has the dtype {array.dtype}; expected {np.dtype(dtype)}")
+    if (array.ndim != 2 and not (one and array.ndim == 1)) or array.shape[-1] == 0:
+        raise ArgumentError(f"{what} has the shape {array.shape}; expected (rows, columns), the columns not empty")
+    return array if isinstance(array, DeviceArray) else np.require(np.atleast_2d(array), None, ["C", "A"])
+
+
+def _check_width(queries: tuple[int, ...], rows: tuple[int, ...], what: str) -> None:
+    if queries[1] != rows[1]:
+        raise ArgumentError(f"queries have {queries[1]} columns and {what} {rows[1]}; expected the same")

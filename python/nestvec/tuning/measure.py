@@ -1,0 +1,126 @@
+"""Measuring one candidate of `nestvec.tune`: its table is built, searched, timed, and compared with exact float32."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from nestvec.codecs.fitted import FittedCodec, fit
+from nestvec.evaluate import bootstrap, exact_neighbours, ndcg, recall
+from nestvec.table.build import SAMPLE_ROWS
+from nestvec.table.hits import Hits
+from nestvec.table.table import Table
+from nestvec.table.vectors import Vectors
+from nestvec.tuning.candidates import Plan, Search
+from nestvec.tuning.result import Interval, Measured
+
+Floats = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+Gains = Sequence[Mapping[int, float]]  # for each query the gain of each row that was judged relevant
+
+K, DEEP = 10, 100
+SECONDS_TIMED = 0.2  # for the calls of one query, and again for the batches
+_CALLS_TIMED = 200
+
+
+@dataclass(frozen=True)
+class Question:
+    """What every candidate is asked: the rows, the queries, and what exact float32 answers."""
+
+    x: Floats
+    queries: Floats
+    metric: str
+    gains: Gains | None
+    threads: int | None
+    exact: Ids  # (queries, min(DEEP, rows))
+    _fits: dict[tuple[str, int], tuple[FittedCodec, float]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(x: Floats, queries: Floats, metric: str, gains: Gains | None, threads: int | None) -> Question:
+        """With the exact answers. Raises `ArgumentError` for NaN and infinite values."""
+        return Question(x, queries, metric, gains, threads, exact_neighbours(queries, x, DEEP, metric))
+
+    def ndcg(self, found: Ids) -> Interval | None:
+        """nDCG@10 over the queries that have a judgement above 0."""
+        if self.gains is None:
+            return None
+        judged = [query for query, gains in enumerate(self.gains) if any(gain > 0 for gain in gains.values())]
+        return bootstrap(ndcg(found[judged], [self.gains[query] for query in judged], K))
+
+    def prefix_recall(self, dim: int) -> float:
+        """recall@10 of float32 vectors cut to their first `dim` dimensions: 1 at best, for vectors trained to nest."""
+        cut = exact_neighbours(self.queries[:, :dim], self.x[:, :dim], K, self.metric)
+        return float(np.mean(recall(cut, self.exact, K)))
+
+    def measure(self, plan: Plan, report: Callable[[Measured], None]) -> None:
+        """Builds the table of a plan once, and reports what each of its searches gives as it is known."""
+        x, queries = self.x[:, : plan.width], self.queries[:, : plan.width]
+        codecs, seconds = [], 0.0
+        for name in plan.codec:
+            fitted, took = self._fitted(name, x)
+            codecs.append(fitted)
+            seconds += took
+        start = time.perf_counter()
+        table = Table.build(x, **plan.build_options(self.metric) | {"codec": codecs})
+        seconds += time.perf_counter() - start
+        with table:
+            for search in plan.searches:
+                report(self._measured(plan, search, table, queries, len(x) / seconds))
+
+    def _fitted(self, name: str, x: Floats) -> tuple[FittedCodec, float]:
+        """The codec as `Table.build` fits it to these rows, and the seconds that took: once for all plans."""
+        known = self._fits.get((name, x.shape[1]))
+        if known is None:
+            start = time.perf_counter()
+            codec = fit(name, Vectors(x, "x").sample(SAMPLE_ROWS), metric=self.metric)
+            known = self._fits[name, x.shape[1]] = codec, time.perf_counter() - start
+        return known
+
+    def _measured(self, plan: Plan, search: Search, table: Table, queries: Floats, build_rate: float) -> Measured:
+        options = plan.search_options(search)
+
+        def find(q: Floats, k: int = K) -> Hits:
+            return table.search(q, k, threads=self.threads, **options)
+
+        deep, top = find(queries, DEEP).ids, find(queries).ids
+        batch = _median_seconds(lambda _: find(queries), least=2)
+        stats = find(queries[:1]).stats
+        assert stats is not None
+        one = _median_seconds(lambda call: find(queries[call % len(queries)]), least=5)
+        return Measured(
+            name=plan.name(search),
+            call=plan.call(search, self.metric),
+            codec=plan.codec,
+            dim=search.dim,
+            query=search.query,
+            oversample=search.oversample,
+            confidence=search.confidence,
+            bytes_per_row=table.bytes_per_row,
+            scanned_bytes=stats[0].bytes / stats[0].rows,
+            fixed_bytes=table.codebook_bytes,
+            recall10=bootstrap(recall(top, self.exact, K)),
+            recall100=bootstrap(recall(deep, self.exact, DEEP)),
+            ndcg10=self.ndcg(top),
+            build_rows_per_second=build_rate,
+            queries_per_second_one=1 / one,
+            queries_per_second_batch=len(queries) / batch,
+            ms_one=1000 * one,
+        )
+
+
+def _median_seconds(call: Callable[[int], object], least: int) -> float:
+    """The median time of call(0), call(1), ...: at least so many, and more while there is time."""
+    times: list[float] = []
+    started = time.perf_counter()
+    while len(times) < _CALLS_TIMED:
+        start = time.perf_counter()
+        call(len(times))
+        end = time.perf_counter()
+        times.append(end - start)
+        if len(times) >= least and end - started > SECONDS_TIMED:
+            break
+    return float(np.median(times))

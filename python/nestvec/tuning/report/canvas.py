@@ -1,0 +1,171 @@
+"""What the plots of `nestvec tune` are drawn on: SVG for the report, PNG through matplotlib. Both take the same calls.
+
+Coordinates are pixels from the upper left corner. A colour is a role, which the report shows by the reader's light or
+dark setting, and a PNG in its light shade.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, Protocol
+
+from nestvec.base.optional import require
+from nestvec.table.formats.container import replacing
+
+XY = tuple[float, float]
+
+# Role: on white, on the report's dark ground. The families of codecs keep a distance of 25 (CIE76) between any two, as
+# seen with protanopia, deuteranopia and tritanopia (Machado et al. 2009) too, and a contrast of 3.2 on their ground.
+PALETTE = {
+    "ground": ("#ffffff", "#16191d"),
+    "ink": ("#1b1f24", "#e8eaed"),
+    "muted": ("#59616b", "#a3abb5"),
+    "grid": ("#e4e7eb", "#2d333b"),
+    "front": ("#8b949e", "#7d8793"),
+    "chosen": ("#d1242f", "#ff7b72"),
+    "float": ("#3c3c3c", "#d5d5d5"),
+    "int": ("#006bd6", "#19d7ff"),
+    "binary": ("#e16e08", "#d58034"),
+    "planes": ("#6c3c00", "#e8d33f"),
+    "rabitq": ("#00a46c", "#1a996f"),
+    "pq": ("#a95e90", "#c67bb3"),
+    "opq": ("#54007f", "#746bde"),
+    "other": ("#6e7781", "#8b949e"),
+}
+
+RIM = 3.5  # pixels around a text that show the ground, both sides together
+CHARACTER = 0.56  # widths of text, over its size: a little more than fonts need on average
+
+
+class Canvas(Protocol):
+    """What a plot needs of the thing that it is drawn on."""
+
+    def line(self, points: Sequence[XY], role: str, width: float, *, dashed: bool = False, faint: bool = False) -> None:
+        """A line through the points. faint: it stands back."""
+
+    def polygon(self, points: Sequence[XY], role: str, *, filled: bool, faint: bool = False) -> None:
+        """A closed shape; one that is not filled shows the ground."""
+
+    def text(self, at: XY, text: str, role: str, size: float, anchor: str = "start", *, bold: bool = False) -> None:
+        """Text on a rim of the ground, whose base line starts, has its middle, or ends at a point."""
+
+    def begin(self, index: int, at: XY, title: str) -> None:
+        """What comes until `end` is the mark of measured[index]."""
+
+    def end(self) -> None:
+        """See `begin`."""
+
+
+class SvgCanvas:
+    """An SVG element, for inside of HTML; its colours are the custom properties --<role> of the page."""
+
+    def __init__(self, width: float, height: float, label: str, css_class: str) -> None:
+        self._parts = [
+            f'<svg class="{css_class}" viewBox="0 0 {width:g} {height:g}" role="group"',
+            f' aria-label="{escape(printable(label))}">',
+        ]
+
+    def line(self, points: Sequence[XY], role: str, width: float, *, dashed: bool = False, faint: bool = False) -> None:
+        """See `Canvas`."""
+        dashes = ' stroke-dasharray="5 4"' if dashed else ""
+        style = f'style="stroke:var(--{role})" stroke-width="{width:g}"{dashes}{_faint(faint)}'
+        self._parts.append(f'<polyline points="{_listed(points)}" fill="none" {style}/>')
+
+    def polygon(self, points: Sequence[XY], role: str, *, filled: bool, faint: bool = False) -> None:
+        """See `Canvas`."""
+        fill = role if filled else "ground"
+        style = f'style="stroke:var(--{role});fill:var(--{fill})" stroke-width="1.6"{_faint(faint)}'
+        self._parts.append(f'<polygon points="{_listed(points)}" {style}/>')
+
+    def text(self, at: XY, text: str, role: str, size: float, anchor: str = "start", *, bold: bool = False) -> None:
+        """See `Canvas`."""
+        style = f'style="fill:var(--{role})" font-size="{size:g}"' + (' font-weight="600"' if bold else "")
+        self._parts.append(
+            f'<text x="{at[0]:.1f}" y="{at[1]:.1f}" text-anchor="{anchor}" {style}>{escape(printable(text))}</text>'
+        )
+
+    def begin(self, index: int, at: XY, title: str) -> None:
+        """See `Canvas`."""
+        where = f'data-i="{index}" data-x="{at[0]:.1f}" data-y="{at[1]:.1f}"'
+        self._parts.append(f'<g class="mark" {where} role="img"><title>{escape(printable(title))}</title>')
+
+    def end(self) -> None:
+        """See `Canvas`."""
+        self._parts.append("</g>")
+
+    def source(self) -> str:
+        """The whole element."""
+        return "".join([*self._parts, "</svg>"])
+
+
+class PngCanvas:
+    """A figure of matplotlib's, at two dots a pixel. Raises `MissingDependencyError` where that is not installed."""
+
+    def __init__(self, width: float, height: float) -> None:
+        self._figure: Any = require("matplotlib.figure", "plot", "a PNG of a plot").Figure((width / 100, height / 100))
+        self._patches = require("matplotlib.patches", "plot", "a PNG of a plot")
+        self._effects = require("matplotlib.patheffects", "plot", "a PNG of a plot")
+        self._axes = self._figure.add_axes((0, 0, 1, 1))
+        self._axes.set(xlim=(0, width), ylim=(height, 0))
+        self._axes.set_axis_off()
+        self._order = 0
+
+    def line(self, points: Sequence[XY], role: str, width: float, *, dashed: bool = False, faint: bool = False) -> None:
+        """See `Canvas`."""
+        style = (0, (5 / width, 4 / width)) if dashed else "-"
+        x, y = zip(*points, strict=True)
+        self._axes.plot(x, y, lw=0.72 * width, ls=style, **self._style(faint), color=PALETTE[role][0])
+
+    def polygon(self, points: Sequence[XY], role: str, *, filled: bool, faint: bool = False) -> None:
+        """See `Canvas`."""
+        fill, edge = PALETTE[role if filled else "ground"][0], PALETTE[role][0]
+        self._axes.add_patch(
+            self._patches.Polygon(points, closed=True, fc=fill, ec=edge, lw=0.72 * 1.6, **self._style(faint))
+        )
+
+    def text(self, at: XY, text: str, role: str, size: float, anchor: str = "start", *, bold: bool = False) -> None:
+        """See `Canvas`."""
+        self._axes.text(
+            *at,
+            printable(text),
+            fontsize=0.68 * size,  # 0.72 points to a pixel; DejaVu Sans is wider than what browsers take
+            color=PALETTE[role][0],
+            ha={"start": "left", "middle": "center", "end": "right"}[anchor],
+            va="baseline",
+            weight="bold" if bold else "normal",
+            parse_math=False,
+            path_effects=[self._effects.withStroke(linewidth=0.72 * RIM, foreground=PALETTE["ground"][0])],
+            **self._style(faint=False),
+        )
+
+    def begin(self, index: int, at: XY, title: str) -> None:
+        """See `Canvas`; a picture has nothing to point at."""
+
+    def end(self) -> None:
+        """See `Canvas`."""
+
+    def save(self, path: Path) -> None:
+        """Writes the file, which takes its name when it is complete. Raises OSError."""
+        with replacing(path) as file:
+            self._figure.savefig(file, dpi=200, format="png", facecolor=PALETTE["ground"][0])
+
+    def _style(self, faint: bool) -> dict[str, float]:
+        """What is drawn later goes on top, as in SVG."""
+        self._order += 1
+        return {"zorder": self._order, "alpha": 0.45 if faint else 1.0}
+
+
+def printable(text: str) -> str:
+    """The text with control characters and halves of surrogate pairs, which no page or font has, shown as such."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", text)
+
+
+def _faint(faint: bool) -> str:
+    return ' opacity="0.45"' if faint else ""
+
+
+def _listed(points: Sequence[XY]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)

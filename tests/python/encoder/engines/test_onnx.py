@@ -1,0 +1,131 @@
+"""Sessions: inputs and outputs by name, devices, and the hash of a file."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto
+from onnx_graphs import table, write_graph
+
+from nestvec.encoder.engines.onnx import OnnxModel
+from nestvec.errors import ArgumentError, DeviceError, ModelError
+
+IDS = np.array([[5, 6, 7], [8, 9, 0]])
+MASK = np.array([[1, 1, 1], [1, 1, 0]])
+
+
+def load(path: Path, device: str = "cpu", position_offset: int = 0) -> OnnxModel:
+    return OnnxModel(path, device=device, threads=1, position_offset=position_offset)
+
+
+@pytest.mark.parametrize("integers", [TensorProto.INT64, TensorProto.INT32])
+@pytest.mark.parametrize("inputs", [("input_ids",), ("attention_mask", "input_ids"), ("token_type_ids", "input_ids")])
+def test_inputs_by_name_and_width(tmp_path: Path, inputs: tuple[str, ...], integers: int) -> None:
+    model = load(write_graph(tmp_path / "model.onnx", inputs=inputs, integers=integers))
+    np.testing.assert_array_equal(model.run(IDS, MASK), table(128, 8)[IDS])
+    assert (model.pools, model.dim) == (False, 8)
+
+
+@pytest.mark.parametrize("offset", [0, 2])
+def test_positions_start_at_the_offset(tmp_path: Path, offset: int) -> None:
+    path = write_graph(tmp_path / "model.onnx", inputs=("input_ids", "attention_mask", "position_ids"))
+    found = load(path, position_offset=offset).run(IDS, MASK)
+    positions = np.arange(3)[None, :, None] + offset
+    np.testing.assert_allclose(found[0], (table(128, 8)[IDS] + 0.1 * positions)[0], rtol=1e-6)
+    np.testing.assert_allclose(found[1, :2], (table(128, 8)[IDS] + 0.1 * positions)[1, :2], rtol=1e-6)
+
+
+def test_positions_of_a_left_padded_batch_start_at_the_text(tmp_path: Path) -> None:
+    path = write_graph(tmp_path / "model.onnx", inputs=("input_ids", "position_ids"))
+    found = load(path).run(np.array([[0, 8, 9]]), np.array([[0, 1, 1]]))
+    np.testing.assert_allclose(found[0, 1:], table(128, 8)[[8, 9]] + [[0.0], [0.1]], rtol=1e-6)
+
+
+def test_a_finished_vector_half_precision_and_a_width_that_is_not_fixed(tmp_path: Path) -> None:
+    model = load(write_graph(tmp_path / "a.onnx", output="sentence_embedding", floats=TensorProto.FLOAT16))
+    assert (model.pools, model.dim) == (True, 8)
+    np.testing.assert_array_equal(model.run(IDS, MASK), table(128, 8)[IDS[:, 0]].astype(np.float16))
+    assert load(write_graph(tmp_path / "b.onnx", fixed_dim=False)).dim is None
+    assert load(write_graph(tmp_path / "c.onnx", output="token_embeddings")).dim == 8
+    assert load(write_graph(tmp_path / "d.onnx", output="output_0")).dim == 8  # the only one there is
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"inputs": ("input_ids", "pixel_values")}, "needs the input pixel_values of type .*input_ids, attention_mask"),
+        ({"inputs": ("input_ids",), "integers": TensorProto.INT16}, None),  # ONNX itself refuses the Gather
+        ({"shape": ("batch", 128)}, r"fixes the input input_ids to the shape \['batch', 128\].*dynamic"),
+        ({"shape": (1, "sequence")}, "fixes the input"),
+        ({"output": "logits"}, "has the outputs logits .*expected last_hidden_state"),
+        ({"floats": TensorProto.DOUBLE}, r"tensor\(double\).*expected last_hidden_state"),
+    ],
+)
+def test_graphs_that_are_refused(tmp_path: Path, options: dict[str, Any], message: str | None) -> None:
+    with pytest.raises(ModelError, match=message):
+        load(write_graph(tmp_path / "model.onnx", **options))
+
+
+def test_a_damaged_file(tmp_path: Path) -> None:
+    path = write_graph(tmp_path / "model.onnx")
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ModelError, match=r"onnxruntime cannot load .*model\.onnx"):
+        load(path)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cpu:0", "CUDA", "", None])
+def test_unknown_devices(tmp_path: Path, device: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"device is .*expected 'cpu', 'cuda'"):
+        load(write_graph(tmp_path / "model.onnx"), device)
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this onnxruntime has CUDA"
+)
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_cuda_without_the_provider(tmp_path: Path, device: str) -> None:
+    with pytest.raises(DeviceError, match=r"device is 'cuda.*CPUExecutionProvider.*nestvec\[gpu\]"):
+        load(write_graph(tmp_path / "model.onnx"), device)
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this onnxruntime has CUDA"
+)
+def test_cuda_that_falls_back_to_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As onnxruntime-gpu behaves without a driver: it lists the provider, and then runs on the CPU without an exception.
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.raises(DeviceError, match="could not use it: it offers CPUExecutionProvider instead"):
+        load(write_graph(tmp_path / "model.onnx"), "cuda")
+
+
+def test_threads_and_spinning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    session = onnxruntime.InferenceSession
+
+    def start(path: str, options: Any, providers: Any) -> Any:
+        given.append(options)
+        return session(path, options, providers=providers)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", start)
+    OnnxModel(write_graph(tmp_path / "model.onnx"), device="cpu", threads=3, position_offset=0)
+    assert (given[0].intra_op_num_threads, given[0].inter_op_num_threads) == (3, 1)
+    assert given[0].get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_the_hash_covers_external_data(tmp_path: Path) -> None:
+    path = write_graph(tmp_path / "model.onnx", external="weights.bin")
+    data = tmp_path / "weights.bin"
+    model = load(path)
+    assert model.sha256() == hashlib.sha256(path.read_bytes() + data.read_bytes()).hexdigest()
+    changed = bytearray(data.read_bytes())
+    changed[-1] ^= 1
+    data.write_bytes(changed)
+    assert model.sha256() == hashlib.sha256(path.read_bytes() + data.read_bytes()).hexdigest()
+    alone = write_graph(tmp_path / "alone.onnx")
+    assert load(alone).sha256() == hashlib.sha256(alone.read_bytes()).hexdigest()
