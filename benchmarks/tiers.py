@@ -109,7 +109,7 @@ def measure(name: str, tiers: list[str], rounds: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Prints the table of docs/kernels.md."""
+    """Prints the table of docs/performance/kernels.md."""
     options = parser(__doc__)
     options.add_argument("--rounds", type=int, default=7, help="timed searches of each tier")
     options.add_argument("--child", choices=SCANS, help="answer for one tier; the parent starts these")

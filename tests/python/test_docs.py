@@ -52,6 +52,6 @@ def test_every_block_is_found() -> None:
 
 
 def test_floors_of_the_cuda_kernels() -> None:
-    command = [sys.executable, ROOT / "benchmarks" / "gpu_floors.py", "--check", ROOT / "docs" / "cuda.md"]
+    command = [sys.executable, ROOT / "benchmarks" / "gpu_floors.py", "--check", ROOT / "docs" / "performance" / "cuda.md"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
