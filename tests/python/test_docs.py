@@ -1,4 +1,5 @@
-"""The Python code in README.md and docs/*.md runs, block after block, in a folder of its own.
+"""README.md and docs/: the Python code runs, block after block, in a folder of its own; links lead somewhere; one word
+has one meaning.
 
 A block after the line `<!-- needs a model -->` runs where NESTVEC_TEST_MODEL names an encoder's folder, and one after
 `<!-- needs CUDA -->` where a device can be used, or is emulated.
@@ -18,19 +19,36 @@ import pytest
 import nestvec
 
 ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 BLOCK = re.compile(
     r"^(?:<!-- needs (?P<needs>a model|CUDA) -->\n\n?)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
-PAGES = [
-    path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if "```python" in path.read_text()
-]
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "benchmarks" / "README.md", *sorted(DOCS.rglob("*.md"))]
+WITH_CODE = [page for page in PAGES if "```python" in page.read_text()]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def names(pages: list[Path]) -> list[str]:
+    return [str(page.relative_to(ROOT)) for page in pages]
+
+
+def prose(text: str) -> str:
+    """The text without code and without tables, which may be the output of programs."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^\|.*$|`[^`\n]*`", "", text, flags=re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=names(WITH_CODE))
 def test_code_blocks(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = page.read_text()
-    names: dict[str, Any] = {"__name__": "__main__"}
+    variables: dict[str, Any] = {"__name__": "__main__"}
     left_out: set[str] = set()
     has = {"a model": "NESTVEC_TEST_MODEL" in os.environ, "CUDA": "cuda" in nestvec.backends()}
     for block in BLOCK.finditer(text):
@@ -38,20 +56,67 @@ def test_code_blocks(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             left_out.add(block["needs"])
             continue
         lines_before = text.count("\n", 0, block.start("code"))
-        exec(compile("\n" * lines_before + block["code"], str(page), "exec"), names)
+        exec(compile("\n" * lines_before + block["code"], str(page), "exec"), variables)
     if left_out:
         pytest.skip(f"blocks that need {' or '.join(sorted(left_out))} were left out; the others ran")
 
 
+def test_what_the_readme_says_that_it_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    block = BLOCK.search((ROOT / "README.md").read_text())
+    assert block is not None
+    exec(block["code"], {})
+    said = re.findall(r"print\(.*\)  # (.+)", block["code"])
+    assert capsys.readouterr().out.splitlines() == said
+
+
 def test_every_block_is_found() -> None:
-    assert ROOT / "docs" / "format.md" in PAGES
-    for page in PAGES:
+    assert {ROOT / "README.md", DOCS / "format.md"} <= set(WITH_CODE)
+    for page in WITH_CODE:
         text = page.read_text()
         assert len(BLOCK.findall(text)) == text.count("```python")
         assert text.count("<!-- needs ") == sum(bool(block["needs"]) for block in BLOCK.finditer(text))
 
 
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+def test_links(page: Path) -> None:
+    for link in LINK.findall(page.read_text()):
+        if re.match(r"\w+://", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_is_in_the_index() -> None:
+    linked = {(DOCS / link.partition("#")[0]).resolve() for link in LINK.findall((DOCS / "README.md").read_text())}
+    assert set(DOCS.rglob("*.md")) - {DOCS / "README.md"} <= linked
+
+
+def test_glossary() -> None:
+    text = (DOCS / "glossary.md").read_text()
+    terms = re.findall(r"^- \*\*(.+?)\*\*", text, re.MULTILINE)
+    assert len(terms) == len(set(terms)) > 40
+    groups = re.split(r"^## .+\n", text, flags=re.MULTILINE)[1:-1]
+    for group in groups:
+        of_group = re.findall(r"^- \*\*(.+?)\*\*", group, re.MULTILINE)
+        assert of_group == sorted(of_group, key=str.lower)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+def test_words_that_are_not_used(page: Path) -> None:
+    table = (DOCS / "glossary.md").read_text().split("## Words that are not used")[1]
+    rows = re.findall(r"^\| (.+?) \| .+ \|$", table, re.MULTILINE)[1:]
+    assert rows
+    unwanted = [word for row in rows for word in row.split(", ")]
+    found = re.findall(rf"\b(?:{'|'.join(map(re.escape, unwanted))})\b", prose(page.read_text()), re.IGNORECASE)
+    assert not found
+
+
 def test_floors_of_the_cuda_kernels() -> None:
-    command = [sys.executable, ROOT / "benchmarks" / "gpu_floors.py", "--check", ROOT / "docs" / "performance" / "cuda.md"]
+    command = [sys.executable, ROOT / "benchmarks" / "gpu_floors.py", "--check", DOCS / "performance" / "cuda.md"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
