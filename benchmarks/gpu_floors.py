@@ -1,4 +1,4 @@
-"""What each CUDA kernel must move and compute, and the least time that follows on an H100: the tables of docs/performance/cuda.md.
+"""Bytes and operations of each CUDA kernel, and the least time that follows on an H100, for docs/performance/cuda.md.
 
 A floor is the larger of two: the bytes that must come from memory, over its bandwidth; and the operations of each kind,
 over what all multiprocessors do of that kind in a second. It leaves out all else that takes time: starting a kernel,

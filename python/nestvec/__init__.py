@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from nestvec._core import __version__, backends, capabilities
     from nestvec.base.device_array import DeviceArray
     from nestvec.codecs.fitted import Codes, FittedCodec, fit
-    from nestvec.encoder.encoder import Encoder, EncodeStats
+    from nestvec.encoder.encoder import Encoder
+    from nestvec.encoder.stats import EncodeStats
     from nestvec.export.export import export_onnx
     from nestvec.pipeline.rows import normalize, quantize, truncate
     from nestvec.pipeline.steps import Dense, LayerNorm, Normalize, Pipeline, Pooling, pool

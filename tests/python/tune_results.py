@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from nestvec.evaluate.interval import Interval
 from nestvec.tuning.choice import with_fronts
-from nestvec.tuning.result import Budget, Interval, Measured, TuneResult
+from nestvec.tuning.result import Budget, Measured, TuneResult
 
 CODECS = ("float32", "int8", "binary", "planes3", "rabitq4", "pq48x8", "opq96x4", "sparse")
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol, SupportsIndex, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from nestvec.base.types import Floats
 from nestvec.errors import ArgumentError
 
 
@@ -57,7 +58,7 @@ def check_shape(given: tuple[int, ...], what: str, shapes: tuple[tuple[str, ...]
         raise ArgumentError(f"{what} has the shape {given}; expected {expected}, with a last dimension above 0")
 
 
-def as_floats(value: ArrayInput, what: str, *shapes: tuple[str, ...]) -> npt.NDArray[np.float32]:
+def as_floats(value: ArrayInput, what: str, *shapes: tuple[str, ...]) -> Floats:
     """Turns float16, float32 or float64 into a C-contiguous float32 array, copying only where it is not one already.
 
     `shapes` are the accepted shapes by the names of their dimensions, `("rows", "dim")`; all but the last dimension may
@@ -68,9 +69,14 @@ def as_floats(value: ArrayInput, what: str, *shapes: tuple[str, ...]) -> npt.NDA
         return np.require(array, np.float32, ["C", "A"])
 
 
-def as_floats_or_halves(
-    value: ArrayInput, what: str, *shapes: tuple[str, ...]
-) -> npt.NDArray[np.float32] | npt.NDArray[np.float16]:
+def as_matrix(x: ArrayInput, what: str) -> npt.NDArray[Any]:
+    """The array as it is, if it holds floats (rows, dim); chunks of it become float32."""
+    array = as_array(x, what)
+    as_floats(array[:0] if array.ndim > 1 else array, what, ("rows", "dim"))
+    return array
+
+
+def as_floats_or_halves(value: ArrayInput, what: str, *shapes: tuple[str, ...]) -> Floats | npt.NDArray[np.float16]:
     """As `as_floats`, but leaves float16 as it is."""
     array = _checked_floats(value, what, shapes)
     return np.require(array, np.float16, ["C", "A"]) if array.dtype.itemsize == 2 else as_floats(array, what, *shapes)

@@ -10,26 +10,22 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
-    ProgressColumn,
     SpinnerColumn,
-    Task,
     TaskProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 from rich.table import Table
-from rich.text import Text
 
 if TYPE_CHECKING:
-    from nestvec.encoder.encoder import EncodeStats
+    pass
 
 
 def output_console(pipe_width: int = 10_000) -> Console:
@@ -99,44 +95,6 @@ def duration(seconds: float) -> str:
     if seconds < 1:
         return f"{seconds * 1e3:.3g} ms"
     return f"{seconds:.1f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-
-
-class _Rate(ProgressColumn):
-    """Steps per second over the last seconds, or over all when it is done."""
-
-    def render(self, task: Task) -> RenderableType:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f} texts/s" if speed else "", style="progress.data.speed")
-
-
-class EncodeProgress(Progress):
-    """A bar that follows the `texts` of an `EncodeStats` while somebody else encodes; only shown on a terminal."""
-
-    def __init__(self, console: Console, description: str, total: int | None, stats: EncodeStats) -> None:
-        self._stats = stats
-        self._followed = None
-        super().__init__(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TaskProgressColumn(),
-            TextColumn("{task.completed:,.0f} texts"),
-            _Rate(),
-            TimeElapsedColumn() if total is None else TimeRemainingColumn(),
-            TextColumn("" if total is None else "left"),
-            speed_estimate_period=300,  # the long texts of a window run first: a short view misjudges the rest
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-            expand=True,
-        )
-        self._followed = self.add_task(description, total=total)
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        """Called at every refresh, by rich."""
-        if self._followed is not None:
-            self.update(self._followed, completed=self._stats.texts)
-        return super().get_renderables()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from rich.table import Table as Grid
 from nestvec.cli.console import duration, one_line, print_facts, print_table, size
 
 if TYPE_CHECKING:
-    from nestvec.encoder.encoder import EncodeStats
+    from nestvec.encoder.stats import EncodeStats
     from nestvec.table.hits import Hits
     from nestvec.table.table import Table
 

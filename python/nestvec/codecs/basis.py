@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from nestvec import _core
-
-Floats = npt.NDArray[np.float32]
+from nestvec.base.types import Bytes, Doubles, Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,13 +21,13 @@ class Basis:
 
     center: Floats | None = None
     matrix: Floats | None = None
-    signs: npt.NDArray[np.uint8] | None = None
+    signs: Bytes | None = None
 
     def rows(self, x: Floats, threads: int = 0) -> Floats:
         """The coordinates of rows (rows, dim): the same bits for a row whatever the others are."""
         return self._rotated(x if self.center is None else x - self.center, threads)
 
-    def queries(self, q: Floats, threads: int = 0) -> tuple[Floats, npt.NDArray[np.float64] | None]:
+    def queries(self, q: Floats, threads: int = 0) -> tuple[Floats, Doubles | None]:
         """The queries for such coordinates, and what their scores lack: (queries, dim) and (queries,) or None."""
         if self.center is None:
             return self._rotated(q, threads), None
@@ -45,7 +43,7 @@ class Basis:
             x = _core.hadamard(y, self.signs, True, threads)
         return x if self.center is None else x + self.center
 
-    def arrays(self) -> dict[str, npt.NDArray[np.float32] | npt.NDArray[np.uint8]]:
+    def arrays(self) -> dict[str, Floats | Bytes]:
         """The parts that there are, by the names that their sections have in a table's file."""
         parts = {"center": self.center, "rotation": self.matrix, "signs": self.signs}
         return {name: part for name, part in parts.items() if part is not None}

@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_floats
+from nestvec.base.types import Bytes, Doubles, Floats
 from nestvec.codecs.basis import Basis
 from nestvec.codecs.grid import fit_grid
 from nestvec.codecs.names import Codec, codec_named
 from nestvec.codecs.pq import fit_pq
 from nestvec.errors import ArgumentError
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +25,7 @@ class Codes:
         codec has no such thing.
     """
 
-    codes: npt.NDArray[np.uint8]
+    codes: Bytes
     factors: Floats | None
 
 
@@ -65,7 +63,7 @@ class FittedCodec:
 
     def encode_rows(
         self, x: Floats, dims: Sequence[int], *, packed: bool, what: str = "x", threads: int = 0
-    ) -> tuple[npt.NDArray[np.uint8], Floats | None, float]:
+    ) -> tuple[Bytes, Floats | None, float]:
         """Codes, factors for each of `dims`, and the length of the longest row, as a table's sections have them.
 
         Errors call the rows `what`.
@@ -88,7 +86,7 @@ class FittedCodec:
         y = _core.decode_rows(codes.codes, self.codec.kind, self.dim, cosine, codes.factors, self.codebook, threads)
         return y if self.basis is None else self.basis.inverse(y, threads)
 
-    def queries(self, q: Floats, threads: int = 0) -> tuple[Floats, npt.NDArray[np.float64] | None]:
+    def queries(self, q: Floats, threads: int = 0) -> tuple[Floats, Doubles | None]:
         """Queries in the coordinates of the codes, and what is added to every score of each."""
         if self.basis is None:
             return q, None

@@ -8,12 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nestvec import _core
+from nestvec.base.types import Doubles, Floats
 from nestvec.codecs.basis import Basis
 from nestvec.codecs.names import Codec
 from nestvec.codecs.pq import nearest_rotation
-
-Floats = npt.NDArray[np.float32]
-Matrix = npt.NDArray[np.float64]
 
 # Recall@10 of 1 bit and of 3, for 11,429 x 384 vectors of which 1,000 are the queries: of random rotations 0.716 and
 # 0.916, after 15 iterations 0.754 and 0.926, after 25 no more. As far ahead as this, 15 do what 30 do without.
@@ -112,7 +110,7 @@ def learn_basis(sample: Floats, seed: int) -> Basis:
     y = rows[np.abs(rows).max(axis=1) > 0]
     y /= np.abs(y).max(axis=1, keepdims=True)  # first, so that no square overflows
     y /= np.linalg.norm(y, axis=1, keepdims=True)
-    rotation: Matrix = np.linalg.qr(draw.standard_normal((dim, dim)))[0]
+    rotation: Doubles = np.linalg.qr(draw.standard_normal((dim, dim)))[0]
     before = rotation
     for _ in range(ROTATIONS):
         ahead = rotation + _AHEAD * (rotation - before)  # signs of where the rotation is going, not of where it is
@@ -121,13 +119,13 @@ def learn_basis(sample: Floats, seed: int) -> Basis:
     return Basis(center, np.ascontiguousarray(rotation, np.float32))
 
 
-def signs_of_codes(bits: int) -> Matrix:
+def signs_of_codes(bits: int) -> Doubles:
     """(2 ** bits, bits): the bits of every code from 0 on, as 1 and -1, the highest first."""
     codes = np.arange(2**bits)[:, None] >> np.arange(bits - 1, -1, -1) & 1
     return (2 * codes - 1).astype(np.float64)
 
 
-def plane_weights(values: npt.NDArray[np.floating], bits: int) -> Matrix:
+def plane_weights(values: npt.NDArray[np.floating], bits: int) -> Doubles:
     """(bits,): weights whose sums with any signs lie near the values, each at least the sum of those after it.
 
     So larger codes mean larger sums.
@@ -143,7 +141,7 @@ def plane_weights(values: npt.NDArray[np.floating], bits: int) -> Matrix:
     return min((_improved(ascending, start) for start in starts), key=lambda one: one[0])[1]
 
 
-def _improved(values: Matrix, weights: Matrix) -> tuple[float, Matrix]:
+def _improved(values: Doubles, weights: Doubles) -> tuple[float, Doubles]:
     """The mean square of what is lost, and the weights: by turns the nearest sums, and least squares."""
     bits = len(weights)
     signs = signs_of_codes(bits)

@@ -9,11 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nestvec import _core
+from nestvec.base.types import Doubles, Floats
 from nestvec.codecs.basis import Basis
 from nestvec.codecs.names import Codec
-
-Floats = npt.NDArray[np.float32]
-Matrix = npt.NDArray[np.float64]
 
 # Reconstruction errors of opq96x4, where it helps most, after 1, 10 and 30 rotations: 1.038, 1 and 0.980.
 ROTATIONS = 10
@@ -66,7 +64,7 @@ def fit_pq(
     return codebook, basis
 
 
-def principal_rotation(sample: Matrix, sub_quantizers: int) -> Matrix:
+def principal_rotation(sample: Doubles, sub_quantizers: int) -> Doubles:
     """(dim, dim): the principal axes as columns, so ordered that the sub-quantizers' variances multiply to the same.
 
     From the largest variance to the smallest, each axis goes to the sub-quantizer whose product is the smallest so far
@@ -90,10 +88,10 @@ def principal_rotation(sample: Matrix, sub_quantizers: int) -> Matrix:
     return np.ascontiguousarray(axes[:, [axis for of_one in held for axis in of_one]])
 
 
-def nearest_rotation(products: npt.NDArray[np.floating]) -> Matrix:
+def nearest_rotation(products: npt.NDArray[np.floating]) -> Doubles:
     """The orthogonal R with the largest sum of R * products: x @ R is nearest to y where products = x.T @ y."""
     left, _, right = np.linalg.svd(products.astype(np.float64))
-    rotation: Matrix = left @ right
+    rotation: Doubles = left @ right
     return rotation
 
 

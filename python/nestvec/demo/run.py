@@ -23,6 +23,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from nestvec._core import __version__
+from nestvec.base.files import replacing
 from nestvec.cli.console import (
     byte_progress,
     duration,
@@ -36,11 +37,11 @@ from nestvec.cli.reports import encode_report, time_split
 from nestvec.demo import corpus as demo_corpus
 from nestvec.demo import model as demo_model
 from nestvec.demo.corpus import Document
-from nestvec.encoder.encoder import Encoder, EncodeStats
+from nestvec.encoder.encoder import Encoder
 from nestvec.encoder.progress import encode_progress
+from nestvec.encoder.stats import EncodeStats
 from nestvec.errors import TableFileError
 from nestvec.export.export import export_onnx
-from nestvec.table.formats.container import replacing
 from nestvec.table.table import Table
 
 QUESTIONS = (

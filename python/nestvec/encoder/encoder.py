@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,12 +20,13 @@ from nestvec.base.arrays import as_index
 from nestvec.base.device_array import DeviceArray
 from nestvec.encoder.batching import one_ahead, pack, windows
 from nestvec.encoder.engines.onnx import OnnxModel
+from nestvec.encoder.model_pipeline import fit_pipeline
 from nestvec.encoder.progress import encode_progress
+from nestvec.encoder.stats import EncodeStats
 from nestvec.encoder.tokenizing import TextTokenizer
 from nestvec.errors import ArgumentError, ModelError
 from nestvec.model.directory import ModelDir, read_model_dir
 from nestvec.model.hub import fetch_model, is_model_id
-from nestvec.model.pipeline import fit_pipeline
 from nestvec.pipeline.steps import Pipeline
 
 # Tokens of a batch, padding included. On two cores the time per token of all-MiniLM-L6-v2 is flat from 512 to 2,048 and
@@ -35,27 +35,6 @@ TOKENS_PER_THREAD = 512
 TOKENS_ON_CUDA = 16_384
 
 LEAST_WINDOW = 1024  # texts: enough to choose from for batches of equal lengths
-
-
-@dataclass
-class EncodeStats:
-    """What encoding took. Every call that is given one adds to it, batch by batch.
-
-    texts, batches: their numbers. tokens: of the texts as the model saw them, special tokens included. padded_tokens:
-    the same with the padding.
-    seconds_total: wall time, drawing the texts included, without what the caller does between two windows.
-    seconds_tokenize: tokenizing, which goes on in the background during ONNX runs: the three parts add up to more than
-    the total. seconds_onnx: in onnxruntime. seconds_rest: filling the input arrays, and the pipeline after the run.
-    """
-
-    texts: int = 0
-    tokens: int = 0
-    padded_tokens: int = 0
-    batches: int = 0
-    seconds_total: float = 0.0
-    seconds_tokenize: float = 0.0
-    seconds_onnx: float = 0.0
-    seconds_rest: float = 0.0
 
 
 class _Tokenized(NamedTuple):

@@ -7,10 +7,8 @@ import threading
 import time
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from nestvec.encoder.encoder import EncodeStats
+from nestvec.encoder.stats import EncodeStats
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -18,10 +16,12 @@ SECONDS_BETWEEN_LINES = 5.0
 def encode_progress(total: int, stats: EncodeStats) -> AbstractContextManager[object]:
     """Follows `stats.texts`: a bar where rich is installed and standard error is a terminal, otherwise plain lines."""
     try:
-        from nestvec.cli.console import EncodeProgress, message_console
+        from rich.console import Console
+
+        from nestvec.encoder.progress_bar import EncodeProgress
     except ModuleNotFoundError:
         return _Lines(total, stats)
-    console = message_console()
+    console = Console(stderr=True, highlight=False)
     return EncodeProgress(console, "encoding", total, stats) if console.is_terminal else _Lines(total, stats)
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from nestvec.base.json_files import read_json
 from nestvec.errors import ModelError
 
-MAX_JSON_BYTES = 64 << 20  # an index of a sharded checkpoint has about 100 bytes per tensor
 MAX_LISTED = 6  # tensors that a message names before it says how many more there are
 
 # Tensors that do not take part in the hidden states: what sits on top of the encoder, and position_ids, which old
@@ -218,20 +218,6 @@ def read_architecture(folder: Path) -> Architecture:
             f"{architecture.positions} positions"
         )
     return architecture
-
-
-def read_json(path: Path) -> Any:
-    """Reads a JSON file of at most MAX_JSON_BYTES. Raises `ModelError`."""
-    try:
-        if (size := path.stat().st_size) > MAX_JSON_BYTES:
-            raise ModelError(f"{path} has {size:,} bytes, expected at most {MAX_JSON_BYTES:,}")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"there is no {path.name} in {path.parent}; a model directory needs one") from None
-    except (OSError, RecursionError, ValueError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{path} cannot be read as JSON: {error}") from error
 
 
 def _integer(path: Path, config: Mapping[str, Any], key: str, least: int = 1, limit: int = 1 << 24) -> int:

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from nestvec.table.formats.container import replacing, write_all
+from nestvec.base.files import replacing, write_all
 
 
 def write_npy(path: Path, batches: Iterable[np.ndarray[Any, Any]]) -> tuple[int, np.dtype[Any]]:

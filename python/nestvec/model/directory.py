@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nestvec.base.json_files import read_bool, read_int, read_object
 from nestvec.errors import ModelError
-from nestvec.model.modules import Modules, read_bool, read_int, read_modules, read_object, refuse_unknown
+from nestvec.model.modules import Modules, read_modules, refuse_unknown
 
 # The transformer's own settings have gone by these names; sentence-transformers takes the first that is there.
 _SETTINGS_NAMES = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
+from nestvec.base.json_files import read_json
 from nestvec.base.optional import require
 from nestvec.errors import ModelError
-from nestvec.export.checkpoint import read_json
 
 _MODEL_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _TEXT_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "sentence_*_config.json")

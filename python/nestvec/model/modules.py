@@ -12,11 +12,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from nestvec.base.json_files import read_bool, read_int, read_json, read_object
 from nestvec.base.optional import require
+from nestvec.base.types import Floats
 from nestvec.errors import ArgumentError, ModelError
-from nestvec.export.checkpoint import read_json
 from nestvec.pipeline.steps import Dense, LayerNorm, Normalize, Pooling, Step
 
 # Where the classes have lived: up to version 5, and since.
@@ -114,30 +114,6 @@ def _module(path: Path, entry: object) -> tuple[str, Path]:
     return name, path.parent / folder
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Reads a JSON file that must hold an object. Raises `ModelError`."""
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise ModelError(f"{path} holds {type(value).__name__}; expected a JSON object")
-    return value
-
-
-def read_int(path: Path, config: Mapping[str, Any], key: str) -> int:
-    """A positive integer that `config`, which was read from `path`, must hold. Raises `ModelError`."""
-    value = config.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ModelError(f"{path}: {key} is {value!r}; expected a positive integer")
-    return value
-
-
-def read_bool(path: Path, config: Mapping[str, Any], key: str, default: bool) -> bool:
-    """A boolean that `config`, which was read from `path`, may hold. Raises `ModelError`."""
-    value = config.get(key, default)
-    if not isinstance(value, bool):
-        raise ModelError(f"{path}: {key} is {value!r}; expected true or false")
-    return value
-
-
 def refuse_unknown(path: Path, config: Mapping[str, Any], known: set[str]) -> None:
     """Raises `ModelError` for the first key that is not known."""
     for key in config:
@@ -208,7 +184,7 @@ def _require_sentence_embedding(path: Path, config: Mapping[str, Any]) -> None:
             raise ModelError(f"{path}: {key} is {config[key]!r}; nestvec runs modules on the sentence_embedding alone")
 
 
-def _read_tensors(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, npt.NDArray[np.float32]]:
+def _read_tensors(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Floats]:
     """The tensors of model.safetensors, which must be exactly those of `shapes`."""
     path = folder / "model.safetensors"
     if not path.is_file():

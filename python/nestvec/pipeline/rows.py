@@ -11,9 +11,10 @@ import numpy.typing as npt
 from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_floats, as_index, as_name
 from nestvec.base.device_array import DeviceArray, as_device_array, check_floats, device_arrays, on_device, to_host
+from nestvec.base.types import Floats
 from nestvec.errors import ArgumentError
 
-_FloatArray: TypeAlias = npt.NDArray[np.float32]
+_FloatArray: TypeAlias = Floats
 
 
 @overload

@@ -22,11 +22,12 @@ import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_floats, as_floats_or_halves, as_index, as_mask, as_name
+from nestvec.base.checks import thread_count
 from nestvec.base.device_array import DeviceArray, check_floats, device_arrays
+from nestvec.base.types import Floats
 from nestvec.errors import ArgumentError
-from nestvec.table.topk import thread_count
 
-_FloatArray: TypeAlias = npt.NDArray[np.float32]
+_FloatArray: TypeAlias = Floats
 
 _MODE_ALIASES = {"mean_sqrt_len_tokens": "mean_sqrt_len"}
 

@@ -7,15 +7,13 @@ from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from nestvec.base.arrays import ArrayInput, as_floats
+from nestvec.base.checks import thread_count
+from nestvec.base.types import Doubles, Floats
 from nestvec.errors import ArgumentError
-from nestvec.stages.kinds import Affine, Floats, Rotation, Scale, Stage, checked_rows
+from nestvec.stages.kinds import Affine, Rotation, Scale, Stage, checked_rows
 from nestvec.stages.onnx import ModelRun
-from nestvec.table.topk import thread_count
-
-Doubles = npt.NDArray[np.float64]
 
 
 class Fittable(Protocol):

@@ -10,14 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_floats, as_index
+from nestvec.base.types import Doubles, Floats
 from nestvec.errors import ArgumentError
-from nestvec.stages.kinds import ROTATION_ROUNDS, Affine, Cosines, Floats, Limits, Rotation, Scale, Stage
-
-Doubles = npt.NDArray[np.float64]
+from nestvec.stages.kinds import ROTATION_ROUNDS, Affine, Cosines, Limits, Rotation, Scale, Stage
 
 _PIECE = 1 << 13  # rows that are held in float64 at one time
 _LEAST_VARIANCE = 1e-6  # of the largest: what whitening takes a smaller variance for

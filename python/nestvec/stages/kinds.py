@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_floats
+from nestvec.base.checks import thread_count
+from nestvec.base.types import Doubles, Floats
 from nestvec.errors import ArgumentError
-from nestvec.table.topk import thread_count
 
-Floats = npt.NDArray[np.float32]
 Shapes = dict[str, tuple[str, tuple[int, ...]]]  # of named arrays: their safetensors dtype and shape
 Axes = Mapping[str, tuple[str, tuple[str, ...]]]  # the same with names for numbers
 
@@ -91,7 +91,7 @@ class Affine(Stage):
     axes: ClassVar[Axes] = {"matrix": ("F32", ("input_dim", "dim")), "bias": ("F32", ("dim",))}
 
     @classmethod
-    def of_float64(cls, matrix: npt.NDArray[np.float64], bias: npt.NDArray[np.float64], of: Sequence[str]) -> Affine:
+    def of_float64(cls, matrix: Doubles, bias: Doubles, of: Sequence[str]) -> Affine:
         """Rounds both to float32. Raises `ArgumentError` where that overflows."""
         with np.errstate(over="ignore"):
             stage = cls(matrix.shape[0], matrix.shape[1], of, {"matrix": _float32(matrix), "bias": _float32(bias)})
@@ -110,7 +110,7 @@ class Scale(Stage):
     keeps_dim = True
 
     @classmethod
-    def of_float64(cls, factor: npt.NDArray[np.float64], bias: npt.NDArray[np.float64], of: Sequence[str]) -> Scale:
+    def of_float64(cls, factor: Doubles, bias: Doubles, of: Sequence[str]) -> Scale:
         """Rounds both to float32. Raises `ArgumentError` where that overflows."""
         with np.errstate(over="ignore"):
             stage = cls(len(factor), len(factor), of, {"factor": _float32(factor), "bias": _float32(bias)})
@@ -164,7 +164,7 @@ class Cosines(Stage):
         return _core.linear(_core.normalize(x, threads), self._arrays["matrix"], None, threads)
 
 
-def _float32(values: npt.NDArray[np.float64]) -> Floats:
+def _float32(values: Doubles) -> Floats:
     return np.require(values, np.float32, ["C"])
 
 

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_floats
-from nestvec.encoder.engines.onnx import sha256_of, start_session
+from nestvec.base.onnx_session import sha256_of, start_session
+from nestvec.base.types import Floats
 from nestvec.errors import ArgumentError, ModelError
-from nestvec.stages.kinds import Axes, Floats, Stage
+from nestvec.stages.kinds import Axes, Stage
 
 _BATCH = 4096  # rows that the model is given at one time
 

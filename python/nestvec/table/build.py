@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_array
+from nestvec.base.types import Floats
 from nestvec.codecs.fitted import FittedCodec, fit_rows
 from nestvec.codecs.names import Codec
 from nestvec.errors import ArgumentError
@@ -21,7 +22,7 @@ from nestvec.table.formats.container import Section
 from nestvec.table.layout import Layout, TierLayout, ordered
 from nestvec.table.spool import make_spool
 from nestvec.table.stages import stage_sections
-from nestvec.table.vectors import Floats, StagedVectors, Vectors
+from nestvec.table.vectors import StagedVectors, Vectors
 
 SAMPLE_ROWS = 1 << 16  # that codecs are fitted to: 256 for each of 256 centroids
 Ids = Iterable[int] | npt.NDArray[Any]

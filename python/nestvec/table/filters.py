@@ -10,10 +10,9 @@ import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_array
+from nestvec.base.types import Bytes, Words
 from nestvec.errors import ArgumentError
 from nestvec.table.rows import RowIds
-
-Words = npt.NDArray[np.uint64]
 
 _IDS_AT_ONCE = 1 << 16  # of a long list of ids: what they are turned into stays small
 _EXPECTED = (
@@ -41,7 +40,7 @@ class Bits:
                 f"packed bits have the dtype {array.dtype} and shape {array.shape}; expected uint8 of (bytes,) or "
                 '(queries, bytes): numpy.packbits(mask, axis=-1, bitorder="little")'
             )
-        self.packed: npt.NDArray[np.uint8] = array
+        self.packed: Bytes = array
 
     def __repr__(self) -> str:
         return f"Bits({self.packed!r})"
@@ -90,7 +89,7 @@ def _from_mask(mask: npt.NDArray[np.bool_], rows: int, queries: int) -> Words:
     return words
 
 
-def _from_bits(packed: npt.NDArray[np.uint8], rows: int, queries: int) -> Words:
+def _from_bits(packed: Bytes, rows: int, queries: int) -> Words:
     width = -(-rows // 8)
     _check_shape(packed.shape, width, "packed bits", f"8 of the {rows} rows to a byte", queries)
     bits = np.atleast_2d(packed)

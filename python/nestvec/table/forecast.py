@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from nestvec.table.searcher import TableSearcher
+from nestvec.base.types import Doubles, Floats, Ids
+from nestvec.codecs.fitted import FittedCodec
 
 _QUERIES = 64
 _CANDIDATES = 200  # the best of each query: where the forecast will be asked for
@@ -21,9 +20,21 @@ Forecast = tuple[float, float, float]
 UNKNOWN: Forecast = (0.0, 1e300, 1.0)  # every score is to be expected
 
 
-def learn_forecasts(
-    searcher: TableSearcher, rows: int, ids: npt.NDArray[np.int64] | None, float_query: bool, dim: int
-) -> list[Forecast]:
+class Tiers(Protocol):
+    """The tiers of a table, to be asked for rows and for scores: `TableSearcher` has it."""
+
+    codecs: list[FittedCodec]
+
+    def vectors(self, tier: int, rows: Ids) -> Floats:
+        """What rows of a tier stand for, (rows, dim)."""
+
+    def candidates(
+        self, coarse: Floats, fine: Floats, tiers: int, k: int, dim: int, float_query: bool
+    ) -> tuple[Doubles, Ids]:
+        """Scores, larger is better, and ids of the first tier's k best by the last of the first `tiers` tiers."""
+
+
+def learn_forecasts(searcher: Tiers, rows: int, ids: Ids | None, float_query: bool, dim: int) -> list[Forecast]:
     """For each tier but the last, by least squares over the best candidates of rows that are taken as queries.
 
     A row is not its own candidate: its score would be far above the others.
@@ -37,7 +48,7 @@ def learn_forecasts(
     coarse = fine if searcher.codecs[0].dim == fine.shape[1] else searcher.vectors(0, taken)
     own = (taken if ids is None else ids[taken])[:, None]
 
-    def scores(used: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    def scores(used: int) -> tuple[Doubles, Ids]:
         """Of the same candidates for any number of tiers, in order of their ids."""
         found, found_ids = searcher.candidates(coarse, fine, used, count, dim, float_query)
         order = np.argsort(found_ids, axis=1)
@@ -53,7 +64,7 @@ def learn_forecasts(
     return forecasts
 
 
-def _line(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> Forecast:
+def _line(x: Doubles, y: Doubles) -> Forecast:
     if len(x) < 16 or not np.ptp(x) > 0:
         return UNKNOWN
     slope = float(np.mean((x - x.mean()) * (y - y.mean())) / np.var(x))

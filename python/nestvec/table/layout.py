@@ -221,12 +221,6 @@ def ordered(sections: Mapping[str, Section]) -> dict[str, Section]:
     return {name: sections[name] for name in in_order({name: (s.dtype, s.shape) for name, s in sections.items()})}
 
 
-def one_of(value: str, what: str, known: tuple[str, ...]) -> None:
-    """Raises `ArgumentError`, naming the value as `what`, unless it is one of those known."""
-    if value not in known:
-        raise ArgumentError(f"{what} is {value!r}; expected one of {', '.join(known)}")
-
-
 def declared(dims: Sequence[int], dim: int) -> tuple[int, ...]:
     """The declared dimensions in rising order, `dim` itself the last. Raises `ArgumentError` for one out of range."""
     if not 1 <= dim <= _core.MAX_DIM:

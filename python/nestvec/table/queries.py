@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nestvec.base.arrays import ArrayInput, as_floats, as_index
+from nestvec.base.checks import one_of, result_count
 from nestvec.base.device_array import DeviceArray, check_floats, device_arrays, to_host
+from nestvec.base.types import Floats, SupportsEncode
 from nestvec.errors import ArgumentError
-from nestvec.table.layout import Layout, one_of
-from nestvec.table.topk import result_count
-
-if TYPE_CHECKING:
-    from nestvec.encoder.encoder import Encoder
-
-Floats = npt.NDArray[np.float32]
+from nestvec.table.layout import Layout
 
 
 def query_vectors(
-    queries: ArrayInput | str | Sequence[str], encoder: Encoder | None, description: Mapping[str, Any], dim: int
+    queries: ArrayInput | str | Sequence[str], encoder: SupportsEncode | None, description: Mapping[str, Any], dim: int
 ) -> Floats:
     """The queries as an array (queries, columns); texts are encoded.
 
@@ -56,13 +52,13 @@ def queries_from(device: str, queries: Any, fine: Any) -> tuple[Floats, Floats |
     return host(arrays[0], "queries"), host(arrays[1], "fine") if len(arrays) > 1 else None
 
 
-def _are_texts(queries: Sequence[Any], encoder: Encoder | None) -> bool:
+def _are_texts(queries: Sequence[Any], encoder: SupportsEncode | None) -> bool:
     """Whether queries are strings. An empty list may be either; with an encoder it stands for no text."""
     return isinstance(queries[0], str) if queries else encoder is not None
 
 
 def _encoded(
-    queries: str | Sequence[str], encoder: Encoder | None, description: Mapping[str, Any], dim: int
+    queries: str | Sequence[str], encoder: SupportsEncode | None, description: Mapping[str, Any], dim: int
 ) -> npt.NDArray[Any]:
     if encoder is None:
         raise ArgumentError("queries are strings, and no encoder was given: pass encoder=, or vectors")

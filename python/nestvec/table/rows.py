@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from nestvec.base.types import Ids
 from nestvec.errors import ArgumentError, TableFileError
 from nestvec.table.formats.container import Sections
 from nestvec.table.hits import Texts
-
-Int64 = npt.NDArray[np.int64]
 
 
 class RowIds:
@@ -19,13 +17,13 @@ class RowIds:
         self._sections = sections
         self._rows = rows
         self._rising: bool | None = None  # whether the ids rise from row to row; unknown until the first use
-        self._order: Int64 | None = None  # the rows in order of their ids, where they do not
+        self._order: Ids | None = None  # the rows in order of their ids, where they do not
 
-    def stored(self) -> Int64 | None:
+    def stored(self) -> Ids | None:
         """The id of each row, where they are stored."""
         return self._sections.verified("ids").array() if "ids" in self._sections else None
 
-    def rows_of(self, ids: Int64) -> Int64:
+    def rows_of(self, ids: Ids) -> Ids:
         """The row of each id, -1 where the table holds no such id.
 
         The first use sorts the rows by id, 8 bytes a row, unless the ids rise from row to row.
@@ -44,12 +42,12 @@ class RowIds:
         rows = at if order is None else order[at]
         return np.where(stored[rows] == ids, rows, -1)
 
-    def rows_in_any_order(self, ids: Int64) -> Int64:
+    def rows_in_any_order(self, ids: Ids) -> Ids:
         """The rows of `rows_of`, and as many -1, in any order: of many ids, 3 to 10 times as fast."""
         return self.rows_of(np.sort(ids) if "ids" in self._sections else ids)
 
 
-def _rise(ids: Int64) -> bool:
+def _rise(ids: Ids) -> bool:
     """Whether each id is larger than the one before it. Compared in pieces: a table's ids may be many."""
     piece = 1 << 16
     pieces = (ids[at : at + piece + 1] for at in range(0, len(ids), piece))
@@ -63,7 +61,7 @@ class StoredTexts:
         self._sections = sections
         self._row_ids = row_ids
 
-    def look_up(self, ids: Int64) -> Texts:
+    def look_up(self, ids: Ids) -> Texts:
         """The texts of ids (queries, k), None for -1. Raises `ArgumentError` for ids that the table does not hold."""
         rows = self._row_ids.rows_of(ids)
         unknown = ids[(rows < 0) & (ids != -1)]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nestvec import _core
+from nestvec.base.types import Doubles, Floats, Words
 from nestvec.codecs.basis import Basis
 from nestvec.codecs.fitted import FittedCodec
 from nestvec.errors import ArgumentError, TableFileError
@@ -16,8 +17,6 @@ from nestvec.table.forecast import Forecast, learn_forecasts
 from nestvec.table.formats.container import Sections
 from nestvec.table.hits import TierStats
 from nestvec.table.layout import Layout, TierLayout
-
-Floats = npt.NDArray[np.float32]
 
 
 class TableSearcher:
@@ -69,7 +68,7 @@ class TableSearcher:
         oversample: Sequence[int],
         float_query: bool,
         confidence: float | None,
-        filter: npt.NDArray[np.uint64] | None,
+        filter: Words | None,
         threads: int,
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], tuple[TierStats, ...]]:
         """Scores, ids, and what each tier did; arguments as for `Table.search`, checked there."""
@@ -89,7 +88,7 @@ class TableSearcher:
 
     def candidates(
         self, coarse: Floats, fine: Floats, tiers: int, k: int, dim: int, float_query: bool
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    ) -> tuple[Doubles, npt.NDArray[np.int64]]:
         """Scores, larger is better, and ids of the first tier's k best by the last of the first `tiers` tiers."""
         queries = self._queries(coarse, fine, dim, 0)[:tiers]
         scores, ids, _ = self.compiled.search(queries, k, dim, [1] * (tiers - 1), float_query, [], 1, None, 0)
@@ -128,9 +127,7 @@ class TableSearcher:
         return y if basis is None else basis.inverse(y, threads)
 
 
-def _completed(
-    tier: TierLayout, values: Floats, constants: npt.NDArray[np.float64] | None, dim: int
-) -> _core._TierQueries:
+def _completed(tier: TierLayout, values: Floats, constants: Doubles | None, dim: int) -> _core._TierQueries:
     """Queries whose scores, minus norm_weight times the square of a row's length, are those of the metric.
 
     -|q - x|^2 = 2 q . x - |x|^2 - |q|^2. dim: how many of the values count.

@@ -11,9 +11,8 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from nestvec.table.formats.container import map_file, write_all
-
-Bytes = npt.NDArray[np.uint8]
+from nestvec.base.files import map_file, write_all
+from nestvec.base.types import Bytes
 
 HUGE_PAGE = 2 << 20
 

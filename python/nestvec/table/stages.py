@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nestvec import _core
+from nestvec.base.types import Floats
 from nestvec.errors import ArgumentError, TableFileError
 from nestvec.stages.chain import Stages
-from nestvec.stages.kinds import Affine, Cosines, Floats, Limits, Rotation, Scale, Shapes, Stage
+from nestvec.stages.kinds import Affine, Cosines, Limits, Rotation, Scale, Shapes, Stage
 from nestvec.stages.onnx import ModelRun
 from nestvec.table.formats.container import DTYPES, Section, Sections
 

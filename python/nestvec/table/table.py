@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_array, as_index, as_name
+from nestvec.base.checks import one_of, result_count, thread_count
 from nestvec.base.device_array import moved, on_device
+from nestvec.base.files import refuse_folder
+from nestvec.base.types import Floats, SupportsEncode
 from nestvec.codecs.fitted import CodecLike, FittedCodec, codecs_of
 from nestvec.errors import ArgumentError, TableFileError
 from nestvec.stages.chain import Fittable
 from nestvec.stages.kinds import Stage
 from nestvec.table.build import Ids, build_sections
 from nestvec.table.filters import Filter, filter_words
-from nestvec.table.formats.container import Sections, open_table, refuse_folder, write_table
+from nestvec.table.formats.container import Sections, open_table, write_table
 from nestvec.table.hits import Hits, Texts
-from nestvec.table.layout import METRICS, Layout, checked_layout, one_of, ordered
+from nestvec.table.layout import METRICS, Layout, checked_layout, ordered
 from nestvec.table.queries import (
     oversampling,
     queries_from,
@@ -30,10 +31,6 @@ from nestvec.table.queries import (
     takes_floats,
 )
 from nestvec.table.state import TableState, opened
-from nestvec.table.topk import result_count, thread_count
-
-if TYPE_CHECKING:
-    from nestvec.encoder.encoder import Encoder
 
 
 class Table(TableState):
@@ -57,7 +54,7 @@ class Table(TableState):
         texts: Iterable[str] | None = None,
         metric: str = "cosine",
         seed: int = 0,
-        encoder: Encoder | None = None,
+        encoder: SupportsEncode | None = None,
         path: str | Path | None = None,
     ) -> Table:
         """Encodes vectors into a table.
@@ -161,7 +158,7 @@ class Table(TableState):
             raise TableFileError(f"{path}: {error}; restore the file from a copy, or build it again") from None
         return cls(layout, rows, file.sections, file.description)._with_model(onnx)
 
-    def map_queries(self, stage: Stage, *, encoder: Encoder | None = None) -> Table:
+    def map_queries(self, stage: Stage, *, encoder: SupportsEncode | None = None) -> Table:
         """A table over the same rows whose queries come from another model; they are not encoded or copied again.
 
         stage: takes queries to what they are now, such as `nestvec.stages.LinearMap.fit(new, old)`. Saved with the
@@ -225,7 +222,7 @@ class Table(TableState):
         query: str | None = None,
         filter: Filter | None = None,
         threads: int | None = None,
-        encoder: Encoder | None = None,
+        encoder: SupportsEncode | None = None,
     ) -> Hits:
         """Finds the k best rows for each query.
 
@@ -283,7 +280,7 @@ class Table(TableState):
         metric = self._layout.metric if float_query else self.metric
         return Hits(scores, ids, metric, stats, None if texts is None else texts.look_up)
 
-    def vectors(self, ids: ArrayInput | None = None, *, tier: int = -1) -> npt.NDArray[np.float32]:
+    def vectors(self, ids: ArrayInput | None = None, *, tier: int = -1) -> Floats:
         """What the codes of rows stand for: (rows, dim) float32, for a cosine of about length 1.
 
         ids: (rows,) ids that the table holds; by default all rows, in their order. tier: 0 is the one that is scanned,

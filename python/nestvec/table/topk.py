@@ -6,29 +6,17 @@ which are few, are brought to main memory on the way: there they are checked, an
 
 from __future__ import annotations
 
-import sys
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from nestvec import _core
-from nestvec.base.arrays import ArrayInput, as_array, as_floats, as_floats_or_halves, as_index
+from nestvec.base.arrays import ArrayInput, as_array, as_floats, as_floats_or_halves
+from nestvec.base.checks import result_count, thread_count
 from nestvec.base.device_array import DeviceArray, check_floats, device_arrays, moved, to_host
 from nestvec.errors import ArgumentError
 from nestvec.table.hits import Hits
-
-MAX_THREADS = 1024
-
-
-def thread_count(threads: int | None) -> int:
-    """`threads` as the compiled code takes it, where 0 stands for all; raises `ArgumentError` below 1 or above 1024."""
-    return 0 if threads is None else as_index(threads, "threads", 1, MAX_THREADS)
-
-
-def result_count(k: object, what: str = "k") -> int:
-    """`k` cut to the 64 bits that the compiled code has for it; raises `ArgumentError` if it is no integer from 1."""
-    return min(as_index(k, what, 1), sys.maxsize)
 
 
 def hamming_topk(queries: ArrayInput, codes: ArrayInput, k: int, *, threads: int | None = None) -> Hits:

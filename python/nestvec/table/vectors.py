@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nestvec.base.arrays import ArrayInput, as_array, as_floats
+from nestvec.base.types import Floats
 from nestvec.errors import ArgumentError
 from nestvec.table.spool import make_spool
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from nestvec.stages.chain import Stages
 
 _SLICE_BYTES = 16 << 20  # of float32 vectors that are encoded at one time
-Floats = npt.NDArray[np.float32]
 
 
 class Vectors:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from nestvec.base.files import replacing
 from nestvec.errors import ArgumentError
 from nestvec.io.beir import read_beir, read_jsonl
 from nestvec.io.texts import DOCUMENT_PROMPTS, TextInput
 from nestvec.io.vectors import VECTOR_SUFFIXES, load_npy, read_vectors
-from nestvec.table.formats.container import replacing
 
 if TYPE_CHECKING:
     from nestvec.encoder.encoder import Encoder

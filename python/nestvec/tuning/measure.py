@@ -7,19 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from nestvec.base.types import Floats, Ids
 from nestvec.codecs.fitted import FittedCodec, fit
 from nestvec.evaluate import bootstrap, exact_neighbours, ndcg, recall
+from nestvec.evaluate.interval import Interval
 from nestvec.table.build import SAMPLE_ROWS
 from nestvec.table.hits import Hits
 from nestvec.table.table import Table
 from nestvec.table.vectors import Vectors
 from nestvec.tuning.candidates import Plan, Search
-from nestvec.tuning.result import Interval, Measured
+from nestvec.tuning.result import Measured
 
-Floats = npt.NDArray[np.float32]
-Ids = npt.NDArray[np.int64]
 Gains = Sequence[Mapping[int, float]]  # for each query the gain of each row that was judged relevant
 
 K, DEEP = 10, 100

@@ -6,14 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over queries with the ends of its 95% bootstrap interval: resampled queries, percentiles of the means."""
-
-    mean: float
-    low: float
-    high: float
+from nestvec.evaluate.interval import Interval
 
 
 @dataclass(frozen=True)

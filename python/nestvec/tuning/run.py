@@ -11,12 +11,13 @@ import numpy as np
 
 from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_floats
+from nestvec.base.checks import one_of, thread_count
+from nestvec.base.types import Floats
 from nestvec.errors import ArgumentError, NestvecError
-from nestvec.table.layout import METRICS, one_of
-from nestvec.table.topk import thread_count
+from nestvec.table.layout import METRICS
 from nestvec.tuning.candidates import plans
 from nestvec.tuning.choice import choose, with_fronts
-from nestvec.tuning.measure import Floats, Gains, Question
+from nestvec.tuning.measure import Gains, Question
 from nestvec.tuning.result import Budget, Measured, TuneResult
 
 HELD_OUT = 500  # rows that become queries where none are given, at most, and at most a tenth of the rows

@@ -20,7 +20,8 @@ import pytest
 from tiny_models import WORDS, write_bert, write_json, write_roberta
 
 import nestvec
-from nestvec.encoder.encoder import Encoder, EncodeStats
+from nestvec.encoder.encoder import Encoder
+from nestvec.encoder.stats import EncodeStats
 from nestvec.encoder.tokenizing import TextTokenizer
 from nestvec.errors import ArgumentError, DeviceError, ModelError
 from nestvec.export.export import export_onnx

@@ -9,8 +9,8 @@ import threading
 import pytest
 
 from nestvec.encoder import progress
-from nestvec.encoder.encoder import EncodeStats
 from nestvec.encoder.progress import encode_progress
+from nestvec.encoder.stats import EncodeStats
 
 
 def test_lines_with_rate_and_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

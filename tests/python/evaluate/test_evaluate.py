@@ -12,6 +12,7 @@ import pytest
 import nestvec
 from nestvec import evaluate
 from nestvec.errors import ArgumentError
+from nestvec.evaluate import measures
 
 random = np.random.default_rng(5)
 X = random.normal(size=(300, 24)).astype(np.float32)
@@ -34,7 +35,7 @@ def test_exact_neighbours_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.vstack([X, X, X])  # equal scores over the bounds of chunks
     expected = evaluate.exact_neighbours(Q, x, 9)
     closest = evaluate.exact_neighbours(Q, X, 9, "l2")
-    monkeypatch.setattr(evaluate, "_CHUNK_BYTES", 1)  # 64 rows at a time
+    monkeypatch.setattr(measures, "_CHUNK_BYTES", 1)  # 64 rows at a time
     np.testing.assert_array_equal(evaluate.exact_neighbours(Q, x, 9), expected)
     np.testing.assert_array_equal(evaluate.exact_neighbours(Q, X, 9, "l2"), closest)
     assert (expected[:, 0::3] + len(X) == expected[:, 1::3]).all()
@@ -123,7 +124,7 @@ def test_cka(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(2):
         assert evaluate.cka(X, other) == pytest.approx(plain_cka(x, other), abs=1e-12)
         assert evaluate.cka(X, other, debiased=True) == pytest.approx(plain_debiased_cka(x, other), abs=1e-12)
-        monkeypatch.setattr(evaluate, "_CHUNK_BYTES", 1)
+        monkeypatch.setattr(measures, "_CHUNK_BYTES", 1)
     assert evaluate.cka(X, 3 * (x @ rotation) + 7) == pytest.approx(1, abs=1e-6)
     few, unrelated = random.normal(size=(2, 20, 300))
     assert evaluate.cka(few, unrelated) > 0.8  # more alike than they are
@@ -140,7 +141,7 @@ def test_uniformity(monkeypatch: pytest.MonkeyPatch) -> None:
     unit = X.astype(np.float64) / np.linalg.norm(X.astype(np.float64), axis=1, keepdims=True)
     squared = ((unit[:, None] - unit) ** 2).sum(axis=2)[np.triu_indices(len(X), 1)]
     for rows in (1024, 64):
-        monkeypatch.setattr(evaluate, "_PAIR_ROWS", rows)
+        monkeypatch.setattr(measures, "_PAIR_ROWS", rows)
         assert evaluate.uniformity(X) == pytest.approx(np.log(np.exp(-2 * squared).mean()), abs=1e-6)
         assert evaluate.uniformity(X, t=0.5) == pytest.approx(np.log(np.exp(-squared / 2).mean()), abs=1e-6)
     assert evaluate.uniformity(np.ones((5, 3))) == pytest.approx(0, abs=1e-6)
@@ -187,7 +188,7 @@ def test_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
     assert wider.low < found.low < found.high < wider.high
     shifted = evaluate.bootstrap(values + 1)  # the same queries are drawn
     assert shifted.low == pytest.approx(found.low + 1)
-    monkeypatch.setattr(evaluate, "_CHUNK_BYTES", 1 << 16)
+    monkeypatch.setattr(measures, "_CHUNK_BYTES", 1 << 16)
     in_chunks = evaluate.bootstrap(values)
     assert (in_chunks.low, in_chunks.high) == (pytest.approx(found.low), pytest.approx(found.high))
     assert evaluate.bootstrap([1]) == evaluate.Interval(1, 1, 1)

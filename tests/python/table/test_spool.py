@@ -86,7 +86,7 @@ class TestMemory:
                     raise OSError(errno.ENOMEM, "Cannot allocate memory")
                 super().resize(newsize)
 
-        monkeypatch.setattr("nestvec.table.spool.mmap.mmap", Small)
+        monkeypatch.setattr("nestvec.base.files.mmap.mmap", Small)
         one = spool.MemorySpool()
         part = np.arange(spool.HUGE_PAGE // 4, dtype=np.uint32)
         for _ in range(6):
@@ -101,7 +101,7 @@ class TestMemory:
             def madvise(self, *args: Any) -> None:
                 raise OSError(errno.EINVAL, "Invalid argument")
 
-        monkeypatch.setattr("nestvec.table.spool.mmap.mmap", Plain)
+        monkeypatch.setattr("nestvec.base.files.mmap.mmap", Plain)
         one = spool.MemorySpool()
         one.append(np.ones(5 << 20, np.uint8))
         assert one.map().sum() == 5 << 20
@@ -113,7 +113,7 @@ class TestMemory:
             def madvise(self, option: int, *args: Any) -> None:
                 advice.append(option)
 
-        monkeypatch.setattr("nestvec.table.spool.mmap.mmap", Noting)
+        monkeypatch.setattr("nestvec.base.files.mmap.mmap", Noting)
         one = spool.MemorySpool()
         one.append(np.ones(1000, np.uint8))
         assert advice == []

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from nestvec.evaluate.interval import Interval
 from nestvec.tuning.choice import choose, with_fronts
-from nestvec.tuning.result import Budget, Interval, Measured
+from nestvec.tuning.result import Budget, Measured
 
 
 def one(name: str, size: float, recall: float, ms: float, ndcg: float | None = None, width: float = 0.02) -> Measured:

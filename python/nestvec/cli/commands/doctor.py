@@ -1,4 +1,4 @@
-"""What nestvec finds on this machine, and what is wrong with it: the report of `nestvec doctor`."""
+"""`nestvec doctor`: what nestvec finds on this machine, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import platform
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 
-from nestvec.cli.console import print_facts
+from nestvec.cli.console import output_console, print_facts, print_json
+from nestvec.cli.options import Json
 from nestvec.errors import NestvecError
 
 # Wheels that all install the one package `onnxruntime`: the one installed last overwrites the files of the others.
@@ -44,6 +46,23 @@ CPU_FEATURES = (
     *("avx512_vpopcntdq", "avx512vbmi", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_int8", "amx_bf16"),
     *("asimd", "crc32", "asimdhp", "asimddp", "asimdfhm", "i8mm", "bf16", "sve", "sve2"),
 )
+
+
+EXAMPLES = (
+    "nestvec doctor",
+    "nestvec doctor --json",
+)
+
+
+def doctor(json_output: Json = False) -> None:
+    """Show what nestvec found on this machine, and what is wrong with it."""
+    report = diagnose()
+    if json_output:
+        print_json(report)
+    else:
+        print_report(output_console(), report)
+    if report["problems"]:
+        raise typer.Exit(1)
 
 
 def diagnose() -> dict[str, Any]:
@@ -108,14 +127,13 @@ def _add_engine(report: dict[str, Any]) -> None:
     model, features = cpu_info()
     report["cpu"] = {"model": model, "features": features, "tier": None, "tiers": [], "forced": None}
     try:
-        import nestvec
         from nestvec import _core
 
-        found = nestvec.capabilities()
+        found = _core.capabilities()
     except (ImportError, NestvecError) as error:
         report["problems"].append(f"the compiled engine cannot be used: {error}")
         return
-    report["nestvec"] = nestvec.__version__
+    report["nestvec"] = _core.__version__
     report["cpu"].update(tier=found["isa"], tiers=found["tiers"])
     if forced := os.environ.get("NESTVEC_ISA"):
         report["cpu"]["forced"] = forced

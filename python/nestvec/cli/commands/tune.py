@@ -24,8 +24,13 @@ from nestvec.cli.options import Device, Json, Threads, check_output
 from nestvec.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from nestvec.tuning.result import Interval, Measured, TuneResult
+    from nestvec.evaluate.interval import Interval
+    from nestvec.tuning.result import Measured, TuneResult
 
+EXAMPLES = (
+    "nestvec tune docs.npy --queries questions.npy --max-bytes 64 --report report.html",
+    "nestvec tune ./nfcorpus -m ./model --cache ./vectors --min-recall 0.95",
+)
 INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended
 _WIDE = 118  # columns of a terminal that show every figure
 
@@ -103,8 +108,8 @@ def tune(
     if plots is not None:
         _check_plots(plots)
     names = [name.strip() for name in codecs.split(",")] if codecs else None
-    from nestvec import tune as measure
     from nestvec.tuning.input import TextEncoder, read_tune_input
+    from nestvec.tuning.run import tune as measure
 
     given = read_tune_input(source, queries, TextEncoder(model, cache, device, threads), field, limit)
     with step_progress(message_console(), "measuring") as on_progress:

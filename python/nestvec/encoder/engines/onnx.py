@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import mmap
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +10,14 @@ import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.base.device_array import DeviceArray
-from nestvec.base.optional import require
-from nestvec.errors import ArgumentError, DeviceError, ModelError
+from nestvec.base.onnx_session import sha256_of, start_session
+from nestvec.errors import ModelError
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 INTEGERS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 FLOATS = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 HIDDEN_STATES = ("last_hidden_state", "token_embeddings")
 VECTORS = "sentence_embedding"
-
-# The protobuf bytes of an external_data entry with the key "location": field 1, 8 bytes; field 2, its length and value.
-_LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
 
 
 class OnnxModel:
@@ -93,56 +87,6 @@ class OnnxModel:
     def sha256(self) -> str:
         """`sha256_of` the file."""
         return sha256_of(self.path)
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of an ONNX file, followed by those of the files with its external data, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as graph:
-        digest.update(graph)
-        names = {graph[match.end() : match.end() + match[1][0]] for match in _LOCATION.finditer(graph)}
-    for name in sorted(names):
-        with (path.parent / name.decode()).open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def start_session(path: Path, device: str, threads: int, purpose: str) -> Any:
-    """An onnxruntime session over a file. `purpose` is what lacks onnxruntime where it is not installed.
-
-    Raises `ArgumentError`, `DeviceError`, `ModelError` as `OnnxModel` does.
-    """
-    match = re.fullmatch(r"cpu|cuda(?::(\d+))?", device) if isinstance(device, str) else None
-    if match is None:
-        raise ArgumentError(f"device is {device!r}; expected 'cpu', 'cuda', or 'cuda:1' for a GPU by its number")
-    onnxruntime = require("onnxruntime", "cpu" if device == "cpu" else "gpu", purpose)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # errors; its warnings are about the graph, and nothing that a user could mend
-    providers: list[Any] = ["CPUExecutionProvider"]
-    if device != "cpu":
-        available = onnxruntime.get_available_providers()
-        if "CUDAExecutionProvider" not in available:
-            raise DeviceError(
-                f"device is {device!r}, and this onnxruntime has the providers {', '.join(available)} alone; install "
-                "onnxruntime-gpu in place of onnxruntime (pip uninstall onnxruntime; pip install 'nestvec[gpu]')"
-            )
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(match[1] or 0)}))
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # onnxruntime's own classes, which have no common base
-        if device != "cpu":
-            raise DeviceError(f"{path} cannot be loaded on {device!r}: {error}") from error
-        raise ModelError(f"onnxruntime cannot load {path}: {error}") from error
-    if device != "cpu" and "CUDAExecutionProvider" not in session.get_providers():
-        raise DeviceError(
-            f"device is {device!r}, and onnxruntime could not use it: it offers {', '.join(session.get_providers())} "
-            "instead. Its log above says why; mostly the driver, CUDA or cuDNN is missing or too old"
-        )
-    return session
 
 
 def _choose_output(path: Path, outputs: list[Any]) -> tuple[str, bool, int | None]:

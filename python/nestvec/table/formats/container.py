@@ -5,29 +5,26 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import mmap
-import os
 import struct
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nestvec import _core
+from nestvec.base.files import _COPY_BYTES, map_file, replacing, write_all
+from nestvec.base.types import Bytes
 from nestvec.errors import ArgumentError, TableFileError
 
 FORMAT = "nestvec-table"
 VERSION = 1
 _ALIGNMENT = 64  # of the data within the file: a cache line, and the widest SIMD load
 _MAX_HEADER_BYTES = 1 << 20
-_COPY_BYTES = 16 << 20
 DTYPES: dict[str, np.dtype[Any]] = {
     "U8": np.dtype("uint8"),
     "I8": np.dtype("int8"),
@@ -37,8 +34,6 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "U32": np.dtype("<u4"),
     "I64": np.dtype("<i8"),
 }
-
-Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -54,49 +49,6 @@ class Section:
         dtype = DTYPES[self.dtype]
         aligned = self.data if self.data.ctypes.data % dtype.itemsize == 0 else self.data.copy()
         return aligned.view(dtype).reshape(self.shape)
-
-
-def write_all(file: BinaryIO, data: memoryview) -> None:
-    """Writes every byte to an unbuffered file, whose `write` may stop early."""
-    while data.nbytes:
-        data = data[file.write(data[:_COPY_BYTES]) :]
-
-
-def map_file(file: BinaryIO) -> Bytes:
-    """Maps a whole file for reading. The map keeps the file's content alive after it is closed or unlinked."""
-    if os.fstat(file.fileno()).st_size == 0:
-        return np.empty(0, np.uint8)
-    return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-
-
-def refuse_folder(path: Path) -> None:
-    """Raises IsADirectoryError where `path` is a folder: better than after the work whose result goes there."""
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[FileIO]:
-    """An unbuffered temporary file beside `path` that takes its name when the block ends well.
-
-    It is synced first, and the folder after, so that a crash leaves the old file or the new one. On an error, a full
-    disk or an interrupt the temporary file goes and the old file stays.
-    """
-    refuse_folder(path)
-    temporary = path.parent / f".nestvec-{os.urandom(8).hex()}.tmp"
-    try:
-        with temporary.open("x+b", buffering=0) as file:
-            yield file
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _header(sections: Mapping[str, tuple[str, tuple[int, ...], int]], description: Mapping[str, Any]) -> bytes:

@@ -12,8 +12,8 @@ from html import escape
 from pathlib import Path
 from typing import Any, Protocol
 
+from nestvec.base.files import replacing
 from nestvec.base.optional import require
-from nestvec.table.formats.container import replacing
 
 XY = tuple[float, float]
 

@@ -6,11 +6,12 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from nestvec.table.formats.container import replacing, write_all
+from nestvec.base.files import replacing, write_all
+from nestvec.evaluate.interval import Interval
 from nestvec.tuning.report.axes import plain, share
 from nestvec.tuning.report.canvas import PALETTE, SvgCanvas, printable
 from nestvec.tuning.report.plots import Panel, draw, numbers, panels, swatch
-from nestvec.tuning.result import Budget, Interval, Measured, TuneResult
+from nestvec.tuning.result import Budget, Measured, TuneResult
 
 _SIZES = {"wide": (960, 540), "narrow": (358, 440)}  # of the drawings for screens and paper, and for phones
 _SURFACES = {"raised": ("#f6f8fa", "#1d2127"), "code": ("#eaeef2", "#272c34")}  # as PALETTE

@@ -10,10 +10,11 @@ from math import cos, dist, pi, sin
 from pathlib import Path
 
 from nestvec.base.optional import require
+from nestvec.evaluate.interval import Interval
 from nestvec.tuning.report.axes import Axis, bytes_axis, even_axis, plain, recall_axis, share, time_axis
 from nestvec.tuning.report.canvas import CHARACTER, XY, Canvas, PngCanvas
 from nestvec.tuning.report.labels import Box, place_labels
-from nestvec.tuning.result import Interval, Measured, TuneResult
+from nestvec.tuning.result import Measured, TuneResult
 
 # Each family has a colour of the palette and a shape of its own, by the codec of the tier that is scanned.
 _FAMILIES = {

@@ -274,7 +274,16 @@ class TestSaving:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt(), MemoryError()])
-    @pytest.mark.parametrize("step", ["write_all", "_fill", "_core.checksums", "os.fsync", "Path.replace"])
+    @pytest.mark.parametrize(
+        "step",
+        [
+            "table.formats.container.write_all",
+            "table.formats.container._fill",
+            "table.formats.container._core.checksums",
+            "base.files.os.fsync",
+            "base.files.Path.replace",
+        ],
+    )
     def test_an_error_at_any_step(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException
     ) -> None:
@@ -282,7 +291,7 @@ class TestSaving:
             raise error
 
         table = small_table()
-        monkeypatch.setattr(f"nestvec.table.formats.container.{step}", fail)
+        monkeypatch.setattr(f"nestvec.{step}", fail)
         with pytest.raises(type(error)):
             table.save(folder / "table")
         monkeypatch.undo()

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from tune_results import measured, result
 
+from nestvec.evaluate.interval import Interval
 from nestvec.tuning.report.html import report_html, write_report
-from nestvec.tuning.result import Budget, Interval
+from nestvec.tuning.result import Budget
 
 VOID = {"meta", "input", "polyline", "polygon"}  # of those in use; the last two close themselves in SVG
 HOSTILE = '<script>alert("&1")</script>\x00\ud800'

@@ -11,9 +11,10 @@ import pytest
 from tune_results import CODECS, measured, result
 
 from nestvec.errors import MissingDependencyError
+from nestvec.evaluate.interval import Interval
 from nestvec.tuning.report.canvas import PALETTE, XY
 from nestvec.tuning.report.plots import draw, family, panels, write_plots
-from nestvec.tuning.result import Budget, Interval
+from nestvec.tuning.result import Budget
 
 
 class Sheet:

@@ -1,0 +1,34 @@
+"""Types that signatures share: arrays by what they hold, and what a table asks of an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+Doubles: TypeAlias = npt.NDArray[np.float64]
+Floats: TypeAlias = npt.NDArray[np.float32]
+Ids: TypeAlias = npt.NDArray[np.int64]
+Words: TypeAlias = npt.NDArray[np.uint64]
+
+
+class SupportsEncode(Protocol):
+    """What a table asks of the encoder that made its rows, or that makes its queries; `nestvec.Encoder` has it."""
+
+    @property
+    def dim(self) -> int:
+        """The dimension of its vectors."""
+
+    @property
+    def prompts(self) -> Mapping[str, str]:
+        """Its prompts by name."""
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Plain values that change wherever its vectors may."""
+
+    def encode(self, texts: str | Sequence[str], *, prompt: str | None = None, dim: int | None = None) -> Floats:
+        """(texts, dim) float32, or (dim,) for one text."""

@@ -1,0 +1,93 @@
+"""One table beside the full vectors that it was built from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from nestvec.base.arrays import ArrayInput, as_matrix
+from nestvec.errors import ArgumentError
+from nestvec.evaluate.interval import Interval, bootstrap
+from nestvec.evaluate.measures import alignment, cka, exact_neighbours, jaccard, ndcg, recall, uniformity
+from nestvec.pipeline.rows import normalize
+from nestvec.table.table import Table
+
+_GEOMETRY_ROWS = 4096  # compare looks at so many rows' geometry: 8 million pairs
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What one table keeps of the full vectors, by `compare`; `dict(comparison)` and `comparison["recall"]` work too.
+
+    recall, jaccard: against the exact best k of the full vectors. ndcg, ndcg_exact: of the table and of the full
+    vectors, None without judgements. cka: of the full vectors and the decoded. alignment: the mean squared distance of
+    a vector of length 1 and its decoded self. uniformity, uniformity_exact: of the decoded and of the full vectors.
+    """
+
+    k: int
+    bytes_per_row: float
+    recall: Interval
+    jaccard: Interval
+    ndcg: Interval | None
+    ndcg_exact: Interval | None
+    cka: float
+    alignment: float
+    uniformity: float
+    uniformity_exact: float
+
+    def keys(self) -> list[str]:
+        """The names of the measures."""
+        return list(self.to_dict())
+
+    def __getitem__(self, name: str) -> Any:
+        return self.to_dict()[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: intervals are dicts too."""
+        return asdict(self)
+
+
+def compare(
+    x: ArrayInput,
+    table: Table,
+    queries: ArrayInput,
+    k: int = 10,
+    judgements: Sequence[Mapping[int, float]] | None = None,
+    **search: Any,
+) -> Comparison:
+    """Measures a table against the full vectors that it was built from.
+
+    x: (rows, dim) floats, the vectors in the order of the table's rows. queries: (queries, dim) floats. judgements: for
+    each query the gains by the table's ids. search: keywords for `Table.search`, such as oversample=8.
+
+    Intervals are of 95% over queries. CKA, alignment and uniformity are of rows decoded from the finest tier, up to
+    4,096 that are evenly spaced, and for a cosine of full vectors scaled to length 1; a row that is or decodes to zero
+    is an error there.
+
+    Raises `ArgumentError` where the number of rows or dimensions is not the table's, and as the measures do.
+    """
+    full = as_matrix(x, "x")
+    if full.shape != (table.rows, table.dim):
+        raise ArgumentError(f"x has the shape {full.shape}; expected the table's ({table.rows}, {table.dim})")
+    found = table.search(queries, k, **search).ids
+    ids = table.ids
+    metric = table._layout.metric  # that of a scan by Hamming distance too
+    exact = ids[exact_neighbours(queries, full, k, metric)]
+    sample = np.arange(min(len(full), _GEOMETRY_ROWS)) * len(full) // min(len(full), _GEOMETRY_ROWS)
+    original, decoded = full[sample], table.vectors(ids[sample])
+    original = normalize(original) if metric == "cosine" else original
+    return Comparison(
+        k=k,
+        bytes_per_row=table.bytes_per_row,
+        recall=bootstrap(recall(found, exact, k)),
+        jaccard=bootstrap(jaccard(found, exact, k)),
+        ndcg=None if judgements is None else bootstrap(ndcg(found, judgements, k)),
+        ndcg_exact=None if judgements is None else bootstrap(ndcg(exact, judgements, k)),
+        cka=cka(original, decoded),
+        alignment=alignment(original, decoded),
+        uniformity=uniformity(decoded),
+        uniformity_exact=uniformity(original),
+    )
