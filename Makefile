@@ -9,7 +9,7 @@ CMAKE_ARGS ?=
 BIN := .venv/bin
 CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake
 CTEST := PATH="$(CURDIR)/$(BIN):$$PATH" ctest
-CXX_FILES := $(shell find cpp cuda tests/cpp benchmarks/cpp -name '*.?pp' -o -name '*.cu' -o -name '*.cuh')
+CXX_FILES := $(shell find cpp cuda tests/cpp benchmarks -name '*.?pp' -o -name '*.cu' -o -name '*.cuh')
 # What the compiled module is made of: the Python files are used where they lie (an editable install).
 MODULE_SOURCES := CMakeLists.txt pyproject.toml $(shell find cpp cuda)
 
@@ -73,7 +73,7 @@ test-emulated: .venv/.developer ## Run the Python tests of devices, and those of
 # With $(PYTHON) as it is, where a GPU's peers are likely to be installed; CMake, Ninja and pybind11 may be in .venv.
 gpu-check: ## On a machine with an NVIDIA GPU and nvcc: build for it, test on it, benchmark beside what is installed
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" KERNEL_TESTS="$(KERNEL_TESTS)" \
-		DEVICE_TESTS="$(filter-out %_docs.py %_gpu_check.py,$(DEVICE_TESTS))" $(PYTHON) benchmarks/gpu_check.py $(ARGS)
+		DEVICE_TESTS="$(filter-out %_docs.py %_gpu_check.py,$(DEVICE_TESTS))" $(PYTHON) -m benchmarks.gpu.check $(ARGS)
 
 sanitize: .venv/.developer ## Run the C++ tests with the address and undefined-behaviour, and those with threads with the thread sanitizer
 	$(CMAKE) --preset asan $(CMAKE_ARGS) --log-level=WARNING
@@ -106,14 +106,15 @@ wheel: .venv/.developer ## Build the source distribution, and a wheel from it, i
 	@.ci/venv .venv-bench --requirement benchmarks/requirements.txt '.[cpu,cli,export]'
 	@touch $@
 
-bench: bench-latency bench-memory bench-scan bench-train bench-tiers bench-encode ## Run the benchmarks (minutes); one: make bench-scan; plots: make bench-curves
+bench: bench-latency bench-memory bench-scan bench-train bench-isas bench-encode ## Run the benchmarks (minutes); one: make bench-scan; plots: make bench-curves
 
+# bench-latency: benchmarks/table/latency.py; bench-scan: benchmarks/scan, the package.
 bench-%: .venv-bench/.installed
-	.venv-bench/bin/python benchmarks/$*.py $(ARGS)
+	.venv-bench/bin/python -m $(or $(subst /,.,$(basename $(wildcard benchmarks/*/$*.py))),benchmarks.$*) $(ARGS)
 
 bench-encode: .venv-bench/.installed
 	.venv-bench/bin/python -m nestvec.demo --limit 50 --cache build/bench  # brings the model
-	.venv-bench/bin/python benchmarks/encode.py build/bench/demo-*/all-MiniLM-L6-v2 $(ARGS)
+	.venv-bench/bin/python -m benchmarks.encode build/bench/demo-*/all-MiniLM-L6-v2 $(ARGS)
 
 clean: ## Remove what was built; .venv and .venv-bench stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .venv/.installed .venv-bench/.installed

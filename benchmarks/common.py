@@ -1,4 +1,4 @@
-"""What every benchmark shares: interleaved timing, the machine in words, and tables as text, Markdown or JSON."""
+"""Shared by all benchmarks: interleaved timing, the machine's description, and tables as text, Markdown or JSON."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ T = TypeVar("T")
 
 @dataclass
 class Timing:
-    """Seconds of each round: on the clock, and spent by all threads of this process on a CPU."""
+    """Seconds of each round: wall time, and CPU time of all threads of this process."""
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
 
     def run(self, call: Callable[[], T], repeats: int = 1) -> T:
-        """Calls so often, and adds the time that one call took."""
+        """Calls `repeats` times and adds the mean time of a call."""
         cpu, wall = time.process_time(), time.perf_counter()
         for _ in range(repeats):
             result = call()
@@ -49,18 +49,17 @@ class Timing:
 
     @property
     def cores(self) -> float:
-        """Threads that ran: the median of CPU over wall. Below 1, other processes were in the way."""
+        """Threads that ran: the median of CPU over wall time. Below 1, other processes used the core."""
         return median(cpu / wall for cpu, wall in zip(self.cpu, self.wall, strict=True))
 
 
 def interleave(
     calls: Mapping[str, Callable[[], object]], rounds: int, seconds: float = 0.0, least: float = 0.0
 ) -> dict[str, Timing]:
-    """Times each call once a round, in an order drawn anew for each round, so that drift and caches hit all alike.
+    """Times each call once a round, in a new random order, so that drift and caches affect all calls alike.
 
-    Runs at least `rounds` rounds, and up to ten times as many while they have not taken `seconds` in all. A call that
-    takes less than `least` seconds is repeated within its round to fill them. Call each once beforehand: nothing is
-    warmed up here.
+    Runs at least `rounds` rounds, and up to ten times that number until `seconds` have passed. A call shorter than
+    `least` seconds is repeated within its round until they have passed. There is no warm-up: call each once before.
     """
     timings = {name: Timing() for name in calls}
     repeats = dict.fromkeys(calls, 1)
@@ -80,7 +79,7 @@ def interleave(
 
 
 def machine(packages: Sequence[str] = ()) -> dict[str, Any]:
-    """What the numbers depend on: CPU, tier of kernels, cores, versions of nestvec and of the packages."""
+    """CPU, cores, ISA of the kernels, and versions of nestvec and of the packages."""
     cpu = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -90,7 +89,7 @@ def machine(packages: Sequence[str] = ()) -> dict[str, Any]:
     return {
         "cpu": cpu,
         "cores": capabilities["threads"],
-        "tier": capabilities["isa"],
+        "isa": capabilities["isa"],
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "nestvec": nestvec.__version__,
@@ -99,14 +98,14 @@ def machine(packages: Sequence[str] = ()) -> dict[str, Any]:
 
 
 class Disturbance:
-    """How much of the machine other processes used, from now on. Zero where /proc/stat does not tell."""
+    """The cores that other processes used since its construction; zero on systems without /proc/stat."""
 
     def __init__(self) -> None:
         self._start = self._clocks()
 
     @staticmethod
     def _clocks() -> tuple[float, float, float]:
-        """Seconds: on the clock, of all cores busy, of this process and its finished children."""
+        """Seconds: wall time, busy time of all cores, CPU time of this process and its finished children."""
         stat = Path("/proc/stat")
         if not stat.exists():
             return time.perf_counter(), 0.0, 0.0
@@ -115,27 +114,27 @@ class Disturbance:
         return time.perf_counter(), busy, sum(os.times()[:4])
 
     def cores(self) -> float:
-        """Cores busy for others, on average."""
-        wall, busy, own = (now - then for now, then in zip(self._clocks(), self._start, strict=True))
-        return max(0.0, busy - own) / wall
+        """The mean number of cores that other processes kept busy."""
+        wall, busy, ours = (now - then for now, then in zip(self._clocks(), self._start, strict=True))
+        return max(0.0, busy - ours) / wall
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a printed table: its heading, its key in the rows, and how `format` shows a value."""
+    """A column of a printed table: its heading, its key in the rows, and the format of its values."""
 
     header: str
     key: str
     spec: str = ""
 
     def show(self, row: Mapping[str, Any]) -> str:
-        """The cell as text; empty where the row has no such value."""
+        """The cell as text; empty if the row has no value for it."""
         value = row.get(self.key)
         return "" if value is None else value if isinstance(value, str) else format(value, self.spec)
 
 
 class Report:
-    """Collects the measured tables of one script and prints them as they come."""
+    """Prints each table of a benchmark once it is measured, and collects them for `--json`."""
 
     def __init__(self, args: argparse.Namespace, packages: Sequence[str] = ()) -> None:
         self._markdown: bool = args.markdown
@@ -144,19 +143,19 @@ class Report:
         self._machine = machine(packages)
         self._notes: list[str] = []
         self._tables: list[dict[str, Any]] = []
-        self._command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        self._command = " ".join([program(), *sys.argv[1:]])
         found = self._machine
         versions = [f"{name} {found[name]}" for name in ("python", "nestvec", *packages)]
-        self.note(f"{self._command}: {found['cpu']}, {found['cores']} cores, tier {found['tier']}")
+        self.note(f"{self._command}: {found['cpu']}, {found['cores']} cores, ISA {found['isa']}")
         self.note(f"{found['system']}, {', '.join(versions)}")
 
     def note(self, text: str) -> None:
-        """Prints one line of words, and keeps it for `--json`."""
+        """Prints a line, and keeps it for `--json`."""
         self._notes.append(text)
         print(f"{text}\n" if self._markdown else text, flush=True)
 
     def table(self, title: str, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
-        """Prints one table and keeps its rows, with every value they hold, for `--json`."""
+        """Prints a table, and keeps its rows for `--json`: all values, not only the printed columns."""
         self._tables.append({"title": title, "rows": list(rows)})
         shown = [[column.show(row) for column in columns] for row in rows]
         numeric = [column.spec != "" for column in columns]
@@ -179,7 +178,7 @@ class Report:
         console.print(table)
 
     def close(self) -> None:
-        """Says how disturbed the run was, and writes the JSON file if one was asked for."""
+        """Prints the load of other processes, and writes the file of `--json`."""
         others = self._disturbance.cores()
         self.note(f"Other processes kept {others:.2f} of {os.cpu_count()} cores busy during this run.")
         if self._json is not None:
@@ -193,25 +192,34 @@ class Report:
             self._json.write_text(json.dumps(found, indent=1) + "\n")
 
 
+def program() -> str:
+    """The command that runs this benchmark, such as `python -m benchmarks.scan.curves`."""
+    spec = sys.modules["__main__"].__spec__
+    assert spec is not None, "run a benchmark as a module: python -m benchmarks.scan"
+    return f"python -m {spec.name.removesuffix('.__main__')}"
+
+
 def counted(queries: int) -> str:
-    """So many queries, in words."""
+    """`1 query` or `100 queries`."""
     return "1 query" if queries == 1 else f"{queries} queries"
 
 
 def verdict(what: str, value: float, limit: float, unit: str, at_least: bool = False) -> str:
-    """One line that holds a measured value against its target."""
+    """A line that compares a measured value with its target."""
     met = value >= limit if at_least else value <= limit
     return f"{what}: {value:.3g} {unit} (target: {'>=' if at_least else '<='} {limit:g}): {'met' if met else 'MISSED'}"
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """An argument parser with the options that every benchmark has."""
-    options = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    """An argument parser with the options that all benchmarks share."""
+    options = argparse.ArgumentParser(
+        prog=program(), description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     options.add_argument("--markdown", action="store_true", help="print tables as Markdown")
     options.add_argument("--json", type=Path, metavar="FILE", help="also write every measured value to FILE")
     return options
 
 
 def progress(text: str) -> None:
-    """Says on standard error what is being done."""
+    """Prints the current step to standard error."""
     print(f"... {text}", file=sys.stderr, flush=True)

@@ -117,6 +117,6 @@ def test_words_that_are_not_used(page: Path) -> None:
 
 
 def test_floors_of_the_cuda_kernels() -> None:
-    command = [sys.executable, ROOT / "benchmarks" / "gpu_floors.py", "--check", DOCS / "performance" / "cuda.md"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-m", "benchmarks.gpu.floors", "--check", DOCS / "performance" / "cuda.md"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""benchmarks/gpu_check.py, as far as it goes without a GPU: what it says then, and a run over the emulated device."""
+"""benchmarks.gpu.check without a GPU: its messages, its parts, and a run over the emulated device."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "benchmarks" / "gpu_check.py"
+from benchmarks.gpu import check as gpu_check
+from benchmarks.gpu.driver import found
 
-sys.path.insert(0, str(SCRIPT.parent))
-import gpu_check  # noqa: E402
-import gpu_driver  # noqa: E402
+ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, timeout=200)
+    command = [sys.executable, "-m", "benchmarks.gpu.check", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
 
 
-@pytest.mark.skipif(gpu_driver.found()[0] is not None, reason="there is a GPU")
+@pytest.mark.skipif(found()[0] is not None, reason="there is a GPU")
 def test_without_a_gpu() -> None:
     done = run()
     assert done.returncode == 2

@@ -1,0 +1,20 @@
+"""nestvec over the compiled module that NESTVEC_TEST_CORE names, as tests/python/conftest.py has it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+
+
+def load_module() -> None:
+    """Loads it, if the variable is set. Call this before nestvec is used: nestvec imports `_core` on first use."""
+    path = os.environ.get("NESTVEC_TEST_CORE")
+    if path is None:
+        return
+    spec = importlib.util.spec_from_file_location("nestvec._core", path)
+    if spec is None or spec.loader is None:
+        sys.exit(f"NESTVEC_TEST_CORE names {path}; expected a compiled module, _core*.so")
+    core = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(core)
+    sys.modules["nestvec._core"] = core

@@ -1,0 +1,202 @@
+"""The loss by compression on real text: recall and nDCG of every codec, cascade and prefix; STS-B correlations.
+
+    python -m benchmarks.table.quality --model MODEL_DIR --beir DATASET_DIR --stsb sts-test.csv
+
+A BEIR data set is a folder with corpus.jsonl, queries.jsonl and qrels/test.tsv. Recall@10 is the share of the exact ten
+best rows by float32 cosine that a search finds; nDCG@10 takes the judgements as gains, as trec_eval does, over the
+queries with judgements. Codecs whose fit is random show the mean over seeds. STS-B is a CSV file without a heading:
+sentence, sentence, score.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import nestvec
+from benchmarks.common import Column, Report, parser, progress
+from nestvec import evaluate
+from nestvec.codecs.names import codec_named
+from nestvec.io.beir import read_beir
+
+Floats = npt.NDArray[Any]
+
+K = 10
+TIERS = (
+    "float32",
+    "bfloat16",
+    "float16",
+    "int8",
+    "int4",
+    "rabitq8",
+    "rabitq4",
+    "rabitq3",
+    "rabitq2",
+    "rabitq",
+    "planes4",
+    "planes4?codes",  # the query coded as well
+    "planes3",
+    "planes2",
+    "planes2?codes",
+    "opq160x8",
+    "opq96x8",
+    "opq48x8",
+    "opq96x4",
+    "pq96x8",
+    "pq48x8",
+    "pq96x4",
+    "binary",
+    "binary?float",  # float query, rows of bits
+    "binary+int8",
+    "binary+float32",
+    "rabitq+int8",
+    "opq48x8+int8",
+)
+
+
+def encode(
+    encoder: nestvec.Encoder, texts: Sequence[str], prompt: str | None, cache: Path | None
+) -> npt.NDArray[np.float32]:
+    """(texts, dim) float32, cached under a hash of the encoder's fingerprint, the prompt and the texts."""
+    key = hashlib.sha256(json.dumps([encoder.fingerprint, prompt, list(texts)], sort_keys=True).encode()).hexdigest()
+    path = None if cache is None else cache / f"{key[:32]}.npy"
+    if path is not None and path.exists():
+        return np.load(path)
+    progress(f"encoding {len(texts):,} texts")
+    vectors = encoder.encode(texts, prompt=prompt, progress=True)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, vectors)
+    return vectors
+
+
+def beir(encoder: nestvec.Encoder, args: Any, report: Report) -> None:
+    """Every codec on one data set, with whole vectors and with each prefix."""
+    data = read_beir(args.beir)
+    if data.judgements is None:
+        raise SystemExit(f"{args.beir} has no qrels/test.tsv; expected judgements, which nDCG is measured against")
+    for note in data.notes:
+        report.note(note)
+    x = encode(encoder, list(data.documents.values()), None, args.cache)
+    prompt = "query" if "query" in encoder.prompts else None
+    q = encode(encoder, list(data.queries.values()), prompt, args.cache)
+    exact = evaluate.exact_neighbours(q, x, K)
+    best = float(evaluate.ndcg(exact, data.judgements, K).mean())
+    dims = [*sorted({dim for dim in args.dims if dim < x.shape[1]}, reverse=True)]
+    rows = []
+    for name in args.codecs:
+        tiers, _, query = name.partition("?")
+        codecs = tiers.split("+")
+        first = codec_named(codecs[0])
+        prefixes = [] if first.rotates or first.sub_quantizers else dims
+        drawn = any(codec_named(codec).family not in ("", "int4") for codec in codecs)
+        figures: dict[int, list[tuple[float, float]]] = {}
+        for seed in range(args.seeds if drawn else 1):
+            progress(f"{name}, seed {seed}")
+            with nestvec.Table.build(x, codec=codecs, dims=prefixes, seed=seed) as table:
+                bytes_per_row = table.bytes_per_row
+                for dim in [x.shape[1], *prefixes]:
+                    found = table.search(q, K, dim=dim, oversample=args.oversample, query=query or None).ids
+                    recall = float(evaluate.recall(found, exact, K).mean())
+                    gain = float(evaluate.ndcg(found, data.judgements, K).mean())
+                    figures.setdefault(dim, []).append((recall, gain))
+        for dim, found_by_seed in figures.items():
+            recall, gain = np.mean(found_by_seed, axis=0)
+            rows.append(
+                {
+                    "codec": codecs[0] + (f", {query} query" if query else ""),
+                    "rescore": ", ".join(codecs[1:]),
+                    "dim": dim,
+                    "scanned": first.row_bytes(dim),
+                    "bytes": bytes_per_row,
+                    "recall": recall,
+                    "spread": "" if not drawn else f"{min(found_by_seed)[0]:.3f} to {max(found_by_seed)[0]:.3f}",
+                    "ndcg": gain,
+                    "kept": gain / best,
+                }
+            )
+    columns = [
+        Column("codec", "codec"),
+        Column("rescored with", "rescore"),
+        Column("dimensions scanned", "dim", "d"),
+        Column("bytes scanned per row", "scanned", ".0f"),
+        Column("bytes per row", "bytes", ".0f"),
+        Column("recall@10", "recall", ".3f"),
+        Column("by seed", "spread"),
+        Column("nDCG@10", "ndcg", ".4f"),
+        Column("of exact", "kept", ".1%"),
+    ]
+    title = f"{args.beir.name}: {len(x):,} texts, {len(q)} queries, oversample {args.oversample}"
+    report.table(f"{title}; exact float32 has nDCG@10 {best:.4f}", columns, rows)
+
+
+def average_ranks(values: Floats) -> Floats:
+    """Ranks from 1; equal values share their average rank."""
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[which]
+
+
+def spearman(a: Floats, b: Floats) -> float:
+    return float(np.corrcoef(average_ranks(a), average_ranks(b))[0, 1])
+
+
+def stsb(encoder: nestvec.Encoder, args: Any, report: Report) -> None:
+    """Rank correlation of the judges' scores with cosines, and with the number of equal bits."""
+    with args.stsb.open(encoding="utf-8", newline="") as lines:
+        left, right, judged = zip(*csv.reader(lines), strict=True)
+    a, b = (encode(encoder, sentences, None, args.cache) for sentences in (left, right))
+    scores = np.array(judged, np.float64)
+    rows = []
+    for dim in [a.shape[1], *sorted({dim for dim in args.dims if dim < a.shape[1]}, reverse=True)]:
+        first, second = nestvec.truncate(a, dim), nestvec.truncate(b, dim)
+        for precision in ("float32", "int8", "ubinary"):
+            one, two = nestvec.quantize(first, precision), nestvec.quantize(second, precision)
+            if precision == "ubinary":
+                similarity = -np.bitwise_count(one ^ two).sum(axis=1, dtype=np.float64)
+            else:
+                one, two = one.astype(np.float64), two.astype(np.float64)
+                similarity = np.sum(one * two, axis=1) / np.sqrt(np.sum(one**2, axis=1) * np.sum(two**2, axis=1))
+            rows.append({"precision": precision, "dim": dim, "spearman": 100 * spearman(similarity, scores)})
+    columns = [
+        Column("precision", "precision"),
+        Column("dimensions", "dim", "d"),
+        Column("Spearman x 100", "spearman", ".2f"),
+    ]
+    report.table(f"{args.stsb.name}: {len(scores):,} pairs", columns, rows)
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--model", required=True, help="model folder or name, for nestvec.Encoder")
+    options.add_argument("--beir", type=Path, metavar="DIR", help="data set for recall and nDCG")
+    options.add_argument("--stsb", type=Path, metavar="FILE", help="CSV file of sentence pairs with scores")
+    options.add_argument(
+        "--dims", type=int, nargs="+", default=[], help="prefixes to scan, in addition to whole vectors"
+    )
+    options.add_argument("--codecs", nargs="+", choices=TIERS, default=TIERS, help="tiers, the scanned one first")
+    options.add_argument("--oversample", type=int, default=4, help="candidates that are rescored, over k")
+    options.add_argument("--seeds", type=int, default=4, help="seeds for codecs whose fit is random; the mean is shown")
+    options.add_argument("--cache", type=Path, metavar="DIR", help="folder that keeps the vectors for the next run")
+    args = options.parse_args()
+    if args.beir is None and args.stsb is None:
+        options.error("nothing to measure: give --beir, --stsb or both")
+    report = Report(args, ["numpy", "onnxruntime"])
+    encoder = nestvec.Encoder(args.model)
+    report.note(f"Model: {Path(args.model).name}, {encoder.dim} dimensions, {encoder.max_length} tokens at most")
+    if args.stsb is not None:
+        stsb(encoder, args, report)
+    if args.beir is not None:
+        beir(encoder, args, report)
+    report.close()
+
+
+if __name__ == "__main__":
+    main()
