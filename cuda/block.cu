@@ -9,16 +9,16 @@
 
 namespace nestvec::cuda {
 
-void pack_blocks(Codec codec, std::size_t columns, const std::uint8_t* rows, std::size_t count, std::uint8_t* blocks,
-                 cudaStream_t stream) {
-  const std::size_t bytes = row_bytes(codec, columns), tiles = (bytes + kTileBytes - 1) / kTileBytes;
+void pack_blocks(Encoding encoding, std::size_t columns, const std::uint8_t* rows, std::size_t count,
+                 std::uint8_t* blocks, cudaStream_t stream) {
+  const std::size_t bytes = row_bytes(encoding, columns), tiles = (bytes + kTileBytes - 1) / kTileBytes;
   if (count == 0 || bytes == 0) return;
   const bool aligned = bytes % 4 == 0 && reinterpret_cast<std::uintptr_t>(rows) % 4 == 0;
   const Packing packing{rows,
                         count,
                         bytes,
-                        block_bytes(codec, columns),
-                        static_cast<unsigned>(word_bytes(codec)),
+                        block_bytes(encoding, columns),
+                        static_cast<unsigned>(traits(encoding).layout.word_bytes),
                         aligned,
                         static_cast<unsigned>(tiles),
                         blocks};
@@ -26,7 +26,7 @@ void pack_blocks(Codec codec, std::size_t columns, const std::uint8_t* rows, std
          stream, packing);
 }
 
-double longest_row(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim, cudaStream_t stream) {
+double longest_row(Encoding encoding, Matrix<const std::uint8_t> rows, std::size_t dim, cudaStream_t stream) {
   if (rows.rows == 0) return 0;
   int device = 0;
   check(cudaGetDevice(&device), "asking for the current device");
@@ -39,7 +39,7 @@ double longest_row(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim
   const std::size_t wanted = (rows.rows * 8 - 1) / kPackThreads + 1;
   const std::size_t most = std::size_t{properties(device).multiprocessors} * 2048 / kPackThreads;
   launch("longest_row", longest_row_kernel, static_cast<unsigned>(std::min(wanted, most)), kPackThreads, 0, stream,
-         FloatRows{codec, rows.data, rows.rows, rows.cols, static_cast<unsigned>(dim)}, longest);
+         FloatRows{encoding, rows.data, rows.rows, rows.cols, static_cast<unsigned>(dim)}, longest);
   check(cudaMemcpyAsync(on_host, longest, sizeof *longest, cudaMemcpyDeviceToHost, stream), what);
   check(cudaStreamSynchronize(stream), what);
   return std::sqrt(std::bit_cast<double>(*on_host));

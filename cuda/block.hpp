@@ -8,12 +8,12 @@
 
 namespace nestvec::cuda {
 
-/// pack_block for all blocks of `count` rows. columns: of the rows, as the codec counts them. blocks:
-/// block_count(count) x block_bytes(codec, columns), aligned to 8 bytes. Returns at once: the work is the stream's.
-void pack_blocks(Codec codec, std::size_t columns, const std::uint8_t* rows, std::size_t count, std::uint8_t* blocks,
-                 cudaStream_t stream);
+/// pack_block for all blocks of `count` rows. columns: of the rows, as the encoding counts them. blocks:
+/// block_count(count) x block_bytes(encoding, columns), aligned to 8 bytes. Returns at once: the work is the stream's.
+void pack_blocks(Encoding encoding, std::size_t columns, const std::uint8_t* rows, std::size_t count,
+                 std::uint8_t* blocks, cudaStream_t stream);
 
 /// As longest_row of nestvec/exact.hpp, for the first `dim` dimensions of rows in the current device's memory.
-double longest_row(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim, cudaStream_t stream);
+double longest_row(Encoding encoding, Matrix<const std::uint8_t> rows, std::size_t dim, cudaStream_t stream);
 
 }  // namespace nestvec::cuda

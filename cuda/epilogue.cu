@@ -78,40 +78,17 @@ class Call {
   ValueErrors* errors_;
 };
 
-Codec codec_of(Precision precision) {
-  switch (precision) {
-    case Precision::float32:
-      return Codec::float32;
-    case Precision::float16:
-      return Codec::float16;
-    case Precision::bfloat16:
-      return Codec::bfloat16;
-    case Precision::int8:
-      return Codec::int8;
-    case Precision::ubinary:
-      return Codec::binary;
-    case Precision::uint8:
-    case Precision::binary:
-      break;
-  }
-  throw ArgumentError("packed blocks hold no uint8 or binary codes; expected their twins, int8 and ubinary");
-}
-
-CodeRows code_rows_at(void* codes, Precision precision, std::size_t dim, Layout layout) {
+CodeRows code_rows_at(void* codes, Precision precision, std::size_t dim) {
   const std::size_t bytes = row_bytes(precision, dim);
-  auto* base = static_cast<unsigned char*>(codes);
-  if (layout == Layout::rows) return {base, bytes, 0, 0, quotient_up(bytes, 4), bytes % 4 == 0 && is_aligned(base, 4)};
-  const Codec codec = codec_of(precision);
-  const std::size_t block = block_bytes(codec, dim), word = word_bytes(codec);
-  return {base, bytes, block, static_cast<unsigned>(word), static_cast<unsigned>(block / kRowsPerBlock / 4), true};
+  return {static_cast<unsigned char*>(codes), bytes, quotient_up(bytes, 4), bytes % 4 == 0 && is_aligned(codes, 4)};
 }
 
 /// Rows whose codes are their values: between two steps.
 RowTask keep_rows(std::size_t rows, unsigned width, float* out) {
   RowTask task{};
-  task.rows = task.rows_with_padding = rows;
+  task.rows = rows;
   task.width = task.dim = width;
-  task.coding = {Precision::float32, nullptr, nullptr, code_rows_at(out, Precision::float32, width, Layout::rows)};
+  task.coding = {Precision::float32, nullptr, nullptr, code_rows_at(out, Precision::float32, width)};
   return task;
 }
 
@@ -121,7 +98,7 @@ void launch_rows(const char* name, const Source& source, RowTask task, Call& cal
   const std::size_t with_row = fixed + task.width * sizeof(float);
   const bool fits = with_row <= call.limits().shared_bytes;
   const std::size_t most = fits ? kMostBlocks : std::size_t{4} * call.limits().multiprocessors;
-  const unsigned grid = static_cast<unsigned>(std::min(task.rows_with_padding, most));
+  const unsigned grid = static_cast<unsigned>(std::min(task.rows, most));
   if (!fits) task.scratch = call.floats(std::size_t{grid} * task.width);
   launch(name, code_rows_kernel<Source>, grid, kRowThreads, fits ? with_row : fixed, call.stream(), source, task);
 }
@@ -236,7 +213,7 @@ Pooling CudaEpilogue::pooling_of(const HiddenStates& hidden, const std::int64_t*
 }
 
 void CudaEpilogue::run(const HiddenStates& hidden, const std::int64_t* mask, std::size_t prompt_tokens, std::size_t dim,
-                       Precision precision, Layout layout, void* codes, float* scales) const {
+                       Precision precision, void* codes, float* scales) const {
   epilogue_.check_shapes(hidden, hidden.texts, hidden.tokens, dim);
   if (hidden.texts == 0) return;
   const std::size_t texts = hidden.texts;
@@ -246,13 +223,12 @@ void CudaEpilogue::run(const HiddenStates& hidden, const std::int64_t* mask, std
 
   RowTask last{};
   last.rows = texts;
-  last.rows_with_padding = layout == Layout::blocks ? block_count(texts) * kRowsPerBlock : texts;
   last.width = static_cast<unsigned>(stages_.back().width);
   last.dim = static_cast<unsigned>(dim);
   last.unit_length = dim < last.width && std::holds_alternative<NormalizeStep>(epilogue_.steps().back());
-  last.coding = {precision, nullptr, scales, code_rows_at(codes, precision, dim, layout)};
+  last.coding = {precision, nullptr, scales, code_rows_at(codes, precision, dim)};
   last.errors = call.errors();
-  last.limit = magnitude_limit(precision);
+  last.limit = traits(encoding_of(precision)).plain.limit;
 
   // With a text for every multiprocessor, a block of threads pools one and goes on with it; fewer are spread further.
   const bool whole_texts = texts >= call.limits().multiprocessors;
@@ -281,7 +257,7 @@ void CudaEpilogue::run(const HiddenStates& hidden, const std::int64_t* mask, std
     const std::size_t index = ~errors.first_mask;
     throw_mask_value(call.read(mask + index), index, hidden.tokens);
   }
-  if (errors.rows != 0) throw_bad_texts(errors.rows, texts, ~errors.first_value / dim, precision);
+  if (errors.rows != 0) throw_bad_texts(errors.rows, texts, ~errors.first_value / dim, encoding_of(precision));
 }
 
 std::unique_ptr<DeviceEpilogue> epilogue(const Epilogue& epilogue, int device) {
@@ -294,12 +270,14 @@ void quantize_ranges(Matrix<const float> rows, Matrix<const float> ranges, Preci
   if (rows.rows == 0) return;
   Call call(current_device(), stream);
   RowTask task{};
-  task.rows = task.rows_with_padding = rows.rows;
+  task.rows = rows.rows;
   task.width = task.dim = narrowed(rows.cols, "the columns of x");
-  task.coding = {precision, call.upload(ranges), nullptr, code_rows_at(codes, precision, rows.cols, Layout::rows)};
-  launch_rows("code_rows", MatrixSource{rows.data, call.errors(), magnitude_limit(precision)}, task, call);
+  task.coding = {precision, call.upload(ranges), nullptr, code_rows_at(codes, precision, rows.cols)};
+  launch_rows("code_rows", MatrixSource{rows.data, call.errors(), traits(encoding_of(precision)).plain.limit}, task,
+              call);
   const ValueErrors errors = call.read(call.errors());
-  if (errors.values != 0) throw_not_finite(errors.values, ~errors.first_value, rows.rows, rows.cols, "x", precision);
+  if (errors.values != 0)
+    throw_not_finite(errors.values, ~errors.first_value, rows.rows, rows.cols, "x", encoding_of(precision));
 }
 
 }  // namespace nestvec::cuda

@@ -10,21 +10,12 @@
 
 namespace nestvec::cuda {
 
-/// Where codes go on the device: row after row, or as packed blocks (nestvec/block.hpp), with zeros for the rows that
-/// the last one lacks. Blocks hold codecs: float32, float16, bfloat16, int8 or ubinary codes, aligned to 8 bytes.
-enum class Layout { rows, blocks };
-
 class CudaEpilogue : public DeviceEpilogue {
  public:
   CudaEpilogue(const Epilogue& epilogue, int device);
 
   void run(const HiddenStates& hidden, const std::int64_t* mask, std::size_t prompt_tokens, std::size_t dim,
-           Precision precision, void* codes, float* scales) const override {
-    run(hidden, mask, prompt_tokens, dim, precision, Layout::rows, codes, scales);
-  }
-
-  void run(const HiddenStates& hidden, const std::int64_t* mask, std::size_t prompt_tokens, std::size_t dim,
-           Precision precision, Layout layout, void* codes, float* scales) const;
+           Precision precision, void* codes, float* scales) const override;
 
  private:
   /// A Dense step, or the pooling where there is none, and the steps in place that follow it.

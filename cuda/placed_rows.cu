@@ -26,8 +26,8 @@ bool scanned(const Placing& placing) { return placing.rows.blocks || placing.on_
 
 std::size_t PlacedRows::bytes_of_codes(const Placing& placing) {
   const ScanRows& rows = placing.rows;
-  const std::size_t codes = scanned(placing) ? block_count(rows.count) * block_bytes(rows.codec, rows.columns)
-                                             : rows.count * row_bytes(rows.codec, rows.columns);
+  const std::size_t codes = scanned(placing) ? block_count(rows.count) * block_bytes(rows.encoding, rows.columns)
+                                             : rows.count * row_bytes(rows.encoding, rows.columns);
   return codes + placing.factor_count * sizeof(float);
 }
 
@@ -70,13 +70,12 @@ void PlacedRows::rank_ids(const ScanRows& rows, Workspace& work) {
 }
 
 void PlacedRows::pack(const ScanRows& rows, Workspace& work) {
-  codes_ = Buffer(Memory::device, device_, block_count(rows.count) * block_bytes(rows.codec, rows.columns),
+  codes_ = Buffer(Memory::device, device_, block_count(rows.count) * block_bytes(rows.encoding, rows.columns),
                   "the packed rows");
-  pack_blocks(rows.codec, rows.columns, rows.row_major, rows.count, codes_.as(), work.stream.get());
-  const bool floats = rows.codec == Codec::float32 || rows.codec == Codec::float16 || rows.codec == Codec::bfloat16;
-  if (floats) {
-    longest_ = longest_row(rows.codec, {rows.row_major, rows.count, row_bytes(rows.codec, rows.columns)}, rows.columns,
-                           work.stream.get());
+  pack_blocks(rows.encoding, rows.columns, rows.row_major, rows.count, codes_.as(), work.stream.get());
+  if (traits(rows.encoding).usual_kind == QueryKind::values) {
+    longest_ = longest_row(rows.encoding, {rows.row_major, rows.count, row_bytes(rows.encoding, rows.columns)},
+                           rows.columns, work.stream.get());
     if (!(longest_ < std::numeric_limits<double>::infinity()))
       throw ArgumentError("x holds NaN or infinite values; expected finite ones");
   }
@@ -84,10 +83,10 @@ void PlacedRows::pack(const ScanRows& rows, Workspace& work) {
 }
 
 RowMeaning PlacedRows::meaning(const ScanRows& rows, std::size_t dim, const float* levels, double norm_weight) const {
-  return {.codec = rows.codec,
+  return {.encoding = rows.encoding,
           .dim = unsigned(rows.codebook ? rows.codebook->dim : dim),
           .columns = unsigned(rows.columns),
-          .word_bytes = unsigned(word_bytes(rows.codec)),
+          .word_bytes = unsigned(traits(rows.encoding).layout.word_bytes),
           .bits = rows.codebook ? unsigned(rows.codebook->bits) : 0,
           .levels = levels,
           .centroids = centroids_.as<float>(),

@@ -41,7 +41,7 @@ class DeviceRescore {
     work_.stream.synchronize("re-scoring");
     for (std::size_t i = 0; i < queries_ * task_.keep; ++i) out[i] = placed_.candidate(found[i], false);
     if (!task_.stats) return;
-    const std::size_t bytes = row_bytes(rows_.codec, rows_.columns) + (rows_.factors ? sizeof(float) : 0);
+    const std::size_t bytes = row_bytes(rows_.encoding, rows_.columns) + (rows_.factors ? sizeof(float) : 0);
     for (std::size_t q = 0; q < queries_; ++q) {
       task_.stats->rows += done[q];
       task_.stats->bytes += done[q] * bytes;
@@ -52,16 +52,16 @@ class DeviceRescore {
   RescoreView make_view() {
     RescoreView view{};
     view.codes = placed_.codes();
-    view.row_bytes = row_bytes(rows_.codec, rows_.columns);
+    view.row_bytes = row_bytes(rows_.encoding, rows_.columns);
     view.factors = placed_.factors(rows_);
     view.factor_stride = rows_.factor_stride;
     view.ranks = placed_.ranks();
     const float* levels = nullptr;
-    if (rows_.codebook && has_levels(rows_.codec))
+    if (rows_.codebook && traits(rows_.encoding).meaning == Meaning::levels)
       levels = work_.upload(rows_.codebook->levels, rows_.codebook->count(), "the levels");
     view.meaning = placed_.meaning(rows_, dim_, levels, task_.tier.norm_weight);
     const ScanQueries prepared =
-        ScanQueries::from_floats(Codec::float32, QueryKind::values, task_.queries.values, dim_, task_.tier.cosine);
+        ScanQueries::from_floats(Encoding::float32, QueryKind::values, task_.queries.values, dim_, task_.tier.cosine);
     prepared.require_range(task_.tier.row_bound);
     auto* values = work_.pinned.take<float>(queries_ * dim_, "the queries");
     for (std::size_t q = 0; q < queries_; ++q) std::copy_n(prepared.values(q), dim_, values + q * dim_);

@@ -58,8 +58,8 @@ class DeviceScan {
         longest_(longest),
         work_(work),
         blocks_(block_count(rows.count)),
-        stored_bytes_(block_bytes(rows.codec, rows.columns)),
-        used_bytes_(block_bytes(rows.codec, queries.columns)) {}
+        stored_bytes_(block_bytes(rows.encoding, rows.columns)),
+        used_bytes_(block_bytes(rows.encoding, queries.columns)) {}
 
   void run(std::size_t threads, Candidate* out);
 
@@ -88,8 +88,8 @@ class DeviceScan {
 
 Finish DeviceScan::finish() const {
   const bool codes = queries_.kind == QueryKind::codes;
-  if (rows_.codec == Codec::binary && codes) return Finish::integer;
-  if (rows_.codec == Codec::int8) return queries_.scales[0].error.exact() ? Finish::scaled : Finish::integer;
+  if (rows_.encoding == Encoding::binary && codes) return Finish::integer;
+  if (rows_.encoding == Encoding::int8) return queries_.scales[0].error.exact() ? Finish::scaled : Finish::integer;
   return Finish::exact;
 }
 
@@ -97,32 +97,32 @@ void DeviceScan::run(std::size_t threads, Candidate* out) {
   const bool look_ups = queries_.kind == QueryKind::look_ups;
   // A tile of few queries costs the matrix instructions less time than its rows take to arrive from memory.
   const bool matrix = queries_.count > 1 && has_matrix_instructions(work_.device);
-  switch (rows_.codec) {
-    case Codec::binary:
+  switch (rows_.encoding) {
+    case Encoding::binary:
       if (look_ups) return run_form<Lut4<8>>("scan_lut4_bits", "sample_lut4_bits", threads, out);
       if (matrix)
         return run_tile<HammingMatrix, HammingMatrix::kTile>("scan_hamming_matrix", "sample_hamming_matrix", threads,
                                                              out);
       return run_form<Hamming>("scan_hamming", "sample_hamming", threads, out);
-    case Codec::int8:
+    case Encoding::int8:
       if (matrix)
         return run_tile<DotI8Matrix, DotI8Matrix::kTile>("scan_dot_i8_matrix", "sample_dot_i8_matrix", threads, out);
       return run_form<DotI8>("scan_dot_i8", "sample_dot_i8", threads, out);
-    case Codec::float32:
+    case Encoding::float32:
       return run_form<DotF32>("scan_dot_f32", "sample_dot_f32", threads, out);
-    case Codec::float16:
+    case Encoding::float16:
       return run_form<DotF16>("scan_dot_f16", "sample_dot_f16", threads, out);
-    case Codec::bfloat16:
+    case Encoding::bfloat16:
       return run_form<DotBF16>("scan_dot_bf16", "sample_dot_bf16", threads, out);
-    case Codec::pq8:
+    case Encoding::pq8:
       return run_form<Lut8>("scan_lut8", "sample_lut8", threads, out);
-    case Codec::pq4:
+    case Encoding::pq4:
       return run_form<Lut4<4>>("scan_lut4", "sample_lut4", threads, out);
-    case Codec::int4:
+    case Encoding::int4:
       if (matrix)
         return run_tile<DotI4Matrix, DotI4Matrix::kTile>("scan_dot_i4_matrix", "sample_dot_i4_matrix", threads, out);
       return run_form<DotI4>("scan_dot_i4", "sample_dot_i4", threads, out);
-    case Codec::planes:
+    case Encoding::planes:
       return run_form<Lut4<8>>("scan_lut4_bits", "sample_lut4_bits", threads, out);
   }
 }
@@ -158,7 +158,7 @@ Plan DeviceScan::plan_for(const FormKernels& kernels, unsigned tile, std::size_t
   Plan plan{};
   plan.queries = queries_.count;
   plan.tile = tile;
-  const std::size_t words = word_count(rows_.codec, queries_.columns) + word_count(rows_.codec, queries_.wide);
+  const std::size_t words = word_count(rows_.encoding, queries_.columns) + word_count(rows_.encoding, queries_.wide);
   if (word_tables > 0)
     plan.table_words = unsigned(std::clamp<std::size_t>(kTableBytes / (word_tables * tile), 1, words));
   plan.shared_bytes = kernels.scan_shared + plan.table_words * word_tables * tile;
@@ -187,9 +187,9 @@ Plan DeviceScan::plan_for(const FormKernels& kernels, unsigned tile, std::size_t
 ScanView DeviceScan::view_of(const FormKernels& kernels, const Plan& plan, std::size_t first, std::size_t count) {
   ScanView view{};
   view.row_count = unsigned(rows_.count);
-  view.words = unsigned(word_count(rows_.codec, queries_.columns));
-  view.wide_words = unsigned(word_count(rows_.codec, queries_.wide));
-  view.last_mask = rows_.codec == Codec::binary ? last_word_mask(queries_.columns) : 0;
+  view.words = unsigned(word_count(rows_.encoding, queries_.columns));
+  view.wide_words = unsigned(word_count(rows_.encoding, queries_.wide));
+  view.last_mask = traits(rows_.encoding).meaning == Meaning::signs ? last_word_mask(queries_.columns) : 0;
   view.factor_stride = rows_.factor_stride;
   if (rows_.allowed) {
     const std::size_t words = rows_.allowed_stride ? (count - 1) * rows_.allowed_stride + blocks_ : blocks_;
@@ -219,7 +219,7 @@ ScanView DeviceScan::view_of(const FormKernels& kernels, const Plan& plan, std::
   view.wide_forms = upload_forms(view.wide_stride, [&](std::size_t q, std::uint8_t* staged) {
     std::memcpy(staged + q * view.wide_stride, queries_.wide_query(first + q), wide_bytes);
   });
-  view.wide_weight = queries_.wide > 0 ? int(wide_weight(rows_.codec)) : 0;
+  view.wide_weight = queries_.wide > 0 ? int(wide_weight(rows_.encoding)) : 0;
   std::vector<QueryScale> scales(queries_.scales.begin() + std::ptrdiff_t(first),
                                  queries_.scales.begin() + std::ptrdiff_t(first + count));
   for (QueryScale& scale : scales)
@@ -235,7 +235,7 @@ ScanView DeviceScan::view_of(const FormKernels& kernels, const Plan& plan, std::
     view.values = work_.to_device(staged, count * queries_.dim, "the queries");
   }
   const float* levels = nullptr;
-  if (rows_.codebook && has_levels(rows_.codec)) {
+  if (rows_.codebook && traits(rows_.encoding).meaning == Meaning::levels) {
     const float* given =
         queries_.kind == QueryKind::codes ? uniform_levels(rows_.codebook->bits) : rows_.codebook->levels;
     levels = work_.upload(given, rows_.codebook->count(), "the levels");

@@ -14,15 +14,20 @@ struct Named {
   Value value;
 };
 
-/// The value of that name; throws ArgumentError that lists the names. `what` is what they name: "pooling mode".
-template <class Value, std::size_t count>
-Value value_named(const Named<Value> (&table)[count], std::string_view what, std::string_view name) {
+/// The entry of that name; throws ArgumentError that lists the names. `what` is what they name: "pooling mode".
+template <class Entry, std::size_t count>
+const Entry& entry_named(const Entry (&table)[count], std::string_view what, std::string_view name) {
   std::string known;
-  for (const Named<Value>& entry : table) {
-    if (entry.name == name) return entry.value;
+  for (const Entry& entry : table) {
+    if (entry.name == name) return entry;
     known += (known.empty() ? "" : ", ") + std::string(entry.name);
   }
   throw ArgumentError(std::string(what) + " is \"" + std::string(name) + "\"; expected one of " + known);
+}
+
+template <class Value, std::size_t count>
+Value value_named(const Named<Value> (&table)[count], std::string_view what, std::string_view name) {
+  return entry_named(table, what, name).value;
 }
 
 }  // namespace nestvec

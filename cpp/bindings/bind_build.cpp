@@ -25,41 +25,41 @@ using Bytes = Array<std::uint8_t>;
 using Floats = Array<float>;
 
 /// train_pq. start: a codebook to go on from.
-std::shared_ptr<CodebookArray> train(const Floats& sample, const std::string& codec, std::size_t columns,
+std::shared_ptr<CodebookArray> train(const Floats& sample, const std::string& encoding, std::size_t columns,
                                      const std::shared_ptr<CodebookArray>& start, std::uint64_t seed,
                                      std::size_t iterations, std::size_t threads) {
   const Matrix<const float> rows = as_matrix(sample, "sample");
-  Codebook codebook = make_pq(codec, rows.cols, columns);
+  Codebook codebook = make_pq(encoding, rows.cols, columns);
   if (rows.rows == 0) throw ArgumentError("the sample holds no rows");
   if (start) {
-    check_codebook(codebook.codec, codebook.dim, &start->view());
-    if (start->view().columns != columns) throw ArgumentError("the codebook is not that of the codec");
+    check_codebook(codebook.encoding, codebook.dim, &start->view());
+    if (start->view().columns != columns) throw ArgumentError("the codebook is not that of the encoding");
     codebook.centroids = start->view().centroids;
   }
   Floats centroids({codebook.dim, codebook.count()});
   float* out = centroids.mutable_data();
   {
     const py::gil_scoped_release release;
-    check_finite(rows, "the sample of x", Precision::float32, threads);
+    check_finite(rows, "the sample of x", Encoding::float32, threads);
     const std::vector<float> trained = train_pq(codebook, rows, seed, iterations, threads);
     std::copy(trained.begin(), trained.end(), out);
   }
-  return std::make_shared<CodebookArray>(codec, columns, std::move(centroids));
+  return std::make_shared<CodebookArray>(encoding, columns, std::move(centroids));
 }
 
 /// encode_tier over numpy arrays. Returns (codes as bytes, factors or None, the longest row).
-py::tuple encode(const Floats& x, const std::string& codec, bool packed, bool cosine,
+py::tuple encode(const Floats& x, const std::string& encoding, bool packed, bool cosine,
                  const std::vector<std::size_t>& dims, const std::shared_ptr<CodebookArray>& codebook,
                  std::size_t threads) {
   const Matrix<const float> rows = as_matrix(x, "x");
   checked_dim(rows.cols);
   if (dims.empty() || dims.back() != rows.cols || !std::is_sorted(dims.begin(), dims.end()))
     throw ArgumentError("dims must rise to the dimension of x");
-  const TierSpec spec{codec_named(codec), packed, cosine, dims, codebook ? &codebook->view() : nullptr};
-  check_codebook(spec.codec, rows.cols, spec.codebook);
+  const TierSpec spec{encoding_named(encoding), packed, cosine, dims, codebook ? &codebook->view() : nullptr};
+  check_codebook(spec.encoding, rows.cols, spec.codebook);
   const std::size_t blocks = block_count(rows.rows), columns = spec.columns(rows.cols);
-  Bytes codes(std::vector<std::size_t>{packed ? blocks * block_bytes(spec.codec, columns)
-                                              : rows.rows * row_bytes(spec.codec, columns)});
+  Bytes codes(std::vector<std::size_t>{packed ? blocks * block_bytes(spec.encoding, columns)
+                                              : rows.rows * row_bytes(spec.encoding, columns)});
   std::optional<Floats> factors;
   if (has_factors(spec)) factors.emplace(std::vector<std::size_t>{blocks, dims.size(), kRowsPerBlock});
   std::uint8_t* codes_out = codes.mutable_data();
@@ -74,17 +74,18 @@ py::tuple encode(const Floats& x, const std::string& codec, bool packed, bool co
 }
 
 /// What row-major codes stand for: (rows, dim).
-Floats decode(const Bytes& codes, const std::string& codec, std::size_t dim, bool cosine,
+Floats decode(const Bytes& codes, const std::string& encoding, std::size_t dim, bool cosine,
               const std::optional<Floats>& factors, const std::shared_ptr<CodebookArray>& codebook,
               std::size_t threads) {
   const Matrix<const std::uint8_t> rows = as_matrix(codes, "codes");
-  const TierSpec spec{codec_named(codec), false, cosine, {checked_dim(dim)}, codebook ? &codebook->view() : nullptr};
-  check_codebook(spec.codec, dim, spec.codebook);
-  const std::size_t bytes = row_bytes(spec.codec, spec.columns(dim));
+  const TierSpec spec{
+      encoding_named(encoding), false, cosine, {checked_dim(dim)}, codebook ? &codebook->view() : nullptr};
+  check_codebook(spec.encoding, dim, spec.codebook);
+  const std::size_t bytes = row_bytes(spec.encoding, spec.columns(dim));
   if (rows.cols != bytes)
     throw ArgumentError("codes have " + std::to_string(rows.cols) + " bytes a row; expected " + std::to_string(bytes));
   if (has_factors(spec) != factors.has_value())
-    throw ArgumentError(std::string("codes of ") + codec + " come " + (factors ? "without" : "with") + " factors");
+    throw ArgumentError(std::string("codes of ") + encoding + " come " + (factors ? "without" : "with") + " factors");
   const float* scales = factors ? sized(*factors, rows.rows, "factors") : nullptr;
   Floats out({rows.rows, dim});
   float* values = out.mutable_data();
@@ -111,29 +112,33 @@ void bind_build(py::module_& m) {
   m.attr("CHECKSUM_CHUNK") = kChecksumChunk;
   m.def(
       "block_bytes",
-      [](const std::string& codec, std::size_t dim) { return block_bytes(codec_named(codec), checked_dim(dim)); },
-      py::arg("codec"), py::arg("dim"));
+      [](const std::string& encoding, std::size_t dim) {
+        return block_bytes(encoding_named(encoding), checked_dim(dim));
+      },
+      py::arg("encoding"), py::arg("dim"));
   m.def(
       "row_bytes",
-      [](const std::string& codec, std::size_t dim) { return row_bytes(codec_named(codec), checked_dim(dim)); },
-      py::arg("codec"), py::arg("dim"));
+      [](const std::string& encoding, std::size_t dim) {
+        return row_bytes(encoding_named(encoding), checked_dim(dim));
+      },
+      py::arg("encoding"), py::arg("dim"));
   m.def(
       "pq_columns",
-      [](const std::string& codec, std::size_t dim, std::size_t columns, std::size_t prefix) {
-        return columns_of(make_pq(codec, dim, columns), std::min(prefix, dim));
+      [](const std::string& encoding, std::size_t dim, std::size_t columns, std::size_t prefix) {
+        return columns_of(make_pq(encoding, dim, columns), std::min(prefix, dim));
       },
-      py::arg("codec"), py::arg("dim"), py::arg("columns"), py::arg("prefix"));
+      py::arg("encoding"), py::arg("dim"), py::arg("columns"), py::arg("prefix"));
   py::class_<CodebookArray, std::shared_ptr<CodebookArray>>(m, "Codebook")
-      .def(py::init<const std::string&, std::size_t, Floats>(), py::arg("codec"), py::arg("columns"),
+      .def(py::init<const std::string&, std::size_t, Floats>(), py::arg("encoding"), py::arg("columns"),
            py::arg("centroids").noconvert())
-      .def_static("train", &train, py::arg("sample").noconvert(), py::arg("codec"), py::arg("columns"),
+      .def_static("train", &train, py::arg("sample").noconvert(), py::arg("encoding"), py::arg("columns"),
                   py::arg("start"), py::arg("seed"), py::arg("iterations"), py::arg("threads"))
-      .def_static("of_levels", &CodebookArray::of_levels, py::arg("codec"), py::arg("dim"),
+      .def_static("of_levels", &CodebookArray::of_levels, py::arg("encoding"), py::arg("dim"),
                   py::arg("levels").noconvert(), py::arg("scaled"), py::arg("importance").noconvert() = py::none())
       .def_property_readonly("values", &CodebookArray::values);
-  m.def("encode_tier", &encode, py::arg("x").noconvert(), py::arg("codec"), py::arg("packed"), py::arg("cosine"),
+  m.def("encode_tier", &encode, py::arg("x").noconvert(), py::arg("encoding"), py::arg("packed"), py::arg("cosine"),
         py::arg("dims"), py::arg("codebook"), py::arg("threads"));
-  m.def("decode_rows", &decode, py::arg("codes").noconvert(), py::arg("codec"), py::arg("dim"), py::arg("cosine"),
+  m.def("decode_rows", &decode, py::arg("codes").noconvert(), py::arg("encoding"), py::arg("dim"), py::arg("cosine"),
         py::arg("factors").noconvert(), py::arg("codebook"), py::arg("threads"));
   m.def("checksums", &checksums, py::arg("data").noconvert());
   m.def(

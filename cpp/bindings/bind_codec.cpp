@@ -27,7 +27,7 @@ Floats normalize(const Floats& x, std::size_t threads) {
   float* data = out.mutable_data();
   {
     const py::gil_scoped_release release;
-    for_finite_row_chunks(in, "x", Precision::float32, threads, [=](std::size_t first, Matrix<const float> chunk) {
+    for_finite_row_chunks(in, "x", Encoding::float32, threads, [=](std::size_t first, Matrix<const float> chunk) {
       const Matrix<float> copy{data + first * chunk.cols, chunk.rows, chunk.cols};
       std::copy_n(chunk.data, chunk.rows * chunk.cols, copy.data);
       normalize_rows(copy);
@@ -46,7 +46,7 @@ std::pair<py::array, Floats> quantize_with_scales(const Floats& x, const std::st
   float* scales_out = scales.mutable_data();
   {
     const py::gil_scoped_release release;
-    for_finite_row_chunks(in, "x", precision, 0, [=](std::size_t first, Matrix<const float> chunk) {
+    for_finite_row_chunks(in, "x", encoding_of(precision), 0, [=](std::size_t first, Matrix<const float> chunk) {
       quantize(chunk, precision, out + first * bytes, scales_out + first, 1);
     });
   }
@@ -63,7 +63,7 @@ py::array quantize_to_ranges(const Floats& x, const std::string& name, const Flo
   auto* out = static_cast<std::uint8_t*>(codes.mutable_data());
   {
     const py::gil_scoped_release release;
-    for_finite_row_chunks(in, "x", precision, 0, [=](std::size_t first, Matrix<const float> chunk) {
+    for_finite_row_chunks(in, "x", encoding_of(precision), 0, [=](std::size_t first, Matrix<const float> chunk) {
       quantize_ranges(chunk, limits, precision, out + first * in.cols, 1);
     });
   }

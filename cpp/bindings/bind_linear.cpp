@@ -61,7 +61,7 @@ void bind_linear(py::module_& m) {
       [](const nestvec::Array<float>& x, const std::string& what, std::size_t threads) {
         const auto rows = nestvec::as_matrix(x, what.c_str());
         const py::gil_scoped_release release;
-        nestvec::check_finite(rows, what, nestvec::Precision::float32, threads);
+        nestvec::check_finite(rows, what, nestvec::Encoding::float32, threads);
       },
       py::arg("x").noconvert(), py::arg("what"), py::arg("threads") = 0);
 }

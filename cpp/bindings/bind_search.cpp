@@ -89,7 +89,7 @@ class Region {
   CheckedRegion checked_;
 };
 
-/// A tier as Python hands it over: (codec, declared dims, cosine, norm_weight, codes, factors or None, row_bound,
+/// A tier as Python hands it over: (encoding, declared dims, cosine, norm_weight, codes, factors or None, row_bound,
 /// codebook or None).
 using TierArrays = std::tuple<std::string, std::vector<std::size_t>, bool, double, Bytes, std::optional<Floats>, double,
                               std::shared_ptr<CodebookArray>>;
@@ -140,8 +140,8 @@ class Searcher {
         (!forecasts.empty() && forecasts.size() + 1 < views.size()))
       throw ArgumentError(
           "search needs 1 <= dim <= the queries' columns, k and oversample >= 1, forecasts for all tiers");
-    const bool two_ways =
-        scanned.codec == Codec::binary || (scanned.codebook && has_levels(scanned.codec) && !scanned.codebook->scaled);
+    const EncodingTraits& of = traits(scanned.encoding);
+    const bool two_ways = of.two_ways(scanned.codebook && scanned.codebook->scaled);
     if (float_query && !two_ways) throw ArgumentError("only bits and unscaled levels are scanned in two ways");
     std::vector<TierStats> stats(views.size());
     SearchOptions options{.k = std::min(k, table_.segment.rows),
@@ -149,7 +149,7 @@ class Searcher {
                           .oversample = oversample,
                           .kind = float_query ? QueryKind::look_ups
                                   : two_ways  ? QueryKind::codes
-                                              : usual_kind(scanned.codec),
+                                              : of.usual_kind,
                           .threads = threads,
                           .stats = stats.data()};
     for (const auto& [slope, intercept, deviation] : forecasts)
@@ -167,13 +167,13 @@ class Searcher {
       const py::gil_scoped_release release;
       for (std::size_t t = 0; t < views.size(); ++t)
         if (t == 0 || views[t].values.data != views[t - 1].values.data)
-          check_finite(views[t].values, "queries", Precision::float32, threads);
+          check_finite(views[t].values, "queries", Encoding::float32, threads);
       nestvec::search(table_, views, options, found.data());
     }
     py::list told;
     for (const TierStats& of_tier : stats)
       told.append(py::make_tuple(of_tier.rows.load(), of_tier.bytes.load(), of_tier.seconds));
-    const bool distances = scanned.codec == Codec::binary && !float_query && views.size() == 1;
+    const bool distances = of.meaning == Meaning::signs && !float_query && views.size() == 1;
     const py::tuple arrays = distances ? as_arrays<std::int32_t>(found, first.rows, options.k, table_.segment.ids, -1)
                                        : as_arrays<float>(found, first.rows, options.k, table_.segment.ids, 1);
     return py::make_tuple(arrays[0], arrays[1], told);
@@ -208,21 +208,21 @@ class Searcher {
   }
 
   Tier view(const TierArrays& arrays, bool packed) const {
-    const auto& [codec_name, dims, cosine, norm_weight, codes, factors, row_bound, stored] = arrays;
+    const auto& [encoding_name, dims, cosine, norm_weight, codes, factors, row_bound, stored] = arrays;
     if (dims.empty() || !std::is_sorted(dims.begin(), dims.end()) || dims.front() < 1)
       throw ArgumentError("dims must rise to the tier's dimension");
     const std::size_t dim = checked_dim(dims.back());
     const Codebook* codebook = stored ? &stored->view() : nullptr;
-    const TierSpec spec{codec_named(codec_name), packed, cosine, dims, codebook};
-    check_codebook(spec.codec, dim, codebook);
+    const TierSpec spec{encoding_named(encoding_name), packed, cosine, dims, codebook};
+    check_codebook(spec.encoding, dim, codebook);
     const std::size_t blocks = block_count(table_.segment.rows), columns = spec.columns(dim);
     const std::size_t bytes =
-        packed ? blocks * block_bytes(spec.codec, columns) : table_.segment.rows * row_bytes(spec.codec, columns);
-    Tier tier{spec.codec, dim, dims, cosine, sized(codes, bytes, "codes"), nullptr, row_bound};
+        packed ? blocks * block_bytes(spec.encoding, columns) : table_.segment.rows * row_bytes(spec.encoding, columns);
+    Tier tier{spec.encoding, dim, dims, cosine, sized(codes, bytes, "codes"), nullptr, row_bound};
     if (!(norm_weight >= 0 && norm_weight <= 1) || (norm_weight > 0 && packed && !codebook))
       throw ArgumentError("only product quantizers are scanned by scores with a norm_weight, which is 0 to 1");
     tier.norm_weight = norm_weight;
-    if (spec.codec == Codec::binary) tier.row_bound = std::sqrt(double(dim));  // as 1 and -1
+    if (traits(spec.encoding).meaning == Meaning::signs) tier.row_bound = std::sqrt(double(dim));  // as 1 and -1
     if (codebook) {
       tier.codebook = *codebook;
       if (!codebook->scaled) tier.row_bound = longest_decoded(*codebook);

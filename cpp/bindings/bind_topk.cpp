@@ -48,11 +48,11 @@ Rows as_rows(const RowArray& array, std::string_view dtype, const char* what) {
           {backends().back()}};
 }
 
-std::vector<Candidate> topk(const Rows& rows, Codec codec, std::size_t dim, const ScanQueries& queries, std::size_t k,
-                            std::size_t threads) {
+std::vector<Candidate> topk(const Rows& rows, Encoding encoding, std::size_t dim, const ScanQueries& queries,
+                            std::size_t k, std::size_t threads) {
   std::vector<Candidate> found(queries.count * k);
-  const bool measured = codec != Codec::binary && codec != Codec::int8;
-  ScanRows source{.codec = codec,
+  const bool measured = queries.kind == QueryKind::values;
+  ScanRows source{.encoding = encoding,
                   .count = rows.count,
                   .columns = dim,
                   .row_major = rows.data,
@@ -77,7 +77,7 @@ py::tuple hamming_topk(const Array<std::uint8_t>& queries, const RowArray& codes
   std::vector<Candidate> found;
   {
     const py::gil_scoped_release release;
-    found = topk(rows, Codec::binary, dim, ScanQueries::from_codes(Codec::binary, q, dim), columns, threads);
+    found = topk(rows, Encoding::binary, dim, ScanQueries::from_codes(Encoding::binary, q, dim), columns, threads);
   }
   return as_arrays<std::int32_t>(found, q.rows, columns, nullptr, -1);
 }
@@ -91,15 +91,15 @@ py::tuple inner_topk_int8(const Array<std::int8_t>& queries, const RowArray& x, 
   {
     const py::gil_scoped_release release;
     const Matrix<const std::uint8_t> codes{reinterpret_cast<const std::uint8_t*>(q.data), q.rows, q.cols};
-    found = topk(rows, Codec::int8, dim, ScanQueries::from_codes(Codec::int8, codes, dim), columns, threads);
+    found = topk(rows, Encoding::int8, dim, ScanQueries::from_codes(Encoding::int8, codes, dim), columns, threads);
   }
   return as_arrays<std::int32_t>(found, q.rows, columns, nullptr, 1);
 }
 
 py::tuple inner_topk_float(const Array<float>& queries, const RowArray& x, const std::string& dtype, std::size_t k,
                            std::size_t threads) {
-  const Codec codec = codec_named(dtype);
-  if (codec != Codec::float32 && codec != Codec::float16 && codec != Codec::bfloat16)
+  const Encoding encoding = encoding_named(dtype);
+  if (traits(encoding).usual_kind != QueryKind::values)
     throw ArgumentError("x must be of float32, float16 or bfloat16");
   const Matrix<const float> q = as_matrix(queries, "queries");
   const Rows rows = as_rows(x, dtype, "x");
@@ -108,9 +108,9 @@ py::tuple inner_topk_float(const Array<float>& queries, const RowArray& x, const
   std::vector<Candidate> found;
   {
     const py::gil_scoped_release release;
-    check_finite(q, "queries", Precision::float32, threads);
-    const ScanQueries prepared = ScanQueries::from_floats(codec, QueryKind::values, q, dim, false);
-    found = topk(rows, codec, dim, prepared, columns, threads);
+    check_finite(q, "queries", Encoding::float32, threads);
+    const ScanQueries prepared = ScanQueries::from_floats(encoding, QueryKind::values, q, dim, false);
+    found = topk(rows, encoding, dim, prepared, columns, threads);
   }
   return as_arrays<float>(found, q.rows, columns, nullptr, 1);
 }

@@ -26,26 +26,27 @@ inline std::size_t checked_dim(std::size_t dim) {
 }
 
 /// A product quantizer without centroids yet.
-inline Codebook make_pq(const std::string& codec, std::size_t dim, std::size_t columns) {
-  const Codebook codebook{checked_dim(dim), columns, codec_named(codec)};
-  if (codebook.codec != Codec::pq8 && codebook.codec != Codec::pq4) throw ArgumentError(codec + " has no codebook");
+inline Codebook make_pq(const std::string& encoding, std::size_t dim, std::size_t columns) {
+  const Codebook codebook{checked_dim(dim), columns, encoding_named(encoding)};
+  if (traits(codebook.encoding).meaning != Meaning::centroids) throw ArgumentError(encoding + " has no codebook");
   if (columns < 1 || columns > dim) throw ArgumentError("a codebook has 1 sub-quantizer to one for each dimension");
   return codebook;
 }
 
-/// Whether codes come with a codebook, which is then of their codec and dimension.
-inline void check_codebook(Codec codec, std::size_t dim, const Codebook* codebook) {
-  if ((codec == Codec::pq8 || codec == Codec::pq4 || has_levels(codec)) != (codebook != nullptr) ||
-      (codebook && (codebook->codec != codec || codebook->dim != dim)))
-    throw ArgumentError("the codebook is not that of the codec");
+/// Whether codes come with a codebook, which is then of their encoding and dimension.
+inline void check_codebook(Encoding encoding, std::size_t dim, const Codebook* codebook) {
+  if (traits(encoding).has_codebook() != (codebook != nullptr) ||
+      (codebook && (codebook->encoding != encoding || codebook->dim != dim)))
+    throw ArgumentError("the codebook is not that of the encoding");
 }
 
 class CodebookArray {
  public:
   /// centroids: (dim, 256 or 16), finite.
-  CodebookArray(const std::string& codec, std::size_t columns, Array<float> centroids) : values_(std::move(centroids)) {
+  CodebookArray(const std::string& encoding, std::size_t columns, Array<float> centroids)
+      : values_(std::move(centroids)) {
     const Matrix<const float> values = as_matrix(values_, "centroids");
-    codebook_ = make_pq(codec, values.rows, columns);
+    codebook_ = make_pq(encoding, values.rows, columns);
     codebook_.centroids = sized(values_, codebook_.dim * codebook_.count(), "centroids");
     check_finite(values, "the codebook");
     by_code_ = centroids_by_code(codebook_);
@@ -59,18 +60,19 @@ class CodebookArray {
   /// The levels of int4 (16 of them) or planes (2 to 256, a power of two) over `dim` dimensions: finite, none smaller
   /// than the one before it, and where rows are scaled the largest from 1 to 256.
   /// importance: (dim, dim), as in Codebook.
-  static std::shared_ptr<CodebookArray> of_levels(const std::string& codec, std::size_t dim, Array<float> levels,
+  static std::shared_ptr<CodebookArray> of_levels(const std::string& encoding, std::size_t dim, Array<float> levels,
                                                   bool scaled, std::optional<Array<float>> importance) {
     const auto made = std::shared_ptr<CodebookArray>(new CodebookArray);
     Codebook& codebook = made->codebook_;
-    codebook = {checked_dim(dim), 0, codec_named(codec)};
-    if (!has_levels(codebook.codec)) throw ArgumentError(codec + " has no levels");
+    codebook = {checked_dim(dim), 0, encoding_named(encoding)};
+    const EncodingTraits& of = traits(codebook.encoding);
+    if (of.meaning != Meaning::levels) throw ArgumentError(encoding + " has no levels");
     const auto count = std::size_t(levels.size());
     if (levels.ndim() != 1 || !std::has_single_bit(count) || count < 2 || count > 256 ||
-        (codebook.codec == Codec::int4 && count != 16))
+        (!of.in_planes() && count != std::size_t{1} << of.layout.bits_per_dim))
       throw ArgumentError("levels are an array of 2, 4, ... 256 numbers, for int4 of 16");
     codebook.bits = std::size_t(std::countr_zero(count));
-    codebook.columns = level_columns(codebook.codec, codebook.bits, dim);
+    codebook.columns = of.columns(dim, 0, codebook.bits);
     codebook.scaled = scaled;
     codebook.levels = levels.data();
     check_finite({codebook.levels, 1, count}, "the codebook");

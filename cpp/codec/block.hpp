@@ -1,10 +1,10 @@
-// How rows of codes lie in memory: the codecs, their row-major rows, and the packed block of 64 rows.
+// How rows of codes lie in memory: row-major, and in packed blocks of 64 rows.
 //
 // In a packed block the 64 rows are word-interleaved: word 0 of row 0, of row 1, ... of row 63, then word 1 of row 0,
 // ... A word is what one SIMD lane eats. The first words of a block are its rows' first dimensions, so a prefix of the
 // dimensions is a prefix of the bytes.
 //
-//   codec     row-major row       word           dimensions in a word
+//   encoding     row-major row       word           dimensions in a word
 //   float32   dim x f32           1 x f32        1
 //   float16   dim x f16           2 x f16        2
 //   bfloat16  dim x bf16          2 x bf16       2; the upper halves of floats
@@ -21,37 +21,29 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <string_view>
+
+#include "cpp/codec/encoding.hpp"
 
 namespace nestvec {
-
-enum class Codec { float32, float16, bfloat16, int8, binary, pq8, pq4, int4, planes };
 
 inline constexpr std::size_t kRowsPerBlock = 64;
 
 /// More than any embedding model has, and small enough that int32 sums of int8 products cannot overflow.
 inline constexpr std::size_t kMaxDim = 65536;
 
-Codec codec_named(std::string_view name);  ///< throws ArgumentError that lists the names
-std::string_view name(Codec codec);
-
-/// Whether the codec rounds every dimension to one of the levels in its codebook.
-inline bool has_levels(Codec codec) { return codec == Codec::int4 || codec == Codec::planes; }
-
-std::size_t word_bytes(Codec codec);
-std::size_t word_count(Codec codec, std::size_t dim);
-std::size_t row_bytes(Codec codec, std::size_t dim);
-std::size_t block_bytes(Codec codec, std::size_t dim);
+std::size_t word_count(Encoding encoding, std::size_t dim);
+std::size_t row_bytes(Encoding encoding, std::size_t dim);
+std::size_t block_bytes(Encoding encoding, std::size_t dim);
 std::size_t block_count(std::size_t rows);
 
 /// The rows of block b that there are, one bit each.
 std::uint64_t rows_of_block(std::size_t rows, std::size_t b);
 
 /// Packs `count` <= 64 row-major rows into one block; missing rows and the tail of the last word become zero bytes.
-void pack_block(Codec codec, std::size_t dim, const std::uint8_t* rows, std::size_t count, std::uint8_t* block);
+void pack_block(Encoding encoding, std::size_t dim, const std::uint8_t* rows, std::size_t count, std::uint8_t* block);
 
 /// Copies the first `dim` dimensions of row `row` of a block out as a row-major row. The block may hold more.
-void unpack_row(Codec codec, std::size_t dim, const std::uint8_t* block, std::size_t row, std::uint8_t* out);
+void unpack_row(Encoding encoding, std::size_t dim, const std::uint8_t* block, std::size_t row, std::uint8_t* out);
 
 /// The bits of the last 64-bit word that the first `dim` dimensions of a binary row use.
 std::uint64_t last_word_mask(std::size_t dim);

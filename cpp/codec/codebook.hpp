@@ -1,4 +1,4 @@
-// What codes stand for, where the name of their codec alone does not say it.
+// What codes stand for, where the name of their encoding alone does not say it.
 #pragma once
 #include <cstddef>
 
@@ -10,7 +10,7 @@ namespace nestvec {
 /// them from 1 to dim will do. Or the levels that all dimensions of a scalar quantizer share (grid.hpp).
 struct Codebook {
   std::size_t dim, columns;  ///< dimensions, and what pack_block takes as such: sub-quantizers, or bits of planes
-  Codec codec;               ///< pq8 or pq4: 256 or 16 centroids to a sub-quantizer; int4 or planes
+  Encoding encoding;         ///< pq8 or pq4: 256 or 16 centroids to a sub-quantizer; int4 or planes
   const float* centroids = nullptr;  ///< dim x count(): row d holds dimension d of the centroids of its sub-quantizer
   /// What centroids_by_code gives, for decoding: a centroid's values side by side. Null: decode_pq gathers them.
   const float* by_code = nullptr;
@@ -28,13 +28,11 @@ struct Codebook {
   /// the same.
   const float* importance = nullptr;
 
-  std::size_t count() const { return has_levels(codec) ? std::size_t{1} << bits : codec == Codec::pq8 ? 256 : 16; }
+  std::size_t count() const {
+    const EncodingTraits& of = traits(encoding);
+    return of.meaning == Meaning::levels ? std::size_t{1} << bits : of.product.centroids;
+  }
   std::size_t begin(std::size_t j) const { return j * dim / columns; }
 };
-
-/// The columns of `dim` dimensions that are coded by levels.
-inline std::size_t level_columns(Codec codec, std::size_t bits, std::size_t dim) {
-  return codec == Codec::planes ? (dim + 63) / 64 * 64 * bits : dim;
-}
 
 }  // namespace nestvec

@@ -22,21 +22,6 @@ void scale_to_unit(const float* x, std::size_t dim, float* out) {
   for (std::size_t i = 0; i < dim; ++i) out[i] = float(x[i] * scale);
 }
 
-Precision precision_of(Codec codec) {
-  switch (codec) {
-    case Codec::float32:
-      return Precision::float32;
-    case Codec::float16:
-      return Precision::float16;
-    case Codec::bfloat16:
-      return Precision::bfloat16;
-    case Codec::int8:
-      return Precision::int8;
-    default:
-      return Precision::ubinary;
-  }
-}
-
 /// The factors of one row, 64 apart; returns the row's length.
 double set_factors(const TierSpec& spec, const float* row, float scale, float* factors) {
   double square = 0, length = 0;
@@ -78,29 +63,22 @@ double set_estimates(const TierSpec& spec, const float* x, const float* decoded,
 }  // namespace
 
 bool has_factors(const TierSpec& spec) {
-  if (spec.codebook) return spec.codebook->scaled;
-  return spec.codec == Codec::int8 || (spec.cosine && spec.codec != Codec::binary);
-}
-
-Precision required_range(const TierSpec& spec) {
-  const bool halves = spec.codec == Codec::float16 || spec.codec == Codec::bfloat16;
-  return halves && !spec.cosine ? precision_of(spec.codec) : Precision::float32;
+  return traits(spec.encoding).has_factors(spec.cosine, spec.codebook && spec.codebook->scaled);
 }
 
 double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* codes, float* factors,
                    std::size_t threads) {
-  const std::size_t columns = spec.columns(x.cols), bytes = row_bytes(spec.codec, columns);
+  const EncodingTraits& of = traits(spec.encoding);
+  const std::size_t columns = spec.columns(x.cols), bytes = of.layout.row_bytes(columns);
   const std::size_t blocks = block_count(x.rows);
   const std::size_t tasks = (blocks + kBlocksPerTask - 1) / kBlocksPerTask;
-  const bool bits = spec.codec == Codec::binary, to_unit = spec.cosine && !bits;  // signs have no length
+  const bool bits = of.meaning == Meaning::signs, to_unit = spec.cosine && !bits;  // signs have no length
   const Codebook* codebook = spec.codebook;
   const bool scaled = codebook && codebook->scaled;
   std::optional<PqEncoder> pq;
   std::optional<GridEncoder> grid;
-  if (codebook && has_levels(codebook->codec))
-    grid.emplace(*codebook);
-  else if (codebook)
-    pq.emplace(*codebook);
+  if (of.meaning == Meaning::levels) grid.emplace(*codebook);
+  if (of.meaning == Meaning::centroids) pq.emplace(*codebook);
   if (factors) std::fill_n(factors, blocks * spec.dims.size() * kRowsPerBlock, 0.0f);
   std::vector<double> longest(tasks);
   parallel_for(tasks, threads, [&](std::size_t, std::size_t task) {
@@ -121,8 +99,9 @@ double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* co
       else if (grid)
         grid->encode(source, target);
       else
-        quantize(source, precision_of(spec.codec), target, spec.codec == Codec::int8 ? scales : nullptr, 1);
-      if (spec.packed) pack_block(spec.codec, columns, target, count, codes + b * block_bytes(spec.codec, columns));
+        of.plain.encode(source, target, of.plain.row_scale ? scales : nullptr);
+      if (spec.packed)
+        pack_block(spec.encoding, columns, target, count, codes + b * block_bytes(spec.encoding, columns));
       if (bits || (codebook && !scaled)) continue;
       float* block_factors = factors ? factors + b * spec.dims.size() * kRowsPerBlock : nullptr;
       for (std::size_t r = 0; r < count; ++r) {
@@ -141,10 +120,10 @@ double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* co
 void decode_rows(const TierSpec& spec, Matrix<const std::uint8_t> rows, const float* factors, float* out,
                  std::size_t threads) {
   const std::size_t dim = spec.dims.back();
-  const float scale = decoded_scale(spec.codec, dim, spec.cosine);
+  const float scale = decoded_scale(spec.encoding, dim, spec.cosine);
   parallel_for((rows.rows + kRowsPerBlock - 1) / kRowsPerBlock, threads, [&](std::size_t, std::size_t task) {
     for (std::size_t r = task * kRowsPerBlock; r < std::min((task + 1) * kRowsPerBlock, rows.rows); ++r)
-      decode_row(spec.codec, spec.codebook, rows.row(r), dim, (factors ? factors[r] : 1) * scale, out + r * dim);
+      decode_row(spec.encoding, spec.codebook, rows.row(r), dim, (factors ? factors[r] : 1) * scale, out + r * dim);
   });
 }
 

@@ -185,12 +185,12 @@ void GridEncoder::refine(float factor, float* pull, std::uint8_t* codes) const {
 void GridEncoder::encode(Matrix<const float> x, std::uint8_t* codes) const {
   for (std::size_t first = 0; first < x.rows; first += kRowsPerBlock)
     encode_some({x.row(first), std::min(kRowsPerBlock, x.rows - first), x.cols},
-                codes + first * row_bytes(codebook_.codec, codebook_.columns));
+                codes + first * row_bytes(codebook_.encoding, codebook_.columns));
 }
 
 void GridEncoder::encode_some(Matrix<const float> x, std::uint8_t* rows) const {
-  const std::size_t dim = codebook_.dim, bytes = row_bytes(codebook_.codec, codebook_.columns);
-  const std::size_t stride = level_columns(Codec::planes, 1, dim), padded = padded_to_16(dim);
+  const std::size_t dim = codebook_.dim, bytes = row_bytes(codebook_.encoding, codebook_.columns);
+  const std::size_t stride = (dim + 63) / 64 * 64, padded = padded_to_16(dim);
   const bool refines = !importance_.empty();
   Scratch scratch{std::vector<float>(dim), std::vector<float>(dim), std::vector<std::uint8_t>(dim)};
   std::vector<std::uint8_t> codes(x.rows * stride);  // those past dim are 0
@@ -214,15 +214,15 @@ void GridEncoder::encode_some(Matrix<const float> x, std::uint8_t* rows) const {
     for (std::size_t r = 0; r < x.rows; ++r) refine(factors[r], &pulls[r * padded], &codes[r * stride]);
   }
   for (std::size_t r = 0; r < x.rows; ++r)
-    if (codebook_.codec == Codec::int4)
-      pack_nibbles(&codes[r * stride], dim, rows + r * bytes);
-    else
+    if (traits(codebook_.encoding).in_planes())
       pack_planes(&codes[r * stride], codebook_.columns, codebook_.bits, rows + r * bytes);
+    else
+      pack_nibbles(&codes[r * stride], dim, rows + r * bytes);
 }
 
 void decode_grid(const Codebook& codebook, const std::uint8_t* row, std::size_t dim, float* out) {
   const float* levels = codebook.levels;
-  if (codebook.codec == Codec::int4) {
+  if (!traits(codebook.encoding).in_planes()) {
     for (std::size_t d = 0; d < dim; ++d) out[d] = levels[row[d / 2] >> d % 2 * 4 & 15];
     return;
   }
@@ -244,7 +244,7 @@ const float* uniform_levels(std::size_t bits) {
 
 double length_unit(const Codebook& codebook, std::size_t dim) {
   const double mean_square = exact_dot(codebook.levels, codebook.levels, codebook.count()) / double(codebook.count());
-  return std::sqrt(mean_square * double(dim)) / (codebook.codec == Codec::int4 ? 2 : 1);
+  return std::sqrt(mean_square * double(dim)) / (traits(codebook.encoding).in_planes() ? 1 : 2);
 }
 
 double longest_of_levels(const Codebook& codebook) {

@@ -26,8 +26,8 @@ class GridEncoder {
  public:
   explicit GridEncoder(const Codebook& codebook);
 
-  /// Row-major codes, row_bytes(codec, columns) a row. Each row's depend on that row alone, and are the same on every
-  /// CPU. Values must be finite.
+  /// Row-major codes, row_bytes(encoding, columns) a row. Each row's depend on that row alone, and are the same on
+  /// every CPU. Values must be finite.
   void encode(Matrix<const float> x, std::uint8_t* codes) const;
 
   /// The numbers of the nearest levels, a byte for each of `dim` values: how many of the middles between two levels,

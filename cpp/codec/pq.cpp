@@ -16,7 +16,7 @@ namespace nestvec {
 namespace {
 
 std::size_t code(const Codebook& codebook, const std::uint8_t* row, std::size_t j) {
-  return codebook.codec == Codec::pq8 ? row[j] : row[j / 2] >> j % 2 * 4 & 15;
+  return codebook.count() == 256 ? row[j] : row[j / 2] >> j % 2 * 4 & 15;
 }
 
 }  // namespace
@@ -56,8 +56,8 @@ PqEncoder::PqEncoder(const Codebook& codebook)
 }
 
 void PqEncoder::encode(Matrix<const float> x, std::uint8_t* codes) const {
-  const std::size_t bytes = row_bytes(codebook_.codec, codebook_.columns);
-  const bool nibbles = codebook_.codec == Codec::pq4;
+  const std::size_t bytes = row_bytes(codebook_.encoding, codebook_.columns);
+  const bool nibbles = codebook_.count() == 16;
   std::vector<std::uint8_t> high(nibbles ? x.rows : 0);
   for (std::size_t j = 0; j < codebook_.columns; ++j) {
     const std::size_t first = codebook_.begin(j), width = codebook_.begin(j + 1) - first;
@@ -72,7 +72,7 @@ void PqEncoder::encode(Matrix<const float> x, std::uint8_t* codes) const {
 void encode_pq(const Codebook& codebook, Matrix<const float> x, std::uint8_t* codes, std::size_t threads) {
   const PqEncoder encoder(codebook);
   for_row_chunks(x, threads, [&](std::size_t first, Matrix<const float> chunk) {
-    encoder.encode(chunk, codes + first * row_bytes(codebook.codec, codebook.columns));
+    encoder.encode(chunk, codes + first * row_bytes(codebook.encoding, codebook.columns));
   });
 }
 
@@ -103,7 +103,7 @@ void decode_pq(const Codebook& codebook, const std::uint8_t* row, std::size_t di
 }
 
 std::size_t columns_of(const Codebook& codebook, std::size_t dim) {
-  if (has_levels(codebook.codec)) return level_columns(codebook.codec, codebook.bits, dim);
+  if (codebook.levels) return traits(codebook.encoding).columns(dim, 0, codebook.bits);
   std::size_t columns = dim * codebook.columns / codebook.dim;  // begin(columns) <= dim
   while (codebook.begin(columns + 1) <= dim && columns < codebook.columns) ++columns;
   if (columns > 0 && codebook.begin(columns) == dim) return columns;
@@ -139,7 +139,7 @@ std::vector<double> centroid_ranges(const Codebook& codebook) {
 }
 
 double longest_decoded(const Codebook& codebook) {
-  if (has_levels(codebook.codec)) return longest_of_levels(codebook);
+  if (codebook.levels) return longest_of_levels(codebook);
   double square = 0;
   for (std::size_t j = 0; j < codebook.columns; ++j) {
     double longest = 0;

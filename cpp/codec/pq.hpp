@@ -28,7 +28,7 @@ class PqEncoder {
  public:
   explicit PqEncoder(const Codebook& codebook);
 
-  /// Row-major codes, row_bytes(codec, columns) a row: the nearest centroids, the first of equally near ones, as far
+  /// Row-major codes, row_bytes(encoding, columns) a row: the nearest centroids, the first of equally near ones, as far
   /// as float32 can tell distances apart.
   void encode(Matrix<const float> x, std::uint8_t* codes) const;
 

@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cmath>
-#include <cstring>
-#include <limits>
+#include <iterator>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -13,8 +11,8 @@
 #include "cpp/base/error.hpp"
 #include "cpp/base/names.hpp"
 #include "cpp/base/parallel.hpp"
+#include "cpp/codec/block.hpp"
 #include "cpp/codec/value_errors.hpp"
-#include "cpp/kernels/kernels.hpp"
 
 namespace nestvec {
 namespace {
@@ -29,39 +27,16 @@ constexpr std::size_t kChunkValues = std::size_t{1} << 16;
 /// The twin of a code: 128 more as unsigned, 128 less as signed, in two's complement the same bits.
 constexpr std::uint8_t kTwin = 0x80;
 
-/// Positive floats are ordered as their bits are, and a maximum of integers needs no order of comparisons.
-float largest_magnitude(const float* x, std::size_t dim) {
-  std::int32_t largest = 0;
-  for (std::size_t i = 0; i < dim; ++i) largest = std::max(largest, std::bit_cast<std::int32_t>(std::abs(x[i])));
-  return std::bit_cast<float>(largest);
-}
+struct Coded {
+  Encoding encoding;
+  std::uint8_t twin;
+};
 
-float quantize_int8_row(const float* x, std::size_t dim, std::uint8_t* codes, std::uint8_t twin) {
-  // Adding 1.5 * 2^23 leaves no bits for a fraction: the sum is rounded to nearest even.
-  constexpr float kRounder = 12582912.0F;
-  const float scale = largest_magnitude(x, dim) / 127;
-  if (scale == 0) {
-    std::memset(codes, twin, dim);
-    return 0;
-  }
-  for (std::size_t i = 0; i < dim; ++i) {
-    // A denormal scale is coarse: without the clamp a code could be 190. Only as an integer does it vectorize.
-    const int code = static_cast<int>((x[i] / scale + kRounder) - kRounder);
-    codes[i] = static_cast<std::uint8_t>(std::min(std::max(code, -127), 127)) ^ twin;
-  }
-  return scale;
-}
-
-std::uint8_t pack_byte(const float* x, std::size_t count) {
-  unsigned byte = 0;
-  for (std::size_t i = 0; i < count; ++i) byte |= static_cast<unsigned>(x[i] > 0) << (7 - i);
-  return static_cast<std::uint8_t>(byte);
-}
-
-void pack_bits_row(const float* x, std::size_t dim, std::uint8_t* codes, std::uint8_t twin) {
-  for (std::size_t b = 0; b < dim / 8; ++b) codes[b] = pack_byte(x + 8 * b, 8) ^ twin;
-  if (dim % 8) codes[dim / 8] = pack_byte(x + dim / 8 * 8, dim % 8) ^ twin;
-}
+/// In the order of Precision.
+constexpr Coded kCoded[] = {{Encoding::float32, 0}, {Encoding::float16, 0},  {Encoding::bfloat16, 0},
+                            {Encoding::int8, 0},    {Encoding::int8, kTwin}, {Encoding::binary, kTwin},
+                            {Encoding::binary, 0}};
+static_assert(std::size(kCoded) == std::size_t(Precision::ubinary) + 1);
 
 void quantize_ranges_row(const float* x, const float* minimum, const float* steps, std::size_t dim, std::uint8_t* codes,
                          std::uint8_t twin) {
@@ -72,86 +47,33 @@ void quantize_ranges_row(const float* x, const float* minimum, const float* step
   }
 }
 
-void quantize_int8_rows(Matrix<const float> x, std::uint8_t* codes, float* scales, std::uint8_t twin) {
-  for (std::size_t r = 0; r < x.rows; ++r) {
-    const float scale = quantize_int8_row(x.row(r), x.cols, codes + r * x.cols, twin);
-    if (scales) scales[r] = scale;
-  }
-}
-
-void pack_bits_rows(Matrix<const float> x, std::uint8_t* codes, std::uint8_t twin) {
-  const std::size_t bytes = row_bytes(Precision::ubinary, x.cols);
-  for (std::size_t r = 0; r < x.rows; ++r) pack_bits_row(x.row(r), x.cols, codes + r * bytes, twin);
-}
-
-/// For finite values: adding to the lower half carries into the upper one where it rounds up.
-void to_bfloat16(const float* x, std::size_t count, std::uint8_t* codes) {
-  auto* halves = reinterpret_cast<std::uint16_t*>(codes);
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::uint32_t bits = std::bit_cast<std::uint32_t>(x[i]);
-    halves[i] = std::uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-  }
-}
-
-void quantize_rows(Matrix<const float> x, Precision precision, std::uint8_t* codes, float* scales) {
-  switch (precision) {
-    case Precision::float32:
-      std::memcpy(codes, x.data, x.rows * x.cols * sizeof(float));
-      return;
-    case Precision::float16:
-      return kernels().float_to_half(x.data, reinterpret_cast<std::uint16_t*>(codes), x.rows * x.cols);
-    case Precision::bfloat16:
-      return to_bfloat16(x.data, x.rows * x.cols, codes);
-    case Precision::int8:
-      return quantize_int8_rows(x, codes, scales, 0);
-    case Precision::uint8:
-      return quantize_int8_rows(x, codes, scales, kTwin);
-    case Precision::ubinary:
-      return pack_bits_rows(x, codes, 0);
-    case Precision::binary:
-      return pack_bits_rows(x, codes, kTwin);
-  }
+void quantize_rows(Matrix<const float> x, const Coded& coded, std::uint8_t* codes, float* scales) {
+  const EncodingTraits& of = traits(coded.encoding);
+  of.plain.encode(x, codes, scales);
+  if (coded.twin == 0) return;
+  const std::size_t bytes = x.rows * of.layout.row_bytes(x.cols);
+  for (std::size_t i = 0; i < bytes; ++i) codes[i] ^= coded.twin;
 }
 
 /// Looks for the values that are not below the limit.
-[[noreturn]] void throw_not_finite(Matrix<const float> x, std::string_view what, Precision precision) {
-  const float limit = magnitude_limit(precision);
+[[noreturn]] void throw_not_finite(Matrix<const float> x, std::string_view what, Encoding encoding) {
+  const float limit = traits(encoding).plain.limit;
   std::size_t count = 0, first = 0;
   for (std::size_t i = x.rows * x.cols; i-- > 0;) {
     if (std::abs(x.data[i]) < limit) continue;
     ++count;
     first = i;
   }
-  throw_not_finite(count, first, x.rows, x.cols, what, precision);
+  throw_not_finite(count, first, x.rows, x.cols, what, encoding);
 }
 
 }  // namespace
 
 Precision precision_named(std::string_view name) { return value_named(kPrecisions, "precision", name); }
 
-std::size_t row_bytes(Precision precision, std::size_t dim) {
-  switch (precision) {
-    case Precision::float32:
-      return dim * 4;
-    case Precision::float16:
-    case Precision::bfloat16:
-      return dim * 2;
-    case Precision::int8:
-    case Precision::uint8:
-      return dim;
-    case Precision::binary:
-    case Precision::ubinary:
-      return dim / 8 + (dim % 8 != 0);
-  }
-  return 0;
-}
+Encoding encoding_of(Precision precision) { return kCoded[std::size_t(precision)].encoding; }
 
-float magnitude_limit(Precision precision) {
-  // 65520 is half way between float16's largest number, 65504, and the next, which it lacks: a tie, rounded away.
-  if (precision == Precision::float16) return 65520.0F;
-  if (precision == Precision::bfloat16) return 0x1.ffp127F;  // likewise: the largest is 0x1.fep127
-  return std::numeric_limits<float>::infinity();
-}
+std::size_t row_bytes(Precision precision, std::size_t dim) { return row_bytes(encoding_of(precision), dim); }
 
 bool all_below(const float* x, std::size_t count, float limit) {
   int outside = 0;
@@ -159,24 +81,16 @@ bool all_below(const float* x, std::size_t count, float limit) {
   return outside == 0;
 }
 
-void check_finite(Matrix<const float> x, std::string_view what, Precision precision, std::size_t threads) {
-  for_finite_row_chunks(x, what, precision, threads, [](std::size_t, Matrix<const float>) {});
+void check_finite(Matrix<const float> x, std::string_view what, Encoding encoding, std::size_t threads) {
+  for_finite_row_chunks(x, what, encoding, threads, [](std::size_t, Matrix<const float>) {});
 }
 
 void quantize(Matrix<const float> x, Precision precision, void* codes, float* scales, std::size_t threads) {
   const std::size_t bytes = row_bytes(precision, x.cols);
   for_row_chunks(x, threads, [=](std::size_t first, Matrix<const float> chunk) {
-    quantize_rows(chunk, precision, static_cast<std::uint8_t*>(codes) + first * bytes,
+    quantize_rows(chunk, kCoded[std::size_t(precision)], static_cast<std::uint8_t*>(codes) + first * bytes,
                   scales ? scales + first : scales);
   });
-}
-
-void quantize_int8(Matrix<const float> x, std::int8_t* codes, float* scales, std::size_t threads) {
-  quantize(x, Precision::int8, codes, scales, threads);
-}
-
-void pack_bits(Matrix<const float> x, std::uint8_t* codes, std::size_t threads) {
-  quantize(x, Precision::ubinary, codes, nullptr, threads);
 }
 
 void quantize_ranges(Matrix<const float> x, Matrix<const float> ranges, Precision precision, std::uint8_t* codes,
@@ -221,9 +135,9 @@ void for_row_chunks(Matrix<const float> x, std::size_t threads,
   });
 }
 
-void for_finite_row_chunks(Matrix<const float> x, std::string_view what, Precision precision, std::size_t threads,
+void for_finite_row_chunks(Matrix<const float> x, std::string_view what, Encoding encoding, std::size_t threads,
                            const std::function<void(std::size_t first_row, Matrix<const float> chunk)>& body) {
-  const float limit = magnitude_limit(precision);
+  const float limit = traits(encoding).plain.limit;
   std::atomic<bool> finite = true;
   for_row_chunks(x, threads, [&](std::size_t first, Matrix<const float> chunk) {
     if (all_below(chunk.data, chunk.rows * chunk.cols, limit))
@@ -231,7 +145,7 @@ void for_finite_row_chunks(Matrix<const float> x, std::string_view what, Precisi
     else
       finite = false;
   });
-  if (!finite) throw_not_finite(x, what, precision);
+  if (!finite) throw_not_finite(x, what, encoding);
 }
 
 }  // namespace nestvec

@@ -5,32 +5,40 @@
 #include "cpp/base/error.hpp"
 
 namespace nestvec {
+namespace {
+
+/// " too large for float16 (65520 or more)"; empty where any finite value can be coded.
+std::string too_large_for(Encoding encoding) {
+  const EncodingTraits& of = traits(encoding);
+  if (of.plain.limit_text.empty()) return "";
+  return " too large for " + std::string(of.name) + " (" + std::string(of.plain.limit_text) + " or more)";
+}
+
+}  // namespace
 
 void throw_mask_value(std::int64_t value, std::size_t index, std::size_t tokens) {
   throw ArgumentError("mask holds " + std::to_string(value) + " at text " + std::to_string(index / tokens) +
                       ", token " + std::to_string(index % tokens) + "; expected 1 for a token and 0 for padding");
 }
 
-void throw_bad_texts(std::size_t count, std::size_t texts, std::size_t first, Precision precision) {
+void throw_bad_texts(std::size_t count, std::size_t texts, std::size_t first, Encoding encoding) {
+  const std::string too_large = too_large_for(encoding);
   throw ArgumentError("the vectors of " + std::to_string(count) + " of " + std::to_string(texts) +
-                      " texts are NaN, infinite" +
-                      (precision == Precision::float16 ? " or too large for float16 (65520 or more)" : "") +
+                      " texts are NaN, infinite" + (too_large.empty() ? "" : " or" + too_large) +
                       ", the first is text " + std::to_string(first) +
                       "; look for NaN, infinity or overflow in the hidden states, or, with max pooling, for a mask "
                       "that keeps no token");
 }
 
 void throw_not_finite(std::size_t count, std::size_t first, std::size_t rows, std::size_t cols, std::string_view what,
-                      Precision precision) {
-  const char* too_large = precision == Precision::float16    ? "float16 (65520 or more)"
-                          : precision == Precision::bfloat16 ? "bfloat16 (3.3962e38 or more)"
-                                                             : nullptr;
-  throw ArgumentError(std::string(what) + " holds " + std::to_string(count) + " of " + std::to_string(rows * cols) +
-                      " values that are " +
-                      (too_large ? std::string("NaN or too large for ") + too_large : "NaN or infinite as float32") +
-                      ", the first in row " + std::to_string(first / cols) + ", column " +
-                      std::to_string(first % cols) + "; expected finite numbers: " +
-                      (too_large ? "normalize the rows, or choose another precision" : "mend or leave out these rows"));
+                      Encoding encoding) {
+  const std::string too_large = too_large_for(encoding);
+  throw ArgumentError(
+      std::string(what) + " holds " + std::to_string(count) + " of " + std::to_string(rows * cols) +
+      " values that are " + (too_large.empty() ? "NaN or infinite as float32" : "NaN or" + too_large) +
+      ", the first in row " + std::to_string(first / cols) + ", column " + std::to_string(first % cols) +
+      "; expected finite numbers: " +
+      (too_large.empty() ? "mend or leave out these rows" : "normalize the rows, or choose another precision"));
 }
 
 }  // namespace nestvec

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "cpp/codec/quantize.hpp"
+#include "cpp/codec/encoding.hpp"
 
 namespace nestvec {
 
@@ -12,10 +12,10 @@ namespace nestvec {
 [[noreturn]] void throw_mask_value(std::int64_t value, std::size_t index, std::size_t tokens);
 
 /// The rows of `count` texts, the first of them `first`, cannot be coded.
-[[noreturn]] void throw_bad_texts(std::size_t count, std::size_t texts, std::size_t first, Precision precision);
+[[noreturn]] void throw_bad_texts(std::size_t count, std::size_t texts, std::size_t first, Encoding encoding);
 
-/// `count` values of rows x cols, the first of them at `first`, are not below magnitude_limit(precision).
+/// `count` values of rows x cols, the first of them at `first`, are not below the encoding's limit.
 [[noreturn]] void throw_not_finite(std::size_t count, std::size_t first, std::size_t rows, std::size_t cols,
-                                   std::string_view what, Precision precision);
+                                   std::string_view what, Encoding encoding);
 
 }  // namespace nestvec

@@ -123,7 +123,7 @@ class BadTexts {
   }
 
   void check(std::size_t texts, Precision precision) const {
-    if (count_ != 0) throw_bad_texts(count_, texts, first_, precision);
+    if (count_ != 0) throw_bad_texts(count_, texts, first_, encoding_of(precision));
   }
 
  private:
@@ -196,7 +196,7 @@ void Epilogue::run(const HiddenStates& hidden, Matrix<const std::int64_t> mask, 
   const bool unit_length = std::holds_alternative<NormalizeStep>(steps_.back());
   const std::size_t skipped = pooling.include_prompt ? 0 : prompt_tokens;
   const std::size_t bytes = row_bytes(precision, dim);
-  const float limit = magnitude_limit(precision);
+  const float limit = traits(encoding_of(precision)).plain.limit;
   const std::size_t task_texts = std::max(kTaskTexts, kTaskValues / hidden.dim / hidden.tokens);
   BadTexts bad_texts;
   parallel_for((hidden.texts - 1) / task_texts + 1, threads, [&](std::size_t, std::size_t task) {

@@ -1,4 +1,4 @@
-// Linear maps of rows, the same bits for any number of rows and threads and on any CPU. threads: as in codec.hpp.
+// Linear maps of rows, the same bits for any number of rows and threads and on any CPU. threads: as in quantize.hpp.
 // Values that are not finite go through as float arithmetic takes them.
 #pragma once
 #include <cstddef>

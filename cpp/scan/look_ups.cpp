@@ -17,7 +17,7 @@ namespace {
 /// arithmetic: 4 operations.
 constexpr double rounding(int steps) { return 0.5 + 4e-7 * steps; }
 
-/// The tables of pq8 hold 0 to 127, those of nibbles -127 to 127.
+/// The steps of wide tables' entries, which look_up_centroids splits by constants: EncodingTraits has the same.
 constexpr int kSteps8 = 127, kSteps4 = 254;
 
 /// Columns with a second look-up: 2^16 steps each, half of them above 0, and 127 for each of kMaxDim stay below 2^24.
@@ -55,12 +55,6 @@ std::pair<float, float> range_of(const float* x, std::size_t count) {
 
 }  // namespace
 
-std::size_t look_up_bytes(Codec codec, std::size_t columns) {
-  if (codec == Codec::int4) return kI4Header + word_count(codec, columns) * 8;
-  const std::size_t entries_per_byte = codec == Codec::pq8 ? 256 : 2 * 16;
-  return word_count(codec, columns) * word_bytes(codec) * entries_per_byte;
-}
-
 LookUps look_up_bits(const float* query, std::size_t dim, std::uint8_t* tables) {
   float largest = 0;  // of all sums of 4: that of their magnitudes
   for (std::size_t d = 0; d < dim; d += 4) {
@@ -69,7 +63,7 @@ LookUps look_up_bits(const float* query, std::size_t dim, std::uint8_t* tables) 
     largest = std::max(largest, sum);
   }
   const float step = largest / 127;
-  std::fill_n(tables, look_up_bytes(Codec::binary, dim), std::uint8_t{0});
+  std::fill_n(tables, (dim + 63) / 64 * 8 * 2 * 16, std::uint8_t{0});
   if (!(largest < kRefused)) return {1, 0, 0};
   if (step < 0x1p-120f) return {1, 0, double(largest) * double((dim + 3) / 4)};  // too small to be told apart
   for (std::size_t d = 0; d < dim; d += 4) {
@@ -98,7 +92,7 @@ LookUps look_up_planes(const Codebook& codebook, const float* query, std::size_t
     off = std::max(off, std::abs(sum - levels[code]));
   }
   double magnitudes = 0;
-  std::vector<float> of_bits(level_columns(Codec::planes, bits, dim));
+  std::vector<float> of_bits((dim + 63) / 64 * 64 * bits);
   for (std::size_t d = 0; d < dim; ++d) {
     magnitudes += std::abs(query[d]);
     for (std::size_t plane = 0; plane < bits; ++plane)
@@ -149,7 +143,7 @@ LookUps look_up_nibbles(const Codebook& codebook, const float* query, std::size_
   // What codes stand for (uniform_levels) are eighths: rounded to such, symmetric scores are exact.
   const Rounded eighths(query, dim, largest <= 127 / 8.0 ? 1 / 8.0 : 0);
   const Rounded values = eighths.most == 0 ? eighths : Rounded(query, dim, largest / 127);
-  std::fill_n(form, look_up_bytes(Codec::int4, dim), std::uint8_t{0});
+  std::fill_n(form, kI4Header + (dim + 7) / 8 * 8, std::uint8_t{0});
   std::memcpy(form, levels.codes.data(), 16);  // of every query: the kernel reads them from one
   double length = 0, magnitudes = 0;
   for (std::size_t i = 0; i < dim; ++i) {
@@ -175,7 +169,7 @@ LookUps look_up_nibbles(const Codebook& codebook, const float* query, std::size_
 }  // namespace
 
 LookUps look_up_levels(const Codebook& codebook, const float* query, std::size_t dim, std::uint8_t* tables) {
-  return (codebook.codec == Codec::int4 ? look_up_nibbles : look_up_planes)(codebook, query, dim, tables);
+  return (traits(codebook.encoding).in_planes() ? look_up_planes : look_up_nibbles)(codebook, query, dim, tables);
 }
 
 std::size_t wide_columns(const Codebook& codebook, std::size_t columns) {
@@ -185,7 +179,7 @@ std::size_t wide_columns(const Codebook& codebook, std::size_t columns) {
   for (std::size_t j = 0; j < columns; ++j) squares += ranges[j] * ranges[j];
   const double deviation = std::sqrt(squares) / 4;  // of scores
   const double widest = *std::max_element(ranges, ranges + columns);
-  const int steps = codebook.codec == Codec::pq4 ? kSteps4 : kSteps8;
+  const int steps = traits(codebook.encoding).product.look_up_steps;
   double narrow = 0, least = std::numeric_limits<double>::infinity();
   std::size_t best = 0;
   for (std::size_t j = columns; j-- > 0;) {
@@ -203,13 +197,12 @@ std::size_t wide_columns(const Codebook& codebook, std::size_t columns) {
   return best;
 }
 
-float wide_weight(Codec codec) { return codec == Codec::pq4 ? kSteps4 + 1 : kSteps8 + 1; }
-
 LookUps look_up_centroids(const Codebook& codebook, const float* query, std::size_t columns, double norm_weight,
                           std::size_t wide, std::uint8_t* tables, std::uint8_t* wide_tables) {
   const std::size_t count = codebook.count();
-  const bool nibbles = codebook.codec == Codec::pq4;
-  const int lowest_code = nibbles ? -127 : 0, steps = nibbles ? kSteps4 : kSteps8;
+  const EncodingTraits& of = traits(codebook.encoding);
+  const bool nibbles = count == 16;
+  const int lowest_code = nibbles ? -127 : 0, steps = of.product.look_up_steps;
   std::vector<float> start(count);
   double squares = 0;
   std::vector<float> products(columns * count), lowest(columns);
@@ -228,8 +221,8 @@ LookUps look_up_centroids(const Codebook& codebook, const float* query, std::siz
     widest = std::max(widest, high - low);
     if (j >= wide) narrow = std::max(narrow, high - low);
   }
-  std::fill_n(tables, look_up_bytes(codebook.codec, columns), std::uint8_t{0});
-  if (wide > 0) std::fill_n(wide_tables, look_up_bytes(codebook.codec, wide), std::uint8_t{0});
+  std::fill_n(tables, of.prepared_bytes(QueryKind::look_ups, columns), std::uint8_t{0});
+  if (wide > 0) std::fill_n(wide_tables, of.prepared_bytes(QueryKind::look_ups, wide), std::uint8_t{0});
   if (!all_below(products.data(), products.size(), kRefused)) return {1, 0, 0};
   const int most = wide > 0 ? steps * (steps + 1) + steps : steps;
   const float step = std::max(narrow / float(steps), widest / float(most));

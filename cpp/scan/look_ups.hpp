@@ -19,14 +19,13 @@ struct LookUps {
   double squares = 0;  ///< at least norm_weight times the square of any row's length
 };
 
-std::size_t look_up_bytes(Codec codec, std::size_t columns);  ///< the size of a query's tables, or of dot_i4's form
-
-/// Against bits as 1 and -1. query: dim values. tables: look_up_bytes(Codec::binary, dim).
+/// Against bits as 1 and -1. query: dim values. tables: prepared_bytes of binary.
 LookUps look_up_bits(const float* query, std::size_t dim, std::uint8_t* tables);
 
-/// Against the levels of int4 or planes. query: dim values. tables: for the codec and level_columns; for int4, what
-/// dot_i4 reads. Best where the levels of planes are sums of a weight for each plane, and those of int4 multiples of
-/// the smallest of them or of a 127th of the largest: other levels are approximated so, and `error` allows for it.
+/// Against the levels of int4 or planes. query: dim values. tables: prepared_bytes of the codebook's encoding and
+/// columns; for int4, what dot_i4 reads. Best where the levels of planes are sums of a weight for each plane, and those
+/// of int4 multiples of the smallest of them or of a 127th of the largest: other levels are approximated so, and
+/// `error` allows for it.
 LookUps look_up_levels(const Codebook& codebook, const float* query, std::size_t dim, std::uint8_t* tables);
 
 /// How many of the first `columns` sub-quantizers deserve a second look-up: where the products with their centroids lie
@@ -35,10 +34,10 @@ LookUps look_up_levels(const Codebook& codebook, const float* query, std::size_t
 std::size_t wide_columns(const Codebook& codebook, std::size_t columns);
 
 /// How many times a second look-up counts in the sum.
-float wide_weight(Codec codec);
+inline float wide_weight(Encoding encoding) { return float(traits(encoding).product.look_up_steps + 1); }
 
 /// Against the centroids of the first `columns` sub-quantizers. query: the values of their dimensions. wide_tables: the
-/// second look-ups of the first `wide` of them, look_up_bytes(codec, wide).
+/// second look-ups of the first `wide` of them, prepared_bytes of so many columns.
 LookUps look_up_centroids(const Codebook& codebook, const float* query, std::size_t columns, double norm_weight,
                           std::size_t wide, std::uint8_t* tables, std::uint8_t* wide_tables);
 

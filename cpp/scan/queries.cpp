@@ -10,8 +10,8 @@
 #include "cpp/base/error.hpp"
 #include "cpp/codec/exact.hpp"
 #include "cpp/codec/grid.hpp"
+#include "cpp/codec/plain.hpp"
 #include "cpp/codec/pq.hpp"
-#include "cpp/codec/quantize.hpp"
 #include "cpp/scan/look_ups.hpp"
 
 namespace nestvec {
@@ -25,31 +25,17 @@ std::string three_digits(double x) {
 }
 
 /// dot_i8's form: the sum of the values, then the values.
-void set_int8_query(const std::int8_t* values, std::size_t dim, std::uint8_t* query) {
+void set_int8_query(const std::uint8_t* values, std::size_t dim, std::uint8_t* query) {
   std::int32_t sum = 0;
-  for (std::size_t i = 0; i < dim; ++i) sum += values[i];
+  for (std::size_t i = 0; i < dim; ++i) sum += std::int8_t(values[i]);
   std::memcpy(query, &sum, 4);
   std::memcpy(query + 4, values, dim);
 }
 
-std::size_t form_bytes(Codec codec, QueryKind kind, std::size_t columns) {
-  if (kind == QueryKind::look_ups || has_levels(codec)) return look_up_bytes(codec, columns);
-  const std::size_t words = word_count(codec, columns);
-  switch (codec) {
-    case Codec::binary:
-      return words * 8;
-    case Codec::int8:
-      return (words + 1) * 4;
-    case Codec::float16:
-    case Codec::bfloat16:
-      return words * 8;
-    default:
-      return words * 4;
-  }
+/// Whether exact scores are of other values than a prepared query holds.
+bool keeps_values(const EncodingTraits& of, QueryKind kind) {
+  return kind == QueryKind::look_ups || of.meaning == Meaning::levels;
 }
-
-/// Whether the form that the kernel reads is not the values themselves.
-bool keeps_values(Codec codec, QueryKind kind) { return kind == QueryKind::look_ups || has_levels(codec); }
 
 /// Any order of n float products and sums, fused or not, is within so many times the two lengths of the exact sum
 /// (Higham, Accuracy and Stability of Numerical Algorithms, 3.1); 8 more cover the factor, the rounding of the final
@@ -83,45 +69,42 @@ class LevelCodes {
 
 }  // namespace
 
-QueryKind usual_kind(Codec codec) {
-  if (codec == Codec::pq8 || codec == Codec::pq4 || has_levels(codec)) return QueryKind::look_ups;
-  return codec == Codec::binary || codec == Codec::int8 ? QueryKind::codes : QueryKind::values;
-}
-
-ScanQueries::ScanQueries(Codec codec_, QueryKind kind_, std::size_t count_, std::size_t dim_, const Codebook* codebook)
-    : codec(codec_),
+ScanQueries::ScanQueries(Encoding encoding_, QueryKind kind_, std::size_t count_, std::size_t dim_,
+                         const Codebook* codebook)
+    : encoding(encoding_),
       kind(kind_),
       count(count_),
       dim(dim_),
       columns(codebook ? columns_of(*codebook, dim_) : dim_),
       wide(codebook ? wide_columns(*codebook, columns) : 0),
       scales(count_),
-      stride_(form_bytes(codec_, kind_, columns)),
-      wide_stride_(wide > 0 ? form_bytes(codec_, kind_, wide) : 0),
+      stride_(traits(encoding_).prepared_bytes(kind_, columns)),
+      wide_stride_(wide > 0 ? traits(encoding_).prepared_bytes(kind_, wide) : 0),
       form_(count_ * stride_ / sizeof(Line) + 1),
       wide_form_(count_ * wide_stride_ / sizeof(Line) + 1),
-      values_(keeps_values(codec_, kind_) ? count_ * dim_ : 0) {}
+      values_(keeps_values(traits(encoding_), kind_) ? count_ * dim_ : 0) {}
 
 const float* ScanQueries::values(std::size_t i) const {
   return values_.empty() ? reinterpret_cast<const float*>(query(i)) : values_.data() + i * dim;
 }
 
-ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const float> x, std::size_t dim, bool unit,
-                                     const Codebook* codebook, const double* constants, double norm_weight) {
-  ScanQueries queries(codec, kind, x.rows, dim, codebook);
+ScanQueries ScanQueries::from_floats(Encoding encoding, QueryKind kind, Matrix<const float> x, std::size_t dim,
+                                     bool unit, const Codebook* codebook, const double* constants, double norm_weight) {
+  ScanQueries queries(encoding, kind, x.rows, dim, codebook);
   queries.norm_weight = norm_weight;
   queries.lengths_.resize(x.rows);
-  const bool bits = codec == Codec::binary;
+  const Meaning meaning = traits(encoding).meaning;
+  const bool bits = meaning == Meaning::signs, by_int8 = kind == QueryKind::codes && meaning == Meaning::values;
   const double row_length = bits ? std::sqrt(double(dim)) : 1;  // as a cosine takes it
   std::vector<float> values(dim);
-  std::vector<std::int8_t> codes(codec == Codec::int8 ? dim : 0);
+  std::vector<std::uint8_t> codes(by_int8 ? dim : 0);
   std::optional<LevelCodes> own_codes;
-  if (kind == QueryKind::codes && has_levels(codec)) own_codes.emplace(*codebook);
+  if (kind == QueryKind::codes && meaning == Meaning::levels) own_codes.emplace(*codebook);
   for (std::size_t q = 0; q < x.rows; ++q) {
     QueryScale& out = queries.scales[q];
     std::uint8_t* query = queries.query(q);
     if (bits && kind == QueryKind::codes) {  // signs have no length
-      pack_bits({x.row(q), 1, dim}, query, 1);
+      encode_signs({x.row(q), 1, dim}, query, nullptr);
       continue;
     }
     if (constants && !own_codes) out.constant = out.offset = constants[q];
@@ -131,9 +114,9 @@ ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const f
     for (std::size_t i = 0; i < dim; ++i) values[i] = float(x.row(q)[i] * scale);
     double norm = !unit ? given : given > 0 ? 1 / row_length : 0;
     queries.lengths_[q] = norm;
-    if (codec == Codec::int8) {
+    if (by_int8) {
       queries.lengths_[q] = std::max(norm, 127 * std::sqrt(double(dim)));  // of the codes too
-      quantize_int8({values.data(), 1, dim}, codes.data(), &out.scale, 1);
+      encode_int8({values.data(), 1, dim}, codes.data(), &out.scale);
       if (out.scale == 0) out.scale = 1;  // all codes are 0, and so is every score
       set_int8_query(codes.data(), dim, query);
       continue;
@@ -150,7 +133,7 @@ ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const f
     }
     std::copy(values.begin(), values.end(), queries.values_.begin() + std::ptrdiff_t(q * dim));
     const LookUps found = bits ? look_up_bits(values.data(), dim, query)
-                          : has_levels(codec)
+                          : meaning == Meaning::levels
                               ? look_up_levels(own_codes ? own_codes->codebook() : *codebook, values.data(), dim, query)
                               : look_up_centroids(*codebook, values.data(), queries.columns, norm_weight, queries.wide,
                                                   query, queries.wide_query(q));
@@ -176,24 +159,26 @@ ScanQueries ScanQueries::from_floats(Codec codec, QueryKind kind, Matrix<const f
   return queries;
 }
 
-ScanQueries ScanQueries::from_codes(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim) {
-  ScanQueries queries(codec, QueryKind::codes, rows.rows, dim, nullptr);
+ScanQueries ScanQueries::from_codes(Encoding encoding, Matrix<const std::uint8_t> rows, std::size_t dim) {
+  const EncodingTraits& of = traits(encoding);
+  ScanQueries queries(encoding, QueryKind::codes, rows.rows, dim, nullptr);
   for (std::size_t q = 0; q < rows.rows; ++q) {
-    if (codec == Codec::int8) {
-      set_int8_query(reinterpret_cast<const std::int8_t*>(rows.row(q)), dim, queries.query(q));
+    if (of.meaning == Meaning::values) {
+      set_int8_query(rows.row(q), dim, queries.query(q));
       queries.scales[q].error = {2 * kFloatUnit, 0};  // the kernel rounds sums above 2^24 to float
     } else {
-      std::memcpy(queries.query(q), rows.row(q), row_bytes(codec, dim));
+      std::memcpy(queries.query(q), rows.row(q), of.layout.row_bytes(dim));
     }
   }
   return queries;
 }
 
-std::size_t ScanQueries::bytes_per_query(Codec codec, QueryKind kind, std::size_t dim, const Codebook* codebook) {
-  const std::size_t values = keeps_values(codec, kind) ? dim * sizeof(float) : 0;
+std::size_t ScanQueries::bytes_per_query(Encoding encoding, QueryKind kind, std::size_t dim, const Codebook* codebook) {
+  const EncodingTraits& of = traits(encoding);
+  const std::size_t values = keeps_values(of, kind) ? dim * sizeof(float) : 0;
   const std::size_t columns = codebook ? columns_of(*codebook, dim) : dim;
   const std::size_t wide = codebook ? wide_columns(*codebook, columns) : 0;
-  return form_bytes(codec, kind, columns) + (wide > 0 ? form_bytes(codec, kind, wide) : 0) + values +
+  return of.prepared_bytes(kind, columns) + (wide > 0 ? of.prepared_bytes(kind, wide) : 0) + values +
          sizeof(QueryScale) + sizeof(double);
 }
 

@@ -13,13 +13,6 @@ namespace nestvec {
 
 inline constexpr double kFloatUnit = 0x1p-24;  ///< largest relative error of one float operation
 
-/// What a scan compares a query's form with.
-enum class QueryKind {
-  codes,     ///< binary, int8, and levels without a scale: the query in the rows' own codec
-  values,    ///< the float codecs: the query as it is
-  look_ups,  ///< binary and codebooks: the float query as tables of its products with all codes; for int4 as int8
-};
-
 /// score = kernel's score * scale + offset, off by at most error.relative * |score| + error.absolute, plus
 /// per_length * the length of the longest row (times its factor).
 struct QueryScale {
@@ -30,23 +23,23 @@ struct QueryScale {
   double constant = 0;  ///< the part of the offset that the exact score has, too
 };
 
-/// Queries over the first `dim` dimensions of rows of one codec.
+/// Queries over the first `dim` dimensions of rows of one encoding.
 class ScanQueries {
  public:
   /// From float vectors, whose first `dim` columns are used. `unit` scales each to length 1 (zero stays zero), or for
   /// look-ups in bits, whose rows have a length of sqrt(dim), to 1 / sqrt(dim). Bits are x > 0; int8 is symmetric with
-  /// a scale per query. codebook: of the codecs that have one; where it is a product quantizer's, `dim` is where a
+  /// a scale per query. codebook: of the encodings that have one; where it is a product quantizer's, `dim` is where a
   /// sub-quantizer begins, or its own. By codes, levels count as uniform_levels, in queries as in rows. constants: what
   /// is added to every score of a query that is not by codes, one for each; null: nothing. norm_weight: how many times
   /// the square of a row's length is taken off its score; with look-ups in centroids only.
-  static ScanQueries from_floats(Codec codec, QueryKind kind, Matrix<const float> x, std::size_t dim, bool unit,
+  static ScanQueries from_floats(Encoding encoding, QueryKind kind, Matrix<const float> x, std::size_t dim, bool unit,
                                  const Codebook* codebook = nullptr, const double* constants = nullptr,
                                  double norm_weight = 0);
 
   /// From row-major codes, binary or int8 (whose scores are integers).
-  static ScanQueries from_codes(Codec codec, Matrix<const std::uint8_t> rows, std::size_t dim);
+  static ScanQueries from_codes(Encoding encoding, Matrix<const std::uint8_t> rows, std::size_t dim);
 
-  Codec codec;
+  Encoding encoding;
   QueryKind kind;
   std::size_t count, dim;
   std::size_t columns;  ///< of a row's codes: dim, or columns_of the codebook
@@ -62,7 +55,7 @@ class ScanQueries {
   const float* values(std::size_t i) const;
 
   /// Memory that one query takes; arguments as for from_floats.
-  static std::size_t bytes_per_query(Codec codec, QueryKind kind, std::size_t dim, const Codebook* codebook);
+  static std::size_t bytes_per_query(Encoding encoding, QueryKind kind, std::size_t dim, const Codebook* codebook);
 
   /// Throws ArgumentError where the score of a row of that length (times its factor) could leave the range of float.
   void require_range(double longest_row) const;
@@ -72,7 +65,7 @@ class ScanQueries {
     std::uint8_t bytes[64];
   };
 
-  ScanQueries(Codec codec, QueryKind kind, std::size_t count, std::size_t dim, const Codebook* codebook);
+  ScanQueries(Encoding encoding, QueryKind kind, std::size_t count, std::size_t dim, const Codebook* codebook);
   std::uint8_t* query(std::size_t i) { return form_.front().bytes + i * stride_; }
   std::uint8_t* wide_query(std::size_t i) { return wide_form_.front().bytes + i * wide_stride_; }
 
@@ -81,8 +74,5 @@ class ScanQueries {
   std::vector<float> values_;  // count x dim, where they are not what the kernel reads
   std::vector<double> lengths_;
 };
-
-/// The kind of query that a codec is scanned with where nothing else is asked for.
-QueryKind usual_kind(Codec codec);
 
 }  // namespace nestvec

@@ -29,7 +29,7 @@ class Rescorer {
         segment_(task.segment),
         tier_(task.tier),
         dim_(task.queries.values.cols),
-        bytes_(row_bytes(tier_.codec, tier_.columns())),
+        bytes_(row_bytes(tier_.encoding, tier_.columns())),
         rows_(rows_of(segment_, tier_, dim_)) {}
 
   void run(Candidate* out) const {
@@ -47,7 +47,7 @@ class Rescorer {
     const TierQueries& queries = task_.queries;
     const Candidate* candidates = task_.candidates + q * task_.per_query;
     std::size_t count = task_.per_query;
-    const ScanQueries prepared = ScanQueries::from_floats(Codec::float32, QueryKind::values,
+    const ScanQueries prepared = ScanQueries::from_floats(Encoding::float32, QueryKind::values,
                                                           {queries.values.row(q), 1, dim_}, dim_, tier_.cosine);
     prepared.require_range(tier_.row_bound);
     const double constant = queries.constants ? queries.constants[q] : 0;
@@ -66,7 +66,7 @@ class Rescorer {
       for (const std::int64_t row : rows) {
         const std::uint8_t* codes = tier_.codes + std::size_t(row) * bytes_;
         if (segment_.checked) segment_.checked->require(codes, bytes_, 1);
-        const float score = exact_score(tier_.codec, rows_.codebook, codes, prepared.values(0), dim_,
+        const float score = exact_score(tier_.encoding, rows_.codebook, codes, prepared.values(0), dim_,
                                         rows_.factor(std::size_t(row)), tier_.norm_weight, constant, scratch.data());
         best.add({score, row});
         if (task_.forecast && !std::isnan(score)) scores.push_back(score);

@@ -26,48 +26,6 @@ constexpr std::size_t kAhead = 4096;  // bytes: a core waits 100 ns for memory a
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
 constexpr float kNoLimits[kQueryTile] = {kLowest, kLowest, kLowest, kLowest, kLowest, kLowest, kLowest, kLowest};
 
-ScanKernel* kernel_for(Codec codec, QueryKind kind) {
-  const Kernels& table = kernels();
-  switch (codec) {
-    case Codec::binary:
-      return kind == QueryKind::look_ups ? table.lut4_bits : table.hamming;
-    case Codec::int8:
-      return table.dot_i8;
-    case Codec::float16:
-      return table.dot_f16;
-    case Codec::bfloat16:
-      return table.dot_bf16;
-    case Codec::pq8:
-      return table.lut8;
-    case Codec::pq4:
-      return table.lut4;
-    case Codec::int4:
-      return table.dot_i4;
-    case Codec::planes:
-      return table.lut4_bits;
-    case Codec::float32:
-      break;
-  }
-  return table.dot_f32;
-}
-
-/// What scans row-major rows of the codec as they lie, for one query; null where nothing does.
-RowKernel* row_kernel_for(Codec codec) {
-  const Kernels& table = kernels();
-  switch (codec) {
-    case Codec::binary:
-      return table.hamming_rows;
-    case Codec::int8:
-      return table.dot_i8_rows;
-    case Codec::float16:
-      return table.dot_f16_rows;
-    case Codec::float32:
-      return table.dot_f32_rows;
-    default:
-      return nullptr;
-  }
-}
-
 /// One scan: rows, queries, and where the work is cut into tiles of blocks x chunks of queries.
 class Scan {
  public:
@@ -75,17 +33,17 @@ class Scan {
       : rows_(rows),
         queries_(queries),
         k_(k),
-        kernel_(kernel_for(queries.codec, queries.kind)),
-        row_kernel_(rows.row_major && queries.count == 1 && row_bytes(rows.codec, rows.columns) >= kDirectBytes
-                        ? row_kernel_for(rows.codec)
-                        : nullptr),
+        traits_(traits(rows.encoding)),
+        by_int8_(queries.kind == QueryKind::codes && traits_.meaning == Meaning::values),
+        kernel_(kernels().*traits_.scan(queries.kind).kernel),
+        row_kernel_(row_kernel(rows, queries)),
         blocks_(block_count(rows.count)),
-        stored_bytes_(block_bytes(rows.codec, rows.columns)),
-        used_bytes_(block_bytes(rows.codec, queries.columns)),
-        words_(word_count(rows.codec, queries.columns)),
-        wide_words_(word_count(rows.codec, queries.wide)),
-        last_mask_(rows.codec == Codec::binary ? last_word_mask(queries.columns) : 0),
-        ahead_(rows.codec == Codec::pq8       ? kBlockTile * stored_bytes_  // all blocks of a run are read side by side
+        stored_bytes_(block_bytes(rows.encoding, rows.columns)),
+        used_bytes_(block_bytes(rows.encoding, queries.columns)),
+        words_(word_count(rows.encoding, queries.columns)),
+        wide_words_(word_count(rows.encoding, queries.wide)),
+        last_mask_(traits_.meaning == Meaning::signs ? last_word_mask(queries.columns) : 0),
+        ahead_(traits_.scan(queries.kind).blocks_side_by_side ? kBlockTile * stored_bytes_
                : used_bytes_ == stored_bytes_ ? kAhead
                                               : (kAhead + stored_bytes_ - 1) / stored_bytes_ * stored_bytes_),
         blocks_per_tile_(std::clamp<std::size_t>(kTileBytes / used_bytes_, 1, blocks_)),
@@ -105,6 +63,14 @@ class Scan {
   }
 
  private:
+  /// What scans row-major rows where they lie; null where they are packed first.
+  static RowKernel* row_kernel(const ScanRows& rows, const ScanQueries& queries) {
+    const EncodingTraits& of = traits(rows.encoding);
+    RowKernel* Kernels::* const kernel = of.scan(queries.kind).row_kernel;
+    const bool pays = rows.row_major && queries.count == 1 && of.layout.row_bytes(rows.columns) >= kDirectBytes;
+    return pays && kernel ? kernels().*kernel : nullptr;
+  }
+
   struct Worker {
     std::vector<TopK> best;         // per query
     std::vector<float> limits;      // per query, in the kernel's scores
@@ -153,7 +119,7 @@ class Scan {
                 })->longest;
     parallel_for((count + 63) / 64, workers, [&](std::size_t, std::size_t task) {
       Worker own;
-      own.row.resize(row_bytes(rows_.codec, queries_.columns));
+      own.row.resize(row_bytes(rows_.encoding, queries_.columns));
       own.scratch.resize(queries_.dim);
       for (std::size_t q = task * 64; q < std::min(task * 64 + 64, count); ++q) {
         TopK& best = state[0].best[q];
@@ -177,7 +143,7 @@ class Scan {
     for (std::size_t q = 0; q < count; ++q)
       own.best.emplace_back(k_, error_of(first + q, own.longest), Order{rows_.ids});
     own.limits.assign(count, -std::numeric_limits<float>::infinity());
-    own.row.resize(row_bytes(rows_.codec, queries_.columns));
+    own.row.resize(row_bytes(rows_.encoding, queries_.columns));
     own.scratch.resize(queries_.dim);
     if (rows_.row_major) own.tile.resize(blocks_per_tile_ * stored_bytes_);
   }
@@ -249,7 +215,7 @@ class Scan {
     run.ahead_shift = 0;
     BlockHits wide[kQueryTile * kBlockTile];
     kernel_(run, queries_.wide_query(q), count, kNoLimits, wide);
-    const float weight = wide_weight(rows_.codec);
+    const float weight = wide_weight(rows_.encoding);
     for (std::size_t i = 0; i < count * run.count; ++i) {
       const float limit = limits[i / run.count];
       float* scores = hits[i].scores;
@@ -269,7 +235,7 @@ class Scan {
 
   /// One query over row-major rows as they lie.
   void scan_rows(Worker& own, const Pass& pass) const {
-    const std::size_t bytes = row_bytes(rows_.codec, rows_.columns);
+    const std::size_t bytes = row_bytes(rows_.encoding, rows_.columns);
     for (std::size_t b = pass.first_block; b < pass.end_block; ++b) {
       const std::uint64_t live = live_rows(b, pass.first, 1);
       if (live == 0) continue;
@@ -282,7 +248,7 @@ class Scan {
         const bool counted = std::all_of(squares, squares + count, [](float x) { return std::isfinite(x); });
         const double underflow = double(queries_.dim) * 0x1p-126;
         const double longest = counted ? std::sqrt(1.01 * square + underflow)
-                                       : longest_row(rows_.codec, {rows, count, bytes}, queries_.dim);
+                                       : longest_row(rows_.encoding, {rows, count, bytes}, queries_.dim);
         if (longest > own.longest) lengthen(own, pass, longest);
       }
       const QueryScale& scale = queries_.scales[pass.first];
@@ -298,15 +264,15 @@ class Scan {
 
   /// Packs a tile of row-major rows; where their lengths are not known yet, measures them.
   const std::uint8_t* pack_tile(Worker& own, const Pass& pass) const {
-    const std::size_t bytes = row_bytes(rows_.codec, rows_.columns), first = pass.first_block * kBlockRows,
+    const std::size_t bytes = row_bytes(rows_.encoding, rows_.columns), first = pass.first_block * kBlockRows,
                       end = std::min(pass.end_block * kBlockRows, rows_.count);
     const std::uint8_t* rows = rows_.row_major + first * bytes;
     if (measures()) {
-      const double longest = longest_row(rows_.codec, {rows, end - first, bytes}, rows_.columns);
+      const double longest = longest_row(rows_.encoding, {rows, end - first, bytes}, rows_.columns);
       if (longest > own.longest) lengthen(own, pass, longest);
     }
     for (std::size_t r = first; r < end; r += kBlockRows)
-      pack_block(rows_.codec, rows_.columns, rows_.row_major + r * bytes, std::min(kBlockRows, end - r),
+      pack_block(rows_.encoding, rows_.columns, rows_.row_major + r * bytes, std::min(kBlockRows, end - r),
                  own.tile.data() + (r - first) / kBlockRows * stored_bytes_);
     return own.tile.data();
   }
@@ -334,26 +300,28 @@ class Scan {
   double exact(std::size_t q, std::int64_t r, Worker& own) const {
     const std::uint8_t* row = own.row.data();
     if (rows_.row_major)
-      row = rows_.row_major + std::size_t(r) * row_bytes(rows_.codec, rows_.columns);
+      row = rows_.row_major + std::size_t(r) * row_bytes(rows_.encoding, rows_.columns);
     else
-      unpack_row(rows_.codec, queries_.columns, rows_.blocks + std::size_t(r) / kBlockRows * stored_bytes_,
+      unpack_row(rows_.encoding, queries_.columns, rows_.blocks + std::size_t(r) / kBlockRows * stored_bytes_,
                  std::size_t(r) % kBlockRows, own.row.data());
-    if (rows_.codec == Codec::int8) {  // integer scores
+    if (by_int8_) {  // integer scores
       const std::uint8_t* query = queries_.query(q) + 4;
       std::int64_t sum = 0;
       for (std::size_t i = 0; i < queries_.dim; ++i) sum += std::int64_t(std::int8_t(query[i])) * std::int8_t(row[i]);
       return double(sum);
     }
-    return exact_score(rows_.codec, &codebook_, row, queries_.values(q), queries_.dim, rows_.factor(std::size_t(r)),
+    return exact_score(rows_.encoding, &codebook_, row, queries_.values(q), queries_.dim, rows_.factor(std::size_t(r)),
                        queries_.norm_weight, queries_.scales[q].constant, own.scratch.data());
   }
 
   const ScanRows& rows_;
   const ScanQueries& queries_;
   const std::size_t k_;
+  const EncodingTraits& traits_;
+  const bool by_int8_;  // rows and queries are int8
   ScanKernel* const kernel_;
   RowKernel* const row_kernel_;  // null: rows are scanned in blocks
-  Codebook codebook_{};          // what codes stand for in exact scores; empty where the codec has none
+  Codebook codebook_{};          // what codes stand for in exact scores; empty where the encoding has none
   const std::size_t blocks_, stored_bytes_, used_bytes_, words_, wide_words_;
   const std::uint64_t last_mask_;
   const std::size_t ahead_;  // bytes: whole blocks where only their first words are read

@@ -14,14 +14,14 @@ class Placement;
 
 /// The rows of a scan. Either `blocks` or `row_major` is set.
 struct ScanRows {
-  Codec codec;
+  Encoding encoding;
   std::size_t count;
   std::size_t columns;                      ///< stored (dimensions, or sub-quantizers); queries may use fewer
   const std::uint8_t* blocks = nullptr;     ///< block_count(count) packed blocks
-  const std::uint8_t* row_major = nullptr;  ///< count rows of row_bytes(codec, columns)
+  const std::uint8_t* row_major = nullptr;  ///< count rows of row_bytes(encoding, columns)
   const float* factors = nullptr;      ///< what a row's sum of products is multiplied by: 64 a block; null: nothing
   std::size_t factor_stride = 0;       ///< floats from one block's factors to the next block's
-  const Codebook* codebook = nullptr;  ///< the codebook of the codecs that have one
+  const Codebook* codebook = nullptr;  ///< the codebook of the encodings that have one
   /// At least what Tier::row_bound says, for float scores; NaN: row-major floats, measured as they are read.
   double longest = 0;
   const std::int64_t* ids = nullptr;       ///< null: a row's number is its id

@@ -21,7 +21,7 @@ std::size_t factor_index(const Tier& tier, std::size_t dim) {
 }
 
 ScanRows rows_of(const Segment& segment, const Tier& tier, std::size_t dim) {
-  return {.codec = tier.codec,
+  return {.encoding = tier.encoding,
           .count = segment.rows,
           .columns = tier.columns(),
           .blocks = tier.codes,
@@ -37,8 +37,9 @@ void decode_rows(const Segment& segment, const Tier& tier, std::span<const std::
                  float* out) {
   const ScanRows source = rows_of(segment, tier, tier.dim);
   const bool packed = &tier == segment.tiers.data();
-  const std::size_t bytes = row_bytes(tier.codec, tier.columns()), block = block_bytes(tier.codec, tier.columns());
-  const float scale = decoded_scale(tier.codec, tier.dim, tier.cosine);
+  const std::size_t bytes = row_bytes(tier.encoding, tier.columns()),
+                    block = block_bytes(tier.encoding, tier.columns());
+  const float scale = decoded_scale(tier.encoding, tier.dim, tier.cosine);
   parallel_for((rows.size() + kRowsPerBlock - 1) / kRowsPerBlock, threads, [&](std::size_t, std::size_t task) {
     std::vector<std::uint8_t> unpacked(bytes);
     for (std::size_t i = task * kRowsPerBlock; i < std::min((task + 1) * kRowsPerBlock, rows.size()); ++i) {
@@ -46,10 +47,10 @@ void decode_rows(const Segment& segment, const Tier& tier, std::span<const std::
       const std::uint8_t* codes = packed ? tier.codes + row / kRowsPerBlock * block : tier.codes + row * bytes;
       if (segment.checked) segment.checked->require(codes, packed ? block : bytes, 1);
       if (packed) {
-        unpack_row(tier.codec, tier.columns(), codes, row % kRowsPerBlock, unpacked.data());
+        unpack_row(tier.encoding, tier.columns(), codes, row % kRowsPerBlock, unpacked.data());
         codes = unpacked.data();
       }
-      decode_row(tier.codec, source.codebook, codes, tier.dim, source.factor(row) * scale, out + i * tier.dim);
+      decode_row(tier.encoding, source.codebook, codes, tier.dim, source.factor(row) * scale, out + i * tier.dim);
     }
   });
 }

@@ -16,9 +16,9 @@
 
 namespace nestvec {
 
-/// The codes of all rows under one codec.
+/// The codes of all rows under one encoding.
 struct Tier {
-  Codec codec;
+  Encoding encoding;
   std::size_t dim;
   std::vector<std::size_t> dims;  ///< the declared dimensions, rising; the last one is dim
   bool cosine;                    ///< queries are scaled to length 1, and the factors are those of a cosine
@@ -28,7 +28,7 @@ struct Tier {
   const float* factors;
   /// At least the largest length * factor of a row; of a scaled codebook, also the largest length_unit * factor.
   double row_bound;
-  std::optional<Codebook> codebook = {};  ///< what the codes stand for, where the codec needs it
+  std::optional<Codebook> codebook = {};  ///< what the codes stand for, where the encoding needs it
   /// How many times the square of a row's length (times its factor) is taken off its score. A scanned tier has a
   /// product quantizer's codes, or 0.
   double norm_weight = 0;

@@ -36,7 +36,8 @@ void count_scan(const Segment& segment, const ScanRows& rows, std::size_t used_c
                 TierStats* stats) {
   if (!stats) return;
   const std::size_t blocks = block_count(segment.rows);
-  const std::size_t block = block_bytes(rows.codec, used_columns) + (rows.factors ? kRowsPerBlock * sizeof(float) : 0);
+  const std::size_t block =
+      block_bytes(rows.encoding, used_columns) + (rows.factors ? kRowsPerBlock * sizeof(float) : 0);
   if (!rows.allowed) {
     stats->rows += std::uint64_t(segment.rows) * queries;
     stats->bytes += std::uint64_t(blocks) * block;
@@ -70,8 +71,8 @@ void place_tiers(Table& table, std::size_t memory) {
   const std::size_t blocks = block_count(segment.rows);
   for (Tier& tier : segment.tiers) {
     const bool scanned = &tier == segment.tiers.data();
-    const std::size_t bytes = scanned ? blocks * block_bytes(tier.codec, tier.columns())
-                                      : segment.rows * row_bytes(tier.codec, tier.columns());
+    const std::size_t bytes = scanned ? blocks * block_bytes(tier.encoding, tier.columns())
+                                      : segment.rows * row_bytes(tier.encoding, tier.columns());
     if (segment.checked && (scanned || bytes <= memory)) segment.checked->require(tier.codes, bytes, 0);
     Placing placing{.rows = rows_of(segment, tier, tier.dim),
                     .factor_count = tier.factors ? blocks * tier.dims.size() * kRowsPerBlock : 0,
@@ -93,7 +94,7 @@ void search(const Table& table, const std::vector<TierQueries>& queries, const S
   for (std::size_t t = 1; t <= last; ++t)
     rows_of(segment, segment.tiers[t], queries[t].values.cols);  // an undeclared width is an error before the scan
   if (segment.checked && !segment.scan_checked) {
-    segment.checked->require(scanned.codes, block_count(segment.rows) * block_bytes(scanned.codec, rows.columns),
+    segment.checked->require(scanned.codes, block_count(segment.rows) * block_bytes(scanned.encoding, rows.columns),
                              options.threads);
     segment.scan_checked = true;
   }
@@ -105,7 +106,8 @@ void search(const Table& table, const std::vector<TierQueries>& queries, const S
   }
   kept.push_back(options.k);
   const auto stats_of = [&](std::size_t t) { return options.stats ? options.stats + t : nullptr; };
-  const std::size_t query_bytes = ScanQueries::bytes_per_query(scanned.codec, options.kind, options.dim, rows.codebook);
+  const std::size_t query_bytes =
+      ScanQueries::bytes_per_query(scanned.encoding, options.kind, options.dim, rows.codebook);
   const std::size_t together =
       std::max<std::size_t>(1, std::min(kCandidateBytes / (kept[0] * sizeof(Candidate)), kQueryBytes / query_bytes));
   for (std::size_t first = 0; first < count; first += together) {
@@ -115,7 +117,7 @@ void search(const Table& table, const std::vector<TierQueries>& queries, const S
       const Stopwatch watch(stats_of(0));
       const TierQueries these = part_of(queries[0], first, some);
       const ScanQueries prepared =
-          ScanQueries::from_floats(scanned.codec, options.kind, these.values, options.dim, scanned.cosine,
+          ScanQueries::from_floats(scanned.encoding, options.kind, these.values, options.dim, scanned.cosine,
                                    rows.codebook, these.constants, scanned.norm_weight);
       rows.allowed = options.allowed ? options.allowed + first * options.allowed_stride : nullptr;
       rows.allowed_stride = options.allowed_stride;

@@ -65,17 +65,17 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(Packing packing) {
   }
 }
 
-/// Row-major rows of a float codec.
+/// Row-major rows of a float encoding.
 struct FloatRows {
-  Codec codec;
+  Encoding encoding;
   const unsigned char* rows;
   std::size_t count, row_bytes;
   unsigned dim;
 
   __device__ double value(const unsigned char* row, unsigned i) const {
-    if (codec == Codec::float32) return reinterpret_cast<const float*>(row)[i];
+    if (encoding == Encoding::float32) return reinterpret_cast<const float*>(row)[i];
     const std::uint16_t bits = reinterpret_cast<const std::uint16_t*>(row)[i];
-    return codec == Codec::float16 ? half_to_float(bits) : bfloat16_to_float(bits);
+    return encoding == Encoding::float16 ? half_to_float(bits) : bfloat16_to_float(bits);
   }
 };
 

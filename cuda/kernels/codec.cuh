@@ -2,29 +2,21 @@
 #pragma once
 #include <cstdint>
 
-#include "cpp/codec/block.hpp"
 #include "cpp/codec/quantize.hpp"
 #include "cuda/kernels/halves.cuh"
 #include "cuda/launch.hpp"
 
 namespace nestvec::cuda {
 
-/// Where codes go: row after row, or into packed blocks (nestvec/block.hpp), whose words are 4 or 8 bytes.
+/// Where codes go: row after row.
 struct CodeRows {
   unsigned char* base;
-  std::size_t row_bytes, block_bytes;
-  unsigned word_bytes;  ///< 0: row after row
-  unsigned units;       ///< of 4 bytes that a row takes; zeros fill the last word of a block's rows
-  bool aligned;         ///< whether rows that lie one after another are aligned to a unit
+  std::size_t row_bytes;
+  unsigned units;  ///< of 4 bytes that a row takes, the last of them perhaps in part
+  bool aligned;    ///< whether rows are aligned to a unit
 
   __device__ void store(std::size_t row, unsigned unit, unsigned code) const {
     const std::size_t first = std::size_t{unit} * 4;
-    if (word_bytes != 0) {
-      unsigned char* block = base + row / kRowsPerBlock * block_bytes;
-      const std::size_t word = first / word_bytes * kRowsPerBlock + row % kRowsPerBlock;
-      *reinterpret_cast<unsigned*>(block + word * word_bytes + first % word_bytes) = code;
-      return;
-    }
     unsigned char* at = base + row * row_bytes + first;
     if (aligned) {
       *reinterpret_cast<unsigned*>(at) = code;

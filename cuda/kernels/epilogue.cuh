@@ -16,7 +16,7 @@ struct RowStep {
 
 /// What is done with rows of `width` values: steps, then a cut to `dim`, then codes.
 struct RowTask {
-  std::size_t rows, rows_with_padding;  ///< the rows of padding are coded as zeros
+  std::size_t rows;
   unsigned width, dim;
   const RowStep* steps;
   unsigned step_count;
@@ -90,11 +90,7 @@ template <class Source>
 __global__ void __launch_bounds__(kRowThreads) code_rows_kernel(Source source, RowTask task) {
   auto& shared = shared_memory<CodeRowsShared<Source>>();
   float* x = task.scratch ? task.scratch + std::size_t{blockIdx.x} * task.width : shared_tail<float>(shared);
-  for (std::size_t row = blockIdx.x; row < task.rows_with_padding; row += gridDim.x) {
-    if (row >= task.rows) {
-      for (unsigned u = threadIdx.x; u < task.coding.codes.units; u += blockDim.x) task.coding.codes.store(row, u, 0);
-      continue;
-    }
+  for (std::size_t row = blockIdx.x; row < task.rows; row += gridDim.x) {
     if (source.load(row, task.width, shared.source, x)) {
       for (unsigned s = 0; s < task.step_count; ++s) {
         const RowStep& step = task.steps[s];

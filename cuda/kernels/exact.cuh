@@ -19,7 +19,7 @@ struct RowCodes {
 
 /// What codes stand for.
 struct RowMeaning {
-  Codec codec;
+  Encoding encoding;
   unsigned dim, columns;  ///< of the codebook; without one, of a row
   unsigned word_bytes;
   unsigned bits;           ///< of a dimension's code, where dimensions have levels
@@ -42,24 +42,24 @@ struct RowMeaning {
 
   /// The value of dimension d.
   __device__ float value(const RowCodes& row, unsigned d) const {
-    switch (codec) {
-      case Codec::float32:
+    switch (encoding) {
+      case Encoding::float32:
         return row.word<float>(d);
-      case Codec::float16:
+      case Encoding::float16:
         return half_to_float(half(row, d));
-      case Codec::bfloat16:
+      case Encoding::bfloat16:
         return __uint_as_float(unsigned{half(row, d)} << 16);
-      case Codec::int8:
+      case Encoding::int8:
         return static_cast<signed char>(byte(row, d));
-      case Codec::binary:
+      case Encoding::binary:
         return bit(row, d) ? 1.0f : -1.0f;
-      case Codec::pq8:
+      case Encoding::pq8:
         return centroids[std::size_t{d} * 256 + byte(row, sub_quantizer(d))];
-      case Codec::pq4:
+      case Encoding::pq4:
         return centroids[std::size_t{d} * 16 + nibble(row, sub_quantizer(d))];
-      case Codec::int4:
+      case Encoding::int4:
         return levels[nibble(row, d)];
-      case Codec::planes: {
+      case Encoding::planes: {
         unsigned code = 0;
         for (unsigned plane = 0; plane < bits; ++plane)
           code = code << 1 | bit(row, (d / 64 * bits + plane) * 64 + d % 64);

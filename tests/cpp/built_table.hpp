@@ -13,7 +13,7 @@ namespace tables {
 using collections::Scanned;
 using draw::Rng;
 using draw::Tight;
-using nestvec::Codec;
+using nestvec::Encoding;
 using nestvec::Table;
 using nestvec::Tier;
 using nestvec::TierSpec;
@@ -32,23 +32,23 @@ struct Sections {
 
   /// symmetric: the values are what codes count as beside queries that are codes.
   Sections(Rng& rng, const TierSpec& spec_, const Floats& x, std::size_t dim, bool symmetric = false)
-      : spec(spec_), rows(x.size() / dim), codebook{dim, 1 + draw::below(rng, dim), spec.codec} {
-    if (spec.codec == Codec::pq8 || spec.codec == Codec::pq4) {
+      : spec(spec_), rows(x.size() / dim), codebook{dim, 1 + draw::below(rng, dim), spec.encoding} {
+    if (oracle::has_centroids(spec.encoding)) {
       centroids = draw::normal(rng, dim * codebook.count());
       codebook.centroids = centroids.data();
       by_code = centroids_by_code(codebook);
       codebook.by_code = by_code.data();
       spec.codebook = &codebook;
     }
-    if (has_levels(spec.codec)) {
-      codebook = collections::drawn_grid(rng, spec.codec, dim, levels);
+    if (oracle::has_levels(spec.encoding)) {
+      codebook = collections::drawn_grid(rng, spec.encoding, dim, levels);
       codebook.scaled = codebook.scaled && !symmetric;
       spec.codebook = &codebook;
     }
     factors = Tight<float>(has_factors(spec) ? nestvec::block_count(rows) * spec.dims.size() * 64 : 0);
-    const std::size_t columns = spec.columns(dim), bytes = row_bytes(spec.codec, columns);
-    codes =
-        Tight<std::uint8_t>(spec.packed ? nestvec::block_count(rows) * block_bytes(spec.codec, columns) : rows * bytes);
+    const std::size_t columns = spec.columns(dim), bytes = row_bytes(spec.encoding, columns);
+    codes = Tight<std::uint8_t>(spec.packed ? nestvec::block_count(rows) * block_bytes(spec.encoding, columns)
+                                            : rows * bytes);
     const nestvec::Matrix<const float> source{x.data(), rows, dim};
     row_bound = 1.01 * encode_tier(spec, source, codes.data(), factors.size() ? factors.data() : nullptr, 1);
     TierSpec row_major = spec;
@@ -59,7 +59,7 @@ struct Sections {
     nestvec::Codebook meant = codebook;
     if (symmetric) meant.levels = nestvec::uniform_levels(codebook.bits);
     for (std::size_t r = 0; r < rows; ++r)
-      values.push_back(oracle::values_of(spec.codec, &by_row[r * bytes], dim, &meant));
+      values.push_back(oracle::values_of(spec.encoding, &by_row[r * bytes], dim, &meant));
   }
   Sections(const Sections&) = delete;
 
@@ -69,10 +69,10 @@ struct Sections {
     return factors[(r / 64 * spec.dims.size() + (spec.cosine ? d : 0)) * 64 + r % 64];
   }
   Tier tier() const {
-    return {spec.codec,   spec.dims.back(),
-            spec.dims,    spec.cosine,
-            codes.data(), factors.size() ? factors.data() : nullptr,
-            row_bound,    spec.codebook ? std::optional(codebook) : std::nullopt};
+    return {spec.encoding, spec.dims.back(),
+            spec.dims,     spec.cosine,
+            codes.data(),  factors.size() ? factors.data() : nullptr,
+            row_bound,     spec.codebook ? std::optional(codebook) : std::nullopt};
   }
 };
 
@@ -89,14 +89,14 @@ struct Built {
   Table table;
 
   Built(Rng& rng, std::size_t rows_, std::vector<std::size_t> dims_, bool cosine_, Scanned what_,
-        std::optional<Codec> rescore)
+        std::optional<Encoding> rescore)
       : rows(rows_),
         dim(dims_.back()),
         cosine(cosine_),
         dims(std::move(dims_)),
         what(what_),
         x(drawn(rng, rows, dim)),
-        scanned(rng, {what.codec, true, cosine, dims}, x, dim, what.is_symmetric()),
+        scanned(rng, {what.encoding, true, cosine, dims}, x, dim, what.is_symmetric()),
         ids(rng() % 2 ? draw::shuffled_ids(rng, rows) : std::vector<std::int64_t>()),
         table{.segment = {.rows = rows,
                           .tiers = {scanned.tier()},

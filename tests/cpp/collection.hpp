@@ -1,4 +1,4 @@
-// Drawn collections of every codec in both layouts, and their scan checked against a score for every row and a sort.
+// Drawn collections of every encoding in both layouts, and their scan checked against a score for every row and a sort.
 #pragma once
 #include <bit>
 #include <cmath>
@@ -19,35 +19,36 @@ namespace collections {
 using draw::Rng;
 using draw::Tight;
 using nestvec::Candidate;
-using nestvec::Codec;
+using nestvec::Encoding;
 using nestvec::kRowsPerBlock;
 using nestvec::QueryKind;
 using oracle::Bytes;
 using oracle::Floats;
 using oracle::Words;
 
-/// A codec and what it is scanned with.
+/// An encoding and what it is scanned with.
 struct Scanned {
-  Codec codec;
+  Encoding encoding;
   QueryKind kind;
 
-  bool is_pq() const { return codec == Codec::pq8 || codec == Codec::pq4; }
-  bool has_codebook() const { return is_pq() || has_levels(codec); }
+  bool is_pq() const { return oracle::has_centroids(encoding); }
+  bool has_codebook() const { return is_pq() || oracle::has_levels(encoding); }
   bool is_float() const { return kind == QueryKind::values; }
   /// Whether queries too are rounded to levels.
-  bool is_symmetric() const { return has_levels(codec) && kind == QueryKind::codes; }
+  bool is_symmetric() const { return oracle::has_levels(encoding) && kind == QueryKind::codes; }
   std::string label() const {
-    return std::string(name(codec)) + (codec == Codec::binary && kind == QueryKind::look_ups ? " by look-ups"
-                                       : is_symmetric()                                      ? " by codes"
-                                                                                             : "");
+    return std::string(name(encoding)) + (encoding == Encoding::binary && kind == QueryKind::look_ups ? " by look-ups"
+                                          : is_symmetric()                                            ? " by codes"
+                                                                                                      : "");
   }
 };
 
-inline constexpr Scanned kAll[] = {
-    {Codec::float32, QueryKind::values}, {Codec::float16, QueryKind::values},  {Codec::bfloat16, QueryKind::values},
-    {Codec::int8, QueryKind::codes},     {Codec::binary, QueryKind::codes},    {Codec::binary, QueryKind::look_ups},
-    {Codec::pq8, QueryKind::look_ups},   {Codec::pq4, QueryKind::look_ups},    {Codec::int4, QueryKind::look_ups},
-    {Codec::int4, QueryKind::codes},     {Codec::planes, QueryKind::look_ups}, {Codec::planes, QueryKind::codes}};
+inline constexpr Scanned kAll[] = {{Encoding::float32, QueryKind::values},  {Encoding::float16, QueryKind::values},
+                                   {Encoding::bfloat16, QueryKind::values}, {Encoding::int8, QueryKind::codes},
+                                   {Encoding::binary, QueryKind::codes},    {Encoding::binary, QueryKind::look_ups},
+                                   {Encoding::pq8, QueryKind::look_ups},    {Encoding::pq4, QueryKind::look_ups},
+                                   {Encoding::int4, QueryKind::look_ups},   {Encoding::int4, QueryKind::codes},
+                                   {Encoding::planes, QueryKind::look_ups}, {Encoding::planes, QueryKind::codes}};
 
 /// Any codebook will do: normal values; the sub-quantizers' ranges far apart; few values, so that many scores are
 /// equal; some sub-quantizers with a single value; wide ones first, as opq learns them.
@@ -86,10 +87,10 @@ inline Floats drawn_levels(Rng& rng, const nestvec::Codebook& codebook) {
 }
 
 /// A codebook of drawn levels, which lie in `levels`.
-inline nestvec::Codebook drawn_grid(Rng& rng, Codec codec, std::size_t dim, Floats& levels) {
-  nestvec::Codebook codebook{dim, 0, codec};
-  codebook.bits = codec == Codec::int4 ? 4 : 1 + draw::below(rng, 8);
-  codebook.columns = nestvec::level_columns(codec, codebook.bits, dim);
+inline nestvec::Codebook drawn_grid(Rng& rng, Encoding encoding, std::size_t dim, Floats& levels) {
+  nestvec::Codebook codebook{dim, 0, encoding};
+  codebook.bits = encoding == Encoding::int4 ? 4 : 1 + draw::below(rng, 8);
+  codebook.columns = traits(encoding).columns(dim, 0, codebook.bits);
   codebook.scaled = rng() % 2;
   levels = drawn_levels(rng, codebook);
   codebook.levels = levels.data();
@@ -98,33 +99,33 @@ inline nestvec::Codebook drawn_grid(Rng& rng, Codec codec, std::size_t dim, Floa
 
 /// Row-major codes of one row of float values, without a scale. Those of a codebook are any that depend on the values
 /// alone.
-inline void code_row(Codec codec, const nestvec::Codebook& codebook, const float* values, std::size_t dim,
+inline void code_row(Encoding encoding, const nestvec::Codebook& codebook, const float* values, std::size_t dim,
                      std::uint8_t* row) {
   for (std::size_t i = 0; i < dim; ++i) {
     const float value = values[i];
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
-    if (codec == Codec::float32) std::memcpy(row + 4 * i, &value, 4);
-    if (codec == Codec::int8) row[i] = std::uint8_t(std::int8_t(std::clamp(value * 40, -128.0F, 127.0F)));
-    if (codec == Codec::binary) row[i / 8] |= std::uint8_t((value > 0) << (7 - i % 8));
-    if (codec == Codec::float16 || codec == Codec::bfloat16) {
+    if (encoding == Encoding::float32) std::memcpy(row + 4 * i, &value, 4);
+    if (encoding == Encoding::int8) row[i] = std::uint8_t(std::int8_t(std::clamp(value * 40, -128.0F, 127.0F)));
+    if (encoding == Encoding::binary) row[i / 8] |= std::uint8_t((value > 0) << (7 - i % 8));
+    if (encoding == Encoding::float16 || encoding == Encoding::bfloat16) {
       static const nestvec::Kernels reference = nestvec::kernels_for(nestvec::Isa::reference);
       std::uint16_t half = std::uint16_t(bits >> 16);
-      if (codec == Codec::float16) reference.float_to_half(&value, &half, 1);
+      if (encoding == Encoding::float16) reference.float_to_half(&value, &half, 1);
       std::memcpy(row + 2 * i, &half, 2);
     }
   }
   const auto hash = [](float value) { return std::uint8_t(std::bit_cast<std::uint32_t>(value) * 2654435761u >> 24); };
-  for (std::size_t i = 0; i < dim && has_levels(codec); ++i) {
+  for (std::size_t i = 0; i < dim && oracle::has_levels(encoding); ++i) {
     const std::size_t code = hash(values[i]) % codebook.count();
-    if (codec == Codec::int4) row[i / 2] |= std::uint8_t(code << i % 2 * 4);
-    for (std::size_t plane = 0; plane < codebook.bits && codec == Codec::planes; ++plane)
+    if (encoding == Encoding::int4) row[i / 2] |= std::uint8_t(code << i % 2 * 4);
+    for (std::size_t plane = 0; plane < codebook.bits && encoding == Encoding::planes; ++plane)
       row[(i / 64 * codebook.bits + plane) * 8 + i % 64 / 8] |=
           std::uint8_t((code >> (codebook.bits - 1 - plane) & 1) << (7 - i % 8));
   }
-  for (std::size_t j = 0; j < codebook.columns && !has_levels(codec); ++j) {
+  for (std::size_t j = 0; j < codebook.columns && !oracle::has_levels(encoding); ++j) {
     const std::uint8_t code = hash(values[codebook.begin(j)]);
-    if (codec == Codec::pq8) row[j] = code;
-    if (codec == Codec::pq4) row[j / 2] |= std::uint8_t(code % 16 << j % 2 * 4);
+    if (encoding == Encoding::pq8) row[j] = code;
+    if (encoding == Encoding::pq4) row[j / 2] |= std::uint8_t(code % 16 << j % 2 * 4);
   }
 }
 
@@ -143,23 +144,23 @@ struct Rows {
       : scanned(scanned_),
         count(values.size() / dim_),
         dim(dim_),
-        codebook{dim, scanned.is_pq() ? 1 + draw::below(rng, dim) : 0, scanned.codec} {
-    if (has_levels(scanned.codec)) {
-      codebook = drawn_grid(rng, scanned.codec, dim, levels);
+        codebook{dim, scanned.is_pq() ? 1 + draw::below(rng, dim) : 0, scanned.encoding} {
+    if (oracle::has_levels(scanned.encoding)) {
+      codebook = drawn_grid(rng, scanned.encoding, dim, levels);
       if (scanned.is_symmetric()) codebook.scaled = false;
     }
     if (scanned.is_pq()) {
       const bool with_by_code = rng() % 2;  // drawn first: compilers differ in the order of a call's arguments
       set_centroids(drawn_centroids(rng, codebook), with_by_code);
     }
-    const Codec codec = scanned.codec;
-    const std::size_t bytes = row_bytes(codec, columns()), block = block_bytes(codec, columns());
+    const Encoding encoding = scanned.encoding;
+    const std::size_t bytes = row_bytes(encoding, columns()), block = block_bytes(encoding, columns());
     row_major = Tight<std::uint8_t>(count * bytes);
     packed = Tight<std::uint8_t>(nestvec::block_count(count) * block);
     for (std::size_t r = 0; r < count; ++r)
-      code_row(codec, codebook, &values[r * dim], dim, row_major.data() + r * bytes);
+      code_row(encoding, codebook, &values[r * dim], dim, row_major.data() + r * bytes);
     for (std::size_t b = 0; b < nestvec::block_count(count); ++b)
-      pack_block(codec, columns(), row_major.data() + b * 64 * bytes, std::min<std::size_t>(64, count - b * 64),
+      pack_block(encoding, columns(), row_major.data() + b * 64 * bytes, std::min<std::size_t>(64, count - b * 64),
                  packed.data() + b * block);
   }
   Rows(const Rows&) = delete;
@@ -190,7 +191,7 @@ struct Rows {
     if (codebook.scaled) factors = Floats(nestvec::block_count(count) * 2 * 64, scale);
     for (float& value : levels) value *= codebook.scaled ? 1 : scale;
   }
-  bool has_factors() const { return scanned.is_float() || scanned.codec == Codec::int8 || codebook.scaled; }
+  bool has_factors() const { return scanned.is_float() || scanned.encoding == Encoding::int8 || codebook.scaled; }
 
   /// Of two declared dimensions; the first is used.
   void draw_factors(Rng& rng) {
@@ -208,15 +209,16 @@ struct Rows {
   Floats values(std::size_t r, std::size_t dims) const {
     nestvec::Codebook meant = codebook;
     if (scanned.is_symmetric()) meant.levels = nestvec::uniform_levels(codebook.bits);
-    return oracle::values_of(scanned.codec, row_major.data() + r * row_bytes(scanned.codec, columns()), dims, &meant);
+    return oracle::values_of(scanned.encoding, row_major.data() + r * row_bytes(scanned.encoding, columns()), dims,
+                             &meant);
   }
   nestvec::ScanQueries queries(nestvec::Matrix<const float> x, std::size_t dims, bool unit,
                                double norm_weight = 0) const {
-    return nestvec::ScanQueries::from_floats(scanned.codec, scanned.kind, x, dims, unit,
+    return nestvec::ScanQueries::from_floats(scanned.encoding, scanned.kind, x, dims, unit,
                                              scanned.has_codebook() ? &codebook : nullptr, nullptr, norm_weight);
   }
   nestvec::ScanRows view() const {
-    return {.codec = scanned.codec,
+    return {.encoding = scanned.encoding,
             .count = count,
             .columns = columns(),
             .factors = factors.empty() ? nullptr : factors.data(),
@@ -254,14 +256,14 @@ inline Wanted wanted(const Rows& rows, const Ask& ask) {
     if (rows.codebook.scaled) length = std::max(length, nestvec::length_unit(rows.codebook, ask.dim));
     if (!rows.scanned.is_symmetric()) want.longest = std::max(want.longest, length * rows.factor(r));
   }
-  const auto& [codec, kind] = rows.scanned;
+  const auto& [encoding, kind] = rows.scanned;
   for (std::size_t q = 0; q * rows.dim < ask.queries.size(); ++q) {
     const oracle::Query query =
-        oracle::prepared(codec, kind, &ask.queries[q * rows.dim], ask.dim, ask.unit, &rows.codebook);
+        oracle::prepared(encoding, kind, &ask.queries[q * rows.dim], ask.dim, ask.unit, &rows.codebook);
     std::vector<double> scores(rows.count, oracle::kNaN);
     for (std::size_t r = 0; r < rows.count; ++r)
       if (oracle::allowed(ask.filter(q), r))
-        scores[r] = oracle::scan_score(codec, kind, values[r], query, rows.factor(r), ask.norm_weight);
+        scores[r] = oracle::scan_score(encoding, kind, values[r], query, rows.factor(r), ask.norm_weight);
     const std::vector<Candidate> best = oracle::best(scores, ask.k, rows.ids.empty() ? nullptr : rows.ids.data());
     want.best.insert(want.best.end(), best.begin(), best.end());
   }
@@ -293,7 +295,7 @@ inline std::vector<Candidate> scanned(const Rows& rows, const Ask& ask, Layout l
     return found;
   }
   const nestvec::Backend& cuda = *nestvec::cuda_backend();
-  const std::size_t streamed = 2 * 8 * (block_bytes(rows.scanned.codec, rows.columns()) + 64 * sizeof(float));
+  const std::size_t streamed = 2 * 8 * (block_bytes(rows.scanned.encoding, rows.columns()) + 64 * sizeof(float));
   const nestvec::Placing placing{.rows = view,
                                  .factor_count = rows.factors.size(),
                                  .memory = layout == Layout::streamed ? streamed : std::size_t{1} << 30,

@@ -18,14 +18,19 @@
 namespace oracle {
 
 using nestvec::Candidate;
-using nestvec::Codec;
+using nestvec::Encoding;
 using nestvec::QueryKind;
 using Bytes = std::vector<std::uint8_t>;
 using Floats = std::vector<float>;
 using Words = std::vector<std::uint64_t>;
 
-inline constexpr Codec kCodecs[] = {Codec::float32, Codec::float16, Codec::bfloat16, Codec::int8,  Codec::binary,
-                                    Codec::pq8,     Codec::pq4,     Codec::int4,     Codec::planes};
+inline constexpr Encoding kEncodings[] = {Encoding::float32, Encoding::float16, Encoding::bfloat16,
+                                          Encoding::int8,    Encoding::binary,  Encoding::pq8,
+                                          Encoding::pq4,     Encoding::int4,    Encoding::planes};
+/// Whether codes are numbers of levels; whether they are numbers of centroids.
+inline bool has_levels(Encoding encoding) { return encoding == Encoding::int4 || encoding == Encoding::planes; }
+inline bool has_centroids(Encoding encoding) { return encoding == Encoding::pq8 || encoding == Encoding::pq4; }
+
 inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 /// The one order of additions in which final scores are made (kernels.hpp).
@@ -37,44 +42,44 @@ inline double dot(const Floats& x, const Floats& y) {
 
 /// The first `dim` dimensions of a row-major row of codes; bits become 1 and -1, and what `codebook` codes its
 /// centroids or levels.
-inline Floats values_of(Codec codec, const std::uint8_t* row, std::size_t dim,
+inline Floats values_of(Encoding encoding, const std::uint8_t* row, std::size_t dim,
                         const nestvec::Codebook* codebook = nullptr) {
   static const nestvec::Kernels reference = nestvec::kernels_for(nestvec::Isa::reference);
   Floats x(dim);
   std::size_t j = 0;  // the sub-quantizer of dimension i
-  for (std::size_t i = 0; i < dim; ++i) switch (codec) {
-      case Codec::float32:
+  for (std::size_t i = 0; i < dim; ++i) switch (encoding) {
+      case Encoding::float32:
         std::memcpy(&x[i], row + 4 * i, 4);
         break;
-      case Codec::float16: {
+      case Encoding::float16: {
         std::uint16_t half;
         std::memcpy(&half, row + 2 * i, 2);
         reference.half_to_float(&half, &x[i], 1);
         break;
       }
-      case Codec::bfloat16: {
+      case Encoding::bfloat16: {
         std::uint16_t half;
         std::memcpy(&half, row + 2 * i, 2);
         x[i] = std::bit_cast<float>(std::uint32_t{half} << 16);
         break;
       }
-      case Codec::int8:
+      case Encoding::int8:
         x[i] = std::int8_t(row[i]);
         break;
-      case Codec::binary:
+      case Encoding::binary:
         x[i] = row[i / 8] & 128 >> i % 8 ? 1 : -1;
         break;
-      case Codec::pq8:
-      case Codec::pq4: {
+      case Encoding::pq8:
+      case Encoding::pq4: {
         while (codebook->begin(j + 1) <= i) ++j;
-        const unsigned code = codec == Codec::pq8 ? row[j] : row[j / 2] / (j % 2 ? 16 : 1) % 16;
+        const unsigned code = encoding == Encoding::pq8 ? row[j] : row[j / 2] / (j % 2 ? 16 : 1) % 16;
         x[i] = codebook->centroids[i * codebook->count() + code];
         break;
       }
-      case Codec::int4:
+      case Encoding::int4:
         x[i] = codebook->levels[row[i / 2] / (i % 2 ? 16 : 1) % 16];
         break;
-      case Codec::planes: {
+      case Encoding::planes: {
         unsigned code = 0;
         for (std::size_t plane = 0; plane < codebook->bits; ++plane)
           code = code * 2 + (row[(i / 64 * codebook->bits + plane) * 8 + i % 64 / 8] >> (7 - i % 8) & 1);
@@ -120,14 +125,14 @@ inline Query coded(Query query, const nestvec::Codebook& codebook) {
 
 /// As a scan takes it: the signs of a query that becomes bits are those of the values as given, however small, and by
 /// codes the values are rounded to the codebook's levels.
-inline Query prepared(Codec codec, QueryKind kind, const float* query, std::size_t dim, bool unit,
+inline Query prepared(Encoding encoding, QueryKind kind, const float* query, std::size_t dim, bool unit,
                       const nestvec::Codebook* codebook) {
-  if (codec == Codec::binary) return prepared(query, dim, unit && kind == QueryKind::look_ups, true);
+  if (encoding == Encoding::binary) return prepared(query, dim, unit && kind == QueryKind::look_ups, true);
   const Query made = prepared(query, dim, unit);
-  return has_levels(codec) && kind == QueryKind::codes ? coded(made, *codebook) : made;
+  return has_levels(encoding) && kind == QueryKind::codes ? coded(made, *codebook) : made;
 }
 
-/// The final score of float queries: what the float codecs give, and every codec that re-scores.
+/// The final score of float queries: what the float encodings give, and every encoding that re-scores.
 inline double float_score(const Floats& row, const Query& query, float factor, double constant = 0,
                           double norm_weight = 0) {
   const double square = dot(row, row) * factor * factor;
@@ -135,10 +140,11 @@ inline double float_score(const Floats& row, const Query& query, float factor, d
 }
 
 /// The score that the scan gives a row, whose values these are.
-inline double scan_score(Codec codec, QueryKind kind, const Floats& row, const Query& query, float factor,
+inline double scan_score(Encoding encoding, QueryKind kind, const Floats& row, const Query& query, float factor,
                          double norm_weight = 0) {
-  if (kind != QueryKind::codes || has_levels(codec)) return float_score(row, query, factor, 0, norm_weight);
-  if (codec == Codec::int8) return float(dot(row, query.int8)) * factor * query.scale;  // in float: rounded three times
+  if (kind != QueryKind::codes || has_levels(encoding)) return float_score(row, query, factor, 0, norm_weight);
+  if (encoding == Encoding::int8)
+    return float(dot(row, query.int8)) * factor * query.scale;  // in float: rounded three times
   double differ = 0;
   for (std::size_t i = 0; i < row.size(); ++i) differ += (row[i] > 0) != (query.values[i] > 0);
   return -differ;

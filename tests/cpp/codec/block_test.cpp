@@ -18,37 +18,37 @@ using namespace nestvec;
 using draw::Rng;
 using draw::Tight;
 using oracle::Bytes;
-using oracle::kCodecs;
+using oracle::kEncodings;
 
 /// The table at the top of block.hpp.
 struct Geometry {
   std::size_t row_bytes, word_bytes, words;
 };
 
-Geometry geometry(Codec codec, std::size_t dim) {
-  switch (codec) {
-    case Codec::float32:
+Geometry geometry(Encoding encoding, std::size_t dim) {
+  switch (encoding) {
+    case Encoding::float32:
       return {4 * dim, 4, dim};
-    case Codec::float16:
-    case Codec::bfloat16:
+    case Encoding::float16:
+    case Encoding::bfloat16:
       return {2 * dim, 4, (dim + 1) / 2};
-    case Codec::int8:
+    case Encoding::int8:
       return {dim, 4, (dim + 3) / 4};
-    case Codec::pq8:
+    case Encoding::pq8:
       return {dim, 1, dim};
-    case Codec::pq4:
-    case Codec::int4:
+    case Encoding::pq4:
+    case Encoding::int4:
       return {(dim + 1) / 2, 4, (dim + 7) / 8};
-    case Codec::binary:
-    case Codec::planes:
+    case Encoding::binary:
+    case Encoding::planes:
       break;
   }
   return {(dim + 7) / 8, 8, (dim + 63) / 64};
 }
 
 /// Byte by byte: byte i of a row is byte i % word of its word i / word.
-Bytes packed_by_definition(Codec codec, std::size_t dim, const std::uint8_t* rows, std::size_t count) {
-  const Geometry g = geometry(codec, dim);
+Bytes packed_by_definition(Encoding encoding, std::size_t dim, const std::uint8_t* rows, std::size_t count) {
+  const Geometry g = geometry(encoding, dim);
   Bytes block(g.words * g.word_bytes * 64);
   for (std::size_t r = 0; r < count; ++r)
     for (std::size_t i = 0; i < g.row_bytes; ++i)
@@ -56,82 +56,83 @@ Bytes packed_by_definition(Codec codec, std::size_t dim, const std::uint8_t* row
   return block;
 }
 
-void for_all_shapes(const std::function<void(Codec, std::size_t dim, std::size_t count, Rng&)>& body) {
+void for_all_shapes(const std::function<void(Encoding, std::size_t dim, std::size_t count, Rng&)>& body) {
   Rng rng(1);
-  for (Codec codec : kCodecs)
+  for (Encoding encoding : kEncodings)
     for (std::size_t dim = 1; dim <= 200; ++dim)
       for (std::size_t count : {std::size_t{1}, 1 + dim % 62, std::size_t{63}, std::size_t{64}})
-        body(codec, dim, count, rng);
-  for (Codec codec : kCodecs)
-    for (std::size_t count = 1; count <= 64; ++count) body(codec, 67, count, rng);
+        body(encoding, dim, count, rng);
+  for (Encoding encoding : kEncodings)
+    for (std::size_t count = 1; count <= 64; ++count) body(encoding, 67, count, rng);
 }
 
-std::string label_of(Codec codec, std::size_t dim, std::size_t count) {
-  return std::string(name(codec)) + ", dim " + std::to_string(dim) + ", rows " + std::to_string(count);
+std::string label_of(Encoding encoding, std::size_t dim, std::size_t count) {
+  return std::string(name(encoding)) + ", dim " + std::to_string(dim) + ", rows " + std::to_string(count);
 }
 
 }  // namespace
 
 TEST(sizes_follow_the_table) {
-  for (Codec codec : kCodecs)
+  for (Encoding encoding : kEncodings)
     for (std::size_t dim = 1; dim <= 1000; ++dim) {
-      const Geometry g = geometry(codec, dim);
-      const std::string label = label_of(codec, dim, 64);
-      CHECK(row_bytes(codec, dim) == g.row_bytes, label);
-      CHECK(word_bytes(codec) == g.word_bytes, label);
-      CHECK(word_count(codec, dim) == g.words, label);
-      CHECK(block_bytes(codec, dim) == g.words * g.word_bytes * 64, label);
+      const Geometry g = geometry(encoding, dim);
+      const std::string label = label_of(encoding, dim, 64);
+      CHECK(row_bytes(encoding, dim) == g.row_bytes, label);
+      CHECK(traits(encoding).layout.word_bytes == g.word_bytes, label);
+      CHECK(word_count(encoding, dim) == g.words, label);
+      CHECK(block_bytes(encoding, dim) == g.words * g.word_bytes * 64, label);
     }
-  CHECK(block_bytes(Codec::float32, kMaxDim) == 64 * 4 * kMaxDim);
+  CHECK(block_bytes(Encoding::float32, kMaxDim) == 64 * 4 * kMaxDim);
   for (const auto& [rows, blocks] : {std::pair{0, 0}, {1, 1}, {63, 1}, {64, 1}, {65, 2}, {128, 2}, {129, 3}})
     CHECK(block_count(std::size_t(rows)) == std::size_t(blocks), rows << " rows");
   CHECK(block_count(SIZE_MAX) == SIZE_MAX / 64 + 1);
 }
 
 TEST(blocks_are_packed_word_by_word) {
-  for_all_shapes([](Codec codec, std::size_t dim, std::size_t count, Rng& rng) {
-    Tight<std::uint8_t> rows(count * row_bytes(codec, dim), dim % 8);
+  for_all_shapes([](Encoding encoding, std::size_t dim, std::size_t count, Rng& rng) {
+    Tight<std::uint8_t> rows(count * row_bytes(encoding, dim), dim % 8);
     for (std::uint8_t& value : rows) value = draw::byte(rng);
-    const Bytes want = packed_by_definition(codec, dim, rows.data(), count);
+    const Bytes want = packed_by_definition(encoding, dim, rows.data(), count);
     Bytes memory(want.size() + 2, 0xa5);  // what was in the block before must be gone
-    pack_block(codec, dim, rows.data(), count, memory.data() + 1);
-    CHECK(std::memcmp(memory.data() + 1, want.data(), want.size()) == 0, label_of(codec, dim, count));
-    CHECK(memory.front() == 0xa5 && memory.back() == 0xa5, label_of(codec, dim, count));
+    pack_block(encoding, dim, rows.data(), count, memory.data() + 1);
+    CHECK(std::memcmp(memory.data() + 1, want.data(), want.size()) == 0, label_of(encoding, dim, count));
+    CHECK(memory.front() == 0xa5 && memory.back() == 0xa5, label_of(encoding, dim, count));
   });
 }
 
 TEST(rows_come_out_as_they_went_in) {
-  for_all_shapes([](Codec codec, std::size_t dim, std::size_t count, Rng& rng) {
-    const std::size_t bytes = row_bytes(codec, dim);
+  for_all_shapes([](Encoding encoding, std::size_t dim, std::size_t count, Rng& rng) {
+    const std::size_t bytes = row_bytes(encoding, dim);
     const Bytes rows = draw::bytes(rng, count * bytes);
-    Tight<std::uint8_t> block(block_bytes(codec, dim), dim % 8);
-    pack_block(codec, dim, rows.data(), count, block.data());
+    Tight<std::uint8_t> block(block_bytes(encoding, dim), dim % 8);
+    pack_block(encoding, dim, rows.data(), count, block.data());
     Bytes out(bytes + 1, 0xa5);
     const Bytes zeros(bytes);
     for (std::size_t r = 0; r < 64; ++r) {
-      unpack_row(codec, dim, block.data(), r, out.data());
+      unpack_row(encoding, dim, block.data(), r, out.data());
       CHECK(std::memcmp(out.data(), r < count ? &rows[r * bytes] : zeros.data(), bytes) == 0,
-            label_of(codec, dim, count) << ", row " << r);
-      CHECK(out.back() == 0xa5, label_of(codec, dim, count) << ", row " << r);
+            label_of(encoding, dim, count) << ", row " << r);
+      CHECK(out.back() == 0xa5, label_of(encoding, dim, count) << ", row " << r);
     }
   });
 }
 
 TEST(a_prefix_of_the_dimensions_is_a_prefix_of_the_block) {
   Rng rng(2);
-  for (Codec codec : kCodecs)
+  for (Encoding encoding : kEncodings)
     for (std::size_t dim = 1; dim <= 200; ++dim) {
-      const std::size_t bytes = row_bytes(codec, dim), prefix = 1 + draw::below(rng, dim),
-                        kept = row_bytes(codec, prefix);
+      const std::size_t bytes = row_bytes(encoding, dim), prefix = 1 + draw::below(rng, dim),
+                        kept = row_bytes(encoding, prefix);
       const Bytes rows = draw::bytes(rng, 64 * bytes);
-      Tight<std::uint8_t> block(block_bytes(codec, dim));
-      pack_block(codec, dim, rows.data(), 64, block.data());
-      Tight<std::uint8_t> first(block_bytes(codec, prefix));
+      Tight<std::uint8_t> block(block_bytes(encoding, dim));
+      pack_block(encoding, dim, rows.data(), 64, block.data());
+      Tight<std::uint8_t> first(block_bytes(encoding, prefix));
       std::copy_n(block.begin(), first.size(), first.begin());
       for (std::size_t r = 0; r < 64; ++r) {
         Bytes out(kept);
-        unpack_row(codec, prefix, first.data(), r, out.data());
-        CHECK(std::memcmp(out.data(), &rows[r * bytes], kept) == 0, label_of(codec, dim, 64) << ", prefix " << prefix);
+        unpack_row(encoding, prefix, first.data(), r, out.data());
+        CHECK(std::memcmp(out.data(), &rows[r * bytes], kept) == 0, label_of(encoding, dim, 64)
+                                                                        << ", prefix " << prefix);
       }
     }
 }
@@ -141,20 +142,5 @@ TEST(the_last_word_of_bits_is_masked) {
     std::uint8_t used[8] = {};
     for (std::size_t i = (dim - 1) / 64 * 64; i < dim; ++i) used[i % 64 / 8] |= std::uint8_t(128 >> i % 8);
     CHECK(last_word_mask(dim) == std::bit_cast<std::uint64_t>(used), "dim " << dim);
-  }
-}
-
-TEST(codecs_are_named) {
-  for (Codec codec : kCodecs) CHECK(codec_named(name(codec)) == codec);
-  CHECK(codec_named("binary") == Codec::binary);
-  for (std::string_view wrong : {"", "Binary", "int5", "float32 "}) {
-    std::string message;
-    try {
-      codec_named(wrong);
-    } catch (const ArgumentError& error) {
-      message = error.what();
-    }
-    CHECK(message.starts_with(std::string("codec is \"").append(wrong) + "\""), message);
-    for (Codec codec : kCodecs) CHECK(message.find(name(codec)) != std::string::npos, message);
   }
 }

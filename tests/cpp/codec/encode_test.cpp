@@ -19,20 +19,20 @@ using draw::Rng;
 using draw::Tight;
 using oracle::Bytes;
 using oracle::Floats;
-using oracle::kCodecs;
+using oracle::kEncodings;
 
-Precision precision_of(Codec codec) {
-  if (codec == Codec::bfloat16) return Precision::bfloat16;
-  return precision_named(codec == Codec::binary ? "ubinary" : name(codec));
+Precision precision_of(Encoding encoding) {
+  if (encoding == Encoding::bfloat16) return Precision::bfloat16;
+  return precision_named(encoding == Encoding::binary ? "ubinary" : name(encoding));
 }
 
-/// Drawn centroids for the codecs that need some.
+/// Drawn centroids for the encodings that need some.
 class DrawnCodebook {
  public:
-  DrawnCodebook(Codec codec, std::size_t dim) : codebook_{dim, (dim + 2) / 3, codec} {
+  DrawnCodebook(Encoding encoding, std::size_t dim) : codebook_{dim, (dim + 2) / 3, encoding} {
     Rng rng(static_cast<unsigned>(dim));
-    if (has_levels(codec)) codebook_ = collections::drawn_grid(rng, codec, dim, levels_);
-    if (codec != Codec::pq8 && codec != Codec::pq4) return;
+    if (oracle::has_levels(encoding)) codebook_ = collections::drawn_grid(rng, encoding, dim, levels_);
+    if (!oracle::has_centroids(encoding)) return;
     centroids_ = draw::normal(rng, dim * codebook_.count());
     codebook_.centroids = centroids_.data();
   }
@@ -53,8 +53,8 @@ struct Encoded {
 
 Encoded encoded(const TierSpec& spec, const Floats& x, std::size_t dim, std::size_t threads) {
   const std::size_t rows = x.size() / dim, blocks = block_count(rows), columns = spec.columns(dim);
-  Encoded out{Tight<std::uint8_t>(spec.packed ? blocks * block_bytes(spec.codec, columns)
-                                              : rows * row_bytes(spec.codec, columns)),
+  Encoded out{Tight<std::uint8_t>(spec.packed ? blocks * block_bytes(spec.encoding, columns)
+                                              : rows * row_bytes(spec.encoding, columns)),
               Tight<float>(has_factors(spec) ? blocks * spec.dims.size() * 64 : 0), 0};
   std::fill(out.codes.begin(), out.codes.end(), std::uint8_t(0xa5));
   std::fill(out.factors.begin(), out.factors.end(), draw::kNaN);
@@ -73,7 +73,7 @@ long double length_of(const float* x, std::size_t dim) {
 Floats source_of(const TierSpec& spec, const Floats& x, std::size_t dim) {
   Floats source;
   for (std::size_t begin = 0; begin < x.size(); begin += dim) {
-    const Floats row = oracle::prepared(&x[begin], dim, spec.cosine && spec.codec != Codec::binary).values;
+    const Floats row = oracle::prepared(&x[begin], dim, spec.cosine && spec.encoding != Encoding::binary).values;
     source.insert(source.end(), row.begin(), row.end());
   }
   return source;
@@ -96,7 +96,7 @@ void check_estimates(const TierSpec& spec, const Floats& source, const Bytes& co
         continue;
       }
       const std::size_t of = spec.cosine ? spec.dims[d] : dim;
-      const Floats values = oracle::values_of(spec.codec, &codes[r * bytes], of, spec.codebook);
+      const Floats values = oracle::values_of(spec.encoding, &codes[r * bytes], of, spec.codebook);
       long double product = 0;
       for (std::size_t i = 0; i < of; ++i) product += static_cast<long double>(source[r * dim + i]) * values[i];
       const long double length = length_of(&source[r * dim], of);
@@ -114,36 +114,36 @@ void check_estimates(const TierSpec& spec, const Floats& source, const Bytes& co
 }
 
 void check_encoded(const TierSpec& spec, const Floats& x, std::size_t dim, std::size_t threads) {
-  const std::size_t rows = x.size() / dim, columns = spec.columns(dim), bytes = row_bytes(spec.codec, columns);
-  const std::string label = std::string(name(spec.codec)) + (spec.cosine ? ", cosine" : "") +
+  const std::size_t rows = x.size() / dim, columns = spec.columns(dim), bytes = row_bytes(spec.encoding, columns);
+  const std::string label = std::string(name(spec.encoding)) + (spec.cosine ? ", cosine" : "") +
                             (spec.packed ? ", packed" : "") + ", rows " + std::to_string(rows) + ", dim " +
                             std::to_string(dim) + ", threads " + std::to_string(threads);
   const Encoded found = encoded(spec, x, dim, threads);
   const Floats source = source_of(spec, x, dim);
   Bytes codes(rows * bytes);
   Floats scales(rows, 1);
-  if (spec.codebook && has_levels(spec.codec))
+  if (spec.codebook && oracle::has_levels(spec.encoding))
     GridEncoder(*spec.codebook).encode({source.data(), rows, dim}, codes.data());
   else if (spec.codebook)
     encode_pq(*spec.codebook, {source.data(), rows, dim}, codes.data(), 1);
   else
-    quantize({source.data(), rows, dim}, precision_of(spec.codec), codes.data(),
-             spec.codec == Codec::int8 ? scales.data() : nullptr, 1);
+    quantize({source.data(), rows, dim}, precision_of(spec.encoding), codes.data(),
+             spec.encoding == Encoding::int8 ? scales.data() : nullptr, 1);
   Bytes want = codes;
   if (spec.packed) {
     want.assign(found.codes.size(), 0);
     for (std::size_t b = 0; b < block_count(rows); ++b)
-      pack_block(spec.codec, columns, &codes[b * 64 * bytes], std::min<std::size_t>(64, rows - b * 64),
-                 &want[b * block_bytes(spec.codec, columns)]);
+      pack_block(spec.encoding, columns, &codes[b * 64 * bytes], std::min<std::size_t>(64, rows - b * 64),
+                 &want[b * block_bytes(spec.encoding, columns)]);
   }
   CHECK(want.size() == found.codes.size() && std::memcmp(want.data(), found.codes.data(), want.size()) == 0, label);
 
   long double longest = 0;
   for (std::size_t r = 0; r < rows; ++r) longest = std::max(longest, length_of(&source[r * dim], dim));
-  if (spec.codec == Codec::binary) longest = 0;
+  if (spec.encoding == Encoding::binary) longest = 0;
   if (spec.codebook) longest = longest_decoded(*spec.codebook);
   if (spec.codebook && spec.codebook->scaled) return check_estimates(spec, source, codes, found, dim, label);
-  CHECK(spec.cosine && spec.codec != Codec::binary && !spec.codebook
+  CHECK(spec.cosine && spec.encoding != Encoding::binary && !spec.codebook
             ? found.longest == 1
             : std::abs(found.longest - longest) <= 1e-12L * longest,
         label << ": longest " << found.longest << ", expected " << double(longest));
@@ -167,32 +167,33 @@ void check_encoded(const TierSpec& spec, const Floats& x, std::size_t dim, std::
 
 TEST(tiers_with_factors) {
   Codebook codebook{};
-  const auto codebook_of = [&](Codec codec, bool scaled) {
-    codebook.codec = codec;
+  const auto codebook_of = [&](Encoding encoding, bool scaled) {
+    codebook.encoding = encoding;
     codebook.scaled = scaled;
-    return has_levels(codec) || codec == Codec::pq8 || codec == Codec::pq4 ? &codebook : nullptr;
+    return oracle::has_levels(encoding) || oracle::has_centroids(encoding) ? &codebook : nullptr;
   };
-  for (Codec codec : kCodecs) {
-    const bool never = codec == Codec::binary || codec == Codec::pq8 || codec == Codec::pq4 || has_levels(codec);
+  for (Encoding encoding : kEncodings) {
+    const bool never = encoding == Encoding::binary || oracle::has_centroids(encoding) || oracle::has_levels(encoding);
     for (bool cosine : {false, true})
-      CHECK(has_factors({codec, true, cosine, {4}, codebook_of(codec, false)}) ==
-                (codec == Codec::int8 || (cosine && !never)),
-            name(codec));
-    if (has_levels(codec)) CHECK(has_factors({codec, true, false, {4}, codebook_of(codec, true)}), name(codec));
+      CHECK(has_factors({encoding, true, cosine, {4}, codebook_of(encoding, false)}) ==
+                (encoding == Encoding::int8 || (cosine && !never)),
+            name(encoding));
+    if (oracle::has_levels(encoding))
+      CHECK(has_factors({encoding, true, false, {4}, codebook_of(encoding, true)}), name(encoding));
   }
 }
 
 TEST(what_the_rows_must_hold) {
-  CHECK(required_range({Codec::float16, true, false, {4}}) == Precision::float16);
-  CHECK(required_range({Codec::bfloat16, true, false, {4}}) == Precision::bfloat16);
-  for (Codec codec : kCodecs)
-    CHECK(magnitude_limit(required_range({codec, true, true, {4}})) == draw::kInfinity, name(codec));
+  CHECK(required_range({Encoding::float16, true, false, {4}}) == Encoding::float16);
+  CHECK(required_range({Encoding::bfloat16, true, false, {4}}) == Encoding::bfloat16);
+  for (Encoding encoding : kEncodings)
+    CHECK(traits(required_range({encoding, true, true, {4}})).plain.limit == draw::kInfinity, name(encoding));
 }
 
 TEST(every_tier_at_many_dimensions) {
   Rng rng(1);
   for (std::size_t dim = 1; dim <= 200; dim += dim < 40 ? 1 : 7)
-    for (Codec codec : kCodecs)
+    for (Encoding encoding : kEncodings)
       for (bool cosine : {false, true}) {
         std::vector<std::size_t> dims = {dim};
         for (std::size_t d : {dim / 4, dim / 2})
@@ -201,8 +202,8 @@ TEST(every_tier_at_many_dimensions) {
         const std::size_t rows = draw::one_of<std::size_t>(rng, {1, 63, 64, 65, 130});
         Floats x = draw::normal(rng, rows * dim, draw::one_of(rng, {1.0F, 1e-3F, 100.0F}));
         if (rng() % 2) std::fill_n(&x[draw::below(rng, rows) * dim], dim, 0.0F);
-        const DrawnCodebook codebook(codec, dim);
-        check_encoded({codec, rng() % 2 == 0, cosine, dims, codebook.get()}, x, dim, 1);
+        const DrawnCodebook codebook(encoding, dim);
+        check_encoded({encoding, rng() % 2 == 0, cosine, dims, codebook.get()}, x, dim, 1);
       }
 }
 
@@ -210,11 +211,11 @@ TEST(threads_change_nothing) {
   Rng rng(2);
   const std::size_t rows = 64 * 16 * 5 + 7;  // several tasks, and a block that is not full
   const Floats x = draw::normal(rng, rows * 20);
-  for (Codec codec : kCodecs) {
-    const DrawnCodebook codebook(codec, 20);
+  for (Encoding encoding : kEncodings) {
+    const DrawnCodebook codebook(encoding, 20);
     for (bool packed : {false, true})
       for (std::size_t threads : {0, 2, 7})
-        check_encoded({codec, packed, true, {5, 20}, codebook.get()}, x, 20, threads);
+        check_encoded({encoding, packed, true, {5, 20}, codebook.get()}, x, 20, threads);
   }
 }
 
@@ -222,21 +223,21 @@ TEST(batches_of_whole_blocks_make_the_same_table) {
   Rng rng(3);
   const std::size_t dim = 33, first = 192, rows = 300;
   const Floats x = draw::normal(rng, rows * dim);
-  for (Codec codec : kCodecs)
+  for (Encoding encoding : kEncodings)
     for (bool packed : {false, true}) {
-      const DrawnCodebook codebook(codec, dim);
-      const TierSpec spec{codec, packed, true, {10, dim}, codebook.get()};
+      const DrawnCodebook codebook(encoding, dim);
+      const TierSpec spec{encoding, packed, true, {10, dim}, codebook.get()};
       const Encoded whole = encoded(spec, x, dim, 1);
       const Encoded head = encoded(spec, Floats(x.begin(), x.begin() + first * dim), dim, 1);
       const Encoded tail = encoded(spec, Floats(x.begin() + first * dim, x.end()), dim, 1);
       Bytes codes(head.codes.data(), head.codes.data() + head.codes.size());
       codes.insert(codes.end(), tail.codes.data(), tail.codes.data() + tail.codes.size());
       CHECK(codes.size() == whole.codes.size() && std::memcmp(codes.data(), whole.codes.data(), codes.size()) == 0,
-            name(codec));
+            name(encoding));
       Floats factors(head.factors.data(), head.factors.data() + head.factors.size());
       factors.insert(factors.end(), tail.factors.data(), tail.factors.data() + tail.factors.size());
       CHECK(factors.size() == whole.factors.size() && std::equal(factors.begin(), factors.end(), whole.factors.data()),
-            name(codec));
+            name(encoding));
     }
 }
 
@@ -248,27 +249,27 @@ TEST(rows_without_a_direction) {
                     1e-15F, 0, 0, 1, 0,      0,   // this one is not
                     1e30F,  0, 0, 0, 1e30F,  0,   // squares beyond float
                     1e-40F, 0, 0, 0, 1e-40F, 0};  // denormals
-  for (Codec codec : kCodecs)
+  for (Encoding encoding : kEncodings)
     for (bool cosine : {false, true}) {
-      if (codec == Codec::float16 && !cosine) continue;  // 1e30 is no half
-      const DrawnCodebook codebook(codec, dim);
-      check_encoded({codec, true, cosine, {3, dim}, codebook.get()}, x, dim, 1);
-      check_encoded({codec, false, cosine, {3, dim}, codebook.get()}, x, dim, 1);
+      if (encoding == Encoding::float16 && !cosine) continue;  // 1e30 is no half
+      const DrawnCodebook codebook(encoding, dim);
+      check_encoded({encoding, true, cosine, {3, dim}, codebook.get()}, x, dim, 1);
+      check_encoded({encoding, false, cosine, {3, dim}, codebook.get()}, x, dim, 1);
     }
 }
 
 TEST(bits_are_the_signs_of_the_values_as_given) {
   const Floats x = {1e-44F, 1e6F, -1e-44F, 0, -0.0F, -1e6F};  // scaled to length 1, the smallest would vanish
   for (bool cosine : {false, true}) {
-    const Encoded found = encoded({Codec::binary, false, cosine, {6}}, x, 6, 1);
+    const Encoded found = encoded({Encoding::binary, false, cosine, {6}}, x, 6, 1);
     CHECK(found.codes[0] == 0b11000000, int(found.codes[0]));
   }
 }
 
 TEST(no_rows) {
-  for (Codec codec : kCodecs) {
-    const DrawnCodebook codebook(codec, 4);
+  for (Encoding encoding : kEncodings) {
+    const DrawnCodebook codebook(encoding, 4);
     for (bool packed : {false, true})
-      CHECK(encoded({codec, packed, false, {4}, codebook.get()}, {}, 4, 0).codes.size() == 0);
+      CHECK(encoded({encoding, packed, false, {4}, codebook.get()}, {}, 4, 0).codes.size() == 0);
   }
 }

@@ -26,7 +26,7 @@ TEST(exact_scores_follow_their_definition) {
       const double constant = draw::one_of(rng, {0.0, 0.1, -1e6});
       const double norm_weight = draw::one_of(rng, {0.0, 0.25, 1.0});
       const float found =
-          exact_score(scanned.codec, scanned.has_codebook() ? &rows.codebook : nullptr, rows.row_major.data(),
+          exact_score(scanned.encoding, scanned.has_codebook() ? &rows.codebook : nullptr, rows.row_major.data(),
                       query.data(), dim, factor, norm_weight, constant, scratch.data());
       const double want = oracle::float_score(rows.values(0, dim), oracle::prepared(query.data(), dim, false), factor,
                                               constant, norm_weight);
@@ -37,26 +37,26 @@ TEST(exact_scores_follow_their_definition) {
 
 TEST(the_longest_row_is_found) {
   Rng rng(2);
-  for (Codec codec : {Codec::float32, Codec::float16, Codec::bfloat16})
+  for (Encoding encoding : {Encoding::float32, Encoding::float16, Encoding::bfloat16})
     for (std::size_t count : {0, 1, 70, 1000}) {
-      const std::size_t bytes = row_bytes(codec, 30);
+      const std::size_t bytes = row_bytes(encoding, 30);
       Floats values = draw::normal(rng, count * 30);
       const auto longest_of = [&](const Rows& rows) {
-        return longest_row(codec, {rows.row_major.data(), count, bytes}, 30);
+        return longest_row(encoding, {rows.row_major.data(), count, bytes}, 30);
       };
-      const Rows rows(rng, {codec, QueryKind::values}, values, 30);
+      const Rows rows(rng, {encoding, QueryKind::values}, values, 30);
       double want = 0;
       for (std::size_t r = 0; r < count; ++r) {
         const Floats x = rows.values(r, 30);
         want = std::max(want, std::sqrt(oracle::dot(x, x)));
       }
-      CHECK(longest_of(rows) == want, name(codec) << ", rows " << count);
+      CHECK(longest_of(rows) == want, name(encoding) << ", rows " << count);
       for (float bad : {draw::kNaN, draw::kInfinity, -draw::kInfinity}) {
         if (count == 0) continue;
         Floats with_bad = values;
         with_bad[draw::below(rng, values.size())] = bad;
-        CHECK(!std::isfinite(longest_of(Rows(rng, {codec, QueryKind::values}, with_bad, 30))), name(codec)
-                                                                                                   << ", " << bad);
+        CHECK(!std::isfinite(longest_of(Rows(rng, {encoding, QueryKind::values}, with_bad, 30))), name(encoding)
+                                                                                                      << ", " << bad);
       }
     }
 }

@@ -18,13 +18,13 @@ using oracle::Bytes;
 using oracle::Floats;
 
 std::string label_of(const Codebook& codebook) {
-  return std::string(name(codebook.codec)) + ", bits " + std::to_string(codebook.bits) + ", dim " +
+  return std::string(name(codebook.encoding)) + ", bits " + std::to_string(codebook.bits) + ", dim " +
          std::to_string(codebook.dim) + (codebook.scaled ? ", scaled" : "");
 }
 
 /// A codebook of levels at equal distances, as RaBitQ has them.
-Codebook uniform(Codec codec, std::size_t dim, std::size_t bits, bool scaled) {
-  Codebook codebook{dim, level_columns(codec, bits, dim), codec};
+Codebook uniform(Encoding encoding, std::size_t dim, std::size_t bits, bool scaled) {
+  Codebook codebook{dim, traits(encoding).columns(dim, 0, bits), encoding};
   codebook.bits = bits;
   codebook.levels = uniform_levels(bits);
   codebook.scaled = scaled;
@@ -47,7 +47,7 @@ TEST(the_nearest_level_is_found) {
   Rng rng(1);
   for (std::size_t i = 0; i < 300; ++i) {
     Floats levels;
-    Codebook codebook = collections::drawn_grid(rng, Codec::planes, 1 + draw::below(rng, 150), levels);
+    Codebook codebook = collections::drawn_grid(rng, Encoding::planes, 1 + draw::below(rng, 150), levels);
     codebook.scaled = false;
     Floats x = draw::normal(rng, codebook.dim, draw::one_of(rng, {1.0F, 1e-3F, 20.0F}));
     x[0] = levels[draw::below(rng, levels.size())];
@@ -68,11 +68,11 @@ TEST(codes_lie_where_they_should) {
   Rng rng(2);
   for (std::size_t dim = 1; dim <= 200; ++dim) {
     Floats levels;
-    const Codec codec = dim % 2 ? Codec::int4 : Codec::planes;
-    Codebook codebook = collections::drawn_grid(rng, codec, dim, levels);
+    const Encoding encoding = dim % 2 ? Encoding::int4 : Encoding::planes;
+    Codebook codebook = collections::drawn_grid(rng, encoding, dim, levels);
     codebook.scaled = false;
     const Floats x = draw::normal(rng, 3 * dim);
-    const std::size_t bytes = row_bytes(codec, codebook.columns);
+    const std::size_t bytes = row_bytes(encoding, codebook.columns);
     Tight<std::uint8_t> rows(3 * bytes);
     std::fill(rows.begin(), rows.end(), std::uint8_t(0xa5));
     GridEncoder(codebook).encode({x.data(), 3, dim}, rows.data());
@@ -81,8 +81,8 @@ TEST(codes_lie_where_they_should) {
       GridEncoder(codebook).nearest(&x[r * dim], dim, codes.data());
       Bytes want(bytes);
       for (std::size_t d = 0; d < dim; ++d) {
-        if (codec == Codec::int4) want[d / 2] = std::uint8_t(want[d / 2] + codes[d] * (d % 2 ? 16 : 1));
-        for (std::size_t plane = 0; plane < codebook.bits && codec == Codec::planes; ++plane)
+        if (encoding == Encoding::int4) want[d / 2] = std::uint8_t(want[d / 2] + codes[d] * (d % 2 ? 16 : 1));
+        for (std::size_t plane = 0; plane < codebook.bits && encoding == Encoding::planes; ++plane)
           if (codes[d] >> (codebook.bits - 1 - plane) & 1)
             want[(d / 64 * codebook.bits + plane) * 8 + d % 64 / 8] |= std::uint8_t(128 >> d % 8);
       }
@@ -100,10 +100,10 @@ TEST(a_row_gets_a_good_scale) {
   for (std::size_t bits = 1; bits <= 8; ++bits)
     for (float size : {1.0F, 1e-30F, 1e30F}) {
       const std::size_t dim = 96;
-      const Codebook codebook = uniform(bits == 4 ? Codec::int4 : Codec::planes, dim, bits, true);
+      const Codebook codebook = uniform(bits == 4 ? Encoding::int4 : Encoding::planes, dim, bits, true);
       Floats x = draw::normal(rng, dim, size);
       if (size == 1) x[5] = 9;  // far out
-      Bytes row(row_bytes(codebook.codec, codebook.columns)), codes(dim);
+      Bytes row(row_bytes(codebook.encoding, codebook.columns)), codes(dim);
       const GridEncoder encoder(codebook);
       encoder.encode({x.data(), 1, dim}, row.data());
       double best = 0;
@@ -135,11 +135,11 @@ TEST(rows_that_have_little_to_scale) {
   for (std::size_t bits = 1; bits <= 8; ++bits)
     for (std::size_t dim : {1, 5})
       for (bool cosine_scores : {false, true}) {
-        const Codebook codebook = uniform(bits == 4 ? Codec::int4 : Codec::planes, dim, bits, true);
+        const Codebook codebook = uniform(bits == 4 ? Encoding::int4 : Encoding::planes, dim, bits, true);
         Floats x;
         for (const Floats& row : all) x.insert(x.end(), row.begin(), row.begin() + std::ptrdiff_t(dim));
-        const TierSpec spec{codebook.codec, false, cosine_scores, {dim}, &codebook};
-        const std::size_t bytes = row_bytes(codebook.codec, codebook.columns);
+        const TierSpec spec{codebook.encoding, false, cosine_scores, {dim}, &codebook};
+        const std::size_t bytes = row_bytes(codebook.encoding, codebook.columns);
         Bytes codes(all.size() * bytes);
         Floats factors(64);
         const double bound = encode_tier(spec, {x.data(), all.size(), dim}, codes.data(), factors.data(), 1);
@@ -164,19 +164,22 @@ TEST(rows_that_have_little_to_scale) {
 TEST(symmetric_scores_are_integers_over_a_power_of_four) {
   Rng rng(4);
   for (std::size_t bits = 1; bits <= 8; ++bits)
-    for (Codec codec : {Codec::planes, Codec::int4}) {
-      if (codec == Codec::int4 && bits != 4) continue;
+    for (Encoding encoding : {Encoding::planes, Encoding::int4}) {
+      if (encoding == Encoding::int4 && bits != 4) continue;
       const std::size_t dim = 1 + draw::below(rng, 150), rows = 200;
-      const Codebook codebook = uniform(codec, dim, bits, false);
+      const Codebook codebook = uniform(encoding, dim, bits, false);
       const GridEncoder encoder(codebook);
       const Floats x = draw::normal(rng, rows * dim), query = draw::normal(rng, dim);
-      Bytes codes(rows * row_bytes(codec, codebook.columns)), of_query(dim), of_row(dim);
+      Bytes codes(rows * row_bytes(encoding, codebook.columns)), of_query(dim), of_row(dim);
       encoder.encode({x.data(), rows, dim}, codes.data());
       encoder.nearest(query.data(), dim, of_query.data());
-      const ScanRows source{
-          .codec = codec, .count = rows, .columns = codebook.columns, .row_major = codes.data(), .codebook = &codebook};
+      const ScanRows source{.encoding = encoding,
+                            .count = rows,
+                            .columns = codebook.columns,
+                            .row_major = codes.data(),
+                            .codebook = &codebook};
       std::vector<Candidate> found(rows);
-      scan(source, ScanQueries::from_floats(codec, QueryKind::codes, {query.data(), 1, dim}, dim, false, &codebook),
+      scan(source, ScanQueries::from_floats(encoding, QueryKind::codes, {query.data(), 1, dim}, dim, false, &codebook),
            rows, 1, found.data());
       for (const Candidate& candidate : found) {
         encoder.nearest(&x[std::size_t(candidate.row) * dim], dim, of_row.data());
@@ -194,7 +197,7 @@ TEST(errors_move_to_where_they_cost_little) {
   for (std::size_t i = 0; i < 60; ++i) {
     const std::size_t dim = 1 + draw::below(rng, 80), rows = draw::one_of<std::size_t>(rng, {1, 64, 70});
     const std::size_t bits = 2 + draw::below(rng, 3);
-    Codebook codebook = uniform(bits == 4 ? Codec::int4 : Codec::planes, dim, bits, rng() % 2);
+    Codebook codebook = uniform(bits == 4 ? Encoding::int4 : Encoding::planes, dim, bits, rng() % 2);
     const Floats x = draw::normal(rng, rows * dim), directions = draw::normal(rng, 5 * dim);
     Floats importance(dim * dim), alike(dim * dim);
     for (std::size_t a = 0; a < dim; ++a)
@@ -204,7 +207,7 @@ TEST(errors_move_to_where_they_cost_little) {
         for (std::size_t d = 0; d < 5; ++d)
           importance[a * dim + b] += directions[d * dim + a] * directions[d * dim + b];
       }
-    const std::size_t bytes = row_bytes(codebook.codec, codebook.columns);
+    const std::size_t bytes = row_bytes(codebook.encoding, codebook.columns);
     const auto encoded = [&](const float* costs, std::size_t from) {
       codebook.importance = costs;
       Bytes codes((rows - from) * bytes);

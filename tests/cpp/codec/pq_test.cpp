@@ -24,25 +24,25 @@ using Floats = std::vector<float>;
 using Bytes = std::vector<std::uint8_t>;
 
 constexpr std::size_t kTrainingIterations = 25;
-constexpr Codec kCodecs[] = {Codec::pq8, Codec::pq4};
+constexpr Encoding kEncodings[] = {Encoding::pq8, Encoding::pq4};
 
 Matrix<const float> matrix(const Floats& x, std::size_t dim) { return {x.data(), x.size() / dim, dim}; }
 
 std::string label(const Codebook& codebook) {
-  return std::string(name(codebook.codec)) + ", dim " + std::to_string(codebook.dim) + ", columns " +
+  return std::string(name(codebook.encoding)) + ", dim " + std::to_string(codebook.dim) + ", columns " +
          std::to_string(codebook.columns);
 }
 
 Bytes encoded(const Codebook& codebook, const Floats& x, std::size_t threads = 1) {
   const std::size_t rows = x.size() / codebook.dim;
-  Tight<std::uint8_t> codes(rows * row_bytes(codebook.codec, codebook.columns));
+  Tight<std::uint8_t> codes(rows * row_bytes(codebook.encoding, codebook.columns));
   std::fill(codes.begin(), codes.end(), std::uint8_t(0xa5));
   encode_pq(codebook, {x.data(), rows, codebook.dim}, codes.data(), threads);
   return {codes.begin(), codes.end()};
 }
 
 Floats decoded(const Codebook& codebook, const Bytes& codes) {
-  const std::size_t bytes = row_bytes(codebook.codec, codebook.columns);
+  const std::size_t bytes = row_bytes(codebook.encoding, codebook.columns);
   Floats x(codes.size() / bytes * codebook.dim);
   for (std::size_t r = 0; r * bytes < codes.size(); ++r)
     decode_pq(codebook, &codes[r * bytes], codebook.dim, &x[r * codebook.dim]);
@@ -58,8 +58,8 @@ Floats trained_and_coded(Codebook codebook, const Floats& x, std::uint64_t seed 
 
 /// The code of sub-quantizer j by the layout in block.hpp.
 std::size_t code_at(const Codebook& codebook, const Bytes& codes, std::size_t row, std::size_t j) {
-  const std::uint8_t* of_row = &codes[row * row_bytes(codebook.codec, codebook.columns)];
-  if (codebook.codec == Codec::pq8) return of_row[j];
+  const std::uint8_t* of_row = &codes[row * row_bytes(codebook.encoding, codebook.columns)];
+  if (codebook.encoding == Encoding::pq8) return of_row[j];
   return j % 2 ? of_row[j / 2] / 16 : of_row[j / 2] % 16;
 }
 
@@ -81,10 +81,10 @@ Floats eighths(Rng& rng, std::size_t count) {
 /// Calls body(codebook) for a spread of shapes, among them 1 column and as many as dimensions.
 template <class Body>
 void for_shapes(const Body& body) {
-  for (Codec codec : kCodecs)
+  for (Encoding encoding : kEncodings)
     for (const auto& [dim, columns] :
          std::vector<std::pair<std::size_t, std::size_t>>{{1, 1}, {7, 7}, {8, 3}, {20, 7}, {33, 1}, {70, 2}, {64, 16}})
-      body(Codebook{dim, columns, codec});
+      body(Codebook{dim, columns, encoding});
 }
 
 }  // namespace
@@ -142,7 +142,7 @@ TEST(decoding_a_prefix_and_from_reordered_centroids) {
     Rng rng(3);
     const Floats centroids = draw::normal(rng, codebook.dim * codebook.count());
     codebook.centroids = centroids.data();
-    const Bytes codes = draw::bytes(rng, row_bytes(codebook.codec, codebook.columns));
+    const Bytes codes = draw::bytes(rng, row_bytes(codebook.encoding, codebook.columns));
     const Floats whole = decoded(codebook, codes), by_code = centroids_by_code(codebook);
     for (std::size_t dim = 1; dim <= codebook.dim; ++dim) {
       for (const float* reordered : {static_cast<const float*>(nullptr), by_code.data()}) {
@@ -158,7 +158,7 @@ TEST(decoding_a_prefix_and_from_reordered_centroids) {
 TEST(the_last_nibble_of_an_odd_number_is_zero) {
   Rng rng(4);
   const Floats centroids = draw::normal(rng, 5 * 16), x = draw::normal(rng, 100 * 5);
-  const Bytes codes = encoded({5, 5, Codec::pq4, centroids.data()}, x);
+  const Bytes codes = encoded({5, 5, Encoding::pq4, centroids.data()}, x);
   for (std::size_t r = 0; r < 100; ++r) CHECK(codes[r * 3 + 2] < 16, "row " << r);
 }
 
@@ -181,15 +181,15 @@ TEST(scale_changes_no_code) {
 }
 
 TEST(training_finds_separate_clusters) {
-  for (Codec codec : kCodecs) {
-    const std::size_t clusters = codec == Codec::pq8 ? 40 : 3, dim = 12;
+  for (Encoding encoding : kEncodings) {
+    const std::size_t clusters = encoding == Encoding::pq8 ? 40 : 3, dim = 12;
     Rng rng(6);
     const Floats centres = draw::normal(rng, clusters * dim, 100);
     Floats x = draw::normal(rng, 3000 * dim, 0.01F);
     for (std::size_t i = 0; i < x.size(); ++i) x[i] += centres[i / dim % clusters * dim + i % dim];
-    const Floats y = trained_and_coded({dim, 3, codec}, x);
+    const Floats y = trained_and_coded({dim, 3, encoding}, x);
     for (std::size_t i = 0; i < x.size(); ++i)
-      CHECK(std::abs(x[i] - y[i]) < 0.1F, name(codec) << ", row " << i / dim << ", dimension " << i % dim);
+      CHECK(std::abs(x[i] - y[i]) < 0.1F, name(encoding) << ", row " << i / dim << ", dimension " << i % dim);
   }
 }
 
@@ -213,7 +213,7 @@ TEST(training_on_as_many_different_rows_as_centroids_keeps_them) {
   Rng rng(13);
   Floats x = draw::normal(rng, 256 * 8);
   for (std::size_t i = 0; i < 256 * 8 * 9; ++i) x.push_back(x[i]);
-  CHECK(trained_and_coded({8, 2, Codec::pq8}, x) == x);
+  CHECK(trained_and_coded({8, 2, Encoding::pq8}, x) == x);
 }
 
 TEST(training_leaves_no_centroid_unused) {
@@ -221,7 +221,7 @@ TEST(training_leaves_no_centroid_unused) {
     Rng rng(static_cast<unsigned>(seed));
     Floats x = draw::normal(rng, 60 * 3);
     for (std::size_t i = 0; i < x.size(); i += 3) x[i] = std::pow(x[i], 5.0F);  // a few lie far out
-    Codebook codebook{3, 1, Codec::pq4};
+    Codebook codebook{3, 1, Encoding::pq4};
     const Floats centroids = train_pq(codebook, matrix(x, 3), seed, kTrainingIterations, 1);
     codebook.centroids = centroids.data();
     Bytes codes = encoded(codebook, x);
@@ -240,7 +240,7 @@ TEST(training_takes_evenly_spaced_rows) {
     twice.insert(twice.end(), &x[r * dim], &x[r * dim] + dim);
     twice.insert(twice.end(), dim, 1e6F);
   }
-  const Codebook codebook{dim, 2, Codec::pq4};
+  const Codebook codebook{dim, 2, Encoding::pq4};
   CHECK(train_pq(codebook, matrix(twice, dim), 1, kTrainingIterations, 1) ==
         train_pq(codebook, matrix(x, dim), 1, kTrainingIterations, 1));
   CHECK(train_pq(codebook, matrix(twice, dim), 1, kTrainingIterations, 1) !=
@@ -251,9 +251,9 @@ TEST(training_takes_evenly_spaced_rows) {
 TEST(threads_change_nothing) {
   Rng rng(9);
   const Floats x = draw::normal(rng, 20000 * 20);  // several chunks, in training too
-  for (Codec codec : kCodecs)
+  for (Encoding encoding : kEncodings)
     for (std::size_t columns : {1, 7}) {  // on more threads than sub-quantizers, they share the rows
-      const Codebook empty{20, columns, codec};
+      const Codebook empty{20, columns, encoding};
       Codebook codebook = empty;
       const Floats centroids = train_pq(empty, matrix(x, 20), 1, 3, 1);
       codebook.centroids = centroids.data();
@@ -270,13 +270,13 @@ TEST(threads_change_nothing) {
 TEST(training_goes_on_from_the_centroids_that_there_are) {
   Rng rng(14);
   const Floats x = draw::normal(rng, 600 * 20, 1e-20f);
-  for (Codec codec : kCodecs) {
-    const Codebook empty{20, 7, codec};
+  for (Encoding encoding : kEncodings) {
+    const Codebook empty{20, 7, encoding};
     Codebook codebook = empty;
     const Floats four = train_pq(empty, matrix(x, 20), 1, 4, 1);
     codebook.centroids = four.data();
-    CHECK(train_pq(codebook, matrix(x, 20), 2, 0, 1) == four, name(codec));
-    CHECK(train_pq(codebook, matrix(x, 20), 2, 3, 1) == train_pq(empty, matrix(x, 20), 1, 7, 1), name(codec));
+    CHECK(train_pq(codebook, matrix(x, 20), 2, 0, 1) == four, name(encoding));
+    CHECK(train_pq(codebook, matrix(x, 20), 2, 3, 1) == train_pq(empty, matrix(x, 20), 1, 7, 1), name(encoding));
   }
 }
 
@@ -287,7 +287,7 @@ TEST(seeding_spreads_centroids_over_clusters) {
   const Floats centres = draw::normal(rng, 200 * dim, 100);
   Floats x = draw::normal(rng, 4000 * dim, 0.1F);
   for (std::size_t i = 0; i < 200 * 20 * dim; ++i) x.push_back(centres[i / (20 * dim) * dim + i % dim] + x[i]);
-  Codebook codebook{dim, 1, Codec::pq8};
+  Codebook codebook{dim, 1, Encoding::pq8};
   const Floats centroids = train_pq(codebook, matrix(x, dim), 1, 0, 1);
   codebook.centroids = centroids.data();
   const Floats y = decoded(codebook, encoded(codebook, x));
@@ -297,14 +297,14 @@ TEST(seeding_spreads_centroids_over_clusters) {
 }
 
 TEST(every_cpu_learns_the_same) {
-  const auto checksum = [](Codec codec) {
+  const auto checksum = [](Encoding encoding) {
     Rng rng(10);
     const Floats x = eighths(rng, 2000 * 20);
-    const Floats centroids = train_pq({20, 7, codec}, matrix(x, 20), 1, kTrainingIterations, 1);
+    const Floats centroids = train_pq({20, 7, encoding}, matrix(x, 20), 1, kTrainingIterations, 1);
     return crc32c(reinterpret_cast<const std::uint8_t*>(centroids.data()), centroids.size() * sizeof(float));
   };
-  CHECK(checksum(Codec::pq8) == 0xa414bdf8, std::hex << checksum(Codec::pq8));
-  CHECK(checksum(Codec::pq4) == 0xe95bc833, std::hex << checksum(Codec::pq4));
+  CHECK(checksum(Encoding::pq8) == 0xa414bdf8, std::hex << checksum(Encoding::pq8));
+  CHECK(checksum(Encoding::pq4) == 0xe95bc833, std::hex << checksum(Encoding::pq4));
 }
 
 TEST(nearest_where_scores_overflow) {
@@ -325,7 +325,7 @@ TEST(nearest_where_scores_overflow) {
 }
 
 TEST(columns_of_a_prefix) {
-  const Codebook codebook{20, 7, Codec::pq8};  // cut at 2, 5, 8, 11, 14, 17
+  const Codebook codebook{20, 7, Encoding::pq8};  // cut at 2, 5, 8, 11, 14, 17
   for (std::size_t j = 1; j <= 7; ++j) CHECK(columns_of(codebook, codebook.begin(j)) == j, j);
   const auto message = [&](std::size_t dim) -> std::string {
     try {
@@ -338,7 +338,7 @@ TEST(columns_of_a_prefix) {
   CHECK(message(1).find("dim is 1, ") == 0 && message(1).find("expected 2") != std::string::npos, message(1));
   CHECK(message(4).find("expected 2 or 5") != std::string::npos, message(4));
   CHECK(message(19).find("expected 17 or 20") != std::string::npos, message(19));
-  const Codebook single{20, 20, Codec::pq4};
+  const Codebook single{20, 20, Encoding::pq4};
   for (std::size_t dim = 1; dim <= 20; ++dim) CHECK(columns_of(single, dim) == dim, dim);
 }
 
@@ -349,8 +349,8 @@ TEST(no_decoded_row_is_longer) {
     codebook.centroids = centroids.data();
     double longest = 0;  // of the rows that are made of one number
     for (std::size_t v = 0; v < codebook.count(); ++v) {
-      const Bytes row(row_bytes(codebook.codec, codebook.columns),
-                      std::uint8_t(codebook.codec == Codec::pq8 ? v : v * 17));
+      const Bytes row(row_bytes(codebook.encoding, codebook.columns),
+                      std::uint8_t(codebook.encoding == Encoding::pq8 ? v : v * 17));
       double square = 0;
       for (float value : decoded(codebook, row)) square += double(value) * value;
       longest = std::max(longest, std::sqrt(square));

@@ -49,68 +49,6 @@ bool contains(const std::string& text, const std::string& part) { return text.fi
 
 }  // namespace
 
-TEST(int8_equals_its_definition_at_every_dimension) {
-  std::mt19937 rng(1);
-  for (std::size_t dim = 1; dim <= 200; ++dim) {
-    const std::vector<float> x = drawn(rng, 4 * dim);
-    std::vector<std::int8_t> memory(4 * dim + 3, 99);
-    std::int8_t* codes = memory.data() + dim % 3;  // codes have no alignment
-    std::vector<float> scales(4);
-    quantize_int8(matrix(x, dim), codes, scales.data());
-    for (std::size_t r = 0; r < 4; ++r) {
-      float largest = 0;
-      for (std::size_t i = 0; i < dim; ++i) largest = std::max(largest, std::abs(x[r * dim + i]));
-      const float scale = largest / 127;
-      CHECK(scales[r] == scale, "dim " << dim << ", row " << r);
-      for (std::size_t i = 0; i < dim; ++i) {
-        const float want = scale == 0 ? 0 : std::min(std::max(std::nearbyint(x[r * dim + i] / scale), -127.0F), 127.0F);
-        CHECK(codes[r * dim + i] == want, "dim " << dim << ", row " << r << ", value " << x[r * dim + i]);
-      }
-    }
-    CHECK(memory[dim % 3 + 4 * dim] == 99, "dim " << dim);
-  }
-}
-
-TEST(int8_at_the_edges) {
-  const std::vector<float> x = {0,
-                                -0.0F,
-                                0,  // zeros
-                                kLargest,
-                                -kLargest,
-                                0,  // no overflow
-                                127,
-                                0.5F,
-                                -1.5F,  // ties go to the even code
-                                180 * kSmallest,
-                                -180 * kSmallest,
-                                100 * kSmallest,  // a scale rounded to 1 of them
-                                63 * kSmallest,
-                                -1 * kSmallest,
-                                0};  // a scale rounded to 0
-  std::vector<std::int8_t> codes(x.size());
-  std::vector<float> scales(5);
-  quantize_int8(matrix(x, 3), codes.data(), scales.data());
-  CHECK(codes == (std::vector<std::int8_t>{0, 0, 0, 127, -127, 0, 127, 0, -2, 127, -127, 100, 0, 0, 0}));
-  CHECK(scales == (std::vector<float>{0, kLargest / 127, 1, kSmallest, 0}));
-}
-
-TEST(bits_equal_their_definition_at_every_dimension) {
-  std::mt19937 rng(2);
-  for (std::size_t dim = 1; dim <= 200; ++dim) {
-    const std::vector<float> x = drawn(rng, 3 * dim);
-    const std::size_t bytes = row_bytes(Precision::ubinary, dim);
-    CHECK(bytes == (dim + 7) / 8);
-    std::vector<std::uint8_t> codes(3 * bytes + 1, 0xAA);
-    pack_bits(matrix(x, dim), codes.data());
-    for (std::size_t bit = 0; bit < 3 * bytes * 8; ++bit) {
-      const std::size_t row = bit / (bytes * 8), i = bit % (bytes * 8);
-      const bool want = i < dim && x[row * dim + i] > 0;
-      CHECK((codes[bit / 8] >> (7 - bit % 8) & 1) == want, "dim " << dim << ", row " << row << ", bit " << i);
-    }
-    CHECK(codes[3 * bytes] == 0xAA, "dim " << dim);
-  }
-}
-
 TEST(twins_differ_by_128) {
   std::mt19937 rng(3);
   for (const auto& [one, other] :
@@ -124,42 +62,6 @@ TEST(twins_differ_by_128) {
       quantize(matrix(x, dim), other, high.data(), nullptr);
       for (std::size_t i = 0; i < bytes; ++i) CHECK(low[i] == high[i] - 128, "dim " << dim << ", at " << i);
     }
-}
-
-TEST(floats) {
-  const std::vector<float> x = {1, -2.5F, 65519, 1.00048828125F, 1.00146484375F, 6e-8F};
-  std::vector<float> same(x.size());
-  quantize(matrix(x, 6), Precision::float32, same.data(), nullptr);
-  CHECK(same == x);
-  std::vector<std::uint16_t> half(x.size());
-  quantize(matrix(x, 6), Precision::float16, half.data(), nullptr);
-  // The last three: ties to even below and above, and a denormal.
-  CHECK(half == (std::vector<std::uint16_t>{0x3C00, 0xC100, 0x7BFF, 0x3C00, 0x3C02, 0x0001}));
-}
-
-TEST(upper_halves_of_floats_are_rounded_to_nearest_even) {
-  const auto coded = [](std::uint32_t bits) {
-    const std::vector<float> x = {std::bit_cast<float>(bits), -std::bit_cast<float>(bits)};
-    std::uint16_t half[2];
-    quantize(matrix(x, 2), Precision::bfloat16, half, nullptr);
-    CHECK(half[1] == (half[0] | 0x8000), std::hex << bits);
-    return half[0];
-  };
-  std::mt19937 rng(6);
-  for (int i = 0; i < 1000; ++i) {
-    const std::uint32_t upper = rng() % 0x7f7f;
-    const std::uint32_t even = upper + upper % 2;
-    for (std::uint32_t lower : {0u, 1u, 0x7fffu})
-      CHECK(coded(upper << 16 | lower) == upper, std::hex << upper << " " << lower);
-    CHECK(coded(upper << 16 | 0x8000) == even, std::hex << upper);
-    for (std::uint32_t lower : {0x8001u, 0xffffu})
-      CHECK(coded(upper << 16 | lower) == upper + 1, std::hex << upper << " " << lower);
-  }
-  CHECK(coded(0x7f7f7fff) == 0x7f7f);  // the largest below the limit
-  const float limit = magnitude_limit(Precision::bfloat16);
-  CHECK(std::bit_cast<std::uint32_t>(limit) == 0x7f7f8000);
-  const std::string text = message([&] { check_finite(matrix({1, -limit}, 2), "x", Precision::bfloat16); });
-  CHECK(contains(text, "too large for bfloat16 (3.3962e38 or more), the first in row 0, column 1;"), text);
 }
 
 TEST(ranges_equal_their_definition) {
@@ -209,8 +111,15 @@ TEST(values_that_cannot_be_coded_are_counted_and_placed) {
       CHECK(contains(text, "row 691, column 0;"), text);
     }
   const std::vector<float> x = {1, 65519.996F, 3, -65520};
-  CHECK(contains(message([&] { check_finite(matrix(x, 2), "x", Precision::float16); }), "row 1, column 1;"));
-  CHECK_THROWS(for_finite_row_chunks(matrix({kNaN}, 1), "x", Precision::int8, 1, [](auto...) {}), ArgumentError);
+  CHECK(contains(message([&] { check_finite(matrix(x, 2), "x", Encoding::float16); }), "row 1, column 1;"));
+  CHECK_THROWS(for_finite_row_chunks(matrix({kNaN}, 1), "x", Encoding::int8, 1, [](auto...) {}), ArgumentError);
+}
+
+TEST(values_at_the_limit_of_half_floats) {
+  const float limit = traits(Encoding::bfloat16).plain.limit;
+  CHECK(std::bit_cast<std::uint32_t>(limit) == 0x7f7f8000);
+  const std::string text = message([&] { check_finite(matrix({1, -limit}, 2), "x", Encoding::bfloat16); });
+  CHECK(contains(text, "too large for bfloat16 (3.3962e38 or more), the first in row 0, column 1;"), text);
 }
 
 TEST(chunks_are_all_rows_once_and_change_no_bit) {

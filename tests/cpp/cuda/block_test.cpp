@@ -16,58 +16,59 @@ namespace {
 using namespace nestvec;
 using Bytes = std::vector<std::uint8_t>;
 
-Bytes packed_on_host(Codec codec, std::size_t columns, const Bytes& rows, std::size_t count) {
-  const std::size_t block = block_bytes(codec, columns), row = row_bytes(codec, columns);
+Bytes packed_on_host(Encoding encoding, std::size_t columns, const Bytes& rows, std::size_t count) {
+  const std::size_t block = block_bytes(encoding, columns), row = row_bytes(encoding, columns);
   Bytes blocks(block_count(count) * block);
   for (std::size_t b = 0; b < block_count(count); ++b)
-    pack_block(codec, columns, rows.data() + b * kRowsPerBlock * row,
+    pack_block(encoding, columns, rows.data() + b * kRowsPerBlock * row,
                std::min(kRowsPerBlock, count - b * kRowsPerBlock), blocks.data() + b * block);
   return blocks;
 }
 
-/// Rows of a float codec, as row-major codes.
-Bytes coded(Codec codec, const std::vector<float>& values, std::size_t rows, std::size_t dim) {
-  const Precision precision = codec == Codec::float32   ? Precision::float32
-                              : codec == Codec::float16 ? Precision::float16
-                                                        : Precision::bfloat16;
-  Bytes codes(rows * row_bytes(codec, dim));
+/// Rows of a float encoding, as row-major codes.
+Bytes coded(Encoding encoding, const std::vector<float>& values, std::size_t rows, std::size_t dim) {
+  const Precision precision = encoding == Encoding::float32   ? Precision::float32
+                              : encoding == Encoding::float16 ? Precision::float16
+                                                              : Precision::bfloat16;
+  Bytes codes(rows * row_bytes(encoding, dim));
   quantize({values.data(), rows, dim}, precision, codes.data(), nullptr);
   return codes;
 }
 
-double longest_on_device(Codec codec, const Bytes& codes, std::size_t rows, std::size_t columns, std::size_t dim) {
+double longest_on_device(Encoding encoding, const Bytes& codes, std::size_t rows, std::size_t columns,
+                         std::size_t dim) {
   const OnDevice<std::uint8_t> on_device(codes);
-  return cuda::longest_row(codec, {on_device.data(), rows, row_bytes(codec, columns)}, dim, nullptr);
+  return cuda::longest_row(encoding, {on_device.data(), rows, row_bytes(encoding, columns)}, dim, nullptr);
 }
 
 }  // namespace
 
-TEST(packed_blocks_of_every_codec) {
+TEST(packed_blocks_of_every_encoding) {
   draw::Rng rng(1);
-  for (Codec codec : oracle::kCodecs)
+  for (Encoding encoding : oracle::kEncodings)
     for (std::size_t columns : {1, 2, 7, 8, 13, 31, 64, 65, 100, 128, 129, 200, 384, 1100})
       for (std::size_t count : {1, 5, 63, 64, 65, 150}) {
-        const std::size_t bytes = row_bytes(codec, columns);
+        const std::size_t bytes = row_bytes(encoding, columns);
         const Bytes rows = draw::bytes(rng, count * bytes);
         // Bytes carry no alignment of their own: rows begin anywhere.
         const OnDevice<std::uint8_t> on_device(rows, draw::below(rng, 5));
-        const OnDevice<std::uint8_t> blocks(block_count(count) * block_bytes(codec, columns));
-        cuda::pack_blocks(codec, columns, on_device.data(), count, blocks.data(), nullptr);
-        CHECK(blocks.host() == packed_on_host(codec, columns, rows, count),
-              name(codec) << ", " << count << " rows of " << columns);
+        const OnDevice<std::uint8_t> blocks(block_count(count) * block_bytes(encoding, columns));
+        cuda::pack_blocks(encoding, columns, on_device.data(), count, blocks.data(), nullptr);
+        CHECK(blocks.host() == packed_on_host(encoding, columns, rows, count),
+              name(encoding) << ", " << count << " rows of " << columns);
       }
 }
 
-TEST(the_longest_row_of_every_float_codec) {
+TEST(the_longest_row_of_every_float_encoding) {
   draw::Rng rng(2);
-  for (Codec codec : {Codec::float32, Codec::float16, Codec::bfloat16})
+  for (Encoding encoding : {Encoding::float32, Encoding::float16, Encoding::bfloat16})
     for (std::size_t columns : {1, 3, 8, 9, 60, 200})
       for (std::size_t count : {1, 3, 6, 33, 500}) {
-        const Bytes codes = coded(codec, draw::normal(rng, count * columns), count, columns);
+        const Bytes codes = coded(encoding, draw::normal(rng, count * columns), count, columns);
         for (std::size_t dim : {columns, (columns + 1) / 2}) {
-          const double want = longest_row(codec, {codes.data(), count, row_bytes(codec, columns)}, dim);
-          const double got = longest_on_device(codec, codes, count, columns, dim);
-          CHECK(got == want, name(codec) << ", " << count << " rows of " << columns << ", dim " << dim);
+          const double want = longest_row(encoding, {codes.data(), count, row_bytes(encoding, columns)}, dim);
+          const double got = longest_on_device(encoding, codes, count, columns, dim);
+          CHECK(got == want, name(encoding) << ", " << count << " rows of " << columns << ", dim " << dim);
         }
       }
 }
@@ -79,8 +80,8 @@ TEST(a_row_that_is_not_finite_is_infinitely_long) {
     values[31 * 20 + 7] = hostile;
     Bytes codes(values.size() * sizeof(float));
     std::memcpy(codes.data(), values.data(), codes.size());
-    const double want = longest_row(Codec::float32, {codes.data(), 70, 80}, 20);
-    CHECK(longest_on_device(Codec::float32, codes, 70, 20, 20) == want, "value " << hostile);
+    const double want = longest_row(Encoding::float32, {codes.data(), 70, 80}, 20);
+    CHECK(longest_on_device(Encoding::float32, codes, 70, 20, 20) == want, "value " << hostile);
   }
-  CHECK(cuda::longest_row(Codec::float32, {nullptr, 0, 80}, 20, nullptr) == 0);
+  CHECK(cuda::longest_row(Encoding::float32, {nullptr, 0, 80}, 20, nullptr) == 0);
 }

@@ -21,7 +21,6 @@
 namespace {
 
 using namespace nestvec;
-using cuda::Layout;
 using draw::kInfinity;
 using draw::kNaN;
 using draw::Rng;
@@ -89,27 +88,6 @@ Outcome outcome_of(const std::function<void(Outcome&)>& body) {
 
 bool has_scales(Precision precision) { return precision == Precision::int8 || precision == Precision::uint8; }
 
-/// The whole blocks of row-major codes.
-Bytes packed(Codec codec, std::size_t dim, const Bytes& codes, std::size_t rows) {
-  Bytes blocks(block_count(rows) * block_bytes(codec, dim));
-  for (std::size_t b = 0; b < block_count(rows); ++b)
-    pack_block(codec, dim, codes.data() + b * kRowsPerBlock * row_bytes(codec, dim),
-               std::min(kRowsPerBlock, rows - b * kRowsPerBlock), blocks.data() + b * block_bytes(codec, dim));
-  return blocks;
-}
-
-/// float32 for what packed blocks do not hold.
-Codec codec_of(Precision precision) {
-  return precision == Precision::float16    ? Codec::float16
-         : precision == Precision::bfloat16 ? Codec::bfloat16
-         : precision == Precision::int8     ? Codec::int8
-         : precision == Precision::ubinary  ? Codec::binary
-                                            : Codec::float32;
-}
-bool fits_blocks(Precision precision) {
-  return precision == Precision::float32 || codec_of(precision) != Codec::float32;
-}
-
 Outcome on_cpu(const Epilogue& epilogue, const Batch& in, std::size_t prompt, std::size_t dim, Precision precision) {
   return outcome_of([&](Outcome& out) {
     const Matrix<const std::int64_t> mask{in.mask.data(), in.texts, in.tokens};
@@ -124,17 +102,15 @@ Outcome on_cpu(const Epilogue& epilogue, const Batch& in, std::size_t prompt, st
 }
 
 Outcome on_device(const Epilogue& epilogue, const Batch& in, std::size_t prompt, std::size_t dim, Precision precision,
-                  Layout layout = Layout::rows, std::size_t offset = 0) {
+                  std::size_t offset = 0) {
   return outcome_of([&](Outcome& out) {
     const cuda::CudaEpilogue device(epilogue, 0);
     const std::size_t width = in.type == FloatType::float32 ? 4 : 2;
     const OnDevice<std::uint8_t> values(in.values, offset * width);
     const OnDevice<std::int64_t> mask(in.mask);
-    const OnDevice<std::uint8_t> codes(layout == Layout::rows
-                                           ? in.texts * row_bytes(precision, dim)
-                                           : block_count(in.texts) * block_bytes(codec_of(precision), dim));
+    const OnDevice<std::uint8_t> codes(in.texts * row_bytes(precision, dim));
     const OnDevice<float> scales(in.texts);
-    device.run(in.at(values.data()), mask.data(), prompt, dim, precision, layout, codes.data(), scales.data());
+    device.run(in.at(values.data()), mask.data(), prompt, dim, precision, codes.data(), scales.data());
     out.codes = codes.host();
     if (has_scales(precision)) out.scales = scales.host();
   });
@@ -197,7 +173,7 @@ TEST(every_pooling_mode_type_and_width) {
     const Epilogue epilogue({step}, dim);
     const std::size_t prompt = draw::one_of<std::size_t>(rng, {0, 1, 5, 1000}), offset = draw::below(rng, 3);
     const Outcome want = on_cpu(epilogue, in, prompt, epilogue.dim(), Precision::float32);
-    const Outcome got = on_device(epilogue, in, prompt, epilogue.dim(), Precision::float32, Layout::rows, offset);
+    const Outcome got = on_device(epilogue, in, prompt, epilogue.dim(), Precision::float32, offset);
     finite += want.error.empty();
     CHECK(got == want, "round " << round << ": " << texts << " x " << in.tokens << " x " << dim << "; " << got.error
                                 << " / " << want.error);
@@ -249,10 +225,6 @@ TEST(steps_cuts_and_precisions) {
       CHECK(want.error.empty(), want.error);
       CHECK(on_device(epilogue, in, 0, dim, precision) == want,
             "round " << round << ", dim " << dim << " of " << width << ", precision " << int(precision));
-      if (!fits_blocks(precision)) continue;
-      const Outcome blocks = on_device(epilogue, in, 0, dim, precision, Layout::blocks);
-      CHECK(blocks.codes == packed(codec_of(precision), dim, want.codes, texts) && blocks.scales == want.scales,
-            "round " << round << ", dim " << dim << ", precision " << int(precision));
     }
   }
 }
@@ -323,7 +295,6 @@ TEST(errors_are_those_of_the_cpu) {
     same(plain, good, 0, Precision::float32);
     same(Epilogue({kMean}, 11), good, 11, Precision::float32);
     same(plain, {FloatType::float32, texts, 0, 12, {}, {}}, 12, Precision::float32);
-    CHECK(on_device(plain, good, 0, 12, Precision::uint8, Layout::blocks).error.find("twins") != std::string::npos);
   }
   CHECK(on_device(plain, {FloatType::float32, 0, 4, 12, {}, {}}, 0, 12, Precision::float32).error.empty());
 }
@@ -359,7 +330,7 @@ TEST(codes_in_ranges) {
       for (bool hostile : {false, true}) {
         if (hostile) x[x.size() / 2] = kNaN;
         const Outcome want = outcome_of([&](Outcome& out) {
-          check_finite({x.data(), rows, dim}, "x", precision);
+          check_finite({x.data(), rows, dim}, "x", encoding_of(precision));
           out.codes.resize(rows * dim);
           quantize_ranges({x.data(), rows, dim}, {ranges.data(), 2, dim}, precision, out.codes.data());
         });

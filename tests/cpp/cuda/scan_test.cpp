@@ -54,12 +54,15 @@ TEST(drawn_collections_are_scanned_like_a_sort) {
 TEST(batches_of_queries_with_and_without_matrix_instructions) {
   Rng rng(11);
   nestvec::emulator::Settings& device = nestvec::emulator::settings();
-  for (const Scanned& scanned : {Scanned{Codec::binary, QueryKind::codes}, Scanned{Codec::int8, QueryKind::codes},
-                                 Scanned{Codec::int4, QueryKind::look_ups}, Scanned{Codec::int4, QueryKind::codes}})
+  for (const Scanned& scanned :
+       {Scanned{Encoding::binary, QueryKind::codes}, Scanned{Encoding::int8, QueryKind::codes},
+        Scanned{Encoding::int4, QueryKind::look_ups}, Scanned{Encoding::int4, QueryKind::codes}})
     for (std::size_t queries : {1, 2, 3, 8, 9, 31, 32, 33, 70})
       for (std::size_t i = 0; i < draw::cases(4); ++i) {
         const std::size_t words = 1 + draw::below(rng, 9);  // 4 or 8 are a step
-        const std::size_t of_word = scanned.codec == Codec::binary ? 64 : scanned.codec == Codec::int8 ? 4 : 8;
+        const std::size_t of_word = scanned.encoding == Encoding::binary ? 64
+                                    : scanned.encoding == Encoding::int8 ? 4
+                                                                         : 8;
         const std::size_t dim = words * of_word - draw::below(rng, of_word),
                           count = draw::one_of<std::size_t>(rng, {1, 63, 65, 200, 600});
         Rows rows(rng, scanned, count, dim);
@@ -84,24 +87,25 @@ TEST(batches_of_queries_with_and_without_matrix_instructions) {
 
 TEST(second_look_ups_change_no_score) {
   Rng rng(9);
-  for (Codec codec : {Codec::pq8, Codec::pq4})
+  for (Encoding encoding : {Encoding::pq8, Encoding::pq4})
     for (std::size_t queries : {1, 5}) {
-      Rows rows(rng, {codec, QueryKind::look_ups}, 700, 160);
+      Rows rows(rng, {encoding, QueryKind::look_ups}, 700, 160);
       Floats centroids = draw::normal(rng, rows.dim * rows.codebook.count());
       const std::size_t wide = rows.codebook.begin(std::min(1 + draw::below(rng, 8), rows.codebook.columns));
       for (std::size_t v = 0; v < wide * rows.codebook.count(); ++v) centroids[v] *= 10;
       rows.set_centroids(std::move(centroids), false);
       const Ask ask{draw::normal(rng, queries * rows.dim), rows.dim, 20};
-      CHECK(rows.queries({ask.queries.data(), queries, rows.dim}, rows.dim, false).wide > 0, name(codec));
+      CHECK(rows.queries({ask.queries.data(), queries, rows.dim}, rows.dim, false).wide > 0, name(encoding));
       check_scan(rows, ask, Layout::device, 1, wanted(rows, ask), "wide sub-quantizers");
     }
 }
 
 TEST(tables_of_look_ups_larger_than_shared_memory_are_read_in_turns) {
   Rng rng(10);
-  for (const Scanned& scanned : {Scanned{Codec::pq8, QueryKind::look_ups}, Scanned{Codec::planes, QueryKind::look_ups},
-                                 Scanned{Codec::binary, QueryKind::look_ups}}) {
-    const std::size_t dim = scanned.codec == Codec::pq8 ? 900 : 3000;
+  for (const Scanned& scanned :
+       {Scanned{Encoding::pq8, QueryKind::look_ups}, Scanned{Encoding::planes, QueryKind::look_ups},
+        Scanned{Encoding::binary, QueryKind::look_ups}}) {
+    const std::size_t dim = scanned.encoding == Encoding::pq8 ? 900 : 3000;
     const Rows rows(rng, scanned, 200, dim);
     for (std::size_t queries : {1, 6}) {
       const Ask ask{draw::normal(rng, queries * dim), dim, 10};
@@ -127,8 +131,8 @@ TEST(equal_rows_come_in_the_order_of_their_ids) {
 
 TEST(scores_that_rise_with_the_rows_fill_every_buffer) {
   Rng rng(4);
-  for (const Scanned& scanned : {Scanned{Codec::binary, QueryKind::codes}, Scanned{Codec::int8, QueryKind::codes},
-                                 Scanned{Codec::float32, QueryKind::values}}) {
+  for (const Scanned& scanned : {Scanned{Encoding::binary, QueryKind::codes}, Scanned{Encoding::int8, QueryKind::codes},
+                                 Scanned{Encoding::float32, QueryKind::values}}) {
     const std::size_t dim = 64, count = 9000;
     Floats values(count * dim);
     for (std::size_t r = 0; r < count; ++r)

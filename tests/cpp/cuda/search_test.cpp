@@ -36,13 +36,14 @@ TEST(cascades_are_searched_as_on_the_cpu) {
                       fine_dim = 1 + draw::below(rng, 100), count = 1 + draw::below(rng, 12);
     const bool cosine = rng() % 2;
     const Floats x = draw::normal(rng, rows * dim), y = draw::normal(rng, rows * fine_dim);
-    const Codec codec = draw::one_of(rng, {Codec::float32, Codec::float16, Codec::bfloat16, Codec::int8, Codec::binary,
-                                           Codec::pq8, Codec::pq4, Codec::int4, Codec::planes});
-    const Sections scanned(rng, {what.codec, true, cosine, {dim}}, x, dim, what.is_symmetric());
-    const Sections second(rng, {codec, false, cosine, {fine_dim}}, y, fine_dim);
-    const Sections third(rng, {Codec::float32, false, cosine, {fine_dim}}, y, fine_dim);
+    const Encoding encoding =
+        draw::one_of(rng, {Encoding::float32, Encoding::float16, Encoding::bfloat16, Encoding::int8, Encoding::binary,
+                           Encoding::pq8, Encoding::pq4, Encoding::int4, Encoding::planes});
+    const Sections scanned(rng, {what.encoding, true, cosine, {dim}}, x, dim, what.is_symmetric());
+    const Sections second(rng, {encoding, false, cosine, {fine_dim}}, y, fine_dim);
+    const Sections third(rng, {Encoding::float32, false, cosine, {fine_dim}}, y, fine_dim);
     std::vector<Tier> tiers{scanned.tier(), second.tier(), third.tier()};
-    const bool is_pq = codec == Codec::pq8 || codec == Codec::pq4;
+    const bool is_pq = oracle::has_centroids(encoding);
     if (is_pq) tiers[1].norm_weight = draw::one_of(rng, {0.0, 0.25});
     const std::vector<std::int64_t> ids = rng() % 2 ? draw::shuffled_ids(rng, rows) : std::vector<std::int64_t>();
     const std::int64_t* id = ids.empty() ? nullptr : ids.data();
@@ -77,7 +78,7 @@ TEST(cascades_are_searched_as_on_the_cpu) {
     search(on_cpu, queries, ask, want.data());
     ask.stats = device_stats;
     search(on_device, queries, ask, found.data());
-    check_same(found, want, what.label() + ", then " + std::string(name(codec)) + ", rows " + std::to_string(rows));
+    check_same(found, want, what.label() + ", then " + std::string(name(encoding)) + ", rows " + std::to_string(rows));
     for (std::size_t t = 0; t < 3; ++t)
       CHECK(cpu_stats[t].rows == device_stats[t].rows && cpu_stats[t].bytes == device_stats[t].bytes,
             "tier " << t << ": " << device_stats[t].rows << " rows, expected " << cpu_stats[t].rows);
@@ -87,7 +88,7 @@ TEST(cascades_are_searched_as_on_the_cpu) {
 TEST(what_does_not_fit_stays_on_the_host) {
   Rng rng(2);
   const std::size_t rows = 2000, dim = 64;
-  const tables::Built built(rng, rows, {dim}, true, {Codec::binary, QueryKind::codes}, Codec::float32);
+  const tables::Built built(rng, rows, {dim}, true, {Encoding::binary, QueryKind::codes}, Encoding::float32);
   const auto placed = [&](std::size_t memory) {
     Table table = table_over(built.table.segment.tiers, rows, built.table.segment.ids, device_named("cuda"));
     place_tiers(table, memory);

@@ -89,7 +89,7 @@ TEST(drawn_filters_are_obeyed) {
 TEST(filters_across_tiles_and_threads) {
   Rng rng(2);
   for (const Scanned& scanned : collections::kAll) {
-    const std::size_t dim = 64, count = std::min<std::size_t>(6000, (700 << 10) / row_bytes(scanned.codec, dim));
+    const std::size_t dim = 64, count = std::min<std::size_t>(6000, (700 << 10) / row_bytes(scanned.encoding, dim));
     const Rows rows(rng, scanned, count, dim);
     for (int i = 0; i < 2; ++i) {
       Ask ask{draw::normal(rng, 12 * dim), dim, 10};
@@ -103,10 +103,10 @@ TEST(blocks_without_a_candidate_are_not_read) {
   Rng rng(3);
   const auto page = std::size_t(sysconf(_SC_PAGESIZE));
   for (const Scanned& scanned : collections::kAll) {
-    const std::size_t dim = page * 8 / (64 * row_bytes(scanned.codec, 8));  // a block is a page
-    if (scanned.is_pq() || scanned.codec == Codec::planes) continue;        // of drawn size: the blocks are not pages
+    const std::size_t dim = page * 8 / (64 * row_bytes(scanned.encoding, 8));  // a block is a page
+    if (scanned.is_pq() || scanned.encoding == Encoding::planes) continue;  // of drawn size: the blocks are not pages
     const Rows rows(rng, scanned, 64 * 40, dim);
-    CHECK(block_bytes(scanned.codec, dim) == page, scanned.label());
+    CHECK(block_bytes(scanned.encoding, dim) == page, scanned.label());
     for (int i = 0; i < 10; ++i) {
       Ask ask{draw::normal(rng, 10 * dim), dim, 5};
       draw_filters(rng, rows, ask);
@@ -134,8 +134,8 @@ TEST(a_prefix_reads_only_its_words) {
   Rng rng(4);
   const auto page = std::size_t(sysconf(_SC_PAGESIZE));
   for (const Scanned& scanned : collections::kAll) {
-    if (scanned.is_pq() || scanned.codec == Codec::planes) continue;
-    const std::size_t prefix = page * 8 / (64 * row_bytes(scanned.codec, 8)), dim = prefix * 3;
+    if (scanned.is_pq() || scanned.encoding == Encoding::planes) continue;
+    const std::size_t prefix = page * 8 / (64 * row_bytes(scanned.encoding, 8)), dim = prefix * 3;
     const Rows rows(rng, scanned, 200, dim);
     Pages codes(4 * 3 * page);
     std::copy_n(rows.packed.data(), 4 * 3 * page, codes.data());

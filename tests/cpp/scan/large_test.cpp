@@ -15,7 +15,7 @@ using collections::Scanned;
 using draw::Rng;
 using oracle::Floats;
 
-constexpr Codec kFloats[] = {Codec::float32, Codec::float16, Codec::bfloat16};
+constexpr Encoding kFloats[] = {Encoding::float32, Encoding::float16, Encoding::bfloat16};
 
 /// The message of the ArgumentError that `body` throws; empty where it throws none.
 template <class Body>
@@ -71,7 +71,7 @@ TEST(lengths_that_grow_while_they_are_measured) {
   // From tile to tile the rows get longer, and what their sums may be off by grows with them. Equal but for the last
   // bits, so that a margin which is too small loses a row.
   Rng rng(4);
-  for (Codec codec : kFloats)
+  for (Encoding encoding : kFloats)
     for (bool falling : {false, true}) {
       const std::size_t dim = 33, count = 8000;
       const Floats one = draw::normal(rng, dim);
@@ -83,7 +83,7 @@ TEST(lengths_that_grow_while_they_are_measured) {
       }
       for (std::size_t i = 0; i + 1 < queries.size(); i += 2)
         queries[i + 1] = -queries[i] * one[i % dim] / one[(i + 1) % dim];  // sums cancel
-      const Rows rows(rng, {codec, QueryKind::values}, values, dim);
+      const Rows rows(rng, {encoding, QueryKind::values}, values, dim);
       for (std::size_t k : {1, 10, 500}) {
         const Ask ask{queries, dim, k};
         const collections::Wanted want = wanted(rows, ask);
@@ -96,17 +96,17 @@ TEST(long_rows_after_short_ones) {
   // The short rows' sums are nearly exact and set a limit. Long rows that score a little more lose that little where
   // float sums meet their large values, which cancel: only a margin as wide as their length keeps them.
   Rng rng(7);
-  for (Codec codec : kFloats) {
+  for (Encoding encoding : kFloats) {
     const std::size_t dim = 6, count = 30'000, late = 200;
-    const float large = codec == Codec::float16 ? 0x1p15F : 0x1p19F,
-                least = codec == Codec::bfloat16 ? 0x1p-8F : 0x1p-11F;
+    const float large = encoding == Encoding::float16 ? 0x1p15F : 0x1p19F,
+                least = encoding == Encoding::bfloat16 ? 0x1p-8F : 0x1p-11F;
     Floats values(count * dim);
     for (std::size_t r = 0; r < count; ++r) {
       float* row = &values[r * dim];
       row[2] = 0.95F + least * float(rng() % 5 + (r + late >= count ? 3 : 0));
       if (r + late >= count) row[0] = std::exp2(-float(rng() % 3)) * (rng() % 2 ? large : -large), row[4] = -row[0];
     }
-    const Rows rows(rng, {codec, QueryKind::values}, values, dim);
+    const Rows rows(rng, {encoding, QueryKind::values}, values, dim);
     for (std::size_t k : {1, 10, 300}) {
       const Ask ask{Floats(3 * dim, 1), dim, k};
       const collections::Wanted want = wanted(rows, ask);
@@ -119,17 +119,17 @@ TEST(long_rows_after_short_ones) {
 
 TEST(measured_rows_that_are_not_finite_are_refused) {
   Rng rng(5);
-  for (Codec codec : kFloats)
+  for (Encoding encoding : kFloats)
     for (float bad : {draw::kNaN, draw::kInfinity, -draw::kInfinity})
       for (std::size_t count : {1, 64, 5000}) {
         Floats values = draw::normal(rng, count * 40);
         values[draw::below(rng, values.size())] = bad;
-        const Rows rows(rng, {codec, QueryKind::values}, values, 40);
+        const Rows rows(rng, {encoding, QueryKind::values}, values, 40);
         const Ask ask{draw::normal(rng, (1 + rng() % 2) * 40), 40, 1};
         for (std::size_t threads : {1, 3}) {
           const std::string message = refusal([&] { scanned(rows, ask, Layout::measured, threads, 0); });
           CHECK(message.find("NaN or infinite") != std::string::npos,
-                name(codec) << ", " << bad << ", rows " << count << ": " << message);
+                name(encoding) << ", " << bad << ", rows " << count << ": " << message);
         }
       }
 }
@@ -137,10 +137,11 @@ TEST(measured_rows_that_are_not_finite_are_refused) {
 TEST(products_that_could_leave_the_range_are_refused) {
   Rng rng(6);
   for (const Scanned& scanned : collections::kAll) {
-    if (scanned.kind == QueryKind::codes && scanned.codec != Codec::int8) continue;  // codes alone are never large
-    const bool wide = scanned.codec == Codec::float32 || scanned.codec == Codec::bfloat16;
+    if (scanned.kind == QueryKind::codes && scanned.encoding != Encoding::int8)
+      continue;  // codes alone are never large
+    const bool wide = scanned.encoding == Encoding::float32 || scanned.encoding == Encoding::bfloat16;
     Rows rows(rng, scanned, draw::normal(rng, 300 * 8, wide ? 1e19F : 1), 8);
-    if (scanned.codec == Codec::int8) rows.factors = Floats(block_count(300) * 2 * 64, 1);
+    if (scanned.encoding == Encoding::int8) rows.factors = Floats(block_count(300) * 2 * 64, 1);
     rows.scale_centroids(1e19F);
     Ask ask{draw::normal(rng, 2 * 8, wide || scanned.has_codebook() ? 1e20F : 1e38F), 8, 3};
     const double longest = wanted(rows, ask).longest;

@@ -89,7 +89,7 @@ TEST(tables_of_bits_are_within_their_error) {
   for (std::size_t i = 0; i < 1200; ++i) {
     const std::size_t dim = i < 800 ? 1 + i / 4 : 1 + draw::below(rng, 3000);
     const Floats query = drawn_query(rng, dim);
-    draw::Tight<std::uint8_t> tables(look_up_bytes(Codec::binary, dim), rng() % 8);
+    draw::Tight<std::uint8_t> tables(traits(Encoding::binary).prepared_bytes(QueryKind::look_ups, dim), rng() % 8);
     const LookUps found = look_up_bits(query.data(), dim, tables.data());
     std::vector<Place> places;
     for (std::size_t d = 0; d < dim; d += 4) {  // the tables of 4 bytes: 4 of low nibbles, 4 of high ones
@@ -107,7 +107,7 @@ TEST(tables_of_bits_are_within_their_error) {
       places.push_back(place);
     }
     check_bound(places, query, found,
-                ScanQueries::from_floats(Codec::binary, QueryKind::look_ups, {query.data(), 1, dim}, dim, false),
+                ScanQueries::from_floats(Encoding::binary, QueryKind::look_ups, {query.data(), 1, dim}, dim, false),
                 "bits, dim " + std::to_string(dim));
   }
 }
@@ -138,7 +138,7 @@ TEST(tables_of_centroids_are_within_their_error) {
   std::size_t wide_ones = 0;
   for (std::size_t i = 0; i < 600; ++i) {
     const std::size_t stored = 1 + i / 4;
-    Codebook codebook{stored, 1 + draw::below(rng, stored), i % 2 ? Codec::pq8 : Codec::pq4};
+    Codebook codebook{stored, 1 + draw::below(rng, stored), i % 2 ? Encoding::pq8 : Encoding::pq4};
     const std::size_t columns = 1 + draw::below(rng, codebook.columns), dim = codebook.begin(columns);
     const Floats query = drawn_query(rng, dim);
     const Floats centroids = drawn_codebook(rng, codebook, *std::max_element(query.begin(), query.end()));
@@ -148,10 +148,11 @@ TEST(tables_of_centroids_are_within_their_error) {
     const std::vector<double> ranges = centroid_ranges(codebook);
     codebook.ranges = ranges.data();
     const double norm_weight = draw::one_of(rng, {0.0, 0.25, 1.0});
-    draw::Tight<std::uint8_t> tables(look_up_bytes(codebook.codec, columns), rng() % 8);
+    draw::Tight<std::uint8_t> tables(traits(codebook.encoding).prepared_bytes(QueryKind::look_ups, columns), rng() % 8);
     const std::size_t wide = wide_columns(codebook, columns);
     wide_ones += wide > 0;
-    draw::Tight<std::uint8_t> wide_tables(look_up_bytes(codebook.codec, wide), rng() % 8);
+    draw::Tight<std::uint8_t> wide_tables(traits(codebook.encoding).prepared_bytes(QueryKind::look_ups, wide),
+                                          rng() % 8);
     const LookUps found =
         look_up_centroids(codebook, query.data(), columns, norm_weight, wide, tables.data(), wide_tables.data());
     std::vector<Place> places(columns);
@@ -166,20 +167,20 @@ TEST(tables_of_centroids_are_within_their_error) {
         places[j].products.push_back(product - norm_weight * square);
         places[j].squares.push_back(square);
         const auto entry = [&](const draw::Tight<std::uint8_t>& of) {
-          if (codebook.codec == Codec::pq4) return as_int8(of[j / 8 * 128 + j % 2 * 64 + j / 2 % 4 * 16 + v]);
+          if (codebook.encoding == Encoding::pq4) return as_int8(of[j / 8 * 128 + j % 2 * 64 + j / 2 % 4 * 16 + v]);
           CHECK(of[j * 256 + v] <= 127, "two look-ups must fit a byte");
           return int(of[j * 256 + v]);
         };
         places[j].entries.push_back(entry(tables) +
-                                    (j < wide ? int(wide_weight(codebook.codec)) * entry(wide_tables) : 0));
+                                    (j < wide ? int(wide_weight(codebook.encoding)) * entry(wide_tables) : 0));
       }
-    const std::string label = std::string(name(codebook.codec)) + ", " + std::to_string(columns) + " of " +
+    const std::string label = std::string(name(codebook.encoding)) + ", " + std::to_string(columns) + " of " +
                               std::to_string(codebook.columns) + " columns, dim " + std::to_string(dim);
     check_bound(places, query, found,
-                ScanQueries::from_floats(codebook.codec, QueryKind::look_ups, {query.data(), 1, dim}, dim, false,
+                ScanQueries::from_floats(codebook.encoding, QueryKind::look_ups, {query.data(), 1, dim}, dim, false,
                                          &codebook, nullptr, norm_weight),
                 label);
-    for (std::size_t j = columns; codebook.codec == Codec::pq4 && j < (columns + 7) / 8 * 8; ++j)
+    for (std::size_t j = columns; codebook.encoding == Encoding::pq4 && j < (columns + 7) / 8 * 8; ++j)
       for (std::size_t v = 0; v < 16; ++v)  // the codes there are other columns'
         CHECK(tables[j / 8 * 128 + j % 2 * 64 + j / 2 % 4 * 16 + v] == 0, label << ", column " << j);
   }
@@ -188,12 +189,12 @@ TEST(tables_of_centroids_are_within_their_error) {
 
 TEST(second_look_ups_are_for_the_wide_sub_quantizers_that_come_first) {
   Rng rng(4);
-  for (Codec codec : {Codec::pq8, Codec::pq4})
+  for (Encoding encoding : {Encoding::pq8, Encoding::pq4})
     for (std::size_t dim : {8, 64, 400, 65536}) {
-      Codebook codebook{dim, dim, codec};
+      Codebook codebook{dim, dim, encoding};
       std::vector<double> ranges(dim, 2.0);
       codebook.ranges = ranges.data();
-      const std::string label = std::string(name(codec)) + ", " + std::to_string(dim) + " columns";
+      const std::string label = std::string(name(encoding)) + ", " + std::to_string(dim) + " columns";
       CHECK(wide_columns(codebook, dim) == 0, label << ", all alike");
       for (std::size_t j = 0; j < std::min<std::size_t>(dim, 20); ++j) ranges[j] = 1000;
       CHECK(wide_columns(codebook, dim) == (dim == 8 ? 0 : 24), label << ", 20 wide ones");
@@ -210,14 +211,15 @@ TEST(second_look_ups_are_for_the_wide_sub_quantizers_that_come_first) {
 TEST(sums_of_two_look_ups_are_exact_in_float) {
   const std::size_t dim = 65536, wide = 256;
   Rng rng(5);
-  Codebook codebook{dim, dim, Codec::pq4};
+  Codebook codebook{dim, dim, Encoding::pq4};
   Floats centroids = draw::normal(rng, dim * 16);
   for (std::size_t i = 0; i < wide * 16; ++i) centroids[i] *= 100;
   codebook.centroids = centroids.data();
   const std::vector<double> ranges = centroid_ranges(codebook);
   codebook.ranges = ranges.data();
   CHECK(wide_columns(codebook, dim) == wide, wide_columns(codebook, dim));
-  Bytes tables(look_up_bytes(Codec::pq4, dim)), wide_tables(look_up_bytes(Codec::pq4, wide));
+  Bytes tables(traits(Encoding::pq4).prepared_bytes(QueryKind::look_ups, dim)),
+      wide_tables(traits(Encoding::pq4).prepared_bytes(QueryKind::look_ups, wide));
   const LookUps found =
       look_up_centroids(codebook, Floats(dim, 1.0F).data(), dim, 0, wide, tables.data(), wide_tables.data());
   CHECK(found.largest / found.scale < 0x1p24, "sums up to " << found.largest / found.scale);
@@ -228,14 +230,15 @@ TEST(tables_of_levels_are_within_their_error) {
   for (std::size_t i = 0; i < 600; ++i) {
     Floats levels;
     const std::size_t dim = 1 + i / 4;
-    Codebook codebook = collections::drawn_grid(rng, i % 2 ? Codec::int4 : Codec::planes, dim, levels);
+    Codebook codebook = collections::drawn_grid(rng, i % 2 ? Encoding::int4 : Encoding::planes, dim, levels);
     codebook.scaled = false;
     const Floats query = drawn_query(rng, dim);
-    draw::Tight<std::uint8_t> tables(look_up_bytes(codebook.codec, codebook.columns), rng() % 8 * 4);
+    draw::Tight<std::uint8_t> tables(traits(codebook.encoding).prepared_bytes(QueryKind::look_ups, codebook.columns),
+                                     rng() % 8 * 4);
     const LookUps found = look_up_levels(codebook, query.data(), dim, tables.data());
     // Of int4 every dimension is a place of its own; the bits of planes share levels, so drawn rows must do.
     std::vector<Place> places;
-    if (codebook.codec == Codec::int4) {
+    if (codebook.encoding == Encoding::int4) {
       for (std::size_t d = 0; d < dim; ++d) {
         const int value = as_int8(tables[20 + d / 8 * 8 + d % 2 * 4 + d % 8 / 2]);
         Place place;
@@ -248,7 +251,7 @@ TEST(tables_of_levels_are_within_their_error) {
       }
     }
     Place rows;
-    for (std::size_t r = 0; r < 60 && codebook.codec == Codec::planes; ++r) {
+    for (std::size_t r = 0; r < 60 && codebook.encoding == Encoding::planes; ++r) {
       Bytes row(codebook.columns / 8);
       for (std::size_t d = 0; d < dim; ++d) {
         // All rows at random; all codes equal; or the highest where the query is positive.
@@ -264,7 +267,7 @@ TEST(tables_of_levels_are_within_their_error) {
       for (std::size_t n = 0; n < row.size() * 2; ++n)  // nibbles: the tables of 4 bytes' low ones come first
         sum += as_int8(tables[n / 8 * 128 + n % 2 * 64 + n / 2 % 4 * 16 + (n % 2 ? row[n / 2] >> 4 : row[n / 2] & 15)]);
       Real product = 0, square = 0;
-      const Floats values = oracle::values_of(codebook.codec, row.data(), dim, &codebook);
+      const Floats values = oracle::values_of(codebook.encoding, row.data(), dim, &codebook);
       for (std::size_t d = 0; d < dim; ++d) {
         product += Real(query[d]) * values[d];
         square += Real(values[d]) * values[d];
@@ -273,10 +276,11 @@ TEST(tables_of_levels_are_within_their_error) {
       rows.squares.push_back(square);
       rows.entries.push_back(sum);
     }
-    if (codebook.codec == Codec::planes) places.push_back(rows);
+    if (codebook.encoding == Encoding::planes) places.push_back(rows);
     check_bound(
         places, query, found,
-        ScanQueries::from_floats(codebook.codec, QueryKind::look_ups, {query.data(), 1, dim}, dim, false, &codebook),
-        std::string(name(codebook.codec)) + ", bits " + std::to_string(codebook.bits) + ", dim " + std::to_string(dim));
+        ScanQueries::from_floats(codebook.encoding, QueryKind::look_ups, {query.data(), 1, dim}, dim, false, &codebook),
+        std::string(name(codebook.encoding)) + ", bits " + std::to_string(codebook.bits) + ", dim " +
+            std::to_string(dim));
   }
 }

@@ -34,8 +34,8 @@ std::string refusal(const Body& body) {
   return "";
 }
 
-ScanQueries queries_of(Codec codec, const Floats& x, std::size_t cols, std::size_t dim, bool unit) {
-  return ScanQueries::from_floats(codec, usual_kind(codec), {x.data(), x.size() / cols, cols}, dim, unit);
+ScanQueries queries_of(Encoding encoding, const Floats& x, std::size_t cols, std::size_t dim, bool unit) {
+  return ScanQueries::from_floats(encoding, traits(encoding).usual_kind, {x.data(), x.size() / cols, cols}, dim, unit);
 }
 
 }  // namespace
@@ -43,29 +43,31 @@ ScanQueries queries_of(Codec codec, const Floats& x, std::size_t cols, std::size
 TEST(forms_are_what_the_kernels_read) {
   Rng rng(1);
   for (std::size_t cols = 1; cols <= 150; ++cols)
-    for (Codec codec : {Codec::float32, Codec::float16, Codec::bfloat16, Codec::int8, Codec::binary}) {
-      const std::size_t dim = 1 + draw::below(rng, cols), words = word_count(codec, dim);
+    for (Encoding encoding :
+         {Encoding::float32, Encoding::float16, Encoding::bfloat16, Encoding::int8, Encoding::binary}) {
+      const std::size_t dim = 1 + draw::below(rng, cols), words = word_count(encoding, dim);
       const bool unit = rng() % 2;
       const Floats x = draw::normal(rng, 3 * cols);
-      const ScanQueries queries = queries_of(codec, x, cols, dim, unit);
-      const std::string label = std::string(name(codec)) + ", dim " + std::to_string(dim);
+      const ScanQueries queries = queries_of(encoding, x, cols, dim, unit);
+      const std::string label = std::string(name(encoding)) + ", dim " + std::to_string(dim);
       CHECK(queries.count == 3 && queries.dim == dim && queries.columns == dim, label);
       CHECK(reinterpret_cast<std::uintptr_t>(queries.query(0)) % 64 == 0, label);
       for (std::size_t q = 0; q < 3; ++q) {
-        const oracle::Query want = oracle::prepared(codec, usual_kind(codec), &x[q * cols], dim, unit, nullptr);
+        const oracle::Query want =
+            oracle::prepared(encoding, traits(encoding).usual_kind, &x[q * cols], dim, unit, nullptr);
         const std::uint8_t* form = queries.query(q);
         bool good = true;
-        if (codec == Codec::binary) {
+        if (encoding == Encoding::binary) {
           for (std::size_t i = 0; i < words * 64; ++i)
             good = good && (form[i / 8] >> (7 - i % 8) & 1) == (i < dim && x[q * cols + i] > 0);
-        } else if (codec == Codec::int8) {
+        } else if (encoding == Encoding::int8) {
           double sum = 0;
           for (std::size_t i = 0; i < words * 4; ++i)
             good = good && at<std::int8_t>(form + 4, i) == (i < dim ? want.int8[i] : 0);
           for (float code : want.int8) sum += code;
           good = good && at<std::int32_t>(form, 0) == sum && queries.scales[q].scale == want.scale;
         } else {
-          for (std::size_t i = 0; i < words * (codec == Codec::float32 ? 1 : 2); ++i)
+          for (std::size_t i = 0; i < words * (encoding == Encoding::float32 ? 1 : 2); ++i)
             good = good && at<float>(form, i) == (i < dim ? want.values[i] : 0);
           good = good && std::memcmp(queries.values(q), want.values.data(), dim * sizeof(float)) == 0;
         }
@@ -77,17 +79,17 @@ TEST(forms_are_what_the_kernels_read) {
 TEST(codes_are_taken_as_they_are) {
   Rng rng(2);
   for (std::size_t dim = 1; dim <= 150; ++dim)
-    for (Codec codec : {Codec::int8, Codec::binary}) {
-      const std::size_t bytes = row_bytes(codec, dim), head = codec == Codec::int8 ? 4 : 0;
+    for (Encoding encoding : {Encoding::int8, Encoding::binary}) {
+      const std::size_t bytes = row_bytes(encoding, dim), head = encoding == Encoding::int8 ? 4 : 0;
       const Bytes rows = draw::bytes(rng, 2 * bytes);
-      const ScanQueries queries = ScanQueries::from_codes(codec, {rows.data(), 2, bytes}, dim);
+      const ScanQueries queries = ScanQueries::from_codes(encoding, {rows.data(), 2, bytes}, dim);
       for (std::size_t q = 0; q < 2; ++q) {
         const std::uint8_t* form = queries.query(q);
         std::int32_t sum = 0;
         for (std::size_t i = 0; i < bytes; ++i) sum += std::int8_t(rows[q * bytes + i]);
-        CHECK(std::memcmp(form + head, &rows[q * bytes], bytes) == 0, name(codec) << ", dim " << dim);
-        CHECK(codec == Codec::binary || at<std::int32_t>(form, 0) == sum, "dim " << dim);
-        CHECK(queries.scales[q].scale == 1 && queries.scales[q].offset == 0, name(codec) << ", dim " << dim);
+        CHECK(std::memcmp(form + head, &rows[q * bytes], bytes) == 0, name(encoding) << ", dim " << dim);
+        CHECK(encoding == Encoding::binary || at<std::int32_t>(form, 0) == sum, "dim " << dim);
+        CHECK(queries.scales[q].scale == 1 && queries.scales[q].offset == 0, name(encoding) << ", dim " << dim);
       }
     }
 }
@@ -98,7 +100,7 @@ TEST(a_zero_query_stays_zero) {
       if (scanned.has_codebook()) continue;
       const Floats zeros(70);
       const ScanQueries queries =
-          ScanQueries::from_floats(scanned.codec, scanned.kind, {zeros.data(), 1, 70}, 70, unit);
+          ScanQueries::from_floats(scanned.encoding, scanned.kind, {zeros.data(), 1, 70}, 70, unit);
       if (scanned.kind != QueryKind::codes)
         for (std::size_t i = 0; i < 70; ++i) CHECK(queries.values(0)[i] == 0, scanned.label());
       CHECK(queries.scales[0].scale > 0, scanned.label() << ": limits are divided by it");
@@ -108,40 +110,29 @@ TEST(a_zero_query_stays_zero) {
 
 TEST(products_that_could_leave_the_range_are_refused) {
   const Floats query = {1e19F, 0};
-  for (Codec codec : {Codec::float32, Codec::float16, Codec::bfloat16, Codec::int8}) {
+  for (Encoding encoding : {Encoding::float32, Encoding::float16, Encoding::bfloat16, Encoding::int8}) {
     for (double longest : {1e19, draw::kNaN * 1.0, HUGE_VAL}) {
-      const std::string message = refusal([&] { queries_of(codec, query, 2, 2, false).require_range(longest); });
-      CHECK(message.starts_with("the inner product of query 0 (length 1e+19)"), name(codec) << ": " << message);
+      const std::string message = refusal([&] { queries_of(encoding, query, 2, 2, false).require_range(longest); });
+      CHECK(message.starts_with("the inner product of query 0 (length 1e+19)"), name(encoding) << ": " << message);
     }
-    queries_of(codec, query, 2, 2, false).require_range(1e17);
-    queries_of(codec, query, 2, 2, true).require_range(1e19);
+    queries_of(encoding, query, 2, 2, false).require_range(1e17);
+    queries_of(encoding, query, 2, 2, true).require_range(1e19);
   }
-  queries_of(Codec::binary, query, 2, 2, false).require_range(1e30);
+  queries_of(Encoding::binary, query, 2, 2, false).require_range(1e30);
   const ScanQueries look_ups =
-      ScanQueries::from_floats(Codec::binary, QueryKind::look_ups, {query.data(), 1, 2}, 2, false);
+      ScanQueries::from_floats(Encoding::binary, QueryKind::look_ups, {query.data(), 1, 2}, 2, false);
   look_ups.require_range(2);
   CHECK_THROWS(look_ups.require_range(1e20), ArgumentError);
   const Floats several = {1, 0, 1e19F, 0};
-  const std::string second = refusal([&] { queries_of(Codec::float32, several, 2, 2, false).require_range(1e19); });
+  const std::string second = refusal([&] { queries_of(Encoding::float32, several, 2, 2, false).require_range(1e19); });
   CHECK(second.starts_with("the inner product of query 1 "), second);
-}
-
-TEST(usual_kinds) {
-  for (Codec codec : oracle::kCodecs) {
-    const bool codebook = codec == Codec::pq8 || codec == Codec::pq4 || has_levels(codec),
-               codes = codec == Codec::int8 || codec == Codec::binary;
-    CHECK(usual_kind(codec) == (codebook ? QueryKind::look_ups
-                                : codes  ? QueryKind::codes
-                                         : QueryKind::values),
-          name(codec));
-  }
 }
 
 TEST(dimensions_where_a_sub_quantizer_begins) {
   Rng rng(3);
   for (std::size_t dim = 1; dim <= 80; ++dim)
     for (std::size_t columns = 1; columns <= dim; ++columns) {
-      const Codebook codebook{dim, columns, Codec::pq8};
+      const Codebook codebook{dim, columns, Encoding::pq8};
       std::vector<std::size_t> begins;
       for (std::size_t j = 0; j <= columns; ++j) begins.push_back(codebook.begin(j));
       CHECK(begins.front() == 0 && begins.back() == dim);
@@ -161,9 +152,9 @@ TEST(dimensions_where_a_sub_quantizer_begins) {
       }
     }
   const Floats centroids = draw::normal(rng, 10 * 16), query = draw::normal(rng, 10);
-  const Codebook codebook{10, 3, Codec::pq4, centroids.data()};  // 3 + 3 + 4 dimensions
+  const Codebook codebook{10, 3, Encoding::pq4, centroids.data()};  // 3 + 3 + 4 dimensions
   const auto made = [&](std::size_t dim) {
-    return ScanQueries::from_floats(Codec::pq4, QueryKind::look_ups, {query.data(), 1, 10}, dim, false, &codebook)
+    return ScanQueries::from_floats(Encoding::pq4, QueryKind::look_ups, {query.data(), 1, 10}, dim, false, &codebook)
         .columns;
   };
   CHECK(made(3) == 1 && made(6) == 2 && made(10) == 3);

@@ -38,10 +38,10 @@ TEST(drawn_collections_are_scanned_like_a_sort) {
 
 TEST(second_look_ups_change_no_score) {
   Rng rng(9);
-  for (Codec codec : {Codec::pq8, Codec::pq4}) {
+  for (Encoding encoding : {Encoding::pq8, Encoding::pq4}) {
     std::size_t looked_up_twice = 0;
     for (std::size_t i = 0; i < 12; ++i) {
-      Rows rows(rng, {codec, QueryKind::look_ups}, 1500, 160);
+      Rows rows(rng, {encoding, QueryKind::look_ups}, 1500, 160);
       Floats centroids = draw::normal(rng, rows.dim * rows.codebook.count());
       const std::size_t wide = rows.codebook.begin(std::min(1 + draw::below(rng, 8), rows.codebook.columns));
       for (std::size_t v = 0; v < wide * rows.codebook.count(); ++v) centroids[v] *= 10;
@@ -51,17 +51,17 @@ TEST(second_look_ups_change_no_score) {
       looked_up_twice += rows.queries({queries.data(), 9, rows.dim}, dim, false).wide > 0;
       check_layouts(rows, {queries, dim, 1 + draw::below(rng, 40)}, "wide sub-quantizers");
     }
-    CHECK(looked_up_twice > 4, name(codec) << ": " << looked_up_twice);
+    CHECK(looked_up_twice > 4, name(encoding) << ": " << looked_up_twice);
   }
 }
 
 TEST(threads_and_layouts_change_nothing) {
   Rng rng(2);
   for (const Scanned& scanned : collections::kAll) {
-    const std::size_t dim = draw::one_of<std::size_t>(rng, {60, 64, 99}), bytes = row_bytes(scanned.codec, dim),
+    const std::size_t dim = draw::one_of<std::size_t>(rng, {60, 64, 99}), bytes = row_bytes(scanned.encoding, dim),
                       count = std::min<std::size_t>(6000, (700 << 10) / bytes);  // 3 tiles of 256 KiB
     Rows rows(rng, scanned, count, dim);
-    if (scanned.codec == Codec::int8) rows.draw_factors(rng);
+    if (scanned.encoding == Encoding::int8) rows.draw_factors(rng);
     if (rng() % 2) rows.ids = draw::shuffled_ids(rng, count);
     check_layouts(rows, {draw::normal(rng, 24 * dim), rows.drawn_dim(rng), 10}, "several tiles");
   }
@@ -88,7 +88,7 @@ TEST(equal_rows_come_in_the_order_of_their_ids) {
 
 TEST(rows_that_float_sums_cannot_tell_apart) {
   Rng rng(4);
-  for (Codec codec : {Codec::float32, Codec::float16, Codec::bfloat16})
+  for (Encoding encoding : {Encoding::float32, Encoding::float16, Encoding::bfloat16})
     for (std::size_t dim : {3, 100}) {
       Floats values(2000 * dim);
       const Floats one = draw::normal(rng, dim, 100);
@@ -100,20 +100,20 @@ TEST(rows_that_float_sums_cannot_tell_apart) {
       for (std::size_t begin = 0; begin < queries.size(); begin += dim)
         for (std::size_t i = 0; i + 1 < dim; i += 2)
           queries[begin + i + 1] = -queries[begin + i] * one[i] / one[i + 1];  // the sum cancels
-      check_layouts(Rows(rng, {codec, QueryKind::values}, values, dim), {queries, dim, 10}, "near ties");
+      check_layouts(Rows(rng, {encoding, QueryKind::values}, values, dim), {queries, dim, 10}, "near ties");
     }
 }
 
 TEST(rows_that_rounded_tables_cannot_tell_apart) {
   // One dimension decides the tables' step, and is the same in all rows; what the others add is below half a step.
   Rng rng(5);
-  for (Codec codec : {Codec::binary, Codec::pq8, Codec::pq4, Codec::int4, Codec::planes})
+  for (Encoding encoding : {Encoding::binary, Encoding::pq8, Encoding::pq4, Encoding::int4, Encoding::planes})
     for (std::size_t dim : {9, 100}) {
       Floats values = draw::normal(rng, 1500 * dim);
       for (std::size_t r = 0; r < 1500; ++r) values[r * dim] = 1;
       Floats queries = draw::normal(rng, 5 * dim, 1e-3F);
       for (std::size_t q = 0; q < 5; ++q) queries[q * dim] = 1;
-      const Rows rows(rng, {codec, QueryKind::look_ups}, values, dim);
+      const Rows rows(rng, {encoding, QueryKind::look_ups}, values, dim);
       for (std::size_t k : {1, 10, 500}) check_layouts(rows, {queries, dim, k}, "near ties");
     }
 }
@@ -139,13 +139,13 @@ TEST(large_and_small_values) {
   Rng rng(7);
   for (float scale : {1e18F, 1e-18F, 1e-22F, 1e-39F}) {
     const Floats values = draw::normal(rng, 300 * 50, scale), queries = draw::normal(rng, 5 * 50, scale);
-    for (Codec codec : {Codec::float32, Codec::bfloat16, Codec::pq8, Codec::pq4, Codec::int4, Codec::int4,
-                        Codec::planes, Codec::planes}) {
-      Rows rows(rng, {codec, usual_kind(codec)}, values, 50);
-      rows.scale_centroids(has_levels(codec) ? scale / 100 : scale);  // levels may be ten times as large
+    for (Encoding encoding : {Encoding::float32, Encoding::bfloat16, Encoding::pq8, Encoding::pq4, Encoding::int4,
+                              Encoding::int4, Encoding::planes, Encoding::planes}) {
+      Rows rows(rng, {encoding, traits(encoding).usual_kind}, values, 50);
+      rows.scale_centroids(oracle::has_levels(encoding) ? scale / 100 : scale);  // levels may be ten times as large
       for (bool unit : {false, true}) check_layouts(rows, {queries, 50, 20, unit}, "scale");
     }
-    Rows bytes(rng, {Codec::int8, QueryKind::codes}, 1000, 50);
+    Rows bytes(rng, {Encoding::int8, QueryKind::codes}, 1000, 50);
     bytes.ids = draw::shuffled_ids(rng, 1000);
     check_layouts(bytes, {queries, 50, 20}, "int8, scale");  // 1e-39: many ties
     bytes.draw_factors(rng);
@@ -153,7 +153,7 @@ TEST(large_and_small_values) {
     Floats uneven = queries;
     for (std::size_t i = 0; i < 5; ++i) uneven[i * 50] = 1e18F;  // the others are far smaller, yet above 0
     for (QueryKind kind : {QueryKind::codes, QueryKind::look_ups}) {
-      const Rows bits(rng, {Codec::binary, kind}, 300, 50);
+      const Rows bits(rng, {Encoding::binary, kind}, 300, 50);
       for (bool unit : {false, true})
         for (const Floats& asked : {queries, uneven}) check_layouts(bits, {asked, 50, 20, unit}, "bits, scale");
     }
@@ -163,7 +163,7 @@ TEST(large_and_small_values) {
 TEST(int8_scores_below_the_normal_floats) {
   Rng rng(8);
   for (float scale : {5e-44F, 1e-43F, 3e-43F}) {  // times the factors, scores of a few times 2^-149: most are equal
-    Rows rows(rng, {Codec::int8, QueryKind::codes}, 1000, 50);
+    Rows rows(rng, {Encoding::int8, QueryKind::codes}, 1000, 50);
     rows.ids = draw::shuffled_ids(rng, 1000);
     rows.factors = Floats(block_count(1000) * 2 * 64);
     for (float& factor : rows.factors) factor = draw::one_of(rng, {1.1e-4F, 0.9e-4F, 1e-5F});
@@ -180,20 +180,21 @@ TEST(codes_as_queries_have_integer_scores) {
       for (std::size_t i = 0; extreme && i < rows.size(); ++i)
         rows[i] = std::uint8_t(rng() % 256 ? 128 : 129);  // sums differ by 128s
       for (std::size_t i = 0; extreme && i < queries.size(); ++i) queries[i] = std::uint8_t(128 + rng() % 2);
-      for (Codec codec : {Codec::int8, Codec::binary}) {
-        const std::size_t columns = codec == Codec::int8 ? dim : dim * 8;
+      for (Encoding encoding : {Encoding::int8, Encoding::binary}) {
+        const std::size_t columns = encoding == Encoding::int8 ? dim : dim * 8;
         std::vector<Candidate> found(5 * k);
-        scan({.codec = codec, .count = count, .columns = columns, .row_major = rows.data()},
-             ScanQueries::from_codes(codec, {queries.data(), 5, dim}, columns), k, 2, found.data());
+        scan({.encoding = encoding, .count = count, .columns = columns, .row_major = rows.data()},
+             ScanQueries::from_codes(encoding, {queries.data(), 5, dim}, columns), k, 2, found.data());
         for (std::size_t q = 0; q < 5; ++q) {
           std::vector<double> scores(count);
           for (std::size_t i = 0; i < count * dim; ++i) {
             const std::uint8_t a = rows[i], b = queries[q * dim + i % dim];
-            scores[i / dim] += codec == Codec::int8 ? std::int8_t(a) * std::int8_t(b) : -std::popcount(unsigned(a ^ b));
+            scores[i / dim] +=
+                encoding == Encoding::int8 ? std::int8_t(a) * std::int8_t(b) : -std::popcount(unsigned(a ^ b));
           }
           const std::vector<Candidate> want = oracle::best(scores, k, nullptr);
           const std::size_t i = oracle::first_difference(&found[q * k], want);
-          CHECK(i == k, name(codec) << ", bytes " << dim << ", place " << i << ": " << found[q * k + i].score);
+          CHECK(i == k, name(encoding) << ", bytes " << dim << ", place " << i << ": " << found[q * k + i].score);
         }
       }
     }
@@ -203,10 +204,10 @@ TEST(nothing_to_scan) {
   Candidate untouched{7, 7};
   const Floats query = {1};
   const auto queries = [&](std::size_t count) {
-    return ScanQueries::from_floats(Codec::float32, QueryKind::values, {query.data(), count, 1}, 1, false);
+    return ScanQueries::from_floats(Encoding::float32, QueryKind::values, {query.data(), count, 1}, 1, false);
   };
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(query.data());
-  scan({.codec = Codec::float32, .count = 0, .columns = 1}, queries(1), 0, 0, &untouched);
-  scan({.codec = Codec::float32, .count = 1, .columns = 1, .row_major = bytes}, queries(0), 1, 0, &untouched);
+  scan({.encoding = Encoding::float32, .count = 0, .columns = 1}, queries(1), 0, 0, &untouched);
+  scan({.encoding = Encoding::float32, .count = 1, .columns = 1, .row_major = bytes}, queries(0), 1, 0, &untouched);
   CHECK(untouched.row == 7);
 }

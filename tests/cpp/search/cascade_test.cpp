@@ -27,7 +27,7 @@ struct Cascade {
   std::vector<std::int64_t> ids;
   Table table;
 
-  Cascade(Rng& rng, std::size_t rows_, std::size_t dim_, std::size_t fine_dim_, Scanned what_, Codec codec,
+  Cascade(Rng& rng, std::size_t rows_, std::size_t dim_, std::size_t fine_dim_, Scanned what_, Encoding encoding,
           bool cosine_)
       : rows(rows_),
         dim(dim_),
@@ -36,9 +36,9 @@ struct Cascade {
         cosine(cosine_),
         x(draw::normal(rng, rows * dim)),
         y(draw::normal(rng, rows * fine_dim)),
-        scanned(rng, {what.codec, true, cosine, {dim}}, x, dim, what.is_symmetric()),
-        second(rng, {codec, false, cosine, {fine_dim}}, y, fine_dim),
-        third(rng, {Codec::float32, false, cosine, {fine_dim}}, y, fine_dim),
+        scanned(rng, {what.encoding, true, cosine, {dim}}, x, dim, what.is_symmetric()),
+        second(rng, {encoding, false, cosine, {fine_dim}}, y, fine_dim),
+        third(rng, {Encoding::float32, false, cosine, {fine_dim}}, y, fine_dim),
         ids(rng() % 2 ? draw::shuffled_ids(rng, rows) : std::vector<std::int64_t>()),
         table{.segment = {.rows = rows,
                           .tiers = {scanned.tier(), second.tier(), third.tier()},
@@ -47,7 +47,7 @@ struct Cascade {
               .device = {backends().back()}} {}
 };
 
-bool counts_bits(const Scanned& what) { return what.codec == Codec::binary && what.kind == QueryKind::codes; }
+bool counts_bits(const Scanned& what) { return what.encoding == Encoding::binary && what.kind == QueryKind::codes; }
 
 }  // namespace
 
@@ -55,9 +55,9 @@ TEST(three_tiers_with_queries_and_constants_of_their_own) {
   Rng rng(1);
   for (std::size_t i = 0; i < 160; ++i) {
     const Scanned what = collections::kAll[i % std::size(collections::kAll)];
-    const Codec codec = draw::one_of(rng, {Codec::float16, Codec::int8, Codec::pq8, Codec::binary});
+    const Encoding encoding = draw::one_of(rng, {Encoding::float16, Encoding::int8, Encoding::pq8, Encoding::binary});
     const std::size_t dim = 1 + draw::below(rng, 100), fine_dim = 1 + draw::below(rng, 100);
-    const Cascade of(rng, draw::one_of<std::size_t>(rng, {1, 64, 130, 300}), dim, fine_dim, what, codec, rng() % 2);
+    const Cascade of(rng, draw::one_of<std::size_t>(rng, {1, 64, 130, 300}), dim, fine_dim, what, encoding, rng() % 2);
     const std::size_t count = 1 + draw::below(rng, 12), k = std::min<std::size_t>(of.rows, 4);
     const Floats q = draw::normal(rng, count * dim), p = draw::normal(rng, count * fine_dim);
     std::vector<double> constants[3];
@@ -78,14 +78,14 @@ TEST(three_tiers_with_queries_and_constants_of_their_own) {
            ask, found.data());
     for (std::size_t n = 0; n < count; ++n) {
       const oracle::Query coarse =
-          oracle::prepared(what.codec, what.kind, &q[n * dim], dim, of.cosine, &of.scanned.codebook);
+          oracle::prepared(what.encoding, what.kind, &q[n * dim], dim, of.cosine, &of.scanned.codebook);
       std::vector<double> scores(of.rows);
       for (std::size_t r = 0; r < of.rows; ++r) {
         const float factor = of.scanned.factor(r, dim);
         const double constant = without ? 0 : constants[0][n];
         scores[r] =
             what.kind == QueryKind::codes
-                ? float(oracle::scan_score(what.codec, what.kind, of.scanned.values[r], coarse, factor) + constant)
+                ? float(oracle::scan_score(what.encoding, what.kind, of.scanned.values[r], coarse, factor) + constant)
                 : oracle::float_score(of.scanned.values[r], coarse, factor, constant);
       }
       std::vector<Candidate> kept = oracle::best(scores, keep[0], of.table.segment.ids);
@@ -100,9 +100,10 @@ TEST(three_tiers_with_queries_and_constants_of_their_own) {
         kept = oracle::best(scores, places, of.table.segment.ids);
       }
       const std::size_t at = oracle::first_difference(&found[n * k], kept);
-      CHECK(at == k, what.label() << ", then " << name(codec) << ", rows " << of.rows << ", query " << n << ", place "
-                                  << at << ": row " << found[n * k + at].row << " score " << found[n * k + at].score
-                                  << ", expected " << kept[at].row << " score " << kept[at].score);
+      CHECK(at == k, what.label() << ", then " << name(encoding) << ", rows " << of.rows << ", query " << n
+                                  << ", place " << at << ": row " << found[n * k + at].row << " score "
+                                  << found[n * k + at].score << ", expected " << kept[at].row << " score "
+                                  << kept[at].score);
     }
   }
 }
@@ -110,7 +111,7 @@ TEST(three_tiers_with_queries_and_constants_of_their_own) {
 TEST(a_forecast_leaves_out_what_cannot_be_expected) {
   Rng rng(2);
   const std::size_t rows = 2000, dim = 48, k = 10, count = 40;
-  const tables::Built built(rng, rows, {dim}, true, {Codec::binary, QueryKind::codes}, Codec::float32);
+  const tables::Built built(rng, rows, {dim}, true, {Encoding::binary, QueryKind::codes}, Encoding::float32);
   const Floats queries = draw::normal(rng, count * dim);
   const auto asked = [&](const Forecast& forecast, double confidence, TierStats* stats) {
     SearchOptions ask{.k = k,
@@ -147,13 +148,13 @@ TEST(decoded_rows_are_what_scores_are_made_of) {
     for (bool cosine : {false, true}) {
       if (what.is_symmetric()) continue;  // only beside a query that is codes do codes stand for uniform levels
       const std::size_t rows = 150, dim = 37;
-      const tables::Built built(rng, rows, {dim}, cosine, what, what.codec);
+      const tables::Built built(rng, rows, {dim}, cosine, what, what.encoding);
       const std::vector<std::int64_t> asked{149, 0, 63, 64, 0};
       for (std::size_t t = 0; t < 2; ++t) {
         Floats decoded(asked.size() * dim);
         decode_rows(built.table.segment, built.table.segment.tiers[t], asked, 2, decoded.data());
         const Sections& tier = t ? *built.rescored : built.scanned;
-        const float length = what.codec == Codec::binary && cosine ? float(1 / std::sqrt(double(dim))) : 1;
+        const float length = what.encoding == Encoding::binary && cosine ? float(1 / std::sqrt(double(dim))) : 1;
         for (std::size_t i = 0; i < asked.size() * dim; ++i) {
           const auto row = std::size_t(asked[i / dim]);
           const float want = tier.values[row][i % dim] * (tier.factor(row, dim) * length);

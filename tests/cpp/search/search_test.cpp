@@ -21,20 +21,21 @@ using oracle::Words;
 using tables::Built;
 
 /// What can be re-scored with.
-constexpr Codec kFine[] = {Codec::float32, Codec::float16, Codec::bfloat16, Codec::int8, Codec::binary};
+constexpr Encoding kFine[] = {Encoding::float32, Encoding::float16, Encoding::bfloat16, Encoding::int8,
+                              Encoding::binary};
 
 /// By definition. The scan's scores of all allowed rows; where there is a second tier, its scores of the best of them.
 std::vector<Candidate> wanted(const Built& built, const float* query, std::size_t cols, const SearchOptions& ask,
                               const std::uint64_t* allowed) {
-  const auto& [codec, kind] = built.what;
-  const oracle::Query coarse = oracle::prepared(codec, kind, query, ask.dim, built.cosine, &built.scanned.codebook);
+  const auto& [encoding, kind] = built.what;
+  const oracle::Query coarse = oracle::prepared(encoding, kind, query, ask.dim, built.cosine, &built.scanned.codebook);
   const auto prefix = [](const Floats& row, std::size_t dim) {
     return Floats(row.begin(), row.begin() + std::ptrdiff_t(dim));
   };
   std::vector<double> scores(built.rows, oracle::kNaN);
   for (std::size_t r = 0; r < built.rows; ++r)
     if (oracle::allowed(allowed, r))
-      scores[r] = oracle::scan_score(codec, kind, prefix(built.scanned.values[r], ask.dim), coarse,
+      scores[r] = oracle::scan_score(encoding, kind, prefix(built.scanned.values[r], ask.dim), coarse,
                                      built.scanned.factor(r, ask.dim));
   if (!built.rescored) return oracle::best(scores, ask.k, built.table.segment.ids);
   const std::size_t survivors =
@@ -61,7 +62,7 @@ void check_search(const Built& built, const Floats& queries, std::size_t cols, c
     const Candidate* of_query = &found[q * ask.k];
     const std::size_t i = oracle::first_difference(of_query, want);
     CHECK(i == ask.k, label << ": " << built.what.label() << (built.rescored ? ", re-scored with " : "")
-                            << (built.rescored ? name(built.rescored->spec.codec) : "")
+                            << (built.rescored ? name(built.rescored->spec.encoding) : "")
                             << (built.cosine ? ", cosine" : "") << ", rows " << built.rows << ", dim " << ask.dim
                             << " of " << built.dim << ", columns " << cols << ", k " << ask.k << ", oversample "
                             << ask.oversample[0] << ", filters " << bool(ask.allowed) << " " << ask.allowed_stride
@@ -83,7 +84,7 @@ TEST(drawn_tables_are_searched_like_a_sort) {
   Rng rng(1);
   for (std::size_t i = 0; i < draw::cases(480); ++i) {
     const Scanned what = collections::kAll[i % std::size(collections::kAll)];
-    std::optional<Codec> rescore;
+    std::optional<Encoding> rescore;
     if (i / 8 % 6) rescore = kFine[i / 8 % 6 - 1];
     const std::size_t dim = 1 + draw::below(rng, 160), rows = draw::one_of<std::size_t>(rng, {1, 63, 64, 65, 200, 400});
     std::vector<std::size_t> dims;
@@ -122,7 +123,7 @@ TEST(batches_and_threads_change_nothing) {
   Rng rng(2);
   const std::size_t count = 60, k = 9;
   for (const Scanned& what : collections::kAll) {
-    const Built built(rng, 3000, {32, 128}, true, what, Codec::int8);
+    const Built built(rng, 3000, {32, 128}, true, what, Encoding::int8);
     const std::size_t dim = what.is_pq() ? 128 : 32;
     const Floats queries = draw::normal(rng, count * 128);
     std::vector<Candidate> alone(count * k), together(count * k);
@@ -142,8 +143,8 @@ TEST(many_survivors_go_in_several_passes) {
   Rng rng(3);
   // 5000 candidates of 16 bytes for each query: 209 queries at a time.
   const std::size_t rows = 5000, blocks = block_count(rows);
-  const Built built(rng, rows, {24}, false, {Codec::binary, QueryKind::codes}, Codec::float16);
-  const Built one_tier(rng, rows, {24}, false, {Codec::binary, QueryKind::codes}, std::nullopt);
+  const Built built(rng, rows, {24}, false, {Encoding::binary, QueryKind::codes}, Encoding::float16);
+  const Built one_tier(rng, rows, {24}, false, {Encoding::binary, QueryKind::codes}, std::nullopt);
   const Floats queries = draw::normal(rng, 450 * 24);
   const Words filters = drawn_filters(rng, 450 * blocks);
   for (bool filtered : {false, true}) {
@@ -185,8 +186,8 @@ TEST(a_prefix_needs_its_factors) {
     for (bool cosine : {false, true}) {
       if (what.is_pq()) continue;
       const Built built(rng, 100, {10, 30}, cosine, what, std::nullopt);
-      if (has_levels(what.codec)) continue;
-      const Built rescored(rng, 100, {10, 30}, cosine, {Codec::binary, QueryKind::codes}, what.codec);
+      if (oracle::has_levels(what.encoding)) continue;
+      const Built rescored(rng, 100, {10, 30}, cosine, {Encoding::binary, QueryKind::codes}, what.encoding);
       const auto ask = [&](const Built& of, std::size_t cols, std::size_t dim) -> std::string {
         try {
           search(of.table, of.queries({query.data(), 1, cols}),
@@ -208,8 +209,8 @@ TEST(a_prefix_needs_its_factors) {
 
 TEST(nothing_to_search) {
   Rng rng(5);
-  const Built empty(rng, 0, {8}, true, {Codec::int8, QueryKind::codes}, Codec::float32),
-      some(rng, 70, {8}, true, {Codec::int8, QueryKind::codes}, Codec::float32);
+  const Built empty(rng, 0, {8}, true, {Encoding::int8, QueryKind::codes}, Encoding::float32),
+      some(rng, 70, {8}, true, {Encoding::int8, QueryKind::codes}, Encoding::float32);
   const Floats query(8, 1);
   Candidate untouched{7, 7};
   search(empty.table, empty.queries({query.data(), 1, 8}),
@@ -222,8 +223,8 @@ TEST(nothing_to_search) {
 TEST(damaged_codes_are_never_scored) {
   Rng rng(6);
   const std::size_t rows = 3000, dim = 64;
-  Built built(rng, rows, {dim}, false, {Codec::int8, QueryKind::codes},
-              Codec::float32);  // 3 chunks of scanned codes, 12 of the others
+  Built built(rng, rows, {dim}, false, {Encoding::int8, QueryKind::codes},
+              Encoding::float32);  // 3 chunks of scanned codes, 12 of the others
   const std::size_t scanned = built.scanned.codes.size(), fine = built.rescored->codes.size();
   const std::size_t second = chunk_count(scanned) * kChecksumChunk;  // the tiers share no chunk
   Tight<std::uint8_t> data(second + fine);

@@ -30,7 +30,7 @@ struct Searched {
   Words allowed;
   std::vector<Candidate> want;
 
-  Searched(Rng& rng, Scanned what, std::optional<Codec> rescore, std::size_t rows = 1000)
+  Searched(Rng& rng, Scanned what, std::optional<Encoding> rescore, std::size_t rows = 1000)
       : built(rng, rows, {kDim}, true, what, rescore),
         count(std::clamp<std::size_t>((3 << 20) / built.scanned.codes.size(), 9, 100)),
         queries(draw::normal(rng, count * kDim)),
@@ -64,7 +64,7 @@ struct Checked {
   std::vector<std::uint32_t> sums;
   std::optional<CheckedRegion> region;
 
-  explicit Checked(Rng& rng) : searched(rng, {Codec::int8, QueryKind::codes}, Codec::float32), data(0) {
+  explicit Checked(Rng& rng) : searched(rng, {Encoding::int8, QueryKind::codes}, Encoding::float32), data(0) {
     Built& built = searched.built;
     const std::size_t scanned = built.scanned.codes.size(), fine = built.rescored->codes.size();
     data = Tight<std::uint8_t>(scanned + fine);
@@ -97,7 +97,7 @@ void on_threads(std::size_t count, const Body& body) {
 TEST(several_threads_search_one_table) {
   Rng rng(1);
   for (const Scanned& what : collections::kAll) {
-    const Searched searched(rng, what, rng() % 2 ? std::optional(Codec::float16) : std::nullopt);
+    const Searched searched(rng, what, rng() % 2 ? std::optional(Encoding::float16) : std::nullopt);
     on_threads(4, [&](std::size_t i) {
       for (std::size_t turn = 0; turn < 3; ++turn) {
         const std::size_t threads = (i + turn) % 4;
@@ -123,7 +123,7 @@ TEST(several_threads_check_one_table) {
 
 TEST(tables_come_and_go_beside_a_search) {
   Rng rng(3);
-  const Searched shared(rng, {Codec::binary, QueryKind::look_ups}, Codec::int8);
+  const Searched shared(rng, {Encoding::binary, QueryKind::look_ups}, Encoding::int8);
   std::atomic<bool> done = false;
   std::thread builder([&] {
     Rng own(4);
@@ -146,7 +146,7 @@ TEST(a_fork_during_searches) {
     return;
   }
   Rng rng(5);
-  const Searched searched(rng, {Codec::int8, QueryKind::codes}, Codec::float32);
+  const Searched searched(rng, {Encoding::int8, QueryKind::codes}, Encoding::float32);
   std::atomic<bool> stop = false;
   std::atomic<int> began = 0;
   const auto search_on = [&](std::size_t threads) {
