@@ -1,7 +1,7 @@
 """The compiled module. Shapes and dtypes are checked by its callers in Python; it checks what memory safety needs."""
 
 from collections.abc import Sequence
-from typing import Any, NoReturn, overload
+from typing import Any, Literal, NoReturn, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,38 @@ class DeviceArray(_Object):
     def part(self, first: int, count: int) -> DeviceArray: ...
     def dlpack(self, versioned: bool, copied: bool) -> Any: ...
 
+# How codes lie in memory and what they stand for, a row for each encoding: bind_encodings.cpp
+
+class Encoding(_Object):
+    @property
+    def name(self) -> str: ...
+    @property
+    def meaning(self) -> Literal["values", "signs", "centroids", "levels"]: ...
+    @property
+    def word_bytes(self) -> int: ...  # a word is what one SIMD lane reads of a row
+    @property
+    def dims_per_word(self) -> int: ...
+    @property
+    def bits_per_dim(self) -> int: ...
+    @property
+    def dtype(self) -> str: ...  # of safetensors, in a table file
+    @property
+    def item_bytes(self) -> int: ...  # of the dtype
+    @property
+    def word_shape(self) -> tuple[int, ...]: ...  # in items
+    @property
+    def centroids(self) -> int: ...  # of a sub-quantizer; 0 for other meanings
+    @property
+    def row_scale(self) -> bool: ...  # a row is divided by a scale of its own
+    def columns(self, dim: int, sub_quantizers: int = 0, bits: int = 0) -> int: ...
+    def words(self, columns: int) -> int: ...
+    def row_bytes(self, columns: int) -> int: ...
+    def block_bytes(self, columns: int) -> int: ...
+    def has_factors(self, cosine: bool, scaled_levels: bool) -> bool: ...
+    def two_ways(self, scaled_levels: bool) -> bool: ...  # scanned by codes, and by float queries
+
+def encodings() -> list[Encoding]: ...
+
 # Building: bind_build.cpp
 
 MAX_DIM: int
@@ -61,11 +93,11 @@ BLOCK_ROWS: int
 CHECKSUM_CHUNK: int
 
 class Codebook(_Object):
-    def __init__(self, codec: str, columns: int, centroids: npt.NDArray[np.float32]) -> None: ...
+    def __init__(self, encoding: str, columns: int, centroids: npt.NDArray[np.float32]) -> None: ...
     @staticmethod
     def train(
         sample: npt.NDArray[np.float32],
-        codec: str,
+        encoding: str,
         columns: int,
         start: Codebook | None,
         seed: int,
@@ -74,7 +106,7 @@ class Codebook(_Object):
     ) -> Codebook: ...
     @staticmethod
     def of_levels(
-        codec: str,
+        encoding: str,
         dim: int,
         levels: npt.NDArray[np.float32],
         scaled: bool,
@@ -83,12 +115,12 @@ class Codebook(_Object):
     @property
     def values(self) -> npt.NDArray[np.float32]: ...
 
-def block_bytes(codec: str, dim: int) -> int: ...
-def row_bytes(codec: str, dim: int) -> int: ...
-def pq_columns(codec: str, dim: int, columns: int, prefix: int) -> int: ...
+def block_bytes(encoding: str, dim: int) -> int: ...
+def row_bytes(encoding: str, dim: int) -> int: ...
+def pq_columns(encoding: str, dim: int, columns: int, prefix: int) -> int: ...
 def encode_tier(
     x: npt.NDArray[np.float32],
-    codec: str,
+    encoding: str,
     packed: bool,
     cosine: bool,
     dims: list[int],
@@ -97,7 +129,7 @@ def encode_tier(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32] | None, float]: ...
 def decode_rows(
     codes: npt.NDArray[np.uint8],
-    codec: str,
+    encoding: str,
     dim: int,
     cosine: bool,
     factors: npt.NDArray[np.float32] | None,
