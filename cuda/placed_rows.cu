@@ -39,9 +39,9 @@ PlacedRows::PlacedRows(const Placing& placing, int device) : device_(device), ho
                       "with device=\"cpu\"");
   const Lease work(device);
   rank_ids(rows, *work);
-  if (rows.codebook && rows.codebook->centroids)
-    centroids_ = copied(rows.codebook->centroids, rows.codebook->dim * rows.codebook->count() * sizeof(float), *work,
-                        "the codebook");
+  const Centroids* centroids = rows.codebook ? rows.codebook->centroids() : nullptr;
+  if (centroids)
+    centroids_ = copied(centroids->values, centroids->dim * centroids->count * sizeof(float), *work, "the codebook");
   if (placing.on_device) {
     pack(rows, *work);
     return;
@@ -84,10 +84,10 @@ void PlacedRows::pack(const ScanRows& rows, Workspace& work) {
 
 RowMeaning PlacedRows::meaning(const ScanRows& rows, std::size_t dim, const float* levels, double norm_weight) const {
   return {.encoding = rows.encoding,
-          .dim = unsigned(rows.codebook ? rows.codebook->dim : dim),
+          .dim = unsigned(rows.codebook ? rows.codebook->dim() : dim),
           .columns = unsigned(rows.columns),
           .word_bytes = unsigned(traits(rows.encoding).layout.word_bytes),
-          .bits = rows.codebook ? unsigned(rows.codebook->bits) : 0,
+          .bits = rows.codebook && rows.codebook->levels() ? unsigned(rows.codebook->levels()->bits) : 0,
           .levels = levels,
           .centroids = centroids_.as<float>(),
           .norm_weight = norm_weight};

@@ -57,8 +57,8 @@ class DeviceRescore {
     view.factor_stride = rows_.factor_stride;
     view.ranks = placed_.ranks();
     const float* levels = nullptr;
-    if (rows_.codebook && traits(rows_.encoding).meaning == Meaning::levels)
-      levels = work_.upload(rows_.codebook->levels, rows_.codebook->count(), "the levels");
+    if (const Levels* stored = rows_.codebook ? rows_.codebook->levels() : nullptr)
+      levels = work_.upload(stored->values, stored->count(), "the levels");
     view.meaning = placed_.meaning(rows_, dim_, levels, task_.tier.norm_weight);
     const ScanQueries prepared =
         ScanQueries::from_floats(Encoding::float32, QueryKind::values, task_.queries.values, dim_, task_.tier.cosine);

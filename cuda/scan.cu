@@ -235,10 +235,9 @@ ScanView DeviceScan::view_of(const FormKernels& kernels, const Plan& plan, std::
     view.values = work_.to_device(staged, count * queries_.dim, "the queries");
   }
   const float* levels = nullptr;
-  if (rows_.codebook && traits(rows_.encoding).meaning == Meaning::levels) {
-    const float* given =
-        queries_.kind == QueryKind::codes ? uniform_levels(rows_.codebook->bits) : rows_.codebook->levels;
-    levels = work_.upload(given, rows_.codebook->count(), "the levels");
+  if (const Levels* stored = rows_.codebook ? rows_.codebook->levels() : nullptr) {
+    const float* given = queries_.kind == QueryKind::codes ? uniform_levels(stored->bits) : stored->values;
+    levels = work_.upload(given, stored->count(), "the levels");
   }
   view.meaning = placed_.meaning(rows_, queries_.dim, levels, queries_.norm_weight);
 

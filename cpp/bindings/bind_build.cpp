@@ -29,14 +29,14 @@ std::shared_ptr<CodebookArray> train(const Floats& sample, const std::string& en
                                      const std::shared_ptr<CodebookArray>& start, std::uint64_t seed,
                                      std::size_t iterations, std::size_t threads) {
   const Matrix<const float> rows = as_matrix(sample, "sample");
-  Codebook codebook = make_pq(encoding, rows.cols, columns);
+  Centroids codebook = make_pq(encoding, rows.cols, columns);
   if (rows.rows == 0) throw ArgumentError("the sample holds no rows");
   if (start) {
     check_codebook(codebook.encoding, codebook.dim, &start->view());
-    if (start->view().columns != columns) throw ArgumentError("the codebook is not that of the encoding");
-    codebook.centroids = start->view().centroids;
+    if (start->view().columns() != columns) throw ArgumentError("the codebook is not that of the encoding");
+    codebook.values = start->view().centroids()->values;
   }
-  Floats centroids({codebook.dim, codebook.count()});
+  Floats centroids({codebook.dim, codebook.count});
   float* out = centroids.mutable_data();
   {
     const py::gil_scoped_release release;

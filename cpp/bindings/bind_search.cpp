@@ -141,7 +141,7 @@ class Searcher {
       throw ArgumentError(
           "search needs 1 <= dim <= the queries' columns, k and oversample >= 1, forecasts for all tiers");
     const EncodingTraits& of = traits(scanned.encoding);
-    const bool two_ways = of.two_ways(scanned.codebook && scanned.codebook->scaled);
+    const bool two_ways = of.two_ways(scanned.codebook && scanned.codebook->scaled());
     if (float_query && !two_ways) throw ArgumentError("only bits and unscaled levels are scanned in two ways");
     std::vector<TierStats> stats(views.size());
     SearchOptions options{.k = std::min(k, table_.segment.rows),
@@ -225,7 +225,7 @@ class Searcher {
     if (traits(spec.encoding).meaning == Meaning::signs) tier.row_bound = std::sqrt(double(dim));  // as 1 and -1
     if (codebook) {
       tier.codebook = *codebook;
-      if (!codebook->scaled) tier.row_bound = longest_decoded(*codebook);
+      if (!codebook->scaled()) tier.row_bound = codebook->longest_decoded();
     }
     if (has_factors(spec) != factors.has_value())
       throw ArgumentError("a tier of int8, of scaled rows or of cosine scores has factors, and no other has");

@@ -26,17 +26,17 @@ inline std::size_t checked_dim(std::size_t dim) {
 }
 
 /// A product quantizer without centroids yet.
-inline Codebook make_pq(const std::string& encoding, std::size_t dim, std::size_t columns) {
-  const Codebook codebook{checked_dim(dim), columns, encoding_named(encoding)};
-  if (traits(codebook.encoding).meaning != Meaning::centroids) throw ArgumentError(encoding + " has no codebook");
+inline Centroids make_pq(const std::string& encoding, std::size_t dim, std::size_t columns) {
+  const Centroids centroids(checked_dim(dim), columns, encoding_named(encoding));
+  if (centroids.count == 0) throw ArgumentError(encoding + " has no codebook");
   if (columns < 1 || columns > dim) throw ArgumentError("a codebook has 1 sub-quantizer to one for each dimension");
-  return codebook;
+  return centroids;
 }
 
 /// Whether codes come with a codebook, which is then of their encoding and dimension.
 inline void check_codebook(Encoding encoding, std::size_t dim, const Codebook* codebook) {
   if (traits(encoding).has_codebook() != (codebook != nullptr) ||
-      (codebook && (codebook->encoding != encoding || codebook->dim != dim)))
+      (codebook && (codebook->encoding() != encoding || codebook->dim() != dim)))
     throw ArgumentError("the codebook is not that of the encoding");
 }
 
@@ -46,51 +46,51 @@ class CodebookArray {
   CodebookArray(const std::string& encoding, std::size_t columns, Array<float> centroids)
       : values_(std::move(centroids)) {
     const Matrix<const float> values = as_matrix(values_, "centroids");
-    codebook_ = make_pq(encoding, values.rows, columns);
-    codebook_.centroids = sized(values_, codebook_.dim * codebook_.count(), "centroids");
+    Centroids made = make_pq(encoding, values.rows, columns);
+    made.values = sized(values_, made.dim * made.count, "centroids");
     check_finite(values, "the codebook");
-    by_code_ = centroids_by_code(codebook_);
-    codebook_.by_code = by_code_.data();
-    squares_ = centroid_squares(codebook_);
-    codebook_.squares = squares_.data();
-    ranges_ = centroid_ranges(codebook_);
-    codebook_.ranges = ranges_.data();
+    by_code_ = centroids_by_code(made);
+    made.by_code = by_code_.data();
+    squares_ = centroid_squares(made);
+    made.squares = squares_.data();
+    ranges_ = centroid_ranges(made);
+    made.ranges = ranges_.data();
+    codebook_ = made;
   }
 
   /// The levels of int4 (16 of them) or planes (2 to 256, a power of two) over `dim` dimensions: finite, none smaller
   /// than the one before it, and where rows are scaled the largest from 1 to 256.
-  /// importance: (dim, dim), as in Codebook.
-  static std::shared_ptr<CodebookArray> of_levels(const std::string& encoding, std::size_t dim, Array<float> levels,
-                                                  bool scaled, std::optional<Array<float>> importance) {
-    const auto made = std::shared_ptr<CodebookArray>(new CodebookArray);
-    Codebook& codebook = made->codebook_;
-    codebook = {checked_dim(dim), 0, encoding_named(encoding)};
-    const EncodingTraits& of = traits(codebook.encoding);
-    if (of.meaning != Meaning::levels) throw ArgumentError(encoding + " has no levels");
+  /// importance: (dim, dim), as in Levels.
+  static std::shared_ptr<CodebookArray> of_levels(const std::string& encoding_name, std::size_t dim,
+                                                  Array<float> levels, bool scaled,
+                                                  std::optional<Array<float>> importance) {
+    const Encoding encoding = encoding_named(encoding_name);
+    const EncodingTraits& of = traits(encoding);
+    if (of.meaning != Meaning::levels) throw ArgumentError(encoding_name + " has no levels");
     const auto count = std::size_t(levels.size());
     if (levels.ndim() != 1 || !std::has_single_bit(count) || count < 2 || count > 256 ||
         (!of.in_planes() && count != std::size_t{1} << of.layout.bits_per_dim))
       throw ArgumentError("levels are an array of 2, 4, ... 256 numbers, for int4 of 16");
-    codebook.bits = std::size_t(std::countr_zero(count));
-    codebook.columns = of.columns(dim, 0, codebook.bits);
-    codebook.scaled = scaled;
-    codebook.levels = levels.data();
-    check_finite({codebook.levels, 1, count}, "the codebook");
-    const float top = codebook.levels[count - 1];
-    if (!std::is_sorted(codebook.levels, codebook.levels + count) || (scaled && !(top >= 1 && top <= 256)))
+    Levels made(checked_dim(dim), encoding, std::size_t(std::countr_zero(count)), levels.data());
+    made.scaled = scaled;
+    check_finite({made.values, 1, count}, "the codebook");
+    const float top = made.values[count - 1];
+    if (!std::is_sorted(made.values, made.values + count) || (scaled && !(top >= 1 && top <= 256)))
       throw ArgumentError("levels rise, and those of scaled rows to 1 at least and 256 at most");
+    const auto array = std::shared_ptr<CodebookArray>(new CodebookArray);
     if (importance) {
       const Matrix<const float> costs = as_matrix(*importance, "importance");
       if (costs.rows != dim || costs.cols != dim) throw ArgumentError("importance has the shape (dim, dim)");
       check_finite(costs, "importance");
-      codebook.importance = costs.data;
-      made->importance_ = std::move(*importance);
+      made.importance = costs.data;
+      array->importance_ = std::move(*importance);
     }
-    made->values_ = std::move(levels);
-    return made;
+    array->values_ = std::move(levels);
+    array->codebook_ = made;
+    return array;
   }
 
-  const Codebook& view() const { return codebook_; }
+  const Codebook& view() const { return *codebook_; }
   const Array<float>& values() const { return values_; }  ///< centroids or levels, as they were given
 
  private:
@@ -99,7 +99,7 @@ class CodebookArray {
   Array<float> values_, importance_;
   std::vector<float> by_code_, squares_;
   std::vector<double> ranges_;
-  Codebook codebook_{};
+  std::optional<Codebook> codebook_;  // empty only while it is made
 };
 
 }  // namespace nestvec

@@ -54,8 +54,8 @@ double set_estimates(const TierSpec& spec, const float* x, const float* decoded,
     const bool has_direction = product > 0 && (!spec.cosine || length >= kShortest);
     const double factor = has_direction ? (spec.cosine ? length : square) / product : 0;
     factors[d * kRowsPerBlock] = float(std::min<double>(factor, std::numeric_limits<float>::max()));
-    bound = std::max(
-        bound, factors[d * kRowsPerBlock] * std::max(std::sqrt(levels), length_unit(*spec.codebook, spec.dims[d])));
+    bound = std::max(bound, factors[d * kRowsPerBlock] *
+                                std::max(std::sqrt(levels), length_unit(*spec.codebook->levels(), spec.dims[d])));
   }
   return bound;
 }
@@ -63,7 +63,7 @@ double set_estimates(const TierSpec& spec, const float* x, const float* decoded,
 }  // namespace
 
 bool has_factors(const TierSpec& spec) {
-  return traits(spec.encoding).has_factors(spec.cosine, spec.codebook && spec.codebook->scaled);
+  return traits(spec.encoding).has_factors(spec.cosine, spec.codebook && spec.codebook->scaled());
 }
 
 double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* codes, float* factors,
@@ -74,11 +74,11 @@ double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* co
   const std::size_t tasks = (blocks + kBlocksPerTask - 1) / kBlocksPerTask;
   const bool bits = of.meaning == Meaning::signs, to_unit = spec.cosine && !bits;  // signs have no length
   const Codebook* codebook = spec.codebook;
-  const bool scaled = codebook && codebook->scaled;
+  const bool scaled = codebook && codebook->scaled();
   std::optional<PqEncoder> pq;
   std::optional<GridEncoder> grid;
-  if (of.meaning == Meaning::levels) grid.emplace(*codebook);
-  if (of.meaning == Meaning::centroids) pq.emplace(*codebook);
+  if (codebook && codebook->centroids()) pq.emplace(*codebook->centroids());
+  if (codebook && codebook->levels()) grid.emplace(*codebook->levels());
   if (factors) std::fill_n(factors, blocks * spec.dims.size() * kRowsPerBlock, 0.0f);
   std::vector<double> longest(tasks);
   parallel_for(tasks, threads, [&](std::size_t, std::size_t task) {
@@ -105,7 +105,7 @@ double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* co
       if (bits || (codebook && !scaled)) continue;
       float* block_factors = factors ? factors + b * spec.dims.size() * kRowsPerBlock : nullptr;
       for (std::size_t r = 0; r < count; ++r) {
-        if (scaled) decode_grid(*codebook, target + r * bytes, x.cols, decoded.data());
+        if (scaled) codebook->decode(target + r * bytes, x.cols, decoded.data());
         const double length =
             scaled ? set_estimates(spec, source.row(r), decoded.data(), block_factors + r)
                    : set_factors(spec, source.row(r), scales[r], block_factors ? block_factors + r : nullptr);
@@ -113,7 +113,7 @@ double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* co
       }
     }
   });
-  if (codebook && !scaled) return longest_decoded(*codebook);
+  if (codebook && !scaled) return codebook->longest_decoded();
   return tasks == 0 || (to_unit && !scaled) ? 1 : *std::max_element(longest.begin(), longest.end());
 }
 

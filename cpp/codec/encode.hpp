@@ -20,7 +20,7 @@ struct TierSpec {
   const Codebook* codebook = nullptr;  ///< the codebook of the encodings that have one
 
   /// What the codes of a row of `dim` dimensions count as their dimensions.
-  std::size_t columns(std::size_t dim) const { return codebook ? codebook->columns : dim; }
+  std::size_t columns(std::size_t dim) const { return codebook ? codebook->columns() : dim; }
 };
 
 /// Whether the tier's scores need a factor per row: int8 and scaled codebooks have a scale, a cosine an inverse length.

@@ -5,8 +5,6 @@
 #include <limits>
 #include <vector>
 
-#include "cpp/codec/grid.hpp"
-#include "cpp/codec/pq.hpp"
 #include "cpp/kernels/kernels.hpp"
 
 namespace nestvec {
@@ -18,7 +16,7 @@ constexpr std::size_t kAhead = 8192;  // bytes; a prefetch past the end does not
 const float* widened(const EncodingTraits& of, const Codebook* codebook, const std::uint8_t* row, std::size_t dim,
                      float* scratch) {
   if (of.plain.widen) return of.plain.widen(row, dim, scratch);
-  (of.meaning == Meaning::levels ? decode_grid : decode_pq)(*codebook, row, dim, scratch);
+  codebook->decode(row, dim, scratch);
   return scratch;
 }
 
@@ -49,12 +47,12 @@ float decoded_scale(Encoding encoding, std::size_t dim, bool cosine) {
 }
 
 double longest_row(Encoding encoding, Matrix<const std::uint8_t> rows, std::size_t dim) {
-  const EncodingTraits& of = traits(encoding);
+  WidenRow* const widen = traits(encoding).plain.widen;
   std::vector<float> scratch(dim);
   double longest = 0;
   for (std::size_t r = 0; r < rows.rows; ++r) {
     for (std::size_t i = 0; i < rows.cols; i += 64) __builtin_prefetch(rows.row(r) + i + kAhead);
-    const float* x = widened(of, nullptr, rows.row(r), dim, scratch.data());
+    const float* x = widen(rows.row(r), dim, scratch.data());
     const double square = exact_dot(x, x, dim);
     longest = std::max(longest, std::isnan(square) ? std::numeric_limits<double>::infinity() : square);
   }

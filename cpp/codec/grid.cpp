@@ -102,23 +102,23 @@ void pack_nibbles(const std::uint8_t* codes, std::size_t dim, std::uint8_t* row)
 
 }  // namespace
 
-GridEncoder::GridEncoder(const Codebook& codebook) : codebook_(codebook) {
-  for (std::size_t c = 0; c + 1 < codebook.count(); ++c)
-    middles_.push_back(float((double(codebook.levels[c]) + codebook.levels[c + 1]) / 2));
-  for (std::size_t i = 0; i < codebook.dim && codebook.importance; ++i) {
-    const float* row = codebook.importance + i * codebook.dim;
-    importance_.insert(importance_.end(), row, row + codebook.dim);
-    importance_.resize((i + 1) * padded_to_16(codebook.dim));
+GridEncoder::GridEncoder(const Levels& levels) : levels_(levels) {
+  for (std::size_t c = 0; c + 1 < levels.count(); ++c)
+    middles_.push_back(float((double(levels.values[c]) + levels.values[c + 1]) / 2));
+  for (std::size_t i = 0; i < levels.dim && levels.importance; ++i) {
+    const float* row = levels.importance + i * levels.dim;
+    importance_.insert(importance_.end(), row, row + levels.dim);
+    importance_.resize((i + 1) * padded_to_16(levels.dim));
   }
-  if (!codebook.scaled) return;
+  if (!levels.scaled) return;
   const std::vector<float> values = normal_values();
   std::vector<float> larger(values.size());
   std::vector<std::uint8_t> codes(values.size());
-  float scale = codebook.levels[codebook.count() - 1] / 0.75f, best = -1;
+  float scale = levels.values[levels.count() - 1] / 0.75f, best = -1;
   for (int step = 0; step < 100; ++step, scale *= 0.98f) {  // until the top level stands at 5.5 standard deviations
     for (std::size_t i = 0; i < values.size(); ++i) larger[i] = values[i] * scale;
     nearest(larger.data(), values.size(), codes.data());
-    const float cosine = fit_of(values.data(), codebook.levels, codes.data(), values.size()).cosine();
+    const float cosine = fit_of(values.data(), levels.values, codes.data(), values.size()).cosine();
     if (cosine > best) {
       best = cosine;
       scale_ = scale;
@@ -128,7 +128,7 @@ GridEncoder::GridEncoder(const Codebook& codebook) : codebook_(codebook) {
 
 void GridEncoder::nearest(const float* x, std::size_t dim, std::uint8_t* codes) const {
   std::fill_n(codes, dim, std::uint8_t{0});
-  for (std::size_t half = codebook_.count() / 2; half > 0; half /= 2) {
+  for (std::size_t half = levels_.count() / 2; half > 0; half /= 2) {
     const float* middles = middles_.data() + half - 1;
     for (std::size_t i = 0; i < dim; ++i)  // a step up where x is above the middle below the level half further on
       codes[i] = std::uint8_t(codes[i] + half * (x[i] > middles[codes[i]]));
@@ -136,7 +136,7 @@ void GridEncoder::nearest(const float* x, std::size_t dim, std::uint8_t* codes) 
 }
 
 float GridEncoder::best_scale(const float* x, Scratch& scratch, std::uint8_t* codes) const {
-  const std::size_t dim = codebook_.dim;
+  const std::size_t dim = levels_.dim;
   const double variance = exact_dot(x, x, dim) / double(dim);
   const double scale = variance > 0 ? scale_ / std::sqrt(variance) : 0;
   float best = -1, largest = 0;
@@ -146,13 +146,13 @@ float GridEncoder::best_scale(const float* x, Scratch& scratch, std::uint8_t* co
     largest = std::max(largest, std::fabs(scratch.unit[i]));
   }
   // For a row with values far out, also the scale at which the top level is the largest, and one halfway to it.
-  const float widest = largest > 0 ? std::fabs(codebook_.levels[codebook_.count() - 1]) / largest : 1;
+  const float widest = largest > 0 ? std::fabs(levels_.values[levels_.count() - 1]) / largest : 1;
   const std::array<float, std::size(kScales) + 2> steps = {widest,     std::sqrt(widest), kScales[0],
                                                            kScales[1], kScales[2],        kScales[3]};
   for (std::size_t s = widest < kFarOut ? 0 : 2; s < steps.size(); ++s) {
     for (std::size_t i = 0; i < dim; ++i) scratch.scaled[i] = scratch.unit[i] * steps[s];
     nearest(scratch.scaled.data(), dim, scratch.codes.data());
-    const Fit fit = fit_of(scratch.unit.data(), codebook_.levels, scratch.codes.data(), dim);
+    const Fit fit = fit_of(scratch.unit.data(), levels_.values, scratch.codes.data(), dim);
     if (fit.cosine() > best) {
       best = fit.cosine();
       best_fit = fit;
@@ -164,14 +164,14 @@ float GridEncoder::best_scale(const float* x, Scratch& scratch, std::uint8_t* co
 
 // A move by d changes e' M e by d^2 M_ii - 2 d (M e)_i.
 void GridEncoder::refine(float factor, float* pull, std::uint8_t* codes) const {
-  const std::size_t dim = codebook_.dim, padded = padded_to_16(dim);
+  const std::size_t dim = levels_.dim, padded = padded_to_16(dim);
   for (int pass = 0; pass < kPasses; ++pass) {
     bool moved = false;
     for (std::size_t i = 0; i < dim; ++i) {
       const bool up = pull[i] > 0;
-      if (codes[i] == (up ? codebook_.count() - 1 : 0)) continue;
+      if (codes[i] == (up ? levels_.count() - 1 : 0)) continue;
       const std::uint8_t next = std::uint8_t(up ? codes[i] + 1 : codes[i] - 1);
-      const float move = factor * (codebook_.levels[next] - codebook_.levels[codes[i]]);
+      const float move = factor * (levels_.values[next] - levels_.values[codes[i]]);
       const float* row = importance_.data() + i * padded;
       if (!(2 * std::fabs(pull[i]) > std::fabs(move) * row[i])) continue;
       for (std::size_t j = 0; j < padded; ++j) pull[j] -= move * row[j];
@@ -185,11 +185,11 @@ void GridEncoder::refine(float factor, float* pull, std::uint8_t* codes) const {
 void GridEncoder::encode(Matrix<const float> x, std::uint8_t* codes) const {
   for (std::size_t first = 0; first < x.rows; first += kRowsPerBlock)
     encode_some({x.row(first), std::min(kRowsPerBlock, x.rows - first), x.cols},
-                codes + first * row_bytes(codebook_.encoding, codebook_.columns));
+                codes + first * row_bytes(levels_.encoding, levels_.columns));
 }
 
 void GridEncoder::encode_some(Matrix<const float> x, std::uint8_t* rows) const {
-  const std::size_t dim = codebook_.dim, bytes = row_bytes(codebook_.encoding, codebook_.columns);
+  const std::size_t dim = levels_.dim, bytes = row_bytes(levels_.encoding, levels_.columns);
   const std::size_t stride = (dim + 63) / 64 * 64, padded = padded_to_16(dim);
   const bool refines = !importance_.empty();
   Scratch scratch{std::vector<float>(dim), std::vector<float>(dim), std::vector<std::uint8_t>(dim)};
@@ -198,14 +198,14 @@ void GridEncoder::encode_some(Matrix<const float> x, std::uint8_t* rows) const {
   for (std::size_t r = 0; r < x.rows; ++r) {
     const float* values = x.row(r);
     std::uint8_t* of_row = &codes[r * stride];
-    if (codebook_.scaled && codebook_.bits > 1) {
+    if (levels_.scaled && levels_.bits > 1) {
       factors[r] = best_scale(values, scratch, of_row);
       values = scratch.unit.data();
     } else {
       nearest(values, dim, of_row);
     }
     for (std::size_t i = 0; i < dim && refines; ++i)
-      errors[r * dim + i] = values[i] - factors[r] * codebook_.levels[of_row[i]];
+      errors[r * dim + i] = values[i] - factors[r] * levels_.values[of_row[i]];
   }
   if (refines) {
     const std::vector<float> zeros(padded);
@@ -214,26 +214,26 @@ void GridEncoder::encode_some(Matrix<const float> x, std::uint8_t* rows) const {
     for (std::size_t r = 0; r < x.rows; ++r) refine(factors[r], &pulls[r * padded], &codes[r * stride]);
   }
   for (std::size_t r = 0; r < x.rows; ++r)
-    if (traits(codebook_.encoding).in_planes())
-      pack_planes(&codes[r * stride], codebook_.columns, codebook_.bits, rows + r * bytes);
+    if (levels_.in_planes)
+      pack_planes(&codes[r * stride], levels_.columns, levels_.bits, rows + r * bytes);
     else
       pack_nibbles(&codes[r * stride], dim, rows + r * bytes);
 }
 
-void decode_grid(const Codebook& codebook, const std::uint8_t* row, std::size_t dim, float* out) {
-  const float* levels = codebook.levels;
-  if (!traits(codebook.encoding).in_planes()) {
-    for (std::size_t d = 0; d < dim; ++d) out[d] = levels[row[d / 2] >> d % 2 * 4 & 15];
+void decode_grid(const Levels& levels, const std::uint8_t* row, std::size_t dim, float* out) {
+  const float* values = levels.values;
+  if (!levels.in_planes) {
+    for (std::size_t d = 0; d < dim; ++d) out[d] = values[row[d / 2] >> d % 2 * 4 & 15];
     return;
   }
   for (std::size_t d = 0; d < dim; d += 8) {
-    const std::uint8_t* byte = row + d / 64 * 8 * codebook.bits + d / 8 % 8;  // of the first plane
+    const std::uint8_t* byte = row + d / 64 * 8 * levels.bits + d / 8 % 8;  // of the first plane
     std::uint64_t codes = 0;  // eight; no bit crosses into the next, as no code has more than 8
-    for (std::size_t plane = 0; plane < codebook.bits; ++plane)
-      codes |= spread(byte[plane * 8]) << (codebook.bits - 1 - plane);
+    for (std::size_t plane = 0; plane < levels.bits; ++plane)
+      codes |= spread(byte[plane * 8]) << (levels.bits - 1 - plane);
     std::uint8_t bytes[8];
     std::memcpy(bytes, &codes, 8);
-    for (std::size_t i = 0; i < std::min<std::size_t>(8, dim - d); ++i) out[d + i] = levels[bytes[i]];
+    for (std::size_t i = 0; i < std::min<std::size_t>(8, dim - d); ++i) out[d + i] = values[bytes[i]];
   }
 }
 
@@ -242,14 +242,14 @@ const float* uniform_levels(std::size_t bits) {
   return levels[bits].data();
 }
 
-double length_unit(const Codebook& codebook, std::size_t dim) {
-  const double mean_square = exact_dot(codebook.levels, codebook.levels, codebook.count()) / double(codebook.count());
-  return std::sqrt(mean_square * double(dim)) / (traits(codebook.encoding).in_planes() ? 1 : 2);
+double length_unit(const Levels& levels, std::size_t dim) {
+  const double mean_square = exact_dot(levels.values, levels.values, levels.count()) / double(levels.count());
+  return std::sqrt(mean_square * double(dim)) / (levels.in_planes ? 1 : 2);
 }
 
-double longest_of_levels(const Codebook& codebook) {
-  const double largest = std::max(std::fabs(codebook.levels[0]), std::fabs(codebook.levels[codebook.count() - 1]));
-  return largest * std::sqrt(double(codebook.dim));
+double longest_of_levels(const Levels& levels) {
+  const double largest = std::max(std::fabs(levels.values[0]), std::fabs(levels.values[levels.count() - 1]));
+  return largest * std::sqrt(double(levels.dim));
 }
 
 }  // namespace nestvec

@@ -3,12 +3,12 @@
 // int4 keeps the codes as nibbles, planes as bit planes: for every 64 dimensions the bits of weight 2^(bits-1), then
 // those of the next lower weight, ... So the first dimensions are the first words in both.
 //
-// A scaled codebook gives each row the scale for which the levels point most nearly where the row y points, and the
+// Scaled levels give each row the scale for which the levels point most nearly where the row y points, and the
 // factor |y|^2 / <y, levels>: times the factor, a product with the levels is an estimate of the product with y that is
 // without bias where the dimensions were rotated at random (Gao, Long, RaBitQ, 2024, and for more than one bit, Gao et
 // al., Practical and Asymptotically Optimal Quantization of High-Dimensional Vectors, 2024).
 //
-// With a codebook's `importance`, codes then move by a level at a time as long as that makes e' importance e smaller, e
+// With levels' `importance`, codes then move by a level at a time as long as that makes e' importance e smaller, e
 // being a row's errors: errors go where queries seldom point. A score's own error is what is made small so, not the
 // distance to the row.
 #pragma once
@@ -21,10 +21,10 @@
 
 namespace nestvec {
 
-/// A codebook of levels made ready for encoding.
+/// Levels made ready for encoding.
 class GridEncoder {
  public:
-  explicit GridEncoder(const Codebook& codebook);
+  explicit GridEncoder(const Levels& levels);
 
   /// Row-major codes, row_bytes(encoding, columns) a row. Each row's depend on that row alone, and are the same on
   /// every CPU. Values must be finite.
@@ -50,24 +50,24 @@ class GridEncoder {
   /// importance times the errors, in a multiple of 16 values.
   void refine(float factor, float* pull, std::uint8_t* codes) const;
 
-  Codebook codebook_;
+  Levels levels_;
   std::vector<float> middles_;     // between a level and the next
   std::vector<float> importance_;  // rows of a multiple of 16 values; empty: none
   float scale_ = 1;                // for normally distributed values of variance 1
 };
 
 /// The first `dim` dimensions of a row-major row of codes, without the row's factor.
-void decode_grid(const Codebook& codebook, const std::uint8_t* row, std::size_t dim, float* out);
+void decode_grid(const Levels& levels, const std::uint8_t* row, std::size_t dim, float* out);
 
 /// (2c - K) / 2^(bits - 1) for the codes c from 0 to K = 2^bits - 1: what codes stand for where a query is compared by
 /// its own code. bits: 1 to 8.
 const float* uniform_levels(std::size_t bits);
 
-/// A length such that no row's factor is more than Tier::row_bound / length_unit(codebook, dim), for the factors of
+/// A length such that no row's factor is more than Tier::row_bound / length_unit(levels, dim), for the factors of
 /// `dim` dimensions: about that of decoded rows.
-double length_unit(const Codebook& codebook, std::size_t dim);
+double length_unit(const Levels& levels, std::size_t dim);
 
 /// The length of the longest row that `dim` dimensions can be decoded to.
-double longest_of_levels(const Codebook& codebook);
+double longest_of_levels(const Levels& levels);
 
 }  // namespace nestvec

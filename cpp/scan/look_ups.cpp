@@ -78,9 +78,9 @@ LookUps look_up_bits(const float* query, std::size_t dim, std::uint8_t* tables) 
 
 namespace {
 
-LookUps look_up_planes(const Codebook& codebook, const float* query, std::size_t dim, std::uint8_t* tables) {
-  const std::size_t bits = codebook.bits, count = codebook.count();
-  const float* levels = codebook.levels;
+LookUps look_up_planes(const Levels& given, const float* query, std::size_t dim, std::uint8_t* tables) {
+  const std::size_t bits = given.bits, count = given.count();
+  const float* levels = given.values;
   float weights[8];  // half of what a plane's bit adds to the highest level
   for (std::size_t plane = 0; plane < bits; ++plane)
     weights[plane] = (levels[count - 1] - levels[count - 1 - (count >> (plane + 1))]) / 2;
@@ -137,8 +137,8 @@ Rounded round_levels(const float* levels) {
   return rounded;
 }
 
-LookUps look_up_nibbles(const Codebook& codebook, const float* query, std::size_t dim, std::uint8_t* form) {
-  const Rounded levels = round_levels(codebook.levels);
+LookUps look_up_nibbles(const Levels& given, const float* query, std::size_t dim, std::uint8_t* form) {
+  const Rounded levels = round_levels(given.values);
   const double largest = largest_of(query, dim);
   // What codes stand for (uniform_levels) are eighths: rounded to such, symmetric scores are exact.
   const Rounded eighths(query, dim, largest <= 127 / 8.0 ? 1 / 8.0 : 0);
@@ -168,18 +168,18 @@ LookUps look_up_nibbles(const Codebook& codebook, const float* query, std::size_
 
 }  // namespace
 
-LookUps look_up_levels(const Codebook& codebook, const float* query, std::size_t dim, std::uint8_t* tables) {
-  return (traits(codebook.encoding).in_planes() ? look_up_planes : look_up_nibbles)(codebook, query, dim, tables);
+LookUps look_up_levels(const Levels& levels, const float* query, std::size_t dim, std::uint8_t* tables) {
+  return (levels.in_planes ? look_up_planes : look_up_nibbles)(levels, query, dim, tables);
 }
 
-std::size_t wide_columns(const Codebook& codebook, std::size_t columns) {
-  const double* ranges = codebook.ranges;
+std::size_t wide_columns(const Centroids& centroids, std::size_t columns) {
+  const double* ranges = centroids.ranges;
   if (!ranges) return 0;
   double squares = 0;
   for (std::size_t j = 0; j < columns; ++j) squares += ranges[j] * ranges[j];
   const double deviation = std::sqrt(squares) / 4;  // of scores
   const double widest = *std::max_element(ranges, ranges + columns);
-  const int steps = traits(codebook.encoding).product.look_up_steps;
+  const int steps = traits(centroids.encoding).product.look_up_steps;
   double narrow = 0, least = std::numeric_limits<double>::infinity();
   std::size_t best = 0;
   for (std::size_t j = columns; j-- > 0;) {
@@ -197,10 +197,10 @@ std::size_t wide_columns(const Codebook& codebook, std::size_t columns) {
   return best;
 }
 
-LookUps look_up_centroids(const Codebook& codebook, const float* query, std::size_t columns, double norm_weight,
+LookUps look_up_centroids(const Centroids& centroids, const float* query, std::size_t columns, double norm_weight,
                           std::size_t wide, std::uint8_t* tables, std::uint8_t* wide_tables) {
-  const std::size_t count = codebook.count();
-  const EncodingTraits& of = traits(codebook.encoding);
+  const std::size_t count = centroids.count;
+  const EncodingTraits& of = traits(centroids.encoding);
   const bool nibbles = count == 16;
   const int lowest_code = nibbles ? -127 : 0, steps = of.product.look_up_steps;
   std::vector<float> start(count);
@@ -209,12 +209,12 @@ LookUps look_up_centroids(const Codebook& codebook, const float* query, std::siz
   float widest = 0, narrow = 0;  // range of all, and of those with a single look-up
   for (std::size_t j = 0; j < columns; ++j) {
     float* of_one = products.data() + j * count;
-    const std::size_t first = codebook.begin(j);
+    const std::size_t first = centroids.begin(j);
     if (norm_weight != 0) {
-      for (std::size_t v = 0; v < count; ++v) start[v] = -float(norm_weight) * codebook.squares[j * count + v];
+      for (std::size_t v = 0; v < count; ++v) start[v] = -float(norm_weight) * centroids.squares[j * count + v];
       squares -= range_of(start.data(), count).first;
     }
-    kernels().linear(codebook.centroids + first * count, codebook.begin(j + 1) - first, count, start.data(),
+    kernels().linear(centroids.values + first * count, centroids.begin(j + 1) - first, count, start.data(),
                      query + first, 0, 1, of_one, 0);
     const auto [low, high] = range_of(of_one, count);
     lowest[j] = low;

@@ -26,19 +26,19 @@ LookUps look_up_bits(const float* query, std::size_t dim, std::uint8_t* tables);
 /// columns; for int4, what dot_i4 reads. Best where the levels of planes are sums of a weight for each plane, and those
 /// of int4 multiples of the smallest of them or of a 127th of the largest: other levels are approximated so, and
 /// `error` allows for it.
-LookUps look_up_levels(const Codebook& codebook, const float* query, std::size_t dim, std::uint8_t* tables);
+LookUps look_up_levels(const Levels& levels, const float* query, std::size_t dim, std::uint8_t* tables);
 
 /// How many of the first `columns` sub-quantizers deserve a second look-up: where the products with their centroids lie
 /// much further apart than those of the rest, steps as wide as a byte would need for them let too many rows pass. Whole
-/// words; none without centroids. What opq learns has its wide sub-quantizers first.
-std::size_t wide_columns(const Codebook& codebook, std::size_t columns);
+/// words; none without ranges. What opq learns has its wide sub-quantizers first.
+std::size_t wide_columns(const Centroids& centroids, std::size_t columns);
 
 /// How many times a second look-up counts in the sum.
 inline float wide_weight(Encoding encoding) { return float(traits(encoding).product.look_up_steps + 1); }
 
 /// Against the centroids of the first `columns` sub-quantizers. query: the values of their dimensions. wide_tables: the
 /// second look-ups of the first `wide` of them, prepared_bytes of so many columns.
-LookUps look_up_centroids(const Codebook& codebook, const float* query, std::size_t columns, double norm_weight,
+LookUps look_up_centroids(const Centroids& centroids, const float* query, std::size_t columns, double norm_weight,
                           std::size_t wide, std::uint8_t* tables, std::uint8_t* wide_tables);
 
 }  // namespace nestvec

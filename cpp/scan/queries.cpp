@@ -11,7 +11,6 @@
 #include "cpp/codec/exact.hpp"
 #include "cpp/codec/grid.hpp"
 #include "cpp/codec/plain.hpp"
-#include "cpp/codec/pq.hpp"
 #include "cpp/scan/look_ups.hpp"
 
 namespace nestvec {
@@ -48,24 +47,32 @@ double summing_error(std::size_t dim) {
 /// Makes values what their own codes stand for.
 class LevelCodes {
  public:
-  explicit LevelCodes(const Codebook& codebook) : encoder_(codebook), codebook_(codebook), codes_(codebook.dim) {
-    codebook_.levels = uniform_levels(codebook.bits);
+  explicit LevelCodes(const Levels& levels) : encoder_(levels), uniform_(levels), codes_(levels.dim) {
+    uniform_.values = uniform_levels(levels.bits);
   }
 
-  const Codebook& codebook() const { return codebook_; }
+  const Levels& uniform() const { return uniform_; }
 
   /// Returns their length.
   double replace(float* values, std::size_t dim) {
     encoder_.nearest(values, dim, codes_.data());
-    for (std::size_t i = 0; i < dim; ++i) values[i] = codebook_.levels[codes_[i]];
+    for (std::size_t i = 0; i < dim; ++i) values[i] = uniform_.values[codes_[i]];
     return std::sqrt(exact_dot(values, values, dim));
   }
 
  private:
   GridEncoder encoder_;
-  Codebook codebook_;  // with uniform levels
+  Levels uniform_;
   std::vector<std::uint8_t> codes_;
 };
+
+/// The columns of the first `dim` dimensions, and how many of them are looked up twice.
+std::size_t used_columns(const Codebook* codebook, std::size_t dim) {
+  return codebook ? codebook->columns_of(dim) : dim;
+}
+std::size_t used_wide(const Codebook* codebook, std::size_t columns) {
+  return codebook && codebook->centroids() ? wide_columns(*codebook->centroids(), columns) : 0;
+}
 
 }  // namespace
 
@@ -75,8 +82,8 @@ ScanQueries::ScanQueries(Encoding encoding_, QueryKind kind_, std::size_t count_
       kind(kind_),
       count(count_),
       dim(dim_),
-      columns(codebook ? columns_of(*codebook, dim_) : dim_),
-      wide(codebook ? wide_columns(*codebook, columns) : 0),
+      columns(used_columns(codebook, dim_)),
+      wide(used_wide(codebook, columns)),
       scales(count_),
       stride_(traits(encoding_).prepared_bytes(kind_, columns)),
       wide_stride_(wide > 0 ? traits(encoding_).prepared_bytes(kind_, wide) : 0),
@@ -99,7 +106,7 @@ ScanQueries ScanQueries::from_floats(Encoding encoding, QueryKind kind, Matrix<c
   std::vector<float> values(dim);
   std::vector<std::uint8_t> codes(by_int8 ? dim : 0);
   std::optional<LevelCodes> own_codes;
-  if (kind == QueryKind::codes && meaning == Meaning::levels) own_codes.emplace(*codebook);
+  if (kind == QueryKind::codes && meaning == Meaning::levels) own_codes.emplace(*codebook->levels());
   for (std::size_t q = 0; q < x.rows; ++q) {
     QueryScale& out = queries.scales[q];
     std::uint8_t* query = queries.query(q);
@@ -132,11 +139,12 @@ ScanQueries ScanQueries::from_floats(Encoding encoding, QueryKind kind, Matrix<c
       continue;
     }
     std::copy(values.begin(), values.end(), queries.values_.begin() + std::ptrdiff_t(q * dim));
-    const LookUps found = bits ? look_up_bits(values.data(), dim, query)
-                          : meaning == Meaning::levels
-                              ? look_up_levels(own_codes ? own_codes->codebook() : *codebook, values.data(), dim, query)
-                              : look_up_centroids(*codebook, values.data(), queries.columns, norm_weight, queries.wide,
-                                                  query, queries.wide_query(q));
+    const LookUps found =
+        bits ? look_up_bits(values.data(), dim, query)
+        : meaning == Meaning::levels
+            ? look_up_levels(own_codes ? own_codes->uniform() : *codebook->levels(), values.data(), dim, query)
+            : look_up_centroids(*codebook->centroids(), values.data(), queries.columns, norm_weight, queries.wide,
+                                query, queries.wide_query(q));
     out.scale = found.scale;
     out.offset += found.offset;
     out.per_length += found.per_length;
@@ -144,8 +152,8 @@ ScanQueries ScanQueries::from_floats(Encoding encoding, QueryKind kind, Matrix<c
     // the scale itself; the offset and the limits derived from it are rounded to double.
     const double error = found.error + summing_error(dim) * found.squares + 4 * kFloatUnit * found.largest +
                          0x1p-40 * std::abs(found.offset);
-    if (codebook && codebook->scaled) {  // a row's factor multiplies sums and errors alike
-      const double typical = length_unit(*codebook, dim);
+    if (codebook && codebook->scaled()) {  // a row's factor multiplies sums and errors alike
+      const double typical = length_unit(*codebook->levels(), dim);
       out.per_length += error / typical;
       queries.lengths_[q] = std::max(norm, found.largest / found.scale / typical);
     } else {
@@ -176,8 +184,8 @@ ScanQueries ScanQueries::from_codes(Encoding encoding, Matrix<const std::uint8_t
 std::size_t ScanQueries::bytes_per_query(Encoding encoding, QueryKind kind, std::size_t dim, const Codebook* codebook) {
   const EncodingTraits& of = traits(encoding);
   const std::size_t values = keeps_values(of, kind) ? dim * sizeof(float) : 0;
-  const std::size_t columns = codebook ? columns_of(*codebook, dim) : dim;
-  const std::size_t wide = codebook ? wide_columns(*codebook, columns) : 0;
+  const std::size_t columns = used_columns(codebook, dim);
+  const std::size_t wide = used_wide(codebook, columns);
   return of.prepared_bytes(kind, columns) + (wide > 0 ? of.prepared_bytes(kind, wide) : 0) + values +
          sizeof(QueryScale) + sizeof(double);
 }

@@ -42,7 +42,7 @@ class ScanQueries {
   Encoding encoding;
   QueryKind kind;
   std::size_t count, dim;
-  std::size_t columns;  ///< of a row's codes: dim, or columns_of the codebook
+  std::size_t columns;  ///< of a row's codes: dim, or those of the codebook
   std::size_t wide;     ///< so many of them have second look-ups, too, in wide_query
   double norm_weight = 0;
   std::vector<QueryScale> scales;  ///< one for each query

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "cpp/base/error.hpp"
@@ -48,9 +49,11 @@ class Scan {
                                               : (kAhead + stored_bytes_ - 1) / stored_bytes_ * stored_bytes_),
         blocks_per_tile_(std::clamp<std::size_t>(kTileBytes / used_bytes_, 1, blocks_)),
         tiles_((blocks_ + blocks_per_tile_ - 1) / blocks_per_tile_) {
-    if (rows.codebook) codebook_ = *rows.codebook;
-    if (queries.kind == QueryKind::codes && rows.codebook) codebook_.levels = uniform_levels(codebook_.bits);
     if (!measures()) queries.require_range(rows.longest);
+    if (queries.kind != QueryKind::codes || !rows.codebook) return;
+    Levels uniform = *rows.codebook->levels();  // as codes, levels count as these
+    uniform.values = uniform_levels(uniform.bits);
+    uniform_ = uniform;
   }
 
   void run(std::size_t threads, Candidate* out) {
@@ -310,8 +313,9 @@ class Scan {
       for (std::size_t i = 0; i < queries_.dim; ++i) sum += std::int64_t(std::int8_t(query[i])) * std::int8_t(row[i]);
       return double(sum);
     }
-    return exact_score(rows_.encoding, &codebook_, row, queries_.values(q), queries_.dim, rows_.factor(std::size_t(r)),
-                       queries_.norm_weight, queries_.scales[q].constant, own.scratch.data());
+    return exact_score(rows_.encoding, uniform_ ? &*uniform_ : rows_.codebook, row, queries_.values(q), queries_.dim,
+                       rows_.factor(std::size_t(r)), queries_.norm_weight, queries_.scales[q].constant,
+                       own.scratch.data());
   }
 
   const ScanRows& rows_;
@@ -320,8 +324,8 @@ class Scan {
   const EncodingTraits& traits_;
   const bool by_int8_;  // rows and queries are int8
   ScanKernel* const kernel_;
-  RowKernel* const row_kernel_;  // null: rows are scanned in blocks
-  Codebook codebook_{};          // what codes stand for in exact scores; empty where the encoding has none
+  RowKernel* const row_kernel_;      // null: rows are scanned in blocks
+  std::optional<Codebook> uniform_;  // what codes stand for in exact scores, where it is not rows_.codebook
   const std::size_t blocks_, stored_bytes_, used_bytes_, words_, wide_words_;
   const std::uint64_t last_mask_;
   const std::size_t ahead_;  // bytes: whole blocks where only their first words are read

@@ -37,7 +37,7 @@ struct Tier {
   /// Its rows on the table's device. Null: they are on the CPU alone.
   std::shared_ptr<const Placement> placement = {};
 
-  std::size_t columns() const { return codebook ? codebook->columns : dim; }
+  std::size_t columns() const { return codebook ? codebook->columns() : dim; }
 };
 
 /// Views of the sections of a table; whoever owns them outlives it.

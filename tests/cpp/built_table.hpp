@@ -23,7 +23,7 @@ using oracle::Floats;
 struct Sections {
   TierSpec spec;
   std::size_t rows;
-  nestvec::Codebook codebook;
+  std::optional<nestvec::Codebook> codebook;
   Floats centroids, by_code, levels;
   Tight<std::uint8_t> codes{0};
   Tight<float> factors{0};
@@ -32,19 +32,21 @@ struct Sections {
 
   /// symmetric: the values are what codes count as beside queries that are codes.
   Sections(Rng& rng, const TierSpec& spec_, const Floats& x, std::size_t dim, bool symmetric = false)
-      : spec(spec_), rows(x.size() / dim), codebook{dim, 1 + draw::below(rng, dim), spec.encoding} {
+      : spec(spec_), rows(x.size() / dim) {
     if (oracle::has_centroids(spec.encoding)) {
-      centroids = draw::normal(rng, dim * codebook.count());
-      codebook.centroids = centroids.data();
-      by_code = centroids_by_code(codebook);
-      codebook.by_code = by_code.data();
-      spec.codebook = &codebook;
+      nestvec::Centroids drawn(dim, 1 + draw::below(rng, dim), spec.encoding);
+      centroids = draw::normal(rng, dim * drawn.count);
+      drawn.values = centroids.data();
+      by_code = centroids_by_code(drawn);
+      drawn.by_code = by_code.data();
+      codebook = drawn;
     }
     if (oracle::has_levels(spec.encoding)) {
-      codebook = collections::drawn_grid(rng, spec.encoding, dim, levels);
-      codebook.scaled = codebook.scaled && !symmetric;
-      spec.codebook = &codebook;
+      nestvec::Levels drawn = collections::drawn_grid(rng, spec.encoding, dim, levels);
+      drawn.scaled = drawn.scaled && !symmetric;
+      codebook = drawn;
     }
+    if (codebook) spec.codebook = &*codebook;
     factors = Tight<float>(has_factors(spec) ? nestvec::block_count(rows) * spec.dims.size() * 64 : 0);
     const std::size_t columns = spec.columns(dim), bytes = row_bytes(spec.encoding, columns);
     codes = Tight<std::uint8_t>(spec.packed ? nestvec::block_count(rows) * block_bytes(spec.encoding, columns)
@@ -56,10 +58,9 @@ struct Sections {
     oracle::Bytes by_row(rows * bytes);
     Floats unused(factors.size());
     encode_tier(row_major, source, by_row.data(), factors.size() ? unused.data() : nullptr, 1);
-    nestvec::Codebook meant = codebook;
-    if (symmetric) meant.levels = nestvec::uniform_levels(codebook.bits);
+    const std::optional<nestvec::Codebook> meant = symmetric ? collections::uniform(*codebook->levels()) : codebook;
     for (std::size_t r = 0; r < rows; ++r)
-      values.push_back(oracle::values_of(spec.encoding, &by_row[r * bytes], dim, &meant));
+      values.push_back(oracle::values_of(spec.encoding, &by_row[r * bytes], dim, meant ? &*meant : nullptr));
   }
   Sections(const Sections&) = delete;
 
@@ -69,10 +70,9 @@ struct Sections {
     return factors[(r / 64 * spec.dims.size() + (spec.cosine ? d : 0)) * 64 + r % 64];
   }
   Tier tier() const {
-    return {spec.encoding, spec.dims.back(),
-            spec.dims,     spec.cosine,
-            codes.data(),  factors.size() ? factors.data() : nullptr,
-            row_bound,     spec.codebook ? std::optional(codebook) : std::nullopt};
+    return {spec.encoding, spec.dims.back(), spec.dims,
+            spec.cosine,   codes.data(),     factors.size() ? factors.data() : nullptr,
+            row_bound,     codebook};
   }
 };
 

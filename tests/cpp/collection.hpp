@@ -3,6 +3,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -52,32 +53,31 @@ inline constexpr Scanned kAll[] = {{Encoding::float32, QueryKind::values},  {Enc
 
 /// Any codebook will do: normal values; the sub-quantizers' ranges far apart; few values, so that many scores are
 /// equal; some sub-quantizers with a single value; wide ones first, as opq learns them.
-inline Floats drawn_centroids(Rng& rng, const nestvec::Codebook& codebook) {
-  Floats centroids = draw::normal(rng, codebook.dim * codebook.count());
+inline Floats drawn_centroids(Rng& rng, const nestvec::Centroids& of) {
+  Floats values = draw::normal(rng, of.dim * of.count);
   const std::size_t pattern = rng() % 5;
-  for (std::size_t j = 0; j < codebook.columns && pattern; ++j) {
-    const float scale = pattern == 4 ? std::exp2(-8 * float(j) / float(codebook.columns))
-                                     : std::exp2(float(rng() % 20) - 10),
-                same = centroids[codebook.begin(j) * codebook.count()];
+  for (std::size_t j = 0; j < of.columns && pattern; ++j) {
+    const float scale = pattern == 4 ? std::exp2(-8 * float(j) / float(of.columns)) : std::exp2(float(rng() % 20) - 10),
+                same = values[of.begin(j) * of.count];
     const bool flat = rng() % 3 == 0;
-    for (std::size_t i = codebook.begin(j) * codebook.count(); i < codebook.begin(j + 1) * codebook.count(); ++i) {
-      if (pattern == 1 || pattern == 4) centroids[i] *= scale;
-      if (pattern == 2) centroids[i] = float(int(rng() % 3) - 1);
-      if (pattern == 3 && flat) centroids[i] = same;
+    for (std::size_t i = of.begin(j) * of.count; i < of.begin(j + 1) * of.count; ++i) {
+      if (pattern == 1 || pattern == 4) values[i] *= scale;
+      if (pattern == 2) values[i] = float(int(rng() % 3) - 1);
+      if (pattern == 3 && flat) values[i] = same;
     }
   }
-  return centroids;
+  return values;
 }
 
 /// Levels as they are learned, one weight a plane or integers, and any others: far apart, and some of them equal.
-inline Floats drawn_levels(Rng& rng, const nestvec::Codebook& codebook) {
-  Floats levels(codebook.count());
+inline Floats drawn_levels(Rng& rng, std::size_t bits) {
+  Floats levels(std::size_t{1} << bits);
   const std::size_t pattern = rng() % 4;
   const float ratio = draw::one_of(rng, {0.3F, 0.5F});
   for (std::size_t c = 0; c < levels.size(); ++c) {
     if (pattern == 0) levels[c] = float(2 * c) - float(levels.size() - 1);
-    for (std::size_t plane = 0; plane < codebook.bits; ++plane)
-      if (pattern == 1) levels[c] += (c >> plane & 1 ? 1.0F : -1.0F) * std::pow(ratio, float(codebook.bits - plane));
+    for (std::size_t plane = 0; plane < bits; ++plane)
+      if (pattern == 1) levels[c] += (c >> plane & 1 ? 1.0F : -1.0F) * std::pow(ratio, float(bits - plane));
     if (pattern >= 2) levels[c] = std::normal_distribution<float>()(rng);
     if (pattern == 3) levels[c] = float(int(levels[c] * 2));
   }
@@ -86,20 +86,25 @@ inline Floats drawn_levels(Rng& rng, const nestvec::Codebook& codebook) {
   return levels;
 }
 
-/// A codebook of drawn levels, which lie in `levels`.
-inline nestvec::Codebook drawn_grid(Rng& rng, Encoding encoding, std::size_t dim, Floats& levels) {
-  nestvec::Codebook codebook{dim, 0, encoding};
-  codebook.bits = encoding == Encoding::int4 ? 4 : 1 + draw::below(rng, 8);
-  codebook.columns = traits(encoding).columns(dim, 0, codebook.bits);
-  codebook.scaled = rng() % 2;
-  levels = drawn_levels(rng, codebook);
-  codebook.levels = levels.data();
-  return codebook;
+/// Drawn levels, whose values lie in `values`.
+inline nestvec::Levels drawn_grid(Rng& rng, Encoding encoding, std::size_t dim, Floats& values) {
+  const std::size_t bits = encoding == Encoding::int4 ? 4 : 1 + draw::below(rng, 8);
+  const bool scaled = rng() % 2;
+  values = drawn_levels(rng, bits);
+  nestvec::Levels levels(dim, encoding, bits, values.data());
+  levels.scaled = scaled;
+  return levels;
+}
+
+/// What codes count as beside queries that are codes.
+inline nestvec::Codebook uniform(nestvec::Levels levels) {
+  levels.values = nestvec::uniform_levels(levels.bits);
+  return levels;
 }
 
 /// Row-major codes of one row of float values, without a scale. Those of a codebook are any that depend on the values
 /// alone.
-inline void code_row(Encoding encoding, const nestvec::Codebook& codebook, const float* values, std::size_t dim,
+inline void code_row(Encoding encoding, const nestvec::Codebook* codebook, const float* values, std::size_t dim,
                      std::uint8_t* row) {
   for (std::size_t i = 0; i < dim; ++i) {
     const float value = values[i];
@@ -115,15 +120,17 @@ inline void code_row(Encoding encoding, const nestvec::Codebook& codebook, const
     }
   }
   const auto hash = [](float value) { return std::uint8_t(std::bit_cast<std::uint32_t>(value) * 2654435761u >> 24); };
-  for (std::size_t i = 0; i < dim && oracle::has_levels(encoding); ++i) {
-    const std::size_t code = hash(values[i]) % codebook.count();
+  const nestvec::Levels* levels = codebook ? codebook->levels() : nullptr;
+  for (std::size_t i = 0; i < dim && levels; ++i) {
+    const std::size_t code = hash(values[i]) % levels->count();
     if (encoding == Encoding::int4) row[i / 2] |= std::uint8_t(code << i % 2 * 4);
-    for (std::size_t plane = 0; plane < codebook.bits && encoding == Encoding::planes; ++plane)
-      row[(i / 64 * codebook.bits + plane) * 8 + i % 64 / 8] |=
-          std::uint8_t((code >> (codebook.bits - 1 - plane) & 1) << (7 - i % 8));
+    for (std::size_t plane = 0; plane < levels->bits && encoding == Encoding::planes; ++plane)
+      row[(i / 64 * levels->bits + plane) * 8 + i % 64 / 8] |=
+          std::uint8_t((code >> (levels->bits - 1 - plane) & 1) << (7 - i % 8));
   }
-  for (std::size_t j = 0; j < codebook.columns && !oracle::has_levels(encoding); ++j) {
-    const std::uint8_t code = hash(values[codebook.begin(j)]);
+  const nestvec::Centroids* centroids = codebook ? codebook->centroids() : nullptr;
+  for (std::size_t j = 0; centroids && j < centroids->columns; ++j) {
+    const std::uint8_t code = hash(values[centroids->begin(j)]);
     if (encoding == Encoding::pq8) row[j] = code;
     if (encoding == Encoding::pq4) row[j / 2] |= std::uint8_t(code % 16 << j % 2 * 4);
   }
@@ -133,7 +140,7 @@ inline void code_row(Encoding encoding, const nestvec::Codebook& codebook, const
 struct Rows {
   Scanned scanned;
   std::size_t count, dim;
-  nestvec::Codebook codebook;
+  std::optional<nestvec::Codebook> codebook{};
   Floats centroids{}, squares{}, by_code{}, levels{};  // by_code: empty where rows are decoded from centroids
   std::vector<double> ranges{};
   Tight<std::uint8_t> row_major{0}, packed{0};
@@ -141,24 +148,24 @@ struct Rows {
   std::vector<std::int64_t> ids{};  // empty: none
 
   Rows(Rng& rng, Scanned scanned_, const Floats& values, std::size_t dim_)
-      : scanned(scanned_),
-        count(values.size() / dim_),
-        dim(dim_),
-        codebook{dim, scanned.is_pq() ? 1 + draw::below(rng, dim) : 0, scanned.encoding} {
-    if (oracle::has_levels(scanned.encoding)) {
-      codebook = drawn_grid(rng, scanned.encoding, dim, levels);
-      if (scanned.is_symmetric()) codebook.scaled = false;
-    }
+      : scanned(scanned_), count(values.size() / dim_), dim(dim_) {
     if (scanned.is_pq()) {
+      const nestvec::Centroids empty(dim, 1 + draw::below(rng, dim), scanned.encoding);
       const bool with_by_code = rng() % 2;  // drawn first: compilers differ in the order of a call's arguments
-      set_centroids(drawn_centroids(rng, codebook), with_by_code);
+      codebook = empty;
+      set_centroids(drawn_centroids(rng, empty), with_by_code);
+    }
+    if (oracle::has_levels(scanned.encoding)) {
+      nestvec::Levels drawn = drawn_grid(rng, scanned.encoding, dim, levels);
+      drawn.scaled = drawn.scaled && !scanned.is_symmetric();
+      codebook = drawn;
     }
     const Encoding encoding = scanned.encoding;
     const std::size_t bytes = row_bytes(encoding, columns()), block = block_bytes(encoding, columns());
     row_major = Tight<std::uint8_t>(count * bytes);
     packed = Tight<std::uint8_t>(nestvec::block_count(count) * block);
     for (std::size_t r = 0; r < count; ++r)
-      code_row(encoding, codebook, &values[r * dim], dim, row_major.data() + r * bytes);
+      code_row(encoding, codebook_or_null(), &values[r * dim], dim, row_major.data() + r * bytes);
     for (std::size_t b = 0; b < nestvec::block_count(count); ++b)
       pack_block(encoding, columns(), row_major.data() + b * 64 * bytes, std::min<std::size_t>(64, count - b * 64),
                  packed.data() + b * block);
@@ -177,21 +184,24 @@ struct Rows {
 
   void set_centroids(Floats values, bool with_by_code) {
     centroids = std::move(values);
-    codebook.centroids = centroids.data();
-    squares = centroid_squares(codebook);
-    codebook.squares = squares.data();
-    ranges = centroid_ranges(codebook);
-    codebook.ranges = ranges.data();
-    by_code = with_by_code ? centroids_by_code(codebook) : Floats();
-    codebook.by_code = with_by_code ? by_code.data() : nullptr;
+    nestvec::Centroids made = *codebook->centroids();
+    made.values = centroids.data();
+    squares = centroid_squares(made);
+    made.squares = squares.data();
+    ranges = centroid_ranges(made);
+    made.ranges = ranges.data();
+    by_code = with_by_code ? centroids_by_code(made) : Floats();
+    made.by_code = with_by_code ? by_code.data() : nullptr;
+    codebook = made;
   }
   void scale_centroids(float scale) {
     for (float& value : centroids) value *= scale;
     if (scanned.is_pq()) set_centroids(centroids, !by_code.empty());
-    if (codebook.scaled) factors = Floats(nestvec::block_count(count) * 2 * 64, scale);
-    for (float& value : levels) value *= codebook.scaled ? 1 : scale;
+    if (is_scaled()) factors = Floats(nestvec::block_count(count) * 2 * 64, scale);
+    for (float& value : levels) value *= is_scaled() ? 1 : scale;
   }
-  bool has_factors() const { return scanned.is_float() || scanned.encoding == Encoding::int8 || codebook.scaled; }
+  bool is_scaled() const { return codebook && codebook->scaled(); }
+  bool has_factors() const { return scanned.is_float() || scanned.encoding == Encoding::int8 || is_scaled(); }
 
   /// Of two declared dimensions; the first is used.
   void draw_factors(Rng& rng) {
@@ -201,21 +211,22 @@ struct Rows {
   }
   float factor(std::size_t r) const { return factors.empty() ? 1 : factors[r / 64 * 128 + r % 64]; }
 
-  std::size_t columns() const { return scanned.has_codebook() ? codebook.columns : dim; }
+  const nestvec::Codebook* codebook_or_null() const { return codebook ? &*codebook : nullptr; }
+  std::size_t columns() const { return codebook ? codebook->columns() : dim; }
   /// A dimension that a search may use.
   std::size_t drawn_dim(Rng& rng) const {
-    return scanned.is_pq() ? codebook.begin(1 + draw::below(rng, codebook.columns)) : 1 + draw::below(rng, dim);
+    return scanned.is_pq() ? codebook->centroids()->begin(1 + draw::below(rng, codebook->columns()))
+                           : 1 + draw::below(rng, dim);
   }
   Floats values(std::size_t r, std::size_t dims) const {
-    nestvec::Codebook meant = codebook;
-    if (scanned.is_symmetric()) meant.levels = nestvec::uniform_levels(codebook.bits);
+    const std::optional<nestvec::Codebook> meant = scanned.is_symmetric() ? uniform(*codebook->levels()) : codebook;
     return oracle::values_of(scanned.encoding, row_major.data() + r * row_bytes(scanned.encoding, columns()), dims,
-                             &meant);
+                             meant ? &*meant : nullptr);
   }
   nestvec::ScanQueries queries(nestvec::Matrix<const float> x, std::size_t dims, bool unit,
                                double norm_weight = 0) const {
-    return nestvec::ScanQueries::from_floats(scanned.encoding, scanned.kind, x, dims, unit,
-                                             scanned.has_codebook() ? &codebook : nullptr, nullptr, norm_weight);
+    return nestvec::ScanQueries::from_floats(scanned.encoding, scanned.kind, x, dims, unit, codebook_or_null(), nullptr,
+                                             norm_weight);
   }
   nestvec::ScanRows view() const {
     return {.encoding = scanned.encoding,
@@ -223,7 +234,7 @@ struct Rows {
             .columns = columns(),
             .factors = factors.empty() ? nullptr : factors.data(),
             .factor_stride = 2 * kRowsPerBlock,
-            .codebook = scanned.has_codebook() ? &codebook : nullptr,
+            .codebook = codebook_or_null(),
             .ids = ids.empty() ? nullptr : ids.data()};
   }
 };
@@ -253,13 +264,13 @@ inline Wanted wanted(const Rows& rows, const Ask& ask) {
   for (std::size_t r = 0; r < rows.count; ++r) {
     values.push_back(rows.values(r, ask.dim));
     double length = std::sqrt(oracle::dot(values[r], values[r]));
-    if (rows.codebook.scaled) length = std::max(length, nestvec::length_unit(rows.codebook, ask.dim));
+    if (rows.is_scaled()) length = std::max(length, nestvec::length_unit(*rows.codebook->levels(), ask.dim));
     if (!rows.scanned.is_symmetric()) want.longest = std::max(want.longest, length * rows.factor(r));
   }
   const auto& [encoding, kind] = rows.scanned;
   for (std::size_t q = 0; q * rows.dim < ask.queries.size(); ++q) {
     const oracle::Query query =
-        oracle::prepared(encoding, kind, &ask.queries[q * rows.dim], ask.dim, ask.unit, &rows.codebook);
+        oracle::prepared(encoding, kind, &ask.queries[q * rows.dim], ask.dim, ask.unit, rows.codebook_or_null());
     std::vector<double> scores(rows.count, oracle::kNaN);
     for (std::size_t r = 0; r < rows.count; ++r)
       if (oracle::allowed(ask.filter(q), r))

@@ -71,19 +71,21 @@ inline Floats values_of(Encoding encoding, const std::uint8_t* row, std::size_t 
         break;
       case Encoding::pq8:
       case Encoding::pq4: {
-        while (codebook->begin(j + 1) <= i) ++j;
+        const nestvec::Centroids& of = *codebook->centroids();
+        while (of.begin(j + 1) <= i) ++j;
         const unsigned code = encoding == Encoding::pq8 ? row[j] : row[j / 2] / (j % 2 ? 16 : 1) % 16;
-        x[i] = codebook->centroids[i * codebook->count() + code];
+        x[i] = of.values[i * of.count + code];
         break;
       }
       case Encoding::int4:
-        x[i] = codebook->levels[row[i / 2] / (i % 2 ? 16 : 1) % 16];
+        x[i] = codebook->levels()->values[row[i / 2] / (i % 2 ? 16 : 1) % 16];
         break;
       case Encoding::planes: {
+        const nestvec::Levels& of = *codebook->levels();
         unsigned code = 0;
-        for (std::size_t plane = 0; plane < codebook->bits; ++plane)
-          code = code * 2 + (row[(i / 64 * codebook->bits + plane) * 8 + i % 64 / 8] >> (7 - i % 8) & 1);
-        x[i] = codebook->levels[code];
+        for (std::size_t plane = 0; plane < of.bits; ++plane)
+          code = code * 2 + (row[(i / 64 * of.bits + plane) * 8 + i % 64 / 8] >> (7 - i % 8) & 1);
+        x[i] = of.values[code];
         break;
       }
     }
@@ -113,12 +115,12 @@ inline Query prepared(const float* query, std::size_t dim, bool unit, bool signs
 }
 
 /// A query of levels as its own code: how many middles between levels lie below a value, as (2c - K) / 2^(bits - 1).
-inline Query coded(Query query, const nestvec::Codebook& codebook) {
+inline Query coded(Query query, const nestvec::Levels& levels) {
   for (float& value : query.values) {
     int code = 0;
-    for (std::size_t c = 0; c + 1 < codebook.count(); ++c)
-      code += value > float((double(codebook.levels[c]) + codebook.levels[c + 1]) / 2);
-    value = float(2 * code - int(codebook.count() - 1)) / float(codebook.count() / 2);
+    for (std::size_t c = 0; c + 1 < levels.count(); ++c)
+      code += value > float((double(levels.values[c]) + levels.values[c + 1]) / 2);
+    value = float(2 * code - int(levels.count() - 1)) / float(levels.count() / 2);
   }
   return query;
 }
@@ -129,7 +131,7 @@ inline Query prepared(Encoding encoding, QueryKind kind, const float* query, std
                       const nestvec::Codebook* codebook) {
   if (encoding == Encoding::binary) return prepared(query, dim, unit && kind == QueryKind::look_ups, true);
   const Query made = prepared(query, dim, unit);
-  return has_levels(encoding) && kind == QueryKind::codes ? coded(made, *codebook) : made;
+  return has_levels(encoding) && kind == QueryKind::codes ? coded(made, *codebook->levels()) : made;
 }
 
 /// The final score of float queries: what the float encodings give, and every encoding that re-scores.

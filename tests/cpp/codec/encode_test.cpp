@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,23 +27,25 @@ Precision precision_of(Encoding encoding) {
   return precision_named(encoding == Encoding::binary ? "ubinary" : name(encoding));
 }
 
-/// Drawn centroids for the encodings that need some.
+/// A drawn codebook for the encodings that need one.
 class DrawnCodebook {
  public:
-  DrawnCodebook(Encoding encoding, std::size_t dim) : codebook_{dim, (dim + 2) / 3, encoding} {
+  DrawnCodebook(Encoding encoding, std::size_t dim) {
     Rng rng(static_cast<unsigned>(dim));
-    if (oracle::has_levels(encoding)) codebook_ = collections::drawn_grid(rng, encoding, dim, levels_);
+    if (oracle::has_levels(encoding)) codebook_ = collections::drawn_grid(rng, encoding, dim, values_);
     if (!oracle::has_centroids(encoding)) return;
-    centroids_ = draw::normal(rng, dim * codebook_.count());
-    codebook_.centroids = centroids_.data();
+    Centroids drawn(dim, (dim + 2) / 3, encoding);
+    values_ = draw::normal(rng, dim * drawn.count);
+    drawn.values = values_.data();
+    codebook_ = drawn;
   }
   DrawnCodebook(const DrawnCodebook&) = delete;
 
-  const Codebook* get() const { return codebook_.centroids || codebook_.levels ? &codebook_ : nullptr; }
+  const Codebook* get() const { return codebook_ ? &*codebook_ : nullptr; }
 
  private:
-  Codebook codebook_;
-  Floats centroids_, levels_;
+  std::optional<Codebook> codebook_;
+  Floats values_;
 };
 
 struct Encoded {
@@ -106,7 +109,7 @@ void check_estimates(const TierSpec& spec, const Floats& source, const Bytes& co
       const bool certain = std::abs(product) > 1e-9L * length * length_of(values.data(), of);
       CHECK(!certain || close(factor, want), place << ": " << factor << ", expected " << double(want));
       const long double longest =
-          std::max<long double>(length_of(values.data(), of), length_unit(*spec.codebook, spec.dims[d]));
+          std::max<long double>(length_of(values.data(), of), length_unit(*spec.codebook->levels(), spec.dims[d]));
       bound = std::max(bound, factor * longest);
     }
   if (rows == 0) return;
@@ -122,10 +125,10 @@ void check_encoded(const TierSpec& spec, const Floats& x, std::size_t dim, std::
   const Floats source = source_of(spec, x, dim);
   Bytes codes(rows * bytes);
   Floats scales(rows, 1);
-  if (spec.codebook && oracle::has_levels(spec.encoding))
-    GridEncoder(*spec.codebook).encode({source.data(), rows, dim}, codes.data());
+  if (spec.codebook && spec.codebook->levels())
+    GridEncoder(*spec.codebook->levels()).encode({source.data(), rows, dim}, codes.data());
   else if (spec.codebook)
-    encode_pq(*spec.codebook, {source.data(), rows, dim}, codes.data(), 1);
+    PqEncoder(*spec.codebook->centroids()).encode({source.data(), rows, dim}, codes.data());
   else
     quantize({source.data(), rows, dim}, precision_of(spec.encoding), codes.data(),
              spec.encoding == Encoding::int8 ? scales.data() : nullptr, 1);
@@ -141,8 +144,8 @@ void check_encoded(const TierSpec& spec, const Floats& x, std::size_t dim, std::
   long double longest = 0;
   for (std::size_t r = 0; r < rows; ++r) longest = std::max(longest, length_of(&source[r * dim], dim));
   if (spec.encoding == Encoding::binary) longest = 0;
-  if (spec.codebook) longest = longest_decoded(*spec.codebook);
-  if (spec.codebook && spec.codebook->scaled) return check_estimates(spec, source, codes, found, dim, label);
+  if (spec.codebook) longest = spec.codebook->longest_decoded();
+  if (spec.codebook && spec.codebook->scaled()) return check_estimates(spec, source, codes, found, dim, label);
   CHECK(spec.cosine && spec.encoding != Encoding::binary && !spec.codebook
             ? found.longest == 1
             : std::abs(found.longest - longest) <= 1e-12L * longest,
@@ -166,21 +169,13 @@ void check_encoded(const TierSpec& spec, const Floats& x, std::size_t dim, std::
 }  // namespace
 
 TEST(tiers_with_factors) {
-  Codebook codebook{};
-  const auto codebook_of = [&](Encoding encoding, bool scaled) {
-    codebook.encoding = encoding;
-    codebook.scaled = scaled;
-    return oracle::has_levels(encoding) || oracle::has_centroids(encoding) ? &codebook : nullptr;
-  };
-  for (Encoding encoding : kEncodings) {
-    const bool never = encoding == Encoding::binary || oracle::has_centroids(encoding) || oracle::has_levels(encoding);
-    for (bool cosine : {false, true})
-      CHECK(has_factors({encoding, true, cosine, {4}, codebook_of(encoding, false)}) ==
-                (encoding == Encoding::int8 || (cosine && !never)),
+  for (Encoding encoding : kEncodings)
+    for (bool cosine : {false, true}) {
+      const DrawnCodebook codebook(encoding, 4);
+      const bool scaled = codebook.get() && codebook.get()->scaled();
+      CHECK(has_factors({encoding, true, cosine, {4}, codebook.get()}) == traits(encoding).has_factors(cosine, scaled),
             name(encoding));
-    if (oracle::has_levels(encoding))
-      CHECK(has_factors({encoding, true, false, {4}, codebook_of(encoding, true)}), name(encoding));
-  }
+    }
 }
 
 TEST(what_the_rows_must_hold) {

@@ -17,25 +17,23 @@ using draw::Tight;
 using oracle::Bytes;
 using oracle::Floats;
 
-std::string label_of(const Codebook& codebook) {
+std::string label_of(const Levels& codebook) {
   return std::string(name(codebook.encoding)) + ", bits " + std::to_string(codebook.bits) + ", dim " +
          std::to_string(codebook.dim) + (codebook.scaled ? ", scaled" : "");
 }
 
-/// A codebook of levels at equal distances, as RaBitQ has them.
-Codebook uniform(Encoding encoding, std::size_t dim, std::size_t bits, bool scaled) {
-  Codebook codebook{dim, traits(encoding).columns(dim, 0, bits), encoding};
-  codebook.bits = bits;
-  codebook.levels = uniform_levels(bits);
-  codebook.scaled = scaled;
-  return codebook;
+/// Levels at equal distances, as RaBitQ has them.
+Levels uniform(Encoding encoding, std::size_t dim, std::size_t bits, bool scaled) {
+  Levels levels(dim, encoding, bits, uniform_levels(bits));
+  levels.scaled = scaled;
+  return levels;
 }
 
 double cosine(const Floats& x, const Floats& y) {
   return oracle::dot(x, y) / std::sqrt(oracle::dot(x, x) * oracle::dot(y, y));
 }
 
-Floats decoded(const Codebook& codebook, const std::uint8_t* row) {
+Floats decoded(const Levels& codebook, const std::uint8_t* row) {
   Floats values(codebook.dim);
   decode_grid(codebook, row, codebook.dim, values.data());
   return values;
@@ -47,7 +45,7 @@ TEST(the_nearest_level_is_found) {
   Rng rng(1);
   for (std::size_t i = 0; i < 300; ++i) {
     Floats levels;
-    Codebook codebook = collections::drawn_grid(rng, Encoding::planes, 1 + draw::below(rng, 150), levels);
+    Levels codebook = collections::drawn_grid(rng, Encoding::planes, 1 + draw::below(rng, 150), levels);
     codebook.scaled = false;
     Floats x = draw::normal(rng, codebook.dim, draw::one_of(rng, {1.0F, 1e-3F, 20.0F}));
     x[0] = levels[draw::below(rng, levels.size())];
@@ -69,7 +67,7 @@ TEST(codes_lie_where_they_should) {
   for (std::size_t dim = 1; dim <= 200; ++dim) {
     Floats levels;
     const Encoding encoding = dim % 2 ? Encoding::int4 : Encoding::planes;
-    Codebook codebook = collections::drawn_grid(rng, encoding, dim, levels);
+    Levels codebook = collections::drawn_grid(rng, encoding, dim, levels);
     codebook.scaled = false;
     const Floats x = draw::normal(rng, 3 * dim);
     const std::size_t bytes = row_bytes(encoding, codebook.columns);
@@ -100,7 +98,7 @@ TEST(a_row_gets_a_good_scale) {
   for (std::size_t bits = 1; bits <= 8; ++bits)
     for (float size : {1.0F, 1e-30F, 1e30F}) {
       const std::size_t dim = 96;
-      const Codebook codebook = uniform(bits == 4 ? Encoding::int4 : Encoding::planes, dim, bits, true);
+      const Levels codebook = uniform(bits == 4 ? Encoding::int4 : Encoding::planes, dim, bits, true);
       Floats x = draw::normal(rng, dim, size);
       if (size == 1) x[5] = 9;  // far out
       Bytes row(row_bytes(codebook.encoding, codebook.columns)), codes(dim);
@@ -111,7 +109,7 @@ TEST(a_row_gets_a_good_scale) {
         Floats scaled(dim), values(dim);
         for (std::size_t d = 0; d < dim; ++d) scaled[d] = float(x[d] / size * step);
         encoder.nearest(scaled.data(), dim, codes.data());
-        for (std::size_t d = 0; d < dim; ++d) values[d] = codebook.levels[codes[d]];
+        for (std::size_t d = 0; d < dim; ++d) values[d] = codebook.values[codes[d]];
         best = std::max(best, cosine(scaled, values));
       }
       Floats ones = x;
@@ -135,10 +133,11 @@ TEST(rows_that_have_little_to_scale) {
   for (std::size_t bits = 1; bits <= 8; ++bits)
     for (std::size_t dim : {1, 5})
       for (bool cosine_scores : {false, true}) {
-        const Codebook codebook = uniform(bits == 4 ? Encoding::int4 : Encoding::planes, dim, bits, true);
+        const Levels codebook = uniform(bits == 4 ? Encoding::int4 : Encoding::planes, dim, bits, true);
         Floats x;
         for (const Floats& row : all) x.insert(x.end(), row.begin(), row.begin() + std::ptrdiff_t(dim));
-        const TierSpec spec{codebook.encoding, false, cosine_scores, {dim}, &codebook};
+        const Codebook either = codebook;
+        const TierSpec spec{codebook.encoding, false, cosine_scores, {dim}, &either};
         const std::size_t bytes = row_bytes(codebook.encoding, codebook.columns);
         Bytes codes(all.size() * bytes);
         Floats factors(64);
@@ -167,19 +166,20 @@ TEST(symmetric_scores_are_integers_over_a_power_of_four) {
     for (Encoding encoding : {Encoding::planes, Encoding::int4}) {
       if (encoding == Encoding::int4 && bits != 4) continue;
       const std::size_t dim = 1 + draw::below(rng, 150), rows = 200;
-      const Codebook codebook = uniform(encoding, dim, bits, false);
+      const Levels codebook = uniform(encoding, dim, bits, false);
       const GridEncoder encoder(codebook);
       const Floats x = draw::normal(rng, rows * dim), query = draw::normal(rng, dim);
       Bytes codes(rows * row_bytes(encoding, codebook.columns)), of_query(dim), of_row(dim);
       encoder.encode({x.data(), rows, dim}, codes.data());
       encoder.nearest(query.data(), dim, of_query.data());
+      const Codebook either = codebook;
       const ScanRows source{.encoding = encoding,
                             .count = rows,
                             .columns = codebook.columns,
                             .row_major = codes.data(),
-                            .codebook = &codebook};
+                            .codebook = &either};
       std::vector<Candidate> found(rows);
-      scan(source, ScanQueries::from_floats(encoding, QueryKind::codes, {query.data(), 1, dim}, dim, false, &codebook),
+      scan(source, ScanQueries::from_floats(encoding, QueryKind::codes, {query.data(), 1, dim}, dim, false, &either),
            rows, 1, found.data());
       for (const Candidate& candidate : found) {
         encoder.nearest(&x[std::size_t(candidate.row) * dim], dim, of_row.data());
@@ -197,7 +197,7 @@ TEST(errors_move_to_where_they_cost_little) {
   for (std::size_t i = 0; i < 60; ++i) {
     const std::size_t dim = 1 + draw::below(rng, 80), rows = draw::one_of<std::size_t>(rng, {1, 64, 70});
     const std::size_t bits = 2 + draw::below(rng, 3);
-    Codebook codebook = uniform(bits == 4 ? Encoding::int4 : Encoding::planes, dim, bits, rng() % 2);
+    Levels codebook = uniform(bits == 4 ? Encoding::int4 : Encoding::planes, dim, bits, rng() % 2);
     const Floats x = draw::normal(rng, rows * dim), directions = draw::normal(rng, 5 * dim);
     Floats importance(dim * dim), alike(dim * dim);
     for (std::size_t a = 0; a < dim; ++a)

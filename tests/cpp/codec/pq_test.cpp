@@ -28,20 +28,20 @@ constexpr Encoding kEncodings[] = {Encoding::pq8, Encoding::pq4};
 
 Matrix<const float> matrix(const Floats& x, std::size_t dim) { return {x.data(), x.size() / dim, dim}; }
 
-std::string label(const Codebook& codebook) {
+std::string label(const Centroids& codebook) {
   return std::string(name(codebook.encoding)) + ", dim " + std::to_string(codebook.dim) + ", columns " +
          std::to_string(codebook.columns);
 }
 
-Bytes encoded(const Codebook& codebook, const Floats& x, std::size_t threads = 1) {
+Bytes encoded(const Centroids& codebook, const Floats& x) {
   const std::size_t rows = x.size() / codebook.dim;
   Tight<std::uint8_t> codes(rows * row_bytes(codebook.encoding, codebook.columns));
   std::fill(codes.begin(), codes.end(), std::uint8_t(0xa5));
-  encode_pq(codebook, {x.data(), rows, codebook.dim}, codes.data(), threads);
+  PqEncoder(codebook).encode({x.data(), rows, codebook.dim}, codes.data());
   return {codes.begin(), codes.end()};
 }
 
-Floats decoded(const Codebook& codebook, const Bytes& codes) {
+Floats decoded(const Centroids& codebook, const Bytes& codes) {
   const std::size_t bytes = row_bytes(codebook.encoding, codebook.columns);
   Floats x(codes.size() / bytes * codebook.dim);
   for (std::size_t r = 0; r * bytes < codes.size(); ++r)
@@ -50,24 +50,24 @@ Floats decoded(const Codebook& codebook, const Bytes& codes) {
 }
 
 /// What training on these rows makes of them.
-Floats trained_and_coded(Codebook codebook, const Floats& x, std::uint64_t seed = 1) {
+Floats trained_and_coded(Centroids codebook, const Floats& x, std::uint64_t seed = 1) {
   const Floats centroids = train_pq(codebook, matrix(x, codebook.dim), seed, kTrainingIterations, 1);
-  codebook.centroids = centroids.data();
+  codebook.values = centroids.data();
   return decoded(codebook, encoded(codebook, x));
 }
 
 /// The code of sub-quantizer j by the layout in block.hpp.
-std::size_t code_at(const Codebook& codebook, const Bytes& codes, std::size_t row, std::size_t j) {
+std::size_t code_at(const Centroids& codebook, const Bytes& codes, std::size_t row, std::size_t j) {
   const std::uint8_t* of_row = &codes[row * row_bytes(codebook.encoding, codebook.columns)];
   if (codebook.encoding == Encoding::pq8) return of_row[j];
   return j % 2 ? of_row[j / 2] / 16 : of_row[j / 2] % 16;
 }
 
 /// The square of the distance of a row's run j to a centroid.
-double distance(const Codebook& codebook, const float* row, std::size_t j, std::size_t v) {
+double distance(const Centroids& codebook, const float* row, std::size_t j, std::size_t v) {
   double square = 0;
   for (std::size_t d = codebook.begin(j); d < codebook.begin(j + 1); ++d)
-    square += std::pow(double(row[d]) - codebook.centroids[d * codebook.count() + v], 2);
+    square += std::pow(double(row[d]) - codebook.values[d * codebook.count + v], 2);
   return square;
 }
 
@@ -84,18 +84,18 @@ void for_shapes(const Body& body) {
   for (Encoding encoding : kEncodings)
     for (const auto& [dim, columns] :
          std::vector<std::pair<std::size_t, std::size_t>>{{1, 1}, {7, 7}, {8, 3}, {20, 7}, {33, 1}, {70, 2}, {64, 16}})
-      body(Codebook{dim, columns, encoding});
+      body(Centroids{dim, columns, encoding});
 }
 
 }  // namespace
 
 TEST(codes_name_the_first_nearest_centroid) {
-  for_shapes([](Codebook codebook) {
+  for_shapes([](Centroids codebook) {
     for (bool exact : {true, false}) {  // in eighths nothing is rounded, and many distances are equal
       Rng rng(unsigned(codebook.dim));
       const Floats centroids =
-          exact ? eighths(rng, codebook.dim * codebook.count()) : draw::normal(rng, codebook.dim * codebook.count());
-      codebook.centroids = centroids.data();
+          exact ? eighths(rng, codebook.dim * codebook.count) : draw::normal(rng, codebook.dim * codebook.count);
+      codebook.values = centroids.data();
       for (std::size_t rows : {0, 1, 15, 16, 65, 200}) {
         const Floats x = exact ? eighths(rng, rows * codebook.dim) : draw::normal(rng, rows * codebook.dim);
         const Bytes codes = encoded(codebook, x);
@@ -103,7 +103,7 @@ TEST(codes_name_the_first_nearest_centroid) {
           for (std::size_t j = 0; j < codebook.columns; ++j) {
             const std::size_t found = code_at(codebook, codes, r, j);
             std::size_t nearest = 0;
-            for (std::size_t v = 1; v < codebook.count(); ++v)
+            for (std::size_t v = 1; v < codebook.count; ++v)
               if (distance(codebook, &x[r * codebook.dim], j, v) < distance(codebook, &x[r * codebook.dim], j, nearest))
                 nearest = v;
             const double far = distance(codebook, &x[r * codebook.dim], j, found),
@@ -118,11 +118,10 @@ TEST(codes_name_the_first_nearest_centroid) {
 }
 
 TEST(decoding_what_was_coded_is_as_far_away_as_the_nearest_centroids) {
-  for_shapes([](Codebook codebook) {
+  for_shapes([](Centroids codebook) {
     Rng rng(2);
-    const Floats centroids = draw::normal(rng, codebook.dim * codebook.count()),
-                 x = draw::normal(rng, 50 * codebook.dim);
-    codebook.centroids = centroids.data();
+    const Floats centroids = draw::normal(rng, codebook.dim * codebook.count), x = draw::normal(rng, 50 * codebook.dim);
+    codebook.values = centroids.data();
     const Bytes codes = encoded(codebook, x);
     const Floats y = decoded(codebook, codes);
     for (std::size_t r = 0; r < 50; ++r) {
@@ -138,10 +137,10 @@ TEST(decoding_what_was_coded_is_as_far_away_as_the_nearest_centroids) {
 }
 
 TEST(decoding_a_prefix_and_from_reordered_centroids) {
-  for_shapes([](Codebook codebook) {
+  for_shapes([](Centroids codebook) {
     Rng rng(3);
-    const Floats centroids = draw::normal(rng, codebook.dim * codebook.count());
-    codebook.centroids = centroids.data();
+    const Floats centroids = draw::normal(rng, codebook.dim * codebook.count);
+    codebook.values = centroids.data();
     const Bytes codes = draw::bytes(rng, row_bytes(codebook.encoding, codebook.columns));
     const Floats whole = decoded(codebook, codes), by_code = centroids_by_code(codebook);
     for (std::size_t dim = 1; dim <= codebook.dim; ++dim) {
@@ -163,18 +162,17 @@ TEST(the_last_nibble_of_an_odd_number_is_zero) {
 }
 
 TEST(scale_changes_no_code) {
-  for_shapes([](Codebook codebook) {
+  for_shapes([](Centroids codebook) {
     Rng rng(5);
-    const Floats centroids = draw::normal(rng, codebook.dim * codebook.count()),
-                 x = draw::normal(rng, 40 * codebook.dim);
-    codebook.centroids = centroids.data();
+    const Floats centroids = draw::normal(rng, codebook.dim * codebook.count), x = draw::normal(rng, 40 * codebook.dim);
+    codebook.values = centroids.data();
     const Bytes codes = encoded(codebook, x);
     for (int power : {-110, -60, -20, 20, 60, 120}) {
       Floats scaled_centroids = centroids, scaled_x = x;
       for (Floats* values : {&scaled_centroids, &scaled_x})
         for (float& value : *values) value = std::ldexp(value, power);
-      Codebook scaled = codebook;
-      scaled.centroids = scaled_centroids.data();
+      Centroids scaled = codebook;
+      scaled.values = scaled_centroids.data();
       CHECK(encoded(scaled, scaled_x) == codes, label(codebook) << ", 2^" << power);
     }
   });
@@ -194,7 +192,7 @@ TEST(training_finds_separate_clusters) {
 }
 
 TEST(training_on_few_different_rows_keeps_them) {
-  for_shapes([](const Codebook& codebook) {
+  for_shapes([](const Centroids& codebook) {
     for (std::size_t different : {1, 2, 15, 16})
       for (std::size_t rows : {different, std::size_t{300}})
         for (float scale : {1.0F, 1e-30F, 3e37F}) {
@@ -221,9 +219,9 @@ TEST(training_leaves_no_centroid_unused) {
     Rng rng(static_cast<unsigned>(seed));
     Floats x = draw::normal(rng, 60 * 3);
     for (std::size_t i = 0; i < x.size(); i += 3) x[i] = std::pow(x[i], 5.0F);  // a few lie far out
-    Codebook codebook{3, 1, Encoding::pq4};
+    Centroids codebook{3, 1, Encoding::pq4};
     const Floats centroids = train_pq(codebook, matrix(x, 3), seed, kTrainingIterations, 1);
-    codebook.centroids = centroids.data();
+    codebook.values = centroids.data();
     Bytes codes = encoded(codebook, x);
     std::sort(codes.begin(), codes.end());
     const auto used = std::unique(codes.begin(), codes.end()) - codes.begin();
@@ -240,7 +238,7 @@ TEST(training_takes_evenly_spaced_rows) {
     twice.insert(twice.end(), &x[r * dim], &x[r * dim] + dim);
     twice.insert(twice.end(), dim, 1e6F);
   }
-  const Codebook codebook{dim, 2, Encoding::pq4};
+  const Centroids codebook{dim, 2, Encoding::pq4};
   CHECK(train_pq(codebook, matrix(twice, dim), 1, kTrainingIterations, 1) ==
         train_pq(codebook, matrix(x, dim), 1, kTrainingIterations, 1));
   CHECK(train_pq(codebook, matrix(twice, dim), 1, kTrainingIterations, 1) !=
@@ -253,16 +251,14 @@ TEST(threads_change_nothing) {
   const Floats x = draw::normal(rng, 20000 * 20);  // several chunks, in training too
   for (Encoding encoding : kEncodings)
     for (std::size_t columns : {1, 7}) {  // on more threads than sub-quantizers, they share the rows
-      const Codebook empty{20, columns, encoding};
-      Codebook codebook = empty;
+      const Centroids empty{20, columns, encoding};
+      Centroids codebook = empty;
       const Floats centroids = train_pq(empty, matrix(x, 20), 1, 3, 1);
-      codebook.centroids = centroids.data();
+      codebook.values = centroids.data();
       const Floats further = train_pq(codebook, matrix(x, 20), 1, 2, 1);
-      const Bytes codes = encoded(codebook, x);
       for (std::size_t threads : {0, 2, 5}) {
         CHECK(train_pq(empty, matrix(x, 20), 1, 3, threads) == centroids, label(empty) << ", threads " << threads);
         CHECK(train_pq(codebook, matrix(x, 20), 1, 2, threads) == further, label(empty) << ", threads " << threads);
-        CHECK(encoded(codebook, x, threads) == codes, label(empty) << ", threads " << threads);
       }
     }
 }
@@ -271,10 +267,10 @@ TEST(training_goes_on_from_the_centroids_that_there_are) {
   Rng rng(14);
   const Floats x = draw::normal(rng, 600 * 20, 1e-20f);
   for (Encoding encoding : kEncodings) {
-    const Codebook empty{20, 7, encoding};
-    Codebook codebook = empty;
+    const Centroids empty{20, 7, encoding};
+    Centroids codebook = empty;
     const Floats four = train_pq(empty, matrix(x, 20), 1, 4, 1);
-    codebook.centroids = four.data();
+    codebook.values = four.data();
     CHECK(train_pq(codebook, matrix(x, 20), 2, 0, 1) == four, name(encoding));
     CHECK(train_pq(codebook, matrix(x, 20), 2, 3, 1) == train_pq(empty, matrix(x, 20), 1, 7, 1), name(encoding));
   }
@@ -287,9 +283,9 @@ TEST(seeding_spreads_centroids_over_clusters) {
   const Floats centres = draw::normal(rng, 200 * dim, 100);
   Floats x = draw::normal(rng, 4000 * dim, 0.1F);
   for (std::size_t i = 0; i < 200 * 20 * dim; ++i) x.push_back(centres[i / (20 * dim) * dim + i % dim] + x[i]);
-  Codebook codebook{dim, 1, Encoding::pq8};
+  Centroids codebook{dim, 1, Encoding::pq8};
   const Floats centroids = train_pq(codebook, matrix(x, dim), 1, 0, 1);
-  codebook.centroids = centroids.data();
+  codebook.values = centroids.data();
   const Floats y = decoded(codebook, encoded(codebook, x));
   std::size_t far = 0;
   for (std::size_t i = 0; i < x.size(); ++i) far += std::abs(x[i] - y[i]) > 2;
@@ -325,7 +321,7 @@ TEST(nearest_where_scores_overflow) {
 }
 
 TEST(columns_of_a_prefix) {
-  const Codebook codebook{20, 7, Encoding::pq8};  // cut at 2, 5, 8, 11, 14, 17
+  const Centroids codebook{20, 7, Encoding::pq8};  // cut at 2, 5, 8, 11, 14, 17
   for (std::size_t j = 1; j <= 7; ++j) CHECK(columns_of(codebook, codebook.begin(j)) == j, j);
   const auto message = [&](std::size_t dim) -> std::string {
     try {
@@ -338,25 +334,25 @@ TEST(columns_of_a_prefix) {
   CHECK(message(1).find("dim is 1, ") == 0 && message(1).find("expected 2") != std::string::npos, message(1));
   CHECK(message(4).find("expected 2 or 5") != std::string::npos, message(4));
   CHECK(message(19).find("expected 17 or 20") != std::string::npos, message(19));
-  const Codebook single{20, 20, Encoding::pq4};
+  const Centroids single{20, 20, Encoding::pq4};
   for (std::size_t dim = 1; dim <= 20; ++dim) CHECK(columns_of(single, dim) == dim, dim);
 }
 
 TEST(no_decoded_row_is_longer) {
-  for_shapes([](Codebook codebook) {
+  for_shapes([](Centroids codebook) {
     Rng rng(12);
-    const Floats centroids = draw::normal(rng, codebook.dim * codebook.count());
-    codebook.centroids = centroids.data();
+    const Floats centroids = draw::normal(rng, codebook.dim * codebook.count);
+    codebook.values = centroids.data();
     double longest = 0;  // of the rows that are made of one number
-    for (std::size_t v = 0; v < codebook.count(); ++v) {
+    for (std::size_t v = 0; v < codebook.count; ++v) {
       const Bytes row(row_bytes(codebook.encoding, codebook.columns),
                       std::uint8_t(codebook.encoding == Encoding::pq8 ? v : v * 17));
       double square = 0;
       for (float value : decoded(codebook, row)) square += double(value) * value;
       longest = std::max(longest, std::sqrt(square));
     }
-    CHECK(longest <= longest_decoded(codebook) * (1 + 1e-12), label(codebook) << ": " << longest);
+    CHECK(longest <= longest_of_centroids(codebook) * (1 + 1e-12), label(codebook) << ": " << longest);
     if (codebook.columns == 1)
-      CHECK(longest >= longest_decoded(codebook) * (1 - 1e-12), label(codebook) << ": " << longest);
+      CHECK(longest >= longest_of_centroids(codebook) * (1 - 1e-12), label(codebook) << ": " << longest);
   });
 }

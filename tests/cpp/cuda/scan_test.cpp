@@ -90,9 +90,10 @@ TEST(second_look_ups_change_no_score) {
   for (Encoding encoding : {Encoding::pq8, Encoding::pq4})
     for (std::size_t queries : {1, 5}) {
       Rows rows(rng, {encoding, QueryKind::look_ups}, 700, 160);
-      Floats centroids = draw::normal(rng, rows.dim * rows.codebook.count());
-      const std::size_t wide = rows.codebook.begin(std::min(1 + draw::below(rng, 8), rows.codebook.columns));
-      for (std::size_t v = 0; v < wide * rows.codebook.count(); ++v) centroids[v] *= 10;
+      Floats centroids = draw::normal(rng, rows.dim * rows.codebook->centroids()->count);
+      const std::size_t wide =
+          rows.codebook->centroids()->begin(std::min(1 + draw::below(rng, 8), rows.codebook->columns()));
+      for (std::size_t v = 0; v < wide * rows.codebook->centroids()->count; ++v) centroids[v] *= 10;
       rows.set_centroids(std::move(centroids), false);
       const Ask ask{draw::normal(rng, queries * rows.dim), rows.dim, 20};
       CHECK(rows.queries({ask.queries.data(), queries, rows.dim}, rows.dim, false).wide > 0, name(encoding));

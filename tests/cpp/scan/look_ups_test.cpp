@@ -115,13 +115,13 @@ TEST(tables_of_bits_are_within_their_error) {
 namespace {
 
 /// Codebooks that tables are bad at: ranges far apart, in order or not, and a range far from zero.
-Floats drawn_codebook(Rng& rng, const Codebook& codebook, float query_scale) {
+Floats drawn_codebook(Rng& rng, const Centroids& codebook, float query_scale) {
   Floats centroids =
-      draw::normal(rng, codebook.dim * codebook.count(), query_scale > 1e10F ? 1.0F : draw::one_of(rng, {1.0F, 1e3F}));
+      draw::normal(rng, codebook.dim * codebook.count, query_scale > 1e10F ? 1.0F : draw::one_of(rng, {1.0F, 1e3F}));
   const std::size_t pattern = rng() % 6;
   const float fall = draw::one_of(rng, {0.1F, 5.0F, 30.0F});
   for (std::size_t i = 0; i < centroids.size(); ++i) {
-    const std::size_t d = i / codebook.count();
+    const std::size_t d = i / codebook.count;
     if (pattern == 5) centroids[i] *= std::exp2(-fall * float(d) / float(codebook.dim));
     if (pattern == 1) centroids[i] += 1000;
     if (pattern == 2) centroids[i] *= std::exp2(-float(d * 7 % 30));
@@ -138,11 +138,11 @@ TEST(tables_of_centroids_are_within_their_error) {
   std::size_t wide_ones = 0;
   for (std::size_t i = 0; i < 600; ++i) {
     const std::size_t stored = 1 + i / 4;
-    Codebook codebook{stored, 1 + draw::below(rng, stored), i % 2 ? Encoding::pq8 : Encoding::pq4};
+    Centroids codebook{stored, 1 + draw::below(rng, stored), i % 2 ? Encoding::pq8 : Encoding::pq4};
     const std::size_t columns = 1 + draw::below(rng, codebook.columns), dim = codebook.begin(columns);
     const Floats query = drawn_query(rng, dim);
     const Floats centroids = drawn_codebook(rng, codebook, *std::max_element(query.begin(), query.end()));
-    codebook.centroids = centroids.data();
+    codebook.values = centroids.data();
     const Floats centroid_lengths = centroid_squares(codebook);
     codebook.squares = centroid_lengths.data();
     const std::vector<double> ranges = centroid_ranges(codebook);
@@ -157,10 +157,10 @@ TEST(tables_of_centroids_are_within_their_error) {
         look_up_centroids(codebook, query.data(), columns, norm_weight, wide, tables.data(), wide_tables.data());
     std::vector<Place> places(columns);
     for (std::size_t j = 0; j < columns; ++j)
-      for (std::size_t v = 0; v < codebook.count(); ++v) {
+      for (std::size_t v = 0; v < codebook.count; ++v) {
         Real product = 0, square = 0;
         for (std::size_t d = codebook.begin(j); d < codebook.begin(j + 1); ++d) {
-          const Real centroid = centroids[d * codebook.count() + v];
+          const Real centroid = centroids[d * codebook.count + v];
           product += centroid * query[d];
           square += centroid * centroid;
         }
@@ -176,9 +176,10 @@ TEST(tables_of_centroids_are_within_their_error) {
       }
     const std::string label = std::string(name(codebook.encoding)) + ", " + std::to_string(columns) + " of " +
                               std::to_string(codebook.columns) + " columns, dim " + std::to_string(dim);
+    const Codebook either = codebook;
     check_bound(places, query, found,
                 ScanQueries::from_floats(codebook.encoding, QueryKind::look_ups, {query.data(), 1, dim}, dim, false,
-                                         &codebook, nullptr, norm_weight),
+                                         &either, nullptr, norm_weight),
                 label);
     for (std::size_t j = columns; codebook.encoding == Encoding::pq4 && j < (columns + 7) / 8 * 8; ++j)
       for (std::size_t v = 0; v < 16; ++v)  // the codes there are other columns'
@@ -191,7 +192,7 @@ TEST(second_look_ups_are_for_the_wide_sub_quantizers_that_come_first) {
   Rng rng(4);
   for (Encoding encoding : {Encoding::pq8, Encoding::pq4})
     for (std::size_t dim : {8, 64, 400, 65536}) {
-      Codebook codebook{dim, dim, encoding};
+      Centroids codebook{dim, dim, encoding};
       std::vector<double> ranges(dim, 2.0);
       codebook.ranges = ranges.data();
       const std::string label = std::string(name(encoding)) + ", " + std::to_string(dim) + " columns";
@@ -211,10 +212,10 @@ TEST(second_look_ups_are_for_the_wide_sub_quantizers_that_come_first) {
 TEST(sums_of_two_look_ups_are_exact_in_float) {
   const std::size_t dim = 65536, wide = 256;
   Rng rng(5);
-  Codebook codebook{dim, dim, Encoding::pq4};
+  Centroids codebook{dim, dim, Encoding::pq4};
   Floats centroids = draw::normal(rng, dim * 16);
   for (std::size_t i = 0; i < wide * 16; ++i) centroids[i] *= 100;
-  codebook.centroids = centroids.data();
+  codebook.values = centroids.data();
   const std::vector<double> ranges = centroid_ranges(codebook);
   codebook.ranges = ranges.data();
   CHECK(wide_columns(codebook, dim) == wide, wide_columns(codebook, dim));
@@ -230,8 +231,9 @@ TEST(tables_of_levels_are_within_their_error) {
   for (std::size_t i = 0; i < 600; ++i) {
     Floats levels;
     const std::size_t dim = 1 + i / 4;
-    Codebook codebook = collections::drawn_grid(rng, i % 2 ? Encoding::int4 : Encoding::planes, dim, levels);
+    Levels codebook = collections::drawn_grid(rng, i % 2 ? Encoding::int4 : Encoding::planes, dim, levels);
     codebook.scaled = false;
+    const Codebook either = codebook;
     const Floats query = drawn_query(rng, dim);
     draw::Tight<std::uint8_t> tables(traits(codebook.encoding).prepared_bytes(QueryKind::look_ups, codebook.columns),
                                      rng() % 8 * 4);
@@ -267,7 +269,7 @@ TEST(tables_of_levels_are_within_their_error) {
       for (std::size_t n = 0; n < row.size() * 2; ++n)  // nibbles: the tables of 4 bytes' low ones come first
         sum += as_int8(tables[n / 8 * 128 + n % 2 * 64 + n / 2 % 4 * 16 + (n % 2 ? row[n / 2] >> 4 : row[n / 2] & 15)]);
       Real product = 0, square = 0;
-      const Floats values = oracle::values_of(codebook.encoding, row.data(), dim, &codebook);
+      const Floats values = oracle::values_of(codebook.encoding, row.data(), dim, &either);
       for (std::size_t d = 0; d < dim; ++d) {
         product += Real(query[d]) * values[d];
         square += Real(values[d]) * values[d];
@@ -279,7 +281,7 @@ TEST(tables_of_levels_are_within_their_error) {
     if (codebook.encoding == Encoding::planes) places.push_back(rows);
     check_bound(
         places, query, found,
-        ScanQueries::from_floats(codebook.encoding, QueryKind::look_ups, {query.data(), 1, dim}, dim, false, &codebook),
+        ScanQueries::from_floats(codebook.encoding, QueryKind::look_ups, {query.data(), 1, dim}, dim, false, &either),
         std::string(name(codebook.encoding)) + ", bits " + std::to_string(codebook.bits) + ", dim " +
             std::to_string(dim));
   }

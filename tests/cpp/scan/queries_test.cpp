@@ -132,7 +132,7 @@ TEST(dimensions_where_a_sub_quantizer_begins) {
   Rng rng(3);
   for (std::size_t dim = 1; dim <= 80; ++dim)
     for (std::size_t columns = 1; columns <= dim; ++columns) {
-      const Codebook codebook{dim, columns, Encoding::pq8};
+      const Centroids codebook{dim, columns, Encoding::pq8};
       std::vector<std::size_t> begins;
       for (std::size_t j = 0; j <= columns; ++j) begins.push_back(codebook.begin(j));
       CHECK(begins.front() == 0 && begins.back() == dim);
@@ -152,7 +152,7 @@ TEST(dimensions_where_a_sub_quantizer_begins) {
       }
     }
   const Floats centroids = draw::normal(rng, 10 * 16), query = draw::normal(rng, 10);
-  const Codebook codebook{10, 3, Encoding::pq4, centroids.data()};  // 3 + 3 + 4 dimensions
+  const Codebook codebook = Centroids{10, 3, Encoding::pq4, centroids.data()};  // 3 + 3 + 4 dimensions
   const auto made = [&](std::size_t dim) {
     return ScanQueries::from_floats(Encoding::pq4, QueryKind::look_ups, {query.data(), 1, 10}, dim, false, &codebook)
         .columns;

@@ -42,9 +42,10 @@ TEST(second_look_ups_change_no_score) {
     std::size_t looked_up_twice = 0;
     for (std::size_t i = 0; i < 12; ++i) {
       Rows rows(rng, {encoding, QueryKind::look_ups}, 1500, 160);
-      Floats centroids = draw::normal(rng, rows.dim * rows.codebook.count());
-      const std::size_t wide = rows.codebook.begin(std::min(1 + draw::below(rng, 8), rows.codebook.columns));
-      for (std::size_t v = 0; v < wide * rows.codebook.count(); ++v) centroids[v] *= 10;
+      Floats centroids = draw::normal(rng, rows.dim * rows.codebook->centroids()->count);
+      const std::size_t wide =
+          rows.codebook->centroids()->begin(std::min(1 + draw::below(rng, 8), rows.codebook->columns()));
+      for (std::size_t v = 0; v < wide * rows.codebook->centroids()->count; ++v) centroids[v] *= 10;
       rows.set_centroids(std::move(centroids), false);
       const Floats queries = draw::normal(rng, 9 * rows.dim);
       const std::size_t dim = i % 2 ? rows.dim : rows.drawn_dim(rng);

@@ -78,7 +78,7 @@ TEST(three_tiers_with_queries_and_constants_of_their_own) {
            ask, found.data());
     for (std::size_t n = 0; n < count; ++n) {
       const oracle::Query coarse =
-          oracle::prepared(what.encoding, what.kind, &q[n * dim], dim, of.cosine, &of.scanned.codebook);
+          oracle::prepared(what.encoding, what.kind, &q[n * dim], dim, of.cosine, of.scanned.spec.codebook);
       std::vector<double> scores(of.rows);
       for (std::size_t r = 0; r < of.rows; ++r) {
         const float factor = of.scanned.factor(r, dim);

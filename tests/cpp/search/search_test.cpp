@@ -28,7 +28,8 @@ constexpr Encoding kFine[] = {Encoding::float32, Encoding::float16, Encoding::bf
 std::vector<Candidate> wanted(const Built& built, const float* query, std::size_t cols, const SearchOptions& ask,
                               const std::uint64_t* allowed) {
   const auto& [encoding, kind] = built.what;
-  const oracle::Query coarse = oracle::prepared(encoding, kind, query, ask.dim, built.cosine, &built.scanned.codebook);
+  const oracle::Query coarse =
+      oracle::prepared(encoding, kind, query, ask.dim, built.cosine, built.scanned.spec.codebook);
   const auto prefix = [](const Floats& row, std::size_t dim) {
     return Floats(row.begin(), row.begin() + std::ptrdiff_t(dim));
   };
@@ -94,14 +95,15 @@ TEST(drawn_tables_are_searched_like_a_sort) {
     const Built built(rng, rows, dims, cosine, what, rescore);
     const std::size_t declared = draw::below(rng, dims.size());
     std::size_t cols = cosine ? dims[declared] : 1 + draw::below(rng, dim);
-    if (what.is_pq()) cols = std::max(cols, built.scanned.codebook.begin(1));
+    if (what.is_pq()) cols = std::max(cols, built.scanned.codebook->centroids()->begin(1));
     if (cosine && what.is_pq()) cols = cols > dims[declared] ? dim : cols;
     const bool any_prefix = !cosine || !has_factors(built.scanned.spec);  // the others need a factor for the dimension
     std::size_t scan_dim = any_prefix ? 1 + draw::below(rng, cols) : dims[draw::below(rng, declared + 1)];
     if (what.is_pq()) {
       std::size_t last = 1;
-      while (last < built.scanned.codebook.columns && built.scanned.codebook.begin(last + 1) <= cols) ++last;
-      scan_dim = built.scanned.codebook.begin(1 + draw::below(rng, last));
+      while (last < built.scanned.codebook->columns() && built.scanned.codebook->centroids()->begin(last + 1) <= cols)
+        ++last;
+      scan_dim = built.scanned.codebook->centroids()->begin(1 + draw::below(rng, last));
     }
     const std::size_t query_count = rows == 400 ? 1 + rng() % 9 : 1 + rng() % 40, blocks = block_count(rows);
     const std::size_t stride = rng() % 2 ? blocks + rng() % 2 : 0;
