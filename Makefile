@@ -65,8 +65,9 @@ test: .venv/.developer ## Run the C++ tests and the Python tests (ARGS='-k pooli
 test-emulated: .venv/.developer ## Run the Python tests of devices, and those of kernels, on an emulated CUDA device
 	$(CMAKE) --preset tests $(CMAKE_ARGS) --log-level=WARNING -DNESTVEC_PYTHON=ON \
 		-Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python"
-	$(CMAKE) --build --preset tests --target _core
-	NESTVEC_TEST_CORE="$$(echo $(CURDIR)/build/tests/_core*.so)" $(PYTEST) $(DEVICE_TESTS) $(ARGS)
+	$(CMAKE) --build --preset tests --target _core extra_core
+	NESTVEC_TEST_CORE="$$(echo $(CURDIR)/build/tests/_core*.so)" \
+		NESTVEC_TEST_EXTRA_CORE="$$(echo $(CURDIR)/build/tests/extra_encoding/_core*.so)" $(PYTEST) $(DEVICE_TESTS) $(ARGS)
 	NESTVEC_TEST_CORE="$$(echo $(CURDIR)/build/tests/_core*.so)" NESTVEC_TEST_DEVICE=cuda \
 		$(PYTEST) $(KERNEL_TESTS) $(ARGS)
 
