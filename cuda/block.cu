@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "cuda/device.hpp"
+#include "cuda/encodings.hpp"
 #include "cuda/kernels/block.cuh"
 
 namespace nestvec::cuda {
@@ -39,7 +40,8 @@ double longest_row(Encoding encoding, Matrix<const std::uint8_t> rows, std::size
   const std::size_t wanted = (rows.rows * 8 - 1) / kPackThreads + 1;
   const std::size_t most = std::size_t{properties(device).multiprocessors} * 2048 / kPackThreads;
   launch("longest_row", longest_row_kernel, static_cast<unsigned>(std::min(wanted, most)), kPackThreads, 0, stream,
-         FloatRows{encoding, rows.data, rows.rows, rows.cols, static_cast<unsigned>(dim)}, longest);
+         ValueRows{device_encoding(encoding).number, rows.data, rows.rows, rows.cols, static_cast<unsigned>(dim)},
+         longest);
   check(cudaMemcpyAsync(on_host, longest, sizeof *longest, cudaMemcpyDeviceToHost, stream), what);
   check(cudaStreamSynchronize(stream), what);
   return std::sqrt(std::bit_cast<double>(*on_host));

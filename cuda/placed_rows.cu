@@ -7,6 +7,7 @@
 
 #include "cpp/base/error.hpp"
 #include "cuda/block.hpp"
+#include "cuda/encodings.hpp"
 
 namespace nestvec::cuda {
 namespace {
@@ -33,6 +34,7 @@ std::size_t PlacedRows::bytes_of_codes(const Placing& placing) {
 
 PlacedRows::PlacedRows(const Placing& placing, int device) : device_(device), host_factors_(placing.rows.factors) {
   const ScanRows& rows = placing.rows;
+  device_encoding(rows.encoding);  // throws where no device knows it
   if (rows.count >= kMaxRows)
     throw DeviceError("the table has " + std::to_string(rows.count) +
                       " rows; a CUDA device searches fewer than 2,147,483,648 of them: split the table, or search it "
@@ -83,13 +85,16 @@ void PlacedRows::pack(const ScanRows& rows, Workspace& work) {
 }
 
 RowMeaning PlacedRows::meaning(const ScanRows& rows, std::size_t dim, const float* levels, double norm_weight) const {
-  return {.encoding = rows.encoding,
+  const EncodingTraits& of = traits(rows.encoding);
+  return {.meaning = of.meaning,
+          .number = device_encoding(rows.encoding).number,
+          .number_bytes = unsigned(of.layout.bits_per_dim / 8),
           .dim = unsigned(rows.codebook ? rows.codebook->dim() : dim),
           .columns = unsigned(rows.columns),
-          .word_bytes = unsigned(traits(rows.encoding).layout.word_bytes),
-          .bits = rows.codebook && rows.codebook->levels() ? unsigned(rows.codebook->levels()->bits) : 0,
-          .levels = levels,
-          .centroids = centroids_.as<float>(),
+          .word_bytes = unsigned(of.layout.word_bytes),
+          .centroids = unsigned(of.product.centroids),
+          .plane_bits = of.in_planes() ? unsigned(rows.codebook->levels()->bits) : 0,
+          .book = levels ? levels : centroids_.as<float>(),
           .norm_weight = norm_weight};
 }
 

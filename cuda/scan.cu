@@ -4,13 +4,15 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "cpp/base/parallel.hpp"
 #include "cpp/codec/grid.hpp"
 #include "cpp/scan/look_ups.hpp"
+#include "cuda/encodings.hpp"
 #include "cuda/kernels/merge.cuh"
-#include "cuda/kernels/scan.cuh"
+#include "cuda/kernels/seed.cuh"
 #include "cuda/placed_rows.hpp"
 
 namespace nestvec::cuda {
@@ -22,7 +24,7 @@ constexpr std::size_t kFewestToSample = 64 * kStepRows;  // rows: of fewer, ever
 constexpr std::size_t kSampleBytes = std::size_t{64} << 20;
 constexpr std::size_t kFewestSampleSteps = 8, kMostSampleSteps = 128;  // of rows: 4,096 to 65,536 of them
 
-/// Round up, to what a 16-byte load of a form needs.
+/// Rounded up, to what a 16-byte load of a prepared query needs.
 constexpr std::size_t rounded(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
 
 constexpr std::size_t divided(std::size_t x, std::size_t by) { return (x + by - 1) / by; }
@@ -30,22 +32,10 @@ constexpr std::size_t divided(std::size_t x, std::size_t by) { return (x + by - 
 /// How the rows are spread over the device, for a group of queries.
 struct Plan {
   std::size_t queries;   ///< in the group, at most
-  unsigned tile;         ///< queries that a block of threads takes
   unsigned splits;       ///< of the rows
   std::size_t capacity;  ///< candidates of a query in a split
   unsigned table_words;
   std::size_t shared_bytes;
-};
-
-/// One form's kernels.
-struct FormKernels {
-  void (*scan)(ScanView);
-  void (*sample)(ScanView, unsigned, unsigned*);
-  const char *scan_name, *sample_name;
-  std::size_t scan_shared;  ///< bytes, beside tables
-  /// Of the forms of matrix instructions: how their queries lie in memory.
-  std::size_t (*query_bytes)(unsigned words) = nullptr;
-  void (*write_query)(const std::uint8_t* query, unsigned words, unsigned number, std::uint8_t* tile) = nullptr;
 };
 
 class DeviceScan {
@@ -57,6 +47,9 @@ class DeviceScan {
         k_(k),
         longest_(longest),
         work_(work),
+        kernels_(device_encoding(rows.encoding)
+                     .scan(queries.kind)
+                     .for_queries(queries.count, has_matrix_instructions(work.device))),
         blocks_(block_count(rows.count)),
         stored_bytes_(block_bytes(rows.encoding, rows.columns)),
         used_bytes_(block_bytes(rows.encoding, queries.columns)) {}
@@ -64,16 +57,13 @@ class DeviceScan {
   void run(std::size_t threads, Candidate* out);
 
  private:
-  template <class Form>
-  void run_form(const char* name, const char* sample_name, std::size_t threads, Candidate* out);
-  template <class Form, unsigned kTile>
-  void run_tile(const char* name, const char* sample_name, std::size_t threads, Candidate* out);
-  Plan plan_for(const FormKernels& kernels, unsigned tile, std::size_t word_tables) const;
-  void run_group(const FormKernels& kernels, const Plan& plan, std::size_t first, std::size_t count,
-                 std::size_t threads, Candidate* out);
-  ScanView view_of(const FormKernels& kernels, const Plan& plan, std::size_t first, std::size_t count);
-  void scan_piece(const FormKernels& kernels, const Plan& plan, const ScanView& view, bool sample);
-  void scan_streamed(const FormKernels& kernels, const Plan& plan, ScanView view, std::size_t threads);
+  Plan plan() const;
+  void run_group(const Plan& plan, std::size_t first, std::size_t count, std::size_t threads, Candidate* out);
+  ScanView view_of(const Plan& plan, std::size_t first, std::size_t count);
+  void upload_prepared(ScanView& view, std::size_t first, std::size_t count);  // what the kernel reads
+  void upload_exact(ScanView& view, std::size_t first, std::size_t count);     // what final scores are made of
+  void scan_piece(const Plan& plan, const ScanView& view, bool sample);
+  void scan_streamed(const Plan& plan, ScanView view, std::size_t threads);
   std::size_t blocks_per_piece() const;
   Finish finish() const;
 
@@ -83,68 +73,20 @@ class DeviceScan {
   const std::size_t k_;
   const double longest_;
   Workspace& work_;
+  const ScanKernels& kernels_;
   const std::size_t blocks_, stored_bytes_, used_bytes_;
 };
 
 Finish DeviceScan::finish() const {
-  const bool codes = queries_.kind == QueryKind::codes;
-  if (rows_.encoding == Encoding::binary && codes) return Finish::integer;
-  if (rows_.encoding == Encoding::int8) return queries_.scales[0].error.exact() ? Finish::scaled : Finish::integer;
-  return Finish::exact;
+  const Meaning meaning = traits(rows_.encoding).meaning;
+  if (queries_.kind != QueryKind::codes || meaning == Meaning::levels) return Finish::exact;
+  return meaning == Meaning::values && queries_.scales[0].error.exact() ? Finish::scaled : Finish::integer;
 }
 
 void DeviceScan::run(std::size_t threads, Candidate* out) {
-  const bool look_ups = queries_.kind == QueryKind::look_ups;
-  // A tile of few queries costs the matrix instructions less time than its rows take to arrive from memory.
-  const bool matrix = queries_.count > 1 && has_matrix_instructions(work_.device);
-  switch (rows_.encoding) {
-    case Encoding::binary:
-      if (look_ups) return run_form<Lut4<8>>("scan_lut4_bits", "sample_lut4_bits", threads, out);
-      if (matrix)
-        return run_tile<HammingMatrix, HammingMatrix::kTile>("scan_hamming_matrix", "sample_hamming_matrix", threads,
-                                                             out);
-      return run_form<Hamming>("scan_hamming", "sample_hamming", threads, out);
-    case Encoding::int8:
-      if (matrix)
-        return run_tile<DotI8Matrix, DotI8Matrix::kTile>("scan_dot_i8_matrix", "sample_dot_i8_matrix", threads, out);
-      return run_form<DotI8>("scan_dot_i8", "sample_dot_i8", threads, out);
-    case Encoding::float32:
-      return run_form<DotF32>("scan_dot_f32", "sample_dot_f32", threads, out);
-    case Encoding::float16:
-      return run_form<DotF16>("scan_dot_f16", "sample_dot_f16", threads, out);
-    case Encoding::bfloat16:
-      return run_form<DotBF16>("scan_dot_bf16", "sample_dot_bf16", threads, out);
-    case Encoding::pq8:
-      return run_form<Lut8>("scan_lut8", "sample_lut8", threads, out);
-    case Encoding::pq4:
-      return run_form<Lut4<4>>("scan_lut4", "sample_lut4", threads, out);
-    case Encoding::int4:
-      if (matrix)
-        return run_tile<DotI4Matrix, DotI4Matrix::kTile>("scan_dot_i4_matrix", "sample_dot_i4_matrix", threads, out);
-      return run_form<DotI4>("scan_dot_i4", "sample_dot_i4", threads, out);
-    case Encoding::planes:
-      return run_form<Lut4<8>>("scan_lut4_bits", "sample_lut4_bits", threads, out);
-  }
-}
-
-template <class Form>
-void DeviceScan::run_form(const char* name, const char* sample_name, std::size_t threads, Candidate* out) {
-  if (queries_.count == 1) return run_tile<Form, 1>(name, sample_name, threads, out);
-  run_tile<Form, Form::kTile>(name, sample_name, threads, out);
-}
-
-template <class Form, unsigned kTile>
-void DeviceScan::run_tile(const char* name, const char* sample_name, std::size_t threads, Candidate* out) {
-  FormKernels kernels{scan_topk<Form, kTile>, scan_sample<Form, kTile>, name, sample_name, sizeof(ScanShared<kTile>)};
-  if constexpr (requires { &Form::write_query; }) {
-    kernels.query_bytes = Form::query_bytes;
-    kernels.write_query = Form::write_query;
-  }
-  std::size_t word_tables = 0;
-  if constexpr (Form::kTables) word_tables = Form::kWordTables;
-  const Plan plan = plan_for(kernels, kTile, word_tables);
+  const Plan plan = this->plan();
   for (std::size_t first = 0; first < queries_.count; first += plan.queries)
-    run_group(kernels, plan, first, std::min(plan.queries, queries_.count - first), threads, out + first * k_);
+    run_group(plan, first, std::min(plan.queries, queries_.count - first), threads, out + first * k_);
 }
 
 std::size_t DeviceScan::blocks_per_piece() const {
@@ -154,17 +96,17 @@ std::size_t DeviceScan::blocks_per_piece() const {
   return std::clamp<std::size_t>(blocks, kWarps, divided(blocks_, kWarps) * kWarps);
 }
 
-Plan DeviceScan::plan_for(const FormKernels& kernels, unsigned tile, std::size_t word_tables) const {
+Plan DeviceScan::plan() const {
+  const unsigned tile = kernels_.tile;
   Plan plan{};
   plan.queries = queries_.count;
-  plan.tile = tile;
   const std::size_t words = word_count(rows_.encoding, queries_.columns) + word_count(rows_.encoding, queries_.wide);
-  if (word_tables > 0)
-    plan.table_words = unsigned(std::clamp<std::size_t>(kTableBytes / (word_tables * tile), 1, words));
-  plan.shared_bytes = kernels.scan_shared + plan.table_words * word_tables * tile;
+  if (kernels_.table_bytes > 0)
+    plan.table_words = unsigned(std::clamp<std::size_t>(kTableBytes / (kernels_.table_bytes * tile), 1, words));
+  plan.shared_bytes = kernels_.shared_bytes + plan.table_words * kernels_.table_bytes * tile;
   int resident = 0;
-  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernels.scan, int(kThreads), plan.shared_bytes),
-        kernels.scan_name);
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernels_.scan, int(kThreads), plan.shared_bytes),
+        kernels_.name);
   const std::size_t room = properties(work_.device).multiprocessors * std::size_t(std::max(resident, 1));
   const std::size_t piece = blocks_per_piece(), pieces = divided(blocks_, piece);
   const std::size_t most_splits = std::max<std::size_t>(1, divided(piece, kWarps));
@@ -184,7 +126,7 @@ Plan DeviceScan::plan_for(const FormKernels& kernels, unsigned tile, std::size_t
   }
 }
 
-ScanView DeviceScan::view_of(const FormKernels& kernels, const Plan& plan, std::size_t first, std::size_t count) {
+ScanView DeviceScan::view_of(const Plan& plan, std::size_t first, std::size_t count) {
   ScanView view{};
   view.row_count = unsigned(rows_.count);
   view.words = unsigned(word_count(rows_.encoding, queries_.columns));
@@ -197,26 +139,37 @@ ScanView DeviceScan::view_of(const FormKernels& kernels, const Plan& plan, std::
     view.allowed_stride = rows_.allowed_stride;
   }
   view.ranks = placed_.ranks();
+  upload_prepared(view, first, count);
+  upload_exact(view, first, count);
+  view.limits = work_.zeros<Key>(count, "the limits");
+  view.candidates = work_.memory.take<Key>(plan.splits * count * plan.capacity, "the candidates");
+  view.counts = work_.zeros<unsigned>(plan.splits * count, "the candidates");
+  view.k = unsigned(k_);
+  view.capacity = unsigned(plan.capacity);
+  view.table_words = plan.table_words;
+  return view;
+}
 
-  const auto upload_forms = [&](std::size_t stride, auto write) -> const std::uint8_t* {
+void DeviceScan::upload_prepared(ScanView& view, std::size_t first, std::size_t count) {
+  const auto upload = [&](std::size_t stride, auto write) -> const std::uint8_t* {
     if (stride == 0) return nullptr;
-    const std::size_t bytes = divided(count, plan.tile) * plan.tile * stride;  // kernels read whole tiles
+    const std::size_t bytes = divided(count, kernels_.tile) * kernels_.tile * stride;  // kernels read whole tiles
     auto* staged = work_.pinned.take<std::uint8_t>(bytes, "the queries");
     std::memset(staged, 0, bytes);
     for (std::size_t q = 0; q < count; ++q) write(q, staged);
     return work_.to_device(staged, bytes, "the queries");
   };
-  const std::size_t form_bytes = queries_.query_bytes(), wide_bytes = queries_.wide_query_bytes();
-  view.form_stride = kernels.write_query ? kernels.query_bytes(view.words) : rounded(form_bytes);
+  const std::size_t query_bytes = queries_.query_bytes(), wide_bytes = queries_.wide_query_bytes();
+  view.query_stride = kernels_.write_query ? kernels_.query_bytes(view.words) : rounded(query_bytes);
   view.wide_stride = rounded(wide_bytes);
-  view.forms = upload_forms(view.form_stride, [&](std::size_t q, std::uint8_t* staged) {
-    if (kernels.write_query)
-      kernels.write_query(queries_.query(first + q), view.words, unsigned(q % plan.tile),
-                          staged + q / plan.tile * plan.tile * view.form_stride);
+  view.queries = upload(view.query_stride, [&](std::size_t q, std::uint8_t* staged) {
+    if (kernels_.write_query)
+      kernels_.write_query(queries_.query(first + q), view.words, unsigned(q % kernels_.tile),
+                           staged + q / kernels_.tile * kernels_.tile * view.query_stride);
     else
-      std::memcpy(staged + q * view.form_stride, queries_.query(first + q), form_bytes);
+      std::memcpy(staged + q * view.query_stride, queries_.query(first + q), query_bytes);
   });
-  view.wide_forms = upload_forms(view.wide_stride, [&](std::size_t q, std::uint8_t* staged) {
+  view.wide_queries = upload(view.wide_stride, [&](std::size_t q, std::uint8_t* staged) {
     std::memcpy(staged + q * view.wide_stride, queries_.wide_query(first + q), wide_bytes);
   });
   view.wide_weight = queries_.wide > 0 ? int(wide_weight(rows_.encoding)) : 0;
@@ -227,6 +180,9 @@ ScanView DeviceScan::view_of(const FormKernels& kernels, const Plan& plan, std::
   view.scales = work_.upload(scales.data(), count, "the queries");
   view.query_count = unsigned(count);
   view.dim = unsigned(queries_.dim);
+}
+
+void DeviceScan::upload_exact(ScanView& view, std::size_t first, std::size_t count) {
   view.finish = finish();
   if (view.finish == Finish::exact) {
     auto* staged = work_.pinned.take<float>(count * queries_.dim, "the queries");
@@ -240,27 +196,19 @@ ScanView DeviceScan::view_of(const FormKernels& kernels, const Plan& plan, std::
     levels = work_.upload(given, stored->count(), "the levels");
   }
   view.meaning = placed_.meaning(rows_, queries_.dim, levels, queries_.norm_weight);
-
-  view.limits = work_.zeros<Key>(count, "the limits");
-  view.candidates = work_.memory.take<Key>(plan.splits * count * plan.capacity, "the candidates");
-  view.counts = work_.zeros<unsigned>(plan.splits * count, "the candidates");
-  view.k = unsigned(k_);
-  view.capacity = unsigned(plan.capacity);
-  view.table_words = plan.table_words;
-  return view;
 }
 
-void DeviceScan::run_group(const FormKernels& kernels, const Plan& plan, std::size_t first, std::size_t count,
-                           std::size_t threads, Candidate* out) {
-  ScanView view = view_of(kernels, plan, first, count);
+void DeviceScan::run_group(const Plan& plan, std::size_t first, std::size_t count, std::size_t threads,
+                           Candidate* out) {
+  ScanView view = view_of(plan, first, count);
   if (placed_.streamed()) {
-    scan_streamed(kernels, plan, view, threads);
+    scan_streamed(plan, view, threads);
   } else {
     view.blocks = placed_.codes();
     view.block_stride = stored_bytes_;
     view.block_count = unsigned(blocks_);
     view.factors = placed_.factors(rows_);
-    scan_piece(kernels, plan, view, true);
+    scan_piece(plan, view, true);
   }
   Key* best = work_.memory.take<Key>(count * k_, "the results");
   launch("merge_topk", merge_topk, dim3(unsigned(count)), dim3(kThreads), sizeof(MergeShared), work_.stream.get(),
@@ -268,32 +216,32 @@ void DeviceScan::run_group(const FormKernels& kernels, const Plan& plan, std::si
          unsigned(count), plan.capacity, unsigned(k_), best);
   Key* found = work_.pinned.take<Key>(count * k_, "the results");
   work_.copy(found, best, count * k_, cudaMemcpyDeviceToHost, "the results");
-  work_.stream.synchronize(kernels.scan_name);
+  work_.stream.synchronize(kernels_.name);
   for (std::size_t i = 0; i < count * k_; ++i) out[i] = placed_.candidate(found[i], view.finish == Finish::integer);
   work_.memory.reset();
   work_.pinned.reset();
 }
 
-void DeviceScan::scan_piece(const FormKernels& kernels, const Plan& plan, const ScanView& view, bool sample) {
-  const dim3 tiles(unsigned(divided(view.query_count, plan.tile)));
+void DeviceScan::scan_piece(const Plan& plan, const ScanView& view, bool sample) {
+  const dim3 tiles(unsigned(divided(view.query_count, kernels_.tile)));
   const std::size_t rows = view.block_count * kRowsPerBlock;
   const std::size_t most = std::clamp<std::size_t>(kSampleBytes / (view.query_count * kStepRows * sizeof(unsigned)),
                                                    kFewestSampleSteps, kMostSampleSteps);
   const unsigned steps = unsigned(std::clamp<std::size_t>(rows / 256 / kStepRows, kFewestSampleSteps, most));
   if (sample && rows >= kFewestToSample && k_ * 8 <= steps * kStepRows) {
     auto* samples = work_.memory.take<unsigned>(std::size_t{view.query_count} * steps * kStepRows, "the sample");
-    launch(kernels.sample_name, kernels.sample, dim3(tiles.x, steps), dim3(kThreads),
-           plan.shared_bytes - kernels.scan_shared + 16, work_.stream.get(), view,
+    launch((std::string("sample_") + kernels_.name).c_str(), kernels_.sample, dim3(tiles.x, steps), dim3(kThreads),
+           plan.shared_bytes - kernels_.shared_bytes + 16, work_.stream.get(), view,
            unsigned(view.block_count / (steps * kWarps)), samples);
     launch("seed_limits", seed_limits, dim3(view.query_count), dim3(kThreads), sizeof(SeedShared), work_.stream.get(),
            view, static_cast<const unsigned*>(samples), unsigned(steps * kStepRows));
   }
-  launch(kernels.scan_name, kernels.scan, dim3(tiles.x, plan.splits), dim3(kThreads), plan.shared_bytes,
-         work_.stream.get(), view);
+  launch((std::string("scan_") + kernels_.name).c_str(), kernels_.scan, dim3(tiles.x, plan.splits), dim3(kThreads),
+         plan.shared_bytes, work_.stream.get(), view);
 }
 
 /// Two pieces of the rows at a time: while the device scans one, the next is copied over.
-void DeviceScan::scan_streamed(const FormKernels& kernels, const Plan& plan, ScanView view, std::size_t threads) {
+void DeviceScan::scan_streamed(const Plan& plan, ScanView view, std::size_t threads) {
   struct Piece {
     std::uint8_t *staged, *codes;
     float *staged_factors, *factors;
@@ -336,7 +284,7 @@ void DeviceScan::scan_streamed(const FormKernels& kernels, const Plan& plan, Sca
     view.first_block = unsigned(first);
     view.block_count = unsigned(count);
     view.factors = factors > 0 ? piece.factors : nullptr;
-    scan_piece(kernels, plan, view, number == 0);
+    scan_piece(plan, view, number == 0);
     piece.scanned.record(work_.stream);
   }
   work_.stream.synchronize("scanning streamed rows");

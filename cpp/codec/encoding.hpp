@@ -1,7 +1,7 @@
 // Encodings: how the codes of rows lie in memory, what they stand for, how they are made and which kernels scan them.
 //
 // All of it is one row of the table in encoding.cpp, and other code looks it up there: traits(encoding).meaning. A new
-// encoding is an enumerator here, its row, and its row in cuda/encodings.cuh; and, if no kernel reads such codes yet, a
+// encoding is an enumerator here, its row, and its row in cuda/encodings.cu; and, if no kernel reads such codes yet, a
 // kernel (cpp/kernels/kernels.hpp).
 #pragma once
 #include <cstddef>

@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "cpp/codec/block.hpp"
-#include "cuda/kernels/halves.cuh"
+#include "cuda/kernels/exact.cuh"
 #include "cuda/launch.hpp"
 
 namespace nestvec::cuda {
@@ -65,23 +65,17 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(Packing packing) {
   }
 }
 
-/// Row-major rows of a float encoding.
-struct FloatRows {
-  Encoding encoding;
+/// Row-major rows of values.
+struct ValueRows {
+  Number number;
   const unsigned char* rows;
   std::size_t count, row_bytes;
   unsigned dim;
-
-  __device__ double value(const unsigned char* row, unsigned i) const {
-    if (encoding == Encoding::float32) return reinterpret_cast<const float*>(row)[i];
-    const std::uint16_t bits = reinterpret_cast<const std::uint16_t*>(row)[i];
-    return encoding == Encoding::float16 ? half_to_float(bits) : bfloat16_to_float(bits);
-  }
 };
 
 /// The largest square of a row's length, as the bits of a double: those of positive numbers are ordered as they are.
 /// 8 lanes to a row, summed as cpp/codec/exact.cpp has it; NaN counts as infinity.
-__global__ void __launch_bounds__(kPackThreads) longest_row_kernel(FloatRows rows, unsigned long long* longest_bits) {
+__global__ void __launch_bounds__(kPackThreads) longest_row_kernel(ValueRows rows, unsigned long long* longest_bits) {
   const unsigned lane = threadIdx.x % 8;
   const std::size_t groups = std::size_t{gridDim.x} * blockDim.x / 8;
   const std::size_t group = (std::size_t{blockIdx.x} * blockDim.x + threadIdx.x) / 8;
@@ -93,7 +87,7 @@ __global__ void __launch_bounds__(kPackThreads) longest_row_kernel(FloatRows row
       const unsigned char* at = rows.rows + row * rows.row_bytes;
 #pragma unroll 4
       for (unsigned i = lane; i < rows.dim; i += 8) {
-        const double value = rows.value(at, i);
+        const double value = number_at(rows.number, at, i);
         sum += value * value;
       }
     }

@@ -1,6 +1,7 @@
 // Inner products. A lane has two neighbouring rows: an 8-byte load brings a word of both, and a warp reads a whole word
 // of the block, 256 bytes, at once.
 #pragma once
+#include "cpp/kernels/kernels.hpp"
 #include "cuda/kernels/scan_view.cuh"
 
 namespace nestvec::cuda {
@@ -21,7 +22,7 @@ struct DotI8 : PairsOfRows {
       const int2 two_rows = codes[w * kWarpSize];
 #pragma unroll
       for (unsigned q = 0; q < kQueries; ++q) {
-        const int word = __ldg(reinterpret_cast<const int*>(view.form(first_query + q)) + 1 + w);
+        const int word = __ldg(reinterpret_cast<const int*>(view.prepared(first_query + q)) + 1 + w);
         sums[q][0] = __dp4a(two_rows.x, word, sums[q][0]);
         sums[q][1] = __dp4a(two_rows.y, word, sums[q][1]);
       }
@@ -35,7 +36,6 @@ struct DotI4 : PairsOfRows {
   static constexpr unsigned kTile = 8;
   static constexpr bool kTables = false;
   static constexpr bool kExact = true;
-  static constexpr unsigned kHeader = 20;  ///< bytes of a query before its values
 
   /// The levels of the 4 codes in the low half of `nibbles`, a byte each. PRMT picks one of 8 bytes by 3 bits: once
   /// from the lower levels, once from the upper ones, and then each byte from one of the two by the code's top bit.
@@ -48,7 +48,7 @@ struct DotI4 : PairsOfRows {
   template <unsigned kQueries>
   __device__ static void add(const ScanView& view, const unsigned char* block, unsigned first_query,
                              const unsigned char*, Sum (&sums)[kQueries][2]) {
-    const uint4 levels = __ldg(reinterpret_cast<const uint4*>(view.form(first_query)));  // the same for all queries
+    const uint4 levels = __ldg(reinterpret_cast<const uint4*>(view.prepared(first_query)));  // the same for all queries
     const auto* codes = reinterpret_cast<const uint2*>(block) + threadIdx.x % kWarpSize;
 #pragma unroll(kQueries == 1 ? 4 : 2)
     for (unsigned w = 0; w < view.words; ++w) {
@@ -58,7 +58,7 @@ struct DotI4 : PairsOfRows {
       const int b0 = levels_of(two_rows.y & 0xffffu, levels), b1 = levels_of(two_rows.y >> 16, levels);
 #pragma unroll
       for (unsigned q = 0; q < kQueries; ++q) {
-        const auto* values = reinterpret_cast<const int*>(view.form(first_query + q) + kHeader) + 2 * w;
+        const auto* values = reinterpret_cast<const int*>(view.prepared(first_query + q) + kI4Header) + 2 * w;
         // A query holds the values of the even dimensions, then those of the odd ones.
         const unsigned even = unsigned(__ldg(values)), odd = unsigned(__ldg(values + 1));
         const int first = int(__byte_perm(even, odd, 0x5140u)), second = int(__byte_perm(even, odd, 0x7362u));
@@ -90,7 +90,7 @@ struct DotF32 : PairsOfRows {
       for (unsigned i = 0; i < 4; ++i) two_rows[i] = codes[(w + i) * kWarpSize];
 #pragma unroll
       for (unsigned q = 0; q < kQueries; ++q) {
-        const float4 values = __ldg(reinterpret_cast<const float4*>(view.form(first_query + q)) + w / 4);
+        const float4 values = __ldg(reinterpret_cast<const float4*>(view.prepared(first_query + q)) + w / 4);
         add_word(q, two_rows[0], values.x);
         add_word(q, two_rows[1], values.y);
         add_word(q, two_rows[2], values.z);
@@ -100,7 +100,7 @@ struct DotF32 : PairsOfRows {
     for (; w < view.words; ++w)
 #pragma unroll
       for (unsigned q = 0; q < kQueries; ++q)
-        add_word(q, codes[w * kWarpSize], __ldg(reinterpret_cast<const float*>(view.form(first_query + q)) + w));
+        add_word(q, codes[w * kWarpSize], __ldg(reinterpret_cast<const float*>(view.prepared(first_query + q)) + w));
   }
 };
 
@@ -113,9 +113,9 @@ struct DotHalves : PairsOfRows {
   static constexpr bool kExact = true;
 
   __device__ static float2 widened(unsigned word) {
-    if constexpr (kBfloat) return make_float2(__uint_as_float(word << 16), __uint_as_float(word & 0xffff0000u));
-    return make_float2(half_to_float(static_cast<unsigned short>(word)),
-                       half_to_float(static_cast<unsigned short>(word >> 16)));
+    const auto first = static_cast<std::uint16_t>(word), second = static_cast<std::uint16_t>(word >> 16);
+    if constexpr (kBfloat) return make_float2(bfloat16_to_float(first), bfloat16_to_float(second));
+    return make_float2(half_to_float(first), half_to_float(second));
   }
 
   template <unsigned kQueries>
@@ -132,7 +132,7 @@ struct DotHalves : PairsOfRows {
       const float2 a0 = widened(first.x), b0 = widened(first.y), a1 = widened(second.x), b1 = widened(second.y);
 #pragma unroll
       for (unsigned q = 0; q < kQueries; ++q) {
-        const float4 values = __ldg(reinterpret_cast<const float4*>(view.form(first_query + q)) + w / 2);
+        const float4 values = __ldg(reinterpret_cast<const float4*>(view.prepared(first_query + q)) + w / 2);
         add_word(q, a0, b0, values.x, values.y);
         add_word(q, a1, b1, values.z, values.w);
       }
@@ -142,7 +142,7 @@ struct DotHalves : PairsOfRows {
       const float2 a = widened(last.x), b = widened(last.y);
 #pragma unroll
       for (unsigned q = 0; q < kQueries; ++q) {
-        const float2 values = __ldg(reinterpret_cast<const float2*>(view.form(first_query + q)) + w);
+        const float2 values = __ldg(reinterpret_cast<const float2*>(view.prepared(first_query + q)) + w);
         add_word(q, a, b, values.x, values.y);
       }
     }

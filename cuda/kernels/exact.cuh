@@ -17,14 +17,35 @@ struct RowCodes {
   }
 };
 
+/// How a value lies in memory.
+enum class Number { f32, f16, bf16, i8 };
+
+/// Value i of row-major ones.
+__device__ __forceinline__ float number_at(Number number, const unsigned char* values, std::size_t i) {
+  const auto half = [&] { return reinterpret_cast<const std::uint16_t*>(values)[i]; };
+  switch (number) {
+    case Number::f32:
+      return reinterpret_cast<const float*>(values)[i];
+    case Number::f16:
+      return half_to_float(half());
+    case Number::bf16:
+      return bfloat16_to_float(half());
+    case Number::i8:
+      break;
+  }
+  return static_cast<signed char>(values[i]);
+}
+
 /// What codes stand for.
 struct RowMeaning {
-  Encoding encoding;
+  Meaning meaning;
+  Number number;          ///< of values
+  unsigned number_bytes;  ///< of one of them
   unsigned dim, columns;  ///< of the codebook; without one, of a row
   unsigned word_bytes;
-  unsigned bits;           ///< of a dimension's code, where dimensions have levels
-  const float* levels;     ///< of those
-  const float* centroids;  ///< of a product quantizer: dim x count
+  unsigned centroids;   ///< of a sub-quantizer: 16, whose numbers are nibbles, or 256
+  unsigned plane_bits;  ///< of a level's number in bit planes; 0: it is a nibble
+  const float* book;    ///< levels, or dim x centroids
   double norm_weight;
 
   __device__ unsigned byte(const RowCodes& row, unsigned i) const {
@@ -36,37 +57,32 @@ struct RowMeaning {
   /// The sub-quantizer that covers dimension d: the last that begins at or before it.
   __device__ unsigned sub_quantizer(unsigned d) const { return unsigned((std::size_t{d + 1} * columns - 1) / dim); }
 
-  __device__ unsigned short half(const RowCodes& row, unsigned d) const {
-    return reinterpret_cast<const unsigned short*>(row.base + d / (word_bytes / 2) * row.stride)[d % (word_bytes / 2)];
+  /// The number of dimension d's level.
+  __device__ unsigned level(const RowCodes& row, unsigned d) const {
+    if (plane_bits == 0) return nibble(row, d);
+    unsigned code = 0;
+    for (unsigned plane = 0; plane < plane_bits; ++plane)
+      code = code << 1 | bit(row, (d / 64 * plane_bits + plane) * 64 + d % 64);
+    return code;
   }
 
   /// The value of dimension d.
   __device__ float value(const RowCodes& row, unsigned d) const {
-    switch (encoding) {
-      case Encoding::float32:
-        return row.word<float>(d);
-      case Encoding::float16:
-        return half_to_float(half(row, d));
-      case Encoding::bfloat16:
-        return __uint_as_float(unsigned{half(row, d)} << 16);
-      case Encoding::int8:
-        return static_cast<signed char>(byte(row, d));
-      case Encoding::binary:
-        return bit(row, d) ? 1.0f : -1.0f;
-      case Encoding::pq8:
-        return centroids[std::size_t{d} * 256 + byte(row, sub_quantizer(d))];
-      case Encoding::pq4:
-        return centroids[std::size_t{d} * 16 + nibble(row, sub_quantizer(d))];
-      case Encoding::int4:
-        return levels[nibble(row, d)];
-      case Encoding::planes: {
-        unsigned code = 0;
-        for (unsigned plane = 0; plane < bits; ++plane)
-          code = code << 1 | bit(row, (d / 64 * bits + plane) * 64 + d % 64);
-        return levels[code];
+    switch (meaning) {
+      case Meaning::values: {
+        const unsigned per_word = word_bytes / number_bytes;
+        return number_at(number, row.base + d / per_word * row.stride, d % per_word);
       }
+      case Meaning::signs:
+        return bit(row, d) ? 1.0f : -1.0f;
+      case Meaning::centroids: {
+        const unsigned j = sub_quantizer(d);
+        return book[std::size_t{d} * centroids + (centroids == 16 ? nibble(row, j) : byte(row, j))];
+      }
+      case Meaning::levels:
+        break;
     }
-    return 0;
+    return book[level(row, d)];
   }
 };
 

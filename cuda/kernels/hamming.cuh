@@ -29,8 +29,8 @@ struct Hamming : PairsOfRows {
         two_rows.w &= unsigned(view.last_mask >> 32);
       }
 #pragma unroll
-      for (unsigned q = 0; q < kQueries; ++q) {  // the query's form has zeros past its dimensions
-        const uint2 word = __ldg(reinterpret_cast<const uint2*>(view.form(first_query + q)) + w);
+      for (unsigned q = 0; q < kQueries; ++q) {  // a prepared query has zeros past its dimensions
+        const uint2 word = __ldg(reinterpret_cast<const uint2*>(view.prepared(first_query + q)) + w);
         sums[q][0] -= __popc(two_rows.x ^ word.x) + __popc(two_rows.y ^ word.y);
         sums[q][1] -= __popc(two_rows.z ^ word.x) + __popc(two_rows.w ^ word.y);
       }

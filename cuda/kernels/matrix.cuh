@@ -102,7 +102,7 @@ struct Int4Codes {
   static std::uint64_t piece(const std::uint8_t* query, unsigned, unsigned p) {
     std::uint64_t piece = 0;
     for (unsigned i = 0; i < 8; ++i)  // first the even dimensions, then the odd ones
-      piece |= std::uint64_t{query[DotI4::kHeader + p * 8 + i % 2 * 4 + i / 2]} << i * 8;
+      piece |= std::uint64_t{query[kI4Header + p * 8 + i % 2 * 4 + i / 2]} << i * 8;
     return piece;
   }
   /// The levels, which are the same for all queries.
@@ -127,7 +127,7 @@ struct Int4Codes {
 };
 
 template <class Codes>
-struct MatrixForm {
+struct MatrixScorer {
   using Sum = int;
   static constexpr unsigned kTile = 32;
   static constexpr bool kTables = false, kExact = Codes::kExact;
@@ -167,8 +167,8 @@ struct MatrixForm {
   __device__ static void add(const ScanView& view, const unsigned char* block, unsigned first_query,
                              const unsigned char*, Sum (&sums)[8][8]) {
     const unsigned lane = threadIdx.x % kWarpSize, count = steps(view.words);
-    const auto* pieces = reinterpret_cast<const uint4*>(view.form(first_query));
-    const unsigned char* extra = view.form(first_query) + count * kStepBytes;
+    const auto* pieces = reinterpret_cast<const uint4*>(view.prepared(first_query));
+    const unsigned char* extra = view.prepared(first_query) + count * kStepBytes;
     const uint4 levels = Codes::kBits ? uint4{} : __ldg(reinterpret_cast<const uint4*>(extra));
     int products[4][4][4] = {}, row_bits[2][4] = {};
 #pragma unroll 1
@@ -221,8 +221,8 @@ struct MatrixForm {
   }
 };
 
-using HammingMatrix = MatrixForm<BitCodes>;
-using DotI8Matrix = MatrixForm<Int8Codes>;
-using DotI4Matrix = MatrixForm<Int4Codes>;
+using HammingMatrix = MatrixScorer<BitCodes>;
+using DotI8Matrix = MatrixScorer<Int8Codes>;
+using DotI4Matrix = MatrixScorer<Int4Codes>;
 
 }  // namespace nestvec::cuda

@@ -15,12 +15,6 @@
 
 namespace nestvec::cuda {
 
-inline constexpr unsigned kStepRows = kWarps * kRowsPerBlock;  ///< of a block of threads in one step
-inline constexpr unsigned kStepsPerCut = 2;                    ///< between two looks at the buffers
-
-/// What a buffer must have left before the next look.
-inline constexpr unsigned kSlack = kStepRows * kStepsPerCut;
-
 template <unsigned kQueries>
 struct alignas(16) ScanShared {
   SelectShared select;
@@ -44,51 +38,51 @@ __device__ __forceinline__ std::uint64_t live_for_any(const ScanView& view, unsi
   return any;
 }
 
-/// A lane's sums, as Form::Lane says: of which queries, and of which rows.
-template <class Form, unsigned kQueries>
-using Sums = typename Form::Sum[Form::template Lane<kQueries>::kColumns][Form::template Lane<kQueries>::kRows];
+/// A lane's sums, as Scorer::Lane says: of which queries, and of which rows.
+template <class Scorer, unsigned kQueries>
+using Sums = typename Scorer::Sum[Scorer::template Lane<kQueries>::kColumns][Scorer::template Lane<kQueries>::kRows];
 
 /// The sums of a block's rows with a tile of queries, by all threads of the block of threads: a warp whose `block` is
 /// null only helps with the tables.
-template <class Form, unsigned kQueries>
+template <class Scorer, unsigned kQueries>
 __device__ __forceinline__ void add_scores(const ScanView& view, const unsigned char* block, unsigned first_query,
-                                           unsigned char* tables, bool tables_stay, Sums<Form, kQueries>& sums) {
-  if constexpr (!Form::kTables) {
-    if (block) Form::template add<kQueries>(view, block, first_query, tables, sums);
+                                           unsigned char* tables, bool tables_stay, Sums<Scorer, kQueries>& sums) {
+  if constexpr (!Scorer::kTables) {
+    if (block) Scorer::template add<kQueries>(view, block, first_query, tables, sums);
   } else {
     // The second look-ups come first, and count so many times as much. Tables lie as long as they fit.
-    const unsigned stride = view.table_words * Form::kWordTables, wide = view.wide_words, all = wide + view.words;
+    const unsigned stride = view.table_words * Scorer::kWordTables, wide = view.wide_words, all = wide + view.words;
     for (unsigned first = 0; first < all; first += view.table_words) {
       const unsigned end = first + view.table_words < all ? first + view.table_words : all;
       const unsigned middle = wide < first ? first : wide < end ? wide : end;
       if (!tables_stay) {
         __syncthreads();
         for (unsigned q = 0; q < kQueries; ++q) {
-          const unsigned query = query_of(view, first_query, q);
-          const auto copy = [&](const unsigned char* form, unsigned from, unsigned to, unsigned char* target) {
-            constexpr unsigned kChunks = Form::kWordTables / 16;
+          const unsigned number = query_of(view, first_query, q);
+          const auto copy = [&](const unsigned char* query, unsigned from, unsigned to, unsigned char* target) {
+            constexpr unsigned kChunks = Scorer::kWordTables / 16;
             for (unsigned i = threadIdx.x; i < (to - from) * kChunks; i += kThreads)
-              reinterpret_cast<uint4*>(target)[i] = __ldg(reinterpret_cast<const uint4*>(form) + from * kChunks + i);
+              reinterpret_cast<uint4*>(target)[i] = __ldg(reinterpret_cast<const uint4*>(query) + from * kChunks + i);
           };
           unsigned char* own = tables + q * stride;
-          copy(view.wide_forms + query * view.wide_stride, first, middle, own);
-          copy(view.form(query), middle - wide, end - wide, own + (middle - first) * Form::kWordTables);
+          copy(view.wide_queries + number * view.wide_stride, first, middle, own);
+          copy(view.prepared(number), middle - wide, end - wide, own + (middle - first) * Scorer::kWordTables);
         }
         __syncthreads();
       }
       if (!block) continue;
-      Form::template add<kQueries>(block, first, middle, tables, stride, sums);
+      Scorer::template add<kQueries>(block, first, middle, tables, stride, sums);
       if (first < wide && middle == wide)
         for (unsigned q = 0; q < kQueries; ++q)
           for (unsigned r = 0; r < 2; ++r) sums[q][r] *= view.wide_weight;
       if (middle < end)
-        Form::template add<kQueries>(block, middle - wide, end - wide, tables + (middle - first) * Form::kWordTables,
-                                     stride, sums);
+        Scorer::template add<kQueries>(block, middle - wide, end - wide,
+                                       tables + (middle - first) * Scorer::kWordTables, stride, sums);
     }
   }
 }
 
-/// The sums of a form as the kernel's score of a row.
+/// A scorer's sum as the kernel's score of a row.
 template <class Sum>
 __device__ __forceinline__ float kernel_score(Sum sum, float factor, bool has_factors) {
   return has_factors ? float(sum) * factor : float(sum);
@@ -109,10 +103,10 @@ __device__ __forceinline__ void read_limit(const ScanView& view, unsigned first_
 
 /// Marks the sums of this lane that may be wanted, of rows that a query of the tile may have: bit c * kRows + r for
 /// sums[c][r]. None is left out whose key is above its query's shared.least.
-template <class Form, unsigned kQueries>
+template <class Scorer, unsigned kQueries>
 __device__ __forceinline__ std::uint64_t hopeful(const ScanView& view, const ScanShared<kQueries>& shared,
-                                                 unsigned first_query, unsigned b, const Sums<Form, kQueries>& sums) {
-  using Lane = typename Form::template Lane<kQueries>;
+                                                 unsigned first_query, unsigned b, const Sums<Scorer, kQueries>& sums) {
+  using Lane = typename Scorer::template Lane<kQueries>;
   const std::uint64_t live = live_for_any<kQueries>(view, b, first_query);  // again: kept, it would take registers
   const auto mark = [&](const auto& is_hopeful) {
     std::uint64_t marked = 0;
@@ -128,21 +122,21 @@ __device__ __forceinline__ std::uint64_t hopeful(const ScanView& view, const Sca
     }
     return marked;
   };
-  if constexpr (!Form::kExact)
+  if constexpr (!Scorer::kExact)
     if (view.finish == Finish::integer)
       return mark([&](unsigned q, int sum, float) { return sum >= integer_of_ordered(score_bits(shared.least[q])); });
-  return mark([&](unsigned q, typename Form::Sum sum, float factor) {
+  return mark([&](unsigned q, typename Scorer::Sum sum, float factor) {
     return kernel_score(sum, factor, view.factors != nullptr) > shared.limits[q];
   });
 }
 
 /// Puts the keys of a warp's hopeful scores that are wanted into the buffers of their queries, one of each lane at a
 /// time.
-template <class Form, unsigned kQueries>
+template <class Scorer, unsigned kQueries>
 __device__ __forceinline__ void keep_wanted(const ScanView& view, ScanShared<kQueries>& shared, Key* buffers,
                                             unsigned first_query, const unsigned char* block, unsigned b,
-                                            std::uint64_t marked, const Sums<Form, kQueries>& sums) {
-  using Lane = typename Form::template Lane<kQueries>;
+                                            std::uint64_t marked, const Sums<Scorer, kQueries>& sums) {
+  using Lane = typename Scorer::template Lane<kQueries>;
   const unsigned lane = threadIdx.x % kWarpSize, first_row = (view.first_block + b) * unsigned(kRowsPerBlock);
   const auto keep = [&](unsigned q, unsigned row, unsigned score) {
     const Key key = make_key(score, view.ranks ? __ldg(view.ranks + first_row + row) : first_row + row);
@@ -153,7 +147,7 @@ __device__ __forceinline__ void keep_wanted(const ScanView& view, ScanShared<kQu
     const unsigned q = Lane::query(i / Lane::kRows), row = Lane::row(i % Lane::kRows);
     const bool own = marked && view.live_rows(b, query_of(view, first_query, q)) >> row & 1;
     marked &= marked - 1;
-    if constexpr (!Form::kExact) {
+    if constexpr (!Scorer::kExact) {
       int sum = sums[0][0];  // sums[i / kRows][i % kRows], but registers have no addresses
 #pragma unroll
       for (unsigned j = 1; j < Lane::kColumns * Lane::kRows; ++j)
@@ -205,8 +199,8 @@ __device__ __forceinline__ void cut_buffers(const ScanView& view, unsigned first
 }
 
 /// grid: (tiles of kQueries queries, splits of the rows).
-template <class Form, unsigned kQueries>
-__global__ void __launch_bounds__(kThreads, Form::template Lane<kQueries>::kResident) scan_topk(ScanView view) {
+template <class Scorer, unsigned kQueries>
+__global__ void __launch_bounds__(kThreads, Scorer::template Lane<kQueries>::kResident) scan_topk(ScanView view) {
   ScanShared<kQueries>& shared = shared_memory<ScanShared<kQueries>>();
   auto* tables = reinterpret_cast<unsigned char*>(shared_tail<uint4>(shared));
   const unsigned first_query = blockIdx.x * kQueries, split = blockIdx.y, splits = gridDim.y;
@@ -225,12 +219,12 @@ __global__ void __launch_bounds__(kThreads, Form::template Lane<kQueries>::kResi
     const unsigned b = step * stretch + split * kWarps + warp;
     const bool is_there = b < view.block_count && live_for_any<kQueries>(view, b, first_query) != 0;
     const unsigned char* block = is_there ? view.blocks + b * view.block_stride : nullptr;
-    Sums<Form, kQueries> sums = {};
-    add_scores<Form, kQueries>(view, block, first_query, tables, tables_stay, sums);
+    Sums<Scorer, kQueries> sums = {};
+    add_scores<Scorer, kQueries>(view, block, first_query, tables, tables_stay, sums);
     tables_stay = view.table_words >= view.wide_words + view.words;
     if (block)  // the same for all lanes of a warp
-      keep_wanted<Form, kQueries>(view, shared, buffers, first_query, block, b,
-                                  hopeful<Form, kQueries>(view, shared, first_query, b, sums), sums);
+      keep_wanted<Scorer, kQueries>(view, shared, buffers, first_query, block, b,
+                                    hopeful<Scorer, kQueries>(view, shared, first_query, b, sums), sums);
     if ((step + 1) % kStepsPerCut == 0 || step + 1 == steps) cut_buffers(view, first_query, buffers, shared);
   }
   __syncthreads();
@@ -240,19 +234,19 @@ __global__ void __launch_bounds__(kThreads, Form::template Lane<kQueries>::kResi
 
 /// Scores of a sample of the rows, the blocks `spacing` apart, as `ordered` gives them; 0 where a query may not have
 /// the row. samples: queries x gridDim.y x kStepRows. grid: as scan_topk's, a step of rows each.
-template <class Form, unsigned kQueries>
-__global__ void __launch_bounds__(kThreads, Form::template Lane<kQueries>::kResident)
+template <class Scorer, unsigned kQueries>
+__global__ void __launch_bounds__(kThreads, Scorer::template Lane<kQueries>::kResident)
     scan_sample(ScanView view, unsigned spacing, unsigned* samples) {
   struct alignas(16) Nothing {
     uint4 unused;
   };
   auto* tables = reinterpret_cast<unsigned char*>(shared_tail<uint4>(shared_memory<Nothing>()));
-  using Lane = typename Form::template Lane<kQueries>;
+  using Lane = typename Scorer::template Lane<kQueries>;
   const unsigned first_query = blockIdx.x * kQueries, warp = threadIdx.x / kWarpSize;
   const unsigned b = (blockIdx.y * kWarps + warp) * spacing;
   const unsigned char* block = b < view.block_count ? view.blocks + b * view.block_stride : nullptr;
-  Sums<Form, kQueries> sums = {};
-  add_scores<Form, kQueries>(view, block, first_query, tables, false, sums);
+  Sums<Scorer, kQueries> sums = {};
+  add_scores<Scorer, kQueries>(view, block, first_query, tables, false, sums);
 #pragma unroll
   for (unsigned c = 0; c < Lane::kColumns; ++c) {
     const unsigned query = first_query + Lane::query(c);
@@ -267,40 +261,6 @@ __global__ void __launch_bounds__(kThreads, Form::template Lane<kQueries>::kResi
       own[row] = !counts ? 0 : view.finish == Finish::integer ? ordered(int(sums[c][r])) : ordered(score);
     }
   }
-}
-
-/// The scores of a query's sample as keys; those of rows that it may not have are left out.
-struct SampleKeys {
-  const unsigned* scores;
-  unsigned count;
-
-  template <class Visit>
-  __device__ void for_each(const Visit& visit) const {
-    for (unsigned i = threadIdx.x; i < count; i += kThreads)
-      if (scores[i]) visit(Key{scores[i]} << 32 | i);
-  }
-};
-
-struct SeedShared {
-  SelectShared select;
-  unsigned allowed;
-};
-
-/// Sets the limits of queries of whose sample k rows or more are allowed. grid: a block of threads for each query.
-/// samples: view.query_count x sample_rows.
-__global__ void __launch_bounds__(kThreads, 4)
-    seed_limits(ScanView view, const unsigned* samples, unsigned sample_rows) {
-  SeedShared& shared = shared_memory<SeedShared>();
-  const unsigned q = blockIdx.x;
-  const SampleKeys sample{samples + std::size_t{q} * sample_rows, sample_rows};
-  if (count_keys(sample, shared.allowed) < view.k) return;  // all threads of the block
-  unsigned least = score_bits(select_kth(sample, view.k, shared.select));
-  if (view.finish != Finish::integer) {
-    const QueryScale& scale = view.scales[q];
-    const double score = double(score_of_ordered(least) * scale.scale) + scale.offset;
-    least = ordered(float_below(limit_below(score, scale.error)));
-  }
-  if (threadIdx.x == 0) view.limits[q] = Key{least} << 32;
 }
 
 }  // namespace nestvec::cuda

@@ -6,12 +6,18 @@
 
 namespace nestvec::cuda {
 
-/// What a candidate's final score is. A form with kExact always finishes exactly, others never.
+/// What a candidate's final score is. A scorer with kExact always finishes exactly, others never.
 enum class Finish {
   integer,  ///< the kernel's sum
   scaled,   ///< the sum times factor and scale, rounded as the CPU does
   exact,    ///< computed again by exact_score: the kernel's is only near it
 };
+
+inline constexpr unsigned kStepRows = kWarps * kRowsPerBlock;  ///< of a block of threads in one step
+inline constexpr unsigned kStepsPerCut = 2;                    ///< between two looks at the buffers
+
+/// What a buffer must have left before the next look.
+inline constexpr unsigned kSlack = kStepRows * kStepsPerCut;
 
 struct ScanView {
   const unsigned char* blocks;  ///< of this launch
@@ -27,8 +33,9 @@ struct ScanView {
   std::size_t allowed_stride;
   const unsigned* ranks;  ///< of the rows' ids among all; null: a row's number
 
-  const unsigned char *forms, *wide_forms;  ///< as the CPU's kernels take them, each aligned to 16 bytes
-  std::size_t form_stride, wide_stride;
+  /// Prepared, as the CPU's kernels read them or as the scorer's write_query has it, each aligned to 16 bytes.
+  const unsigned char *queries, *wide_queries;
+  std::size_t query_stride, wide_stride;
   int wide_weight;
   const QueryScale* scales;  ///< with the whole error in error.absolute
   const float* values;
@@ -42,7 +49,7 @@ struct ScanView {
   unsigned k, capacity;
   unsigned table_words;  ///< of the look-ups that lie in shared memory at one time
 
-  __device__ const unsigned char* form(unsigned q) const { return forms + q * form_stride; }
+  __device__ const unsigned char* prepared(unsigned q) const { return queries + q * query_stride; }
 
   /// The rows of block b of this launch that query q may have.
   __device__ std::uint64_t live_rows(unsigned b, unsigned q) const {
@@ -55,7 +62,7 @@ struct ScanView {
   __device__ float factor(unsigned b, unsigned row) const { return factors ? factors[b * factor_stride + row] : 1.0f; }
 };
 
-/// Whose sums a lane has, in most forms: those of two neighbouring rows with all queries of a tile.
+/// Whose sums a lane has, with most scorers: those of two neighbouring rows with all queries of a tile.
 struct PairsOfRows {
   template <unsigned kQueries>
   struct Lane {
