@@ -60,11 +60,11 @@ class DeviceRescore {
     if (const Levels* stored = rows_.codebook ? rows_.codebook->levels() : nullptr)
       levels = work_.upload(stored->values, stored->count(), "the levels");
     view.meaning = placed_.meaning(rows_, dim_, levels, task_.tier.norm_weight);
-    const ScanQueries prepared =
-        ScanQueries::from_floats(Encoding::float32, QueryKind::values, task_.queries.values, dim_, task_.tier.cosine);
-    prepared.require_range(task_.tier.row_bound);
     auto* values = work_.pinned.take<float>(queries_ * dim_, "the queries");
-    for (std::size_t q = 0; q < queries_; ++q) std::copy_n(prepared.values(q), dim_, values + q * dim_);
+    for (std::size_t q = 0; q < queries_; ++q) {
+      const float* query = task_.queries.values.row(q);
+      require_range(q, exact_values(query, dim_, task_.tier.cosine, values + q * dim_), task_.tier.row_bound);
+    }
     view.values = work_.to_device(values, queries_ * dim_, "the queries");
     view.dim = unsigned(dim_);
     if (task_.queries.constants) view.constants = work_.upload(task_.queries.constants, queries_, "the queries");
@@ -74,13 +74,13 @@ class DeviceRescore {
     auto* counts = work_.pinned.take<unsigned>(queries_, "the candidates");
     auto* scores = task_.forecast ? work_.pinned.take<double>(all, "the candidates") : nullptr;
     for (std::size_t q = 0; q < queries_; ++q) {
-      const Candidate* own = task_.candidates + q * task_.per_query;
+      const Candidate* candidates = task_.candidates + q * task_.per_query;
       std::size_t count = task_.per_query;
-      while (count > 0 && own[count - 1].row < 0) --count;  // where a filter left fewer
+      while (count > 0 && candidates[count - 1].row < 0) --count;  // where a filter left fewer
       counts[q] = unsigned(count);
       for (std::size_t i = 0; i < task_.per_query; ++i) {
-        rows[q * task_.per_query + i] = i < count ? unsigned(own[i].row) : 0;
-        if (scores) scores[q * task_.per_query + i] = own[i].score;
+        rows[q * task_.per_query + i] = i < count ? unsigned(candidates[i].row) : 0;
+        if (scores) scores[q * task_.per_query + i] = candidates[i].score;
       }
     }
     view.rows = work_.to_device(rows, all, "the candidates");

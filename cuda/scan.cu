@@ -159,7 +159,7 @@ void DeviceScan::upload_prepared(ScanView& view, std::size_t first, std::size_t 
     for (std::size_t q = 0; q < count; ++q) write(q, staged);
     return work_.to_device(staged, bytes, "the queries");
   };
-  const std::size_t query_bytes = queries_.query_bytes(), wide_bytes = queries_.wide_query_bytes();
+  const std::size_t query_bytes = queries_.prepared_bytes(), wide_bytes = queries_.wide_bytes();
   view.query_stride = kernels_.write_query ? kernels_.query_bytes(view.words) : rounded(query_bytes);
   view.wide_stride = rounded(wide_bytes);
   view.queries = upload(view.query_stride, [&](std::size_t q, std::uint8_t* staged) {

@@ -109,7 +109,7 @@ py::tuple inner_topk_float(const Array<float>& queries, const RowArray& x, const
   {
     const py::gil_scoped_release release;
     check_finite(q, "queries", Encoding::float32, threads);
-    const ScanQueries prepared = ScanQueries::from_floats(encoding, QueryKind::values, q, dim, false);
+    const ScanQueries prepared = ScanQueries::from_floats({encoding, QueryKind::values, dim}, q);
     found = topk(rows, encoding, dim, prepared, columns, threads);
   }
   return as_arrays<float>(found, q.rows, columns, nullptr, 1);

@@ -13,22 +13,47 @@ namespace nestvec {
 /// 8, then pairwise. The same bits on every tier.
 double exact_dot(const float* x, const float* y, std::size_t dim);
 
-/// The exact score of one row-major row against a float query: their exact_dot times factor, minus norm_weight times
-/// the square of the row's length (times factor), plus constant, rounded once to float. Bits count as 1 and -1; a
-/// product quantizer's codes as the centroids that they name, a scalar quantizer's as its levels. dim: of the query.
-/// scratch: dim floats.
-float exact_score(Encoding encoding, const Codebook* codebook, const std::uint8_t* row, const float* query,
-                  std::size_t dim, float factor, double norm_weight, double constant, float* scratch);
+/// Row-major rows of codes as what they stand for: bits as 1 and -1, a product quantizer's codes as centroids, a scalar
+/// quantizer's as levels.
+class RowReader {
+ public:
+  /// codebook: of the encodings that have one; it outlives the reader.
+  RowReader(Encoding encoding, const Codebook* codebook) : widen_(traits(encoding).plain.widen), codebook_(codebook) {}
 
-/// What a row-major row stands for, times factor: dim floats.
-void decode_row(Encoding encoding, const Codebook* codebook, const std::uint8_t* row, std::size_t dim, float factor,
-                float* out);
+  /// The first `dim` dimensions, without the row's factor: in the row itself, or written to scratch (dim floats).
+  const float* values(const std::uint8_t* row, std::size_t dim, float* scratch) const;
+
+  /// out: the first `dim` dimensions, times factor.
+  void decode(const std::uint8_t* row, std::size_t dim, float factor, float* out) const;
+
+ private:
+  WidenRow* widen_;
+  const Codebook* codebook_;
+};
+
+/// A float query, and what is added to each of its scores.
+struct ExactQuery {
+  const float* values;
+  double constant = 0;
+};
+
+/// Exact scores of row-major rows against float queries of `dim` values: their exact_dot times the row's factor, minus
+/// norm_weight times the square of the row's length (times its factor), plus the query's constant, rounded once to
+/// float.
+struct ExactScorer {
+  RowReader reader;
+  std::size_t dim;
+  double norm_weight = 0;
+
+  /// scratch: dim floats.
+  float score(const std::uint8_t* row, float factor, const ExactQuery& query, float* scratch) const;
+};
 
 /// What decoded rows are multiplied by, beside their factors, to be of about length 1 for a cosine: bits, which are 1
 /// and -1, need it.
 float decoded_scale(Encoding encoding, std::size_t dim, bool cosine);
 
-/// The length of the longest of row-major rows of a float encoding; not finite where a value is not.
+/// The length of the longest of row-major rows of floats; not finite where a value is not.
 double longest_row(Encoding encoding, Matrix<const std::uint8_t> rows, std::size_t dim);
 
 }  // namespace nestvec

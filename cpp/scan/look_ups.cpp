@@ -65,7 +65,8 @@ LookUps look_up_bits(const float* query, std::size_t dim, std::uint8_t* tables) 
   const float step = largest / 127;
   std::fill_n(tables, (dim + 63) / 64 * 8 * 2 * 16, std::uint8_t{0});
   if (!(largest < kRefused)) return {1, 0, 0};
-  if (step < 0x1p-120f) return {1, 0, double(largest) * double((dim + 3) / 4)};  // too small to be told apart
+  if (step < 0x1p-120f)
+    return {1, 0, double(largest) * double((dim + 3) / 4)};  // underflow: all rows get the same approximate score
   for (std::size_t d = 0; d < dim; d += 4) {
     float four[4] = {}, sums[16];
     std::copy_n(query + d, std::min<std::size_t>(4, dim - d), four);
@@ -137,14 +138,14 @@ Rounded round_levels(const float* levels) {
   return rounded;
 }
 
-LookUps look_up_nibbles(const Levels& given, const float* query, std::size_t dim, std::uint8_t* form) {
+LookUps look_up_nibbles(const Levels& given, const float* query, std::size_t dim, std::uint8_t* prepared) {
   const Rounded levels = round_levels(given.values);
   const double largest = largest_of(query, dim);
   // What codes stand for (uniform_levels) are eighths: rounded to such, symmetric scores are exact.
   const Rounded eighths(query, dim, largest <= 127 / 8.0 ? 1 / 8.0 : 0);
   const Rounded values = eighths.most == 0 ? eighths : Rounded(query, dim, largest / 127);
-  std::fill_n(form, kI4Header + (dim + 7) / 8 * 8, std::uint8_t{0});
-  std::memcpy(form, levels.codes.data(), 16);  // of every query: the kernel reads them from one
+  std::fill_n(prepared, kI4Header + (dim + 7) / 8 * 8, std::uint8_t{0});
+  std::memcpy(prepared, levels.codes.data(), 16);  // of every query: the kernel reads them from one
   double length = 0, magnitudes = 0;
   for (std::size_t i = 0; i < dim; ++i) {
     length += double(query[i]) * query[i];
@@ -153,13 +154,14 @@ LookUps look_up_nibbles(const Levels& given, const float* query, std::size_t dim
   length = std::sqrt(length);
   const float scale = float(values.step * levels.step);
   if (!(scale < kRefused)) return {1, 0, 0};
-  if (scale < 0x1p-100f) return {.scale = 1, .per_length = length};  // too small to be told apart
+  if (scale < 0x1p-100f)
+    return {.scale = 1, .per_length = length};  // underflow: all rows get the same approximate score
   std::int32_t sum = 0;
   for (std::size_t i = 0; i < dim; ++i) {
     sum += values.codes[i];
-    form[kI4Header + i / 8 * 8 + i % 2 * 4 + i % 8 / 2] = std::uint8_t(values.codes[i]);
+    prepared[kI4Header + i / 8 * 8 + i % 2 * 4 + i % 8 / 2] = std::uint8_t(values.codes[i]);
   }
-  std::memcpy(form + 16, &sum, 4);
+  std::memcpy(prepared + 16, &sum, 4);
   return {.scale = scale,
           .error = levels.most * magnitudes * kSumming,
           .largest = 127 * levels.step * magnitudes,
@@ -208,15 +210,15 @@ LookUps look_up_centroids(const Centroids& centroids, const float* query, std::s
   std::vector<float> products(columns * count), lowest(columns);
   float widest = 0, narrow = 0;  // range of all, and of those with a single look-up
   for (std::size_t j = 0; j < columns; ++j) {
-    float* of_one = products.data() + j * count;
+    float* of_column = products.data() + j * count;
     const std::size_t first = centroids.begin(j);
     if (norm_weight != 0) {
       for (std::size_t v = 0; v < count; ++v) start[v] = -float(norm_weight) * centroids.squares[j * count + v];
       squares -= range_of(start.data(), count).first;
     }
     kernels().linear(centroids.values + first * count, centroids.begin(j + 1) - first, count, start.data(),
-                     query + first, 0, 1, of_one, 0);
-    const auto [low, high] = range_of(of_one, count);
+                     query + first, 0, 1, of_column, 0);
+    const auto [low, high] = range_of(of_column, count);
     lowest[j] = low;
     widest = std::max(widest, high - low);
     if (j >= wide) narrow = std::max(narrow, high - low);
@@ -228,14 +230,14 @@ LookUps look_up_centroids(const Centroids& centroids, const float* query, std::s
   const float step = std::max(narrow / float(steps), widest / float(most));
   double offset = 0;
   for (float low : lowest) offset += low;
-  if (step < 0x1p-120f)  // too small to be told apart
+  if (step < 0x1p-120f)  // underflow: all rows get the same approximate score
     return {.scale = 1, .offset = offset, .error = double(widest) * double(columns), .squares = squares};
   const float inverse = 1 / step;
   const auto entry = [&](int code) { return std::uint8_t(std::int8_t(code + lowest_code)); };
   for (std::size_t j = 0; j < columns; ++j) {
-    const float* of_one = products.data() + j * count;
+    const float* of_column = products.data() + j * count;
     const std::size_t table = nibbles ? nibble_table(j / 2, j % 2) : j * 256;
-    const auto code = [&](std::size_t v) { return int((of_one[v] - lowest[j]) * inverse + 0.5f); };
+    const auto code = [&](std::size_t v) { return int((of_column[v] - lowest[j]) * inverse + 0.5f); };
     if (j >= wide) {
       for (std::size_t v = 0; v < count; ++v) tables[table + v] = entry(code(v));
       continue;

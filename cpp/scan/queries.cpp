@@ -23,7 +23,7 @@ std::string three_digits(double x) {
   return text;
 }
 
-/// dot_i8's form: the sum of the values, then the values.
+/// As dot_i8 reads it: the sum of the values, then the values.
 void set_int8_query(const std::uint8_t* values, std::size_t dim, std::uint8_t* query) {
   std::int32_t sum = 0;
   for (std::size_t i = 0; i < dim; ++i) sum += std::int8_t(values[i]);
@@ -76,75 +76,92 @@ std::size_t used_wide(const Codebook* codebook, std::size_t columns) {
 
 }  // namespace
 
-ScanQueries::ScanQueries(Encoding encoding_, QueryKind kind_, std::size_t count_, std::size_t dim_,
-                         const Codebook* codebook)
-    : encoding(encoding_),
-      kind(kind_),
+ScanQueries::ScanQueries(const QuerySpec& spec, std::size_t count_)
+    : encoding(spec.encoding),
+      kind(spec.kind),
       count(count_),
-      dim(dim_),
-      columns(used_columns(codebook, dim_)),
-      wide(used_wide(codebook, columns)),
+      dim(spec.dim),
+      columns(used_columns(spec.codebook, spec.dim)),
+      wide(used_wide(spec.codebook, columns)),
+      norm_weight(spec.norm_weight),
       scales(count_),
-      stride_(traits(encoding_).prepared_bytes(kind_, columns)),
-      wide_stride_(wide > 0 ? traits(encoding_).prepared_bytes(kind_, wide) : 0),
-      form_(count_ * stride_ / sizeof(Line) + 1),
-      wide_form_(count_ * wide_stride_ / sizeof(Line) + 1),
-      values_(keeps_values(traits(encoding_), kind_) ? count_ * dim_ : 0) {}
+      prepared_bytes_(traits(encoding).prepared_bytes(kind, columns)),
+      wide_bytes_(wide > 0 ? traits(encoding).prepared_bytes(kind, wide) : 0),
+      prepared_(count_ * prepared_bytes_ / sizeof(Line) + 1),
+      wide_prepared_(count_ * wide_bytes_ / sizeof(Line) + 1),
+      values_(keeps_values(traits(encoding), kind) ? count_ * dim : 0) {}
 
 const float* ScanQueries::values(std::size_t i) const {
   return values_.empty() ? reinterpret_cast<const float*>(query(i)) : values_.data() + i * dim;
 }
 
-ScanQueries ScanQueries::from_floats(Encoding encoding, QueryKind kind, Matrix<const float> x, std::size_t dim,
-                                     bool unit, const Codebook* codebook, const double* constants, double norm_weight) {
-  ScanQueries queries(encoding, kind, x.rows, dim, codebook);
-  queries.norm_weight = norm_weight;
+ScanQueries ScanQueries::from_floats(const QuerySpec& spec, Matrix<const float> x, const double* constants) {
+  ScanQueries queries(spec, x.rows);
   queries.lengths_.resize(x.rows);
-  const Meaning meaning = traits(encoding).meaning;
-  const bool bits = meaning == Meaning::signs, by_int8 = kind == QueryKind::codes && meaning == Meaning::values;
-  const double row_length = bits ? std::sqrt(double(dim)) : 1;  // as a cosine takes it
+  const Meaning meaning = traits(spec.encoding).meaning;
+  if (spec.kind == QueryKind::values)
+    queries.prepare_values(spec, x, constants);
+  else if (spec.kind == QueryKind::codes && meaning == Meaning::signs)
+    queries.prepare_bits(x);
+  else if (spec.kind == QueryKind::codes && meaning == Meaning::values)
+    queries.prepare_int8(spec, x, constants);
+  else
+    queries.prepare_look_ups(spec, x, constants);
+  return queries;
+}
+
+/// Signs have no length.
+void ScanQueries::prepare_bits(Matrix<const float> x) {
+  for (std::size_t q = 0; q < count; ++q) encode_signs({x.row(q), 1, dim}, query(q), nullptr);
+}
+
+void ScanQueries::prepare_int8(const QuerySpec& spec, Matrix<const float> x, const double* constants) {
   std::vector<float> values(dim);
-  std::vector<std::uint8_t> codes(by_int8 ? dim : 0);
-  std::optional<LevelCodes> own_codes;
-  if (kind == QueryKind::codes && meaning == Meaning::levels) own_codes.emplace(*codebook->levels());
-  for (std::size_t q = 0; q < x.rows; ++q) {
-    QueryScale& out = queries.scales[q];
-    std::uint8_t* query = queries.query(q);
-    if (bits && kind == QueryKind::codes) {  // signs have no length
-      encode_signs({x.row(q), 1, dim}, query, nullptr);
-      continue;
-    }
-    if (constants && !own_codes) out.constant = out.offset = constants[q];
-    const double given = std::sqrt(exact_dot(x.row(q), x.row(q), dim)), scale = !unit       ? 1
-                                                                                : given > 0 ? 1 / (given * row_length)
-                                                                                            : 0;
-    for (std::size_t i = 0; i < dim; ++i) values[i] = float(x.row(q)[i] * scale);
-    double norm = !unit ? given : given > 0 ? 1 / row_length : 0;
-    queries.lengths_[q] = norm;
-    if (by_int8) {
-      queries.lengths_[q] = std::max(norm, 127 * std::sqrt(double(dim)));  // of the codes too
-      encode_int8({values.data(), 1, dim}, codes.data(), &out.scale);
-      if (out.scale == 0) out.scale = 1;  // all codes are 0, and so is every score
-      set_int8_query(codes.data(), dim, query);
-      continue;
-    }
-    if (own_codes) norm = own_codes->replace(values.data(), dim);
-    // The last term covers products below the range of normal floats.
-    out.error = {2 * kFloatUnit, norm > 0 || norm_weight != 0 ? double(dim + 8) * 0x1p-126 : 0};
-    out.error.absolute += 0x1p-40 * std::abs(out.constant);  // limits are derived from the offset in double
-    out.per_length = summing_error(dim) * norm;
-    if (kind == QueryKind::values) {
-      std::memcpy(query, values.data(), dim * sizeof(float));
-      if (norm == 0) out.error = {};
-      continue;
-    }
-    std::copy(values.begin(), values.end(), queries.values_.begin() + std::ptrdiff_t(q * dim));
+  std::vector<std::uint8_t> codes(dim);
+  for (std::size_t q = 0; q < count; ++q) {
+    const double length = exact_values(x.row(q), dim, spec.unit, values.data());
+    lengths_[q] = std::max(length, 127 * std::sqrt(double(dim)));  // of the codes too
+    QueryScale& out = scales[q];
+    if (constants) out.constant = out.offset = constants[q];
+    encode_int8({values.data(), 1, dim}, codes.data(), &out.scale);
+    if (out.scale == 0) out.scale = 1;  // all codes are 0, and so is every score
+    set_int8_query(codes.data(), dim, query(q));
+  }
+}
+
+/// The scale of a float query whose products are sums of floats.
+QueryScale ScanQueries::float_scale(double length, double constant) const {
+  // Products below the range of normal floats; limits are derived from the offset in double.
+  const double underflow = length > 0 || norm_weight != 0 ? double(dim + 8) * 0x1p-126 : 0;
+  return {.offset = constant,
+          .error = {2 * kFloatUnit, underflow + 0x1p-40 * std::abs(constant)},
+          .per_length = summing_error(dim) * length,
+          .constant = constant};
+}
+
+void ScanQueries::prepare_values(const QuerySpec& spec, Matrix<const float> x, const double* constants) {
+  for (std::size_t q = 0; q < count; ++q) {
+    lengths_[q] = exact_values(x.row(q), dim, spec.unit, reinterpret_cast<float*>(query(q)));
+    scales[q] = float_scale(lengths_[q], constants ? constants[q] : 0);
+    if (lengths_[q] == 0) scales[q].error = {};
+  }
+}
+
+void ScanQueries::prepare_look_ups(const QuerySpec& spec, Matrix<const float> x, const double* constants) {
+  const Levels* levels = spec.codebook ? spec.codebook->levels() : nullptr;
+  const Centroids* centroids = spec.codebook ? spec.codebook->centroids() : nullptr;
+  std::optional<LevelCodes> as_codes;
+  if (kind == QueryKind::codes) as_codes.emplace(*levels);
+  const double row_length = spec.codebook ? 1 : std::sqrt(double(dim));  // as a cosine takes it: that of signs
+  for (std::size_t q = 0; q < count; ++q) {
+    float* values = &values_[q * dim];
+    double length = lengths_[q] = exact_values(x.row(q), dim, spec.unit, values, row_length);
+    if (as_codes) length = as_codes->replace(values, dim);
+    QueryScale& out = scales[q] = float_scale(length, constants && !as_codes ? constants[q] : 0);
     const LookUps found =
-        bits ? look_up_bits(values.data(), dim, query)
-        : meaning == Meaning::levels
-            ? look_up_levels(own_codes ? own_codes->uniform() : *codebook->levels(), values.data(), dim, query)
-            : look_up_centroids(*codebook->centroids(), values.data(), queries.columns, norm_weight, queries.wide,
-                                query, queries.wide_query(q));
+        levels      ? look_up_levels(as_codes ? as_codes->uniform() : *levels, values, dim, query(q))
+        : centroids ? look_up_centroids(*centroids, values, columns, norm_weight, wide, query(q), wide_query(q))
+                    : look_up_bits(values, dim, query(q));
     out.scale = found.scale;
     out.offset += found.offset;
     out.per_length += found.per_length;
@@ -152,24 +169,23 @@ ScanQueries ScanQueries::from_floats(Encoding encoding, QueryKind kind, Matrix<c
     // the scale itself; the offset and the limits derived from it are rounded to double.
     const double error = found.error + summing_error(dim) * found.squares + 4 * kFloatUnit * found.largest +
                          0x1p-40 * std::abs(found.offset);
-    if (codebook && codebook->scaled()) {  // a row's factor multiplies sums and errors alike
-      const double typical = length_unit(*codebook->levels(), dim);
+    if (levels && levels->scaled) {  // a row's factor multiplies sums and errors alike
+      const double typical = length_unit(*levels, dim);
       out.per_length += error / typical;
-      queries.lengths_[q] = std::max(norm, found.largest / found.scale / typical);
+      lengths_[q] = std::max(length, found.largest / found.scale / typical);
     } else {
       out.error.absolute += error;
     }
-    if (own_codes) {  // whatever the rows' levels: as codes, they are no longer than this
+    if (as_codes) {  // whatever the rows' levels: as codes, they are no longer than this
       out.error.absolute += out.per_length * 2 * std::sqrt(double(dim));
-      out.per_length = queries.lengths_[q] = 0;
+      out.per_length = lengths_[q] = 0;
     }
   }
-  return queries;
 }
 
 ScanQueries ScanQueries::from_codes(Encoding encoding, Matrix<const std::uint8_t> rows, std::size_t dim) {
   const EncodingTraits& of = traits(encoding);
-  ScanQueries queries(encoding, QueryKind::codes, rows.rows, dim, nullptr);
+  ScanQueries queries({encoding, QueryKind::codes, dim}, rows.rows);
   for (std::size_t q = 0; q < rows.rows; ++q) {
     if (of.meaning == Meaning::values) {
       set_int8_query(rows.row(q), dim, queries.query(q));
@@ -181,21 +197,33 @@ ScanQueries ScanQueries::from_codes(Encoding encoding, Matrix<const std::uint8_t
   return queries;
 }
 
-std::size_t ScanQueries::bytes_per_query(Encoding encoding, QueryKind kind, std::size_t dim, const Codebook* codebook) {
-  const EncodingTraits& of = traits(encoding);
-  const std::size_t values = keeps_values(of, kind) ? dim * sizeof(float) : 0;
-  const std::size_t columns = used_columns(codebook, dim);
-  const std::size_t wide = used_wide(codebook, columns);
-  return of.prepared_bytes(kind, columns) + (wide > 0 ? of.prepared_bytes(kind, wide) : 0) + values +
-         sizeof(QueryScale) + sizeof(double);
+std::size_t ScanQueries::bytes_per_query(const QuerySpec& spec) {
+  const EncodingTraits& of = traits(spec.encoding);
+  const std::size_t columns = used_columns(spec.codebook, spec.dim), wide = used_wide(spec.codebook, columns);
+  return of.prepared_bytes(spec.kind, columns) + (wide > 0 ? of.prepared_bytes(spec.kind, wide) : 0) +
+         (keeps_values(of, spec.kind) ? spec.dim * sizeof(float) : 0) + sizeof(QueryScale) + sizeof(double);
 }
 
 void ScanQueries::require_range(double longest_row) const {
-  for (std::size_t q = 0; q < lengths_.size(); ++q)
-    if (!(lengths_[q] * longest_row + norm_weight * longest_row * longest_row < 0x1p126))
-      throw ArgumentError("the inner product of query " + std::to_string(q) + " (length " + three_digits(lengths_[q]) +
-                          ") with the longest row (" + three_digits(longest_row) +
-                          ") can leave the range of float32; scale the vectors down, or use metric=\"cosine\"");
+  for (std::size_t q = 0; q < lengths_.size(); ++q) nestvec::require_range(q, lengths_[q], longest_row, norm_weight);
+}
+
+double exact_values(const float* query, std::size_t dim, bool unit, float* out, double row_length) {
+  const double length = std::sqrt(exact_dot(query, query, dim));
+  if (!unit) {
+    std::copy_n(query, dim, out);
+    return length;
+  }
+  const double scale = length > 0 ? 1 / (length * row_length) : 0;
+  for (std::size_t i = 0; i < dim; ++i) out[i] = float(query[i] * scale);
+  return length > 0 ? 1 / row_length : 0;
+}
+
+void require_range(std::size_t number, double length, double longest_row, double norm_weight) {
+  if (!(length * longest_row + norm_weight * longest_row * longest_row < 0x1p126))
+    throw ArgumentError("the inner product of query " + std::to_string(number) + " (length " + three_digits(length) +
+                        ") with the longest row (" + three_digits(longest_row) +
+                        ") can leave the range of float32; scale the vectors down, or use metric=\"cosine\"");
 }
 
 }  // namespace nestvec

@@ -1,12 +1,12 @@
-// Queries in the forms that the scan kernels read, with what turns a kernel's score into the true one.
+// Prepared queries: queries as the scan kernels read them, with what turns a kernel's score into the true one.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "cpp/base/matrix.hpp"
-#include "cpp/codec/block.hpp"
 #include "cpp/codec/codebook.hpp"
+#include "cpp/codec/encoding.hpp"
 #include "cpp/scan/topk.hpp"
 
 namespace nestvec {
@@ -23,39 +23,49 @@ struct QueryScale {
   double constant = 0;  ///< the part of the offset that the exact score has, too
 };
 
+/// What float queries are prepared for.
+struct QuerySpec {
+  Encoding encoding;  ///< of the rows
+  QueryKind kind;
+  /// Dimensions of rows and queries that are used, from the first on; with centroids one where a sub-quantizer begins,
+  /// or the codebook's.
+  std::size_t dim;
+  /// Queries are scaled to length 1 (zero stays zero), or for look-ups in bits, whose rows have a length of sqrt(dim),
+  /// to 1 / sqrt(dim).
+  bool unit = false;
+  /// Of the encodings that have one. By codes, levels count as uniform_levels, in queries as in rows.
+  const Codebook* codebook = nullptr;
+  /// How many times the square of a row's length is taken off its score; with look-ups in centroids only.
+  double norm_weight = 0;
+};
+
 /// Queries over the first `dim` dimensions of rows of one encoding.
 class ScanQueries {
  public:
-  /// From float vectors, whose first `dim` columns are used. `unit` scales each to length 1 (zero stays zero), or for
-  /// look-ups in bits, whose rows have a length of sqrt(dim), to 1 / sqrt(dim). Bits are x > 0; int8 is symmetric with
-  /// a scale per query. codebook: of the encodings that have one; where it is a product quantizer's, `dim` is where a
-  /// sub-quantizer begins, or its own. By codes, levels count as uniform_levels, in queries as in rows. constants: what
-  /// is added to every score of a query that is not by codes, one for each; null: nothing. norm_weight: how many times
-  /// the square of a row's length is taken off its score; with look-ups in centroids only.
-  static ScanQueries from_floats(Encoding encoding, QueryKind kind, Matrix<const float> x, std::size_t dim, bool unit,
-                                 const Codebook* codebook = nullptr, const double* constants = nullptr,
-                                 double norm_weight = 0);
+  /// From float vectors of at least spec.dim columns. Bits are x > 0; int8 is symmetric with a scale per query.
+  /// constants: what is added to every score of a query that is not by bits or levels, one for each; null: nothing.
+  static ScanQueries from_floats(const QuerySpec& spec, Matrix<const float> x, const double* constants = nullptr);
 
-  /// From row-major codes, binary or int8 (whose scores are integers).
+  /// From row-major codes, bits or int8 (whose scores are integers).
   static ScanQueries from_codes(Encoding encoding, Matrix<const std::uint8_t> rows, std::size_t dim);
 
   Encoding encoding;
   QueryKind kind;
   std::size_t count, dim;
   std::size_t columns;  ///< of a row's codes: dim, or those of the codebook
-  std::size_t wide;     ///< so many of them have second look-ups, too, in wide_query
-  double norm_weight = 0;
+  std::size_t wide;     ///< the first `wide` columns use a second, coarser table (wide_query)
+  double norm_weight;
   std::vector<QueryScale> scales;  ///< one for each query
 
-  const std::uint8_t* query(std::size_t i) const { return form_.front().bytes + i * stride_; }
-  const std::uint8_t* wide_query(std::size_t i) const { return wide_form_.front().bytes + i * wide_stride_; }
-  std::size_t query_bytes() const { return stride_; }  ///< what query(i) points at
-  std::size_t wide_query_bytes() const { return wide_stride_; }
-  /// The query's values as exact_score takes them; not for codes of binary and int8.
+  const std::uint8_t* query(std::size_t i) const { return prepared_.front().bytes + i * prepared_bytes_; }
+  const std::uint8_t* wide_query(std::size_t i) const { return wide_prepared_.front().bytes + i * wide_bytes_; }
+  std::size_t prepared_bytes() const { return prepared_bytes_; }  ///< of query(i)
+  std::size_t wide_bytes() const { return wide_bytes_; }          ///< of wide_query(i)
+  /// The query's values as exact scores take them; not for bits and int8 by codes.
   const float* values(std::size_t i) const;
 
-  /// Memory that one query takes; arguments as for from_floats.
-  static std::size_t bytes_per_query(Encoding encoding, QueryKind kind, std::size_t dim, const Codebook* codebook);
+  /// Memory that one query takes.
+  static std::size_t bytes_per_query(const QuerySpec& spec);
 
   /// Throws ArgumentError where the score of a row of that length (times its factor) could leave the range of float.
   void require_range(double longest_row) const;
@@ -65,14 +75,28 @@ class ScanQueries {
     std::uint8_t bytes[64];
   };
 
-  ScanQueries(Encoding encoding, QueryKind kind, std::size_t count, std::size_t dim, const Codebook* codebook);
-  std::uint8_t* query(std::size_t i) { return form_.front().bytes + i * stride_; }
-  std::uint8_t* wide_query(std::size_t i) { return wide_form_.front().bytes + i * wide_stride_; }
+  ScanQueries(const QuerySpec& spec, std::size_t count);
+  std::uint8_t* query(std::size_t i) { return prepared_.front().bytes + i * prepared_bytes_; }
+  std::uint8_t* wide_query(std::size_t i) { return wide_prepared_.front().bytes + i * wide_bytes_; }
 
-  std::size_t stride_, wide_stride_;  // bytes from one query's form to the next
-  std::vector<Line> form_, wide_form_;
+  void prepare_bits(Matrix<const float> x);
+  void prepare_int8(const QuerySpec& spec, Matrix<const float> x, const double* constants);
+  void prepare_values(const QuerySpec& spec, Matrix<const float> x, const double* constants);
+  void prepare_look_ups(const QuerySpec& spec, Matrix<const float> x, const double* constants);
+  QueryScale float_scale(double length, double constant) const;
+
+  std::size_t prepared_bytes_, wide_bytes_;
+  std::vector<Line> prepared_, wide_prepared_;
   std::vector<float> values_;  // count x dim, where they are not what the kernel reads
   std::vector<double> lengths_;
 };
+
+/// The first `dim` values of a query as exact scores take them: of length 1 if `unit` (zero stays zero), or of length
+/// 1 / row_length. Returns their length.
+double exact_values(const float* query, std::size_t dim, bool unit, float* out, double row_length = 1);
+
+/// Throws ArgumentError where the inner product of a query of that length with the longest row could leave the range of
+/// float. number: of the query, for the message. norm_weight: as in QuerySpec.
+void require_range(std::size_t number, double length, double longest_row, double norm_weight = 0);
 
 }  // namespace nestvec

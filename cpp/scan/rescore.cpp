@@ -16,8 +16,8 @@ namespace {
 /// Whether at most `missing` of the candidates can be expected to score above `kth`.
 bool few_above(double kth, const Candidate* begin, const Candidate* end, const Forecast& forecast, double missing) {
   double expected = 0;
-  for (const Candidate* one = begin; one != end && expected <= missing; ++one)
-    expected += normal_tail((kth - forecast.slope * one->score - forecast.intercept) / forecast.deviation);
+  for (const Candidate* rest = begin; rest != end && expected <= missing; ++rest)
+    expected += normal_tail((kth - forecast.slope * rest->score - forecast.intercept) / forecast.deviation);
   return expected <= missing;
 }
 
@@ -30,7 +30,8 @@ class Rescorer {
         tier_(task.tier),
         dim_(task.queries.values.cols),
         bytes_(row_bytes(tier_.encoding, tier_.columns())),
-        rows_(rows_of(segment_, tier_, dim_)) {}
+        rows_(rows_of(segment_, tier_, dim_)),
+        scorer_{RowReader(tier_.encoding, rows_.codebook), dim_, tier_.norm_weight} {}
 
   void run(Candidate* out) const {
     const std::size_t queries = task_.queries.values.rows;
@@ -38,22 +39,20 @@ class Rescorer {
     const std::size_t tasks = (queries + queries_per_task - 1) / queries_per_task;
     parallel_for(tasks, task_.threads, [&](std::size_t, std::size_t task) {
       const std::size_t end = std::min(task * queries_per_task + queries_per_task, queries);
-      for (std::size_t q = task * queries_per_task; q < end; ++q) one_query(q, out + q * task_.keep);
+      for (std::size_t q = task * queries_per_task; q < end; ++q) rescore_query(q, out + q * task_.keep);
     });
   }
 
  private:
-  void one_query(std::size_t q, Candidate* out) const {
+  void rescore_query(std::size_t q, Candidate* out) const {
     const TierQueries& queries = task_.queries;
     const Candidate* candidates = task_.candidates + q * task_.per_query;
     std::size_t count = task_.per_query;
-    const ScanQueries prepared = ScanQueries::from_floats(Encoding::float32, QueryKind::values,
-                                                          {queries.values.row(q), 1, dim_}, dim_, tier_.cosine);
-    prepared.require_range(tier_.row_bound);
-    const double constant = queries.constants ? queries.constants[q] : 0;
+    std::vector<float> values(dim_), scratch(dim_);
+    require_range(q, exact_values(queries.values.row(q), dim_, tier_.cosine, values.data()), tier_.row_bound);
+    const ExactQuery query{values.data(), queries.constants ? queries.constants[q] : 0};
     while (count > 0 && candidates[count - 1].row < 0) --count;  // where a filter left fewer
     TopK best(task_.keep, {}, {segment_.ids});
-    std::vector<float> scratch(tier_.dim);
     std::vector<std::int64_t> rows;
     std::vector<double> scores;
     std::size_t done = 0;
@@ -66,8 +65,7 @@ class Rescorer {
       for (const std::int64_t row : rows) {
         const std::uint8_t* codes = tier_.codes + std::size_t(row) * bytes_;
         if (segment_.checked) segment_.checked->require(codes, bytes_, 1);
-        const float score = exact_score(tier_.encoding, rows_.codebook, codes, prepared.values(0), dim_,
-                                        rows_.factor(std::size_t(row)), tier_.norm_weight, constant, scratch.data());
+        const float score = scorer_.score(codes, rows_.factor(std::size_t(row)), query, scratch.data());
         best.add({score, row});
         if (task_.forecast && !std::isnan(score)) scores.push_back(score);
       }
@@ -97,6 +95,7 @@ class Rescorer {
   const Tier& tier_;
   const std::size_t dim_, bytes_;
   const ScanRows rows_;
+  const ExactScorer scorer_;
 };
 
 }  // namespace

@@ -38,6 +38,8 @@ class Scan {
         by_int8_(queries.kind == QueryKind::codes && traits_.meaning == Meaning::values),
         kernel_(kernels().*traits_.scan(queries.kind).kernel),
         row_kernel_(row_kernel(rows, queries)),
+        uniform_(uniform_codebook(rows, queries)),
+        scorer_{RowReader(rows.encoding, uniform_ ? &*uniform_ : rows.codebook), queries.dim, queries.norm_weight},
         blocks_(block_count(rows.count)),
         stored_bytes_(block_bytes(rows.encoding, rows.columns)),
         used_bytes_(block_bytes(rows.encoding, queries.columns)),
@@ -50,10 +52,6 @@ class Scan {
         blocks_per_tile_(std::clamp<std::size_t>(kTileBytes / used_bytes_, 1, blocks_)),
         tiles_((blocks_ + blocks_per_tile_ - 1) / blocks_per_tile_) {
     if (!measures()) queries.require_range(rows.longest);
-    if (queries.kind != QueryKind::codes || !rows.codebook) return;
-    Levels uniform = *rows.codebook->levels();  // as codes, levels count as these
-    uniform.values = uniform_levels(uniform.bits);
-    uniform_ = uniform;
   }
 
   void run(std::size_t threads, Candidate* out) {
@@ -62,10 +60,18 @@ class Scan {
     const std::size_t collector_bytes = TopK::most_kept(k_, false) * sizeof(Candidate) * workers;
     const std::size_t at_once = std::clamp<std::size_t>(kCollectorBytes / collector_bytes, 1, queries_.count);
     for (std::size_t first = 0; first < queries_.count; first += at_once)
-      run_some(first, std::min(at_once, queries_.count - first), workers, out + first * k_);
+      run_group(first, std::min(at_once, queries_.count - first), workers, out + first * k_);
   }
 
  private:
+  /// What codes stand for beside queries that are codes of levels; else nothing, and rows.codebook says it.
+  static std::optional<Codebook> uniform_codebook(const ScanRows& rows, const ScanQueries& queries) {
+    if (queries.kind != QueryKind::codes || !rows.codebook) return std::nullopt;
+    Levels uniform = *rows.codebook->levels();
+    uniform.values = uniform_levels(uniform.bits);
+    return uniform;
+  }
+
   /// What scans row-major rows where they lie; null where they are packed first.
   static RowKernel* row_kernel(const ScanRows& rows, const ScanQueries& queries) {
     const EncodingTraits& of = traits(rows.encoding);
@@ -83,24 +89,24 @@ class Scan {
     double longest;                  // row so far
   };
 
-  /// A tile and the queries that pass over it: those from `first` on that belong to one run_some.
+  /// A tile and the queries that pass over it: those from `first` on that belong to one run_group.
   struct Pass {
     const std::uint8_t* blocks;          // of the tile; null where its rows are scanned as they lie
     std::size_t first_block, end_block;  // their numbers
     std::uintptr_t ahead;                // the tile that comes next
-    std::size_t first, begin, end;       // queries: the first of run_some, and from it the chunk
+    std::size_t first, begin, end;       // queries: the first of run_group, and from it the chunk
   };
 
-  void run_some(std::size_t first, std::size_t count, std::size_t workers, Candidate* out) {
+  void run_group(std::size_t first, std::size_t count, std::size_t workers, Candidate* out) {
     // Few tiles and many queries: cut the queries too, so that every thread has work.
     const std::size_t cuts = workers == 1 ? 1 : std::max<std::size_t>(1, 4 * workers / tiles_);
     const std::size_t chunk = ((count + cuts - 1) / cuts + kQueryTile - 1) / kQueryTile * kQueryTile;
     const std::size_t chunks = (count + chunk - 1) / chunk, tasks = tiles_ * chunks;
     workers = std::min(workers, tasks);
     std::vector<Worker> state(workers);
-    parallel_for(tasks, workers, [&](std::size_t worker, std::size_t task) {
-      Worker& own = state[worker];
-      if (own.best.empty()) prepare(own, first, count);
+    parallel_for(tasks, workers, [&](std::size_t number, std::size_t task) {
+      Worker& worker = state[number];
+      if (worker.best.empty()) prepare(worker, first, count);
       const std::size_t begin = task % chunks * chunk, first_block = task / chunks * blocks_per_tile_;
       Pass pass{
           nullptr,
@@ -110,25 +116,25 @@ class Scan {
           first,
           begin,
           std::min(begin + chunk, count)};
-      if (row_kernel_) return scan_rows(own, pass);
-      pass.blocks = rows_.row_major ? pack_tile(own, pass) : rows_.blocks + first_block * stored_bytes_;
-      scan_tile(own, pass);
+      if (row_kernel_) return scan_rows(worker, pass);
+      pass.blocks = rows_.row_major ? pack_tile(worker, pass) : rows_.blocks + first_block * stored_bytes_;
+      scan_tile(worker, pass);
     });
-    std::erase_if(state, [](const Worker& one) { return one.best.empty(); });  // came too late for a task
+    std::erase_if(state, [](const Worker& idle) { return idle.best.empty(); });  // came too late for a task
     double longest = rows_.longest;
     if (measures())
       longest = std::max_element(state.begin(), state.end(), [](const Worker& a, const Worker& b) {
                   return a.longest < b.longest;
                 })->longest;
     parallel_for((count + 63) / 64, workers, [&](std::size_t, std::size_t task) {
-      Worker own;
-      own.row.resize(row_bytes(rows_.encoding, queries_.columns));
-      own.scratch.resize(queries_.dim);
+      Worker worker;
+      worker.row.resize(row_bytes(rows_.encoding, queries_.columns));
+      worker.scratch.resize(queries_.dim);
       for (std::size_t q = task * 64; q < std::min(task * 64 + 64, count); ++q) {
         TopK& best = state[0].best[q];
         best.widen(error_of(first + q, longest));
         for (std::size_t other = 1; other < state.size(); ++other) best.merge(state[other].best[q]);
-        best.finish(out + q * k_, [&](std::int64_t row) { return exact(first + q, row, own); });
+        best.finish(out + q * k_, [&](std::int64_t row) { return exact(first + q, row, worker); });
       }
     });
   }
@@ -140,61 +146,74 @@ class Scan {
     return {scale.error.relative, scale.error.absolute + (scale.per_length > 0 ? scale.per_length * longest : 0)};
   }
 
-  void prepare(Worker& own, std::size_t first, std::size_t count) const {
-    own.longest = measures() ? 0 : rows_.longest;
-    own.best.reserve(count);
+  void prepare(Worker& worker, std::size_t first, std::size_t count) const {
+    worker.longest = measures() ? 0 : rows_.longest;
+    worker.best.reserve(count);
     for (std::size_t q = 0; q < count; ++q)
-      own.best.emplace_back(k_, error_of(first + q, own.longest), Order{rows_.ids});
-    own.limits.assign(count, -std::numeric_limits<float>::infinity());
-    own.row.resize(row_bytes(rows_.encoding, queries_.columns));
-    own.scratch.resize(queries_.dim);
-    if (rows_.row_major) own.tile.resize(blocks_per_tile_ * stored_bytes_);
+      worker.best.emplace_back(k_, error_of(first + q, worker.longest), Order{rows_.ids});
+    worker.limits.assign(count, -std::numeric_limits<float>::infinity());
+    worker.row.resize(row_bytes(rows_.encoding, queries_.columns));
+    worker.scratch.resize(queries_.dim);
+    if (rows_.row_major) worker.tile.resize(blocks_per_tile_ * stored_bytes_);
   }
 
-  void scan_tile(Worker& own, const Pass& pass) const {
+  void scan_tile(Worker& worker, const Pass& pass) const {
     const std::size_t passes = (pass.end - pass.begin + kQueryTile - 1) / kQueryTile;
-    // A single pass is bound by memory, and prefetches just ahead of itself. Of several, each prefetches 1 / 2^shift of
-    // the next tile until all of it is there.
-    const unsigned shift = unsigned(std::bit_width(passes)) - 1;
     for (std::size_t p = 0; p < passes; ++p) {
       const std::size_t q = pass.begin + p * kQueryTile, count = std::min(kQueryTile, pass.end - q);
       std::uint64_t live[kBlockTile + 1];  // the rows of the next blocks that some query of this pass may have
-      for (std::size_t b = pass.first_block, run; b < pass.end_block; b += std::max<std::size_t>(1, run)) {
+      for (std::size_t b = pass.first_block, blocks; b < pass.end_block; b += std::max<std::size_t>(1, blocks)) {
         // Before the first limit every row is a candidate: one block gives a limit, four would give four times as many.
-        const std::size_t most = std::isinf(own.limits[q]) ? 1 : kBlockTile;
-        for (run = 0; run <= most; ++run)
-          if (b + run == pass.end_block || !(live[run] = live_rows(b + run, pass.first + q, count))) break;
-        const bool reads_on = run > 1;  // what lies ahead will be read, and not skipped
-        run = std::min(run, most);
-        if (run == 0) continue;
+        const std::size_t most = std::isinf(worker.limits[q]) ? 1 : kBlockTile;
+        for (blocks = 0; blocks <= most; ++blocks)
+          if (b + blocks == pass.end_block || !(live[blocks] = live_rows(b + blocks, pass.first + q, count))) break;
+        const bool reads_on = blocks > 1;  // what lies ahead will be read, and not skipped
+        blocks = std::min(blocks, most);
+        if (blocks == 0) continue;
         const std::size_t at = (b - pass.first_block) * stored_bytes_;
-        const auto codes = reinterpret_cast<std::uintptr_t>(pass.blocks + at);
-        const std::uintptr_t share = pass.ahead + p * (blocks_per_tile_ * stored_bytes_ >> shift) + (at >> shift);
-        const bool wanted = !rows_.row_major && (shift ? p >> shift == 0 : reads_on);
-        scan_run(own,
-                 {.codes = pass.blocks + at,
-                  .stride = stored_bytes_,
-                  .count = run,
-                  .words = words_,
-                  .ahead = !wanted ? codes
-                           : shift ? share
-                                   : codes + ahead_,
-                  .ahead_shift = shift,
-                  .last_mask = last_mask_,
-                  .factors = rows_.factors ? rows_.factors + b * rows_.factor_stride : nullptr,
-                  .factor_stride = rows_.factor_stride},
-                 b, live, pass.first, q, count);
+        const Ahead ahead = ahead_of(pass, p, passes, at, reads_on);
+        const BlockRun run{.codes = pass.blocks + at,
+                           .stride = stored_bytes_,
+                           .count = blocks,
+                           .words = words_,
+                           .ahead = ahead.from,
+                           .ahead_shift = ahead.shift,
+                           .last_mask = last_mask_,
+                           .factors = rows_.factors ? rows_.factors + b * rows_.factor_stride : nullptr,
+                           .factor_stride = rows_.factor_stride};
+        scan_run(worker, run, b, live, pass.first, q, count);
       }
     }
   }
 
-  void scan_run(Worker& own, const BlockRun& run, std::size_t b, const std::uint64_t* live, std::size_t first,
+  /// Beside a load from codes + i, from + (i >> shift) is prefetched.
+  struct Ahead {
+    std::uintptr_t from;
+    unsigned shift;
+  };
+
+  /// What pass p of `passes` prefetches beside a run that begins `at` bytes into its tile. A single pass is bound by
+  /// memory, and reads just ahead of itself. Of several, the first 2^shift share the next tile:
+  ///
+  ///     this tile   |--------- all of it, in every pass --------->|
+  ///     next tile   | pass 0   | pass 1   | pass 2   | pass 3   |      5 passes: shift 2, a quarter each;
+  ///                 0          tile/4                                  pass 4 prefetches nothing
+  Ahead ahead_of(const Pass& pass, std::size_t p, std::size_t passes, std::size_t at, bool reads_on) const {
+    const unsigned shift = unsigned(std::bit_width(passes)) - 1;
+    const auto codes = reinterpret_cast<std::uintptr_t>(pass.blocks + at);
+    if (rows_.row_major) return {codes, shift};  // the tile was packed just now, and so will the next be
+    if (passes == 1) return {reads_on ? codes + ahead_ : codes, shift};
+    const std::size_t share = blocks_per_tile_ * stored_bytes_ >> shift;
+    return {p >> shift == 0 ? pass.ahead + p * share + (at >> shift) : codes, shift};
+  }
+
+  void scan_run(Worker& worker, const BlockRun& run, std::size_t b, const std::uint64_t* live, std::size_t first,
                 std::size_t q, std::size_t count) const {
     BlockHits hits[kQueryTile * kBlockTile];
-    kernel_(run, queries_.query(first + q), count, wide_words_ > 0 ? kNoLimits : own.limits.data() + q, hits);
-    if (wide_words_ > 0) add_wide(run, first + q, count, own.limits.data() + q, hits);
+    kernel_(run, queries_.query(first + q), count, wide_words_ > 0 ? kNoLimits : worker.limits.data() + q, hits);
+    if (wide_words_ > 0) add_wide(run, first + q, count, worker.limits.data() + q, hits);
     for (std::size_t i = 0; i < count; ++i) {
-      TopK& best = own.best[q + i];
+      TopK& best = worker.best[q + i];
       const QueryScale& scale = queries_.scales[first + q + i];
       bool any = false;
       for (std::size_t j = 0; j < run.count; ++j) {
@@ -204,10 +223,10 @@ class Scan {
         for (any |= bits != 0; bits; bits &= bits - 1) {
           const std::size_t r = std::size_t(std::countr_zero(bits));
           best.offer({scaled(found.scores[r], scale), std::int64_t((b + j) * kBlockRows + r)},
-                     [&](std::int64_t row) { return exact(first + q + i, row, own); });
+                     [&](std::int64_t row) { return exact(first + q + i, row, worker); });
         }
       }
-      if (any) own.limits[q + i] = kernel_limit(best.limit(), scale);
+      if (any) worker.limits[q + i] = kernel_limit(best.limit(), scale);
     }
   }
 
@@ -237,7 +256,7 @@ class Scan {
   }
 
   /// One query over row-major rows as they lie.
-  void scan_rows(Worker& own, const Pass& pass) const {
+  void scan_rows(Worker& worker, const Pass& pass) const {
     const std::size_t bytes = row_bytes(rows_.encoding, rows_.columns);
     for (std::size_t b = pass.first_block; b < pass.end_block; ++b) {
       const std::uint64_t live = live_rows(b, pass.first, 1);
@@ -252,41 +271,41 @@ class Scan {
         const double underflow = double(queries_.dim) * 0x1p-126;
         const double longest = counted ? std::sqrt(1.01 * square + underflow)
                                        : longest_row(rows_.encoding, {rows, count, bytes}, queries_.dim);
-        if (longest > own.longest) lengthen(own, pass, longest);
+        if (longest > worker.longest) lengthen(worker, pass, longest);
       }
       const QueryScale& scale = queries_.scales[pass.first];
       for (std::size_t r = 0; r < count; ++r) {
         const float score = scores[r] * rows_.factor(first + r);
-        if (!(score > own.limits[0]) || !(live >> r & 1)) continue;
-        own.best[0].offer({scaled(score, scale), std::int64_t(first + r)},
-                          [&](std::int64_t row) { return exact(pass.first, row, own); });
-        own.limits[0] = kernel_limit(own.best[0].limit(), scale);
+        if (!(score > worker.limits[0]) || !(live >> r & 1)) continue;
+        worker.best[0].offer({scaled(score, scale), std::int64_t(first + r)},
+                             [&](std::int64_t row) { return exact(pass.first, row, worker); });
+        worker.limits[0] = kernel_limit(worker.best[0].limit(), scale);
       }
     }
   }
 
   /// Packs a tile of row-major rows; where their lengths are not known yet, measures them.
-  const std::uint8_t* pack_tile(Worker& own, const Pass& pass) const {
+  const std::uint8_t* pack_tile(Worker& worker, const Pass& pass) const {
     const std::size_t bytes = row_bytes(rows_.encoding, rows_.columns), first = pass.first_block * kBlockRows,
                       end = std::min(pass.end_block * kBlockRows, rows_.count);
     const std::uint8_t* rows = rows_.row_major + first * bytes;
     if (measures()) {
       const double longest = longest_row(rows_.encoding, {rows, end - first, bytes}, rows_.columns);
-      if (longest > own.longest) lengthen(own, pass, longest);
+      if (longest > worker.longest) lengthen(worker, pass, longest);
     }
     for (std::size_t r = first; r < end; r += kBlockRows)
       pack_block(rows_.encoding, rows_.columns, rows_.row_major + r * bytes, std::min(kBlockRows, end - r),
-                 own.tile.data() + (r - first) / kBlockRows * stored_bytes_);
-    return own.tile.data();
+                 worker.tile.data() + (r - first) / kBlockRows * stored_bytes_);
+    return worker.tile.data();
   }
 
-  void lengthen(Worker& own, const Pass& pass, double longest) const {
+  void lengthen(Worker& worker, const Pass& pass, double longest) const {
     if (!std::isfinite(longest)) throw ArgumentError("x holds NaN or infinite values; expected finite ones");
     queries_.require_range(longest);
-    own.longest = longest;
-    for (std::size_t q = 0; q < own.best.size(); ++q) {
-      own.best[q].widen(error_of(pass.first + q, longest));
-      own.limits[q] = kernel_limit(own.best[q].limit(), queries_.scales[pass.first + q]);
+    worker.longest = longest;
+    for (std::size_t q = 0; q < worker.best.size(); ++q) {
+      worker.best[q].widen(error_of(pass.first + q, longest));
+      worker.limits[q] = kernel_limit(worker.best[q].limit(), queries_.scales[pass.first + q]);
     }
   }
 
@@ -300,22 +319,21 @@ class Scan {
     return any & real;
   }
 
-  double exact(std::size_t q, std::int64_t r, Worker& own) const {
-    const std::uint8_t* row = own.row.data();
+  double exact(std::size_t q, std::int64_t r, Worker& worker) const {
+    const std::uint8_t* row = worker.row.data();
     if (rows_.row_major)
       row = rows_.row_major + std::size_t(r) * row_bytes(rows_.encoding, rows_.columns);
     else
       unpack_row(rows_.encoding, queries_.columns, rows_.blocks + std::size_t(r) / kBlockRows * stored_bytes_,
-                 std::size_t(r) % kBlockRows, own.row.data());
+                 std::size_t(r) % kBlockRows, worker.row.data());
     if (by_int8_) {  // integer scores
-      const std::uint8_t* query = queries_.query(q) + 4;
+      const std::uint8_t* query = queries_.query(q) + traits_.by_codes.header_bytes;
       std::int64_t sum = 0;
       for (std::size_t i = 0; i < queries_.dim; ++i) sum += std::int64_t(std::int8_t(query[i])) * std::int8_t(row[i]);
       return double(sum);
     }
-    return exact_score(rows_.encoding, uniform_ ? &*uniform_ : rows_.codebook, row, queries_.values(q), queries_.dim,
-                       rows_.factor(std::size_t(r)), queries_.norm_weight, queries_.scales[q].constant,
-                       own.scratch.data());
+    const ExactQuery query{queries_.values(q), queries_.scales[q].constant};
+    return scorer_.score(row, rows_.factor(std::size_t(r)), query, worker.scratch.data());
   }
 
   const ScanRows& rows_;
@@ -324,8 +342,9 @@ class Scan {
   const EncodingTraits& traits_;
   const bool by_int8_;  // rows and queries are int8
   ScanKernel* const kernel_;
-  RowKernel* const row_kernel_;      // null: rows are scanned in blocks
-  std::optional<Codebook> uniform_;  // what codes stand for in exact scores, where it is not rows_.codebook
+  RowKernel* const row_kernel_;  // null: rows are scanned in blocks
+  const std::optional<Codebook> uniform_;
+  const ExactScorer scorer_;
   const std::size_t blocks_, stored_bytes_, used_bytes_, words_, wide_words_;
   const std::uint64_t last_mask_;
   const std::size_t ahead_;  // bytes: whole blocks where only their first words are read

@@ -39,6 +39,7 @@ void decode_rows(const Segment& segment, const Tier& tier, std::span<const std::
   const bool packed = &tier == segment.tiers.data();
   const std::size_t bytes = row_bytes(tier.encoding, tier.columns()),
                     block = block_bytes(tier.encoding, tier.columns());
+  const RowReader reader(tier.encoding, source.codebook);
   const float scale = decoded_scale(tier.encoding, tier.dim, tier.cosine);
   parallel_for((rows.size() + kRowsPerBlock - 1) / kRowsPerBlock, threads, [&](std::size_t, std::size_t task) {
     std::vector<std::uint8_t> unpacked(bytes);
@@ -50,7 +51,7 @@ void decode_rows(const Segment& segment, const Tier& tier, std::span<const std::
         unpack_row(tier.encoding, tier.columns(), codes, row % kRowsPerBlock, unpacked.data());
         codes = unpacked.data();
       }
-      decode_row(tier.encoding, source.codebook, codes, tier.dim, source.factor(row) * scale, out + i * tier.dim);
+      reader.decode(codes, tier.dim, source.factor(row) * scale, out + i * tier.dim);
     }
   });
 }

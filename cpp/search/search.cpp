@@ -16,7 +16,7 @@ namespace nestvec {
 namespace {
 
 constexpr std::size_t kCandidateBytes = 4 << 20;  // for the candidates between two tiers, at one time
-constexpr std::size_t kQueryBytes = 4 << 20;      // for the queries in the form that is scanned
+constexpr std::size_t kQueryBytes = 4 << 20;      // for prepared queries
 
 /// Adds the time of its life.
 class Stopwatch {
@@ -106,32 +106,35 @@ void search(const Table& table, const std::vector<TierQueries>& queries, const S
   }
   kept.push_back(options.k);
   const auto stats_of = [&](std::size_t t) { return options.stats ? options.stats + t : nullptr; };
-  const std::size_t query_bytes =
-      ScanQueries::bytes_per_query(scanned.encoding, options.kind, options.dim, rows.codebook);
+  const QuerySpec query_spec{.encoding = scanned.encoding,
+                             .kind = options.kind,
+                             .dim = options.dim,
+                             .unit = scanned.cosine,
+                             .codebook = rows.codebook,
+                             .norm_weight = scanned.norm_weight};
+  const std::size_t query_bytes = ScanQueries::bytes_per_query(query_spec);
   const std::size_t together =
       std::max<std::size_t>(1, std::min(kCandidateBytes / (kept[0] * sizeof(Candidate)), kQueryBytes / query_bytes));
   for (std::size_t first = 0; first < count; first += together) {
-    const std::size_t some = std::min(together, count - first);
-    std::vector<Candidate> candidates(last == 0 ? 0 : some * kept[0]);
+    const std::size_t group_size = std::min(together, count - first);
+    std::vector<Candidate> candidates(last == 0 ? 0 : group_size * kept[0]);
     {
       const Stopwatch watch(stats_of(0));
-      const TierQueries these = part_of(queries[0], first, some);
-      const ScanQueries prepared =
-          ScanQueries::from_floats(scanned.encoding, options.kind, these.values, options.dim, scanned.cosine,
-                                   rows.codebook, these.constants, scanned.norm_weight);
+      const TierQueries group = part_of(queries[0], first, group_size);
+      const ScanQueries prepared = ScanQueries::from_floats(query_spec, group.values, group.constants);
       rows.allowed = options.allowed ? options.allowed + first * options.allowed_stride : nullptr;
       rows.allowed_stride = options.allowed_stride;
       table.device.backend->scan(rows, prepared, kept[0], options.threads,
                                  last == 0 ? out + first * options.k : candidates.data());
-      count_scan(segment, rows, prepared.columns, some, stats_of(0));
+      count_scan(segment, rows, prepared.columns, group_size, stats_of(0));
     }
     for (std::size_t t = 1; t <= last; ++t) {
-      std::vector<Candidate> survivors(t == last ? 0 : some * kept[t]);
-      const TierQueries these = part_of(queries[t], first, some);
+      std::vector<Candidate> survivors(t == last ? 0 : group_size * kept[t]);
+      const TierQueries group = part_of(queries[t], first, group_size);
       const Stopwatch watch(stats_of(t));
       const Rescoring task{.segment = segment,
                            .tier = segment.tiers[t],
-                           .queries = these,
+                           .queries = group,
                            .candidates = candidates.data(),
                            .per_query = kept[t - 1],
                            .keep = kept[t],

@@ -225,8 +225,8 @@ struct Rows {
   }
   nestvec::ScanQueries queries(nestvec::Matrix<const float> x, std::size_t dims, bool unit,
                                double norm_weight = 0) const {
-    return nestvec::ScanQueries::from_floats(scanned.encoding, scanned.kind, x, dims, unit, codebook_or_null(), nullptr,
-                                             norm_weight);
+    return nestvec::ScanQueries::from_floats(
+        {scanned.encoding, scanned.kind, dims, unit, codebook_or_null(), norm_weight}, x);
   }
   nestvec::ScanRows view() const {
     return {.encoding = scanned.encoding,

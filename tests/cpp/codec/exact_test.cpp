@@ -25,8 +25,8 @@ TEST(exact_scores_follow_their_definition) {
       const float factor = draw::one_of(rng, {1.0F, 0.7F, 0.0F, 1e-3F});
       const double constant = draw::one_of(rng, {0.0, 0.1, -1e6});
       const double norm_weight = draw::one_of(rng, {0.0, 0.25, 1.0});
-      const float found = exact_score(scanned.encoding, rows.codebook_or_null(), rows.row_major.data(), query.data(),
-                                      dim, factor, norm_weight, constant, scratch.data());
+      const ExactScorer scorer{RowReader(scanned.encoding, rows.codebook_or_null()), dim, norm_weight};
+      const float found = scorer.score(rows.row_major.data(), factor, {query.data(), constant}, scratch.data());
       const double want = oracle::float_score(rows.values(0, dim), oracle::prepared(query.data(), dim, false), factor,
                                               constant, norm_weight);
       CHECK(found == want, scanned.label()

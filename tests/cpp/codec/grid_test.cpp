@@ -179,7 +179,7 @@ TEST(symmetric_scores_are_integers_over_a_power_of_four) {
                             .row_major = codes.data(),
                             .codebook = &either};
       std::vector<Candidate> found(rows);
-      scan(source, ScanQueries::from_floats(encoding, QueryKind::codes, {query.data(), 1, dim}, dim, false, &either),
+      scan(source, ScanQueries::from_floats({encoding, QueryKind::codes, dim, false, &either}, {query.data(), 1, dim}),
            rows, 1, found.data());
       for (const Candidate& candidate : found) {
         encoder.nearest(&x[std::size_t(candidate.row) * dim], dim, of_row.data());

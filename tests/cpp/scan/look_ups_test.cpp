@@ -107,7 +107,7 @@ TEST(tables_of_bits_are_within_their_error) {
       places.push_back(place);
     }
     check_bound(places, query, found,
-                ScanQueries::from_floats(Encoding::binary, QueryKind::look_ups, {query.data(), 1, dim}, dim, false),
+                ScanQueries::from_floats({Encoding::binary, QueryKind::look_ups, dim}, {query.data(), 1, dim}),
                 "bits, dim " + std::to_string(dim));
   }
 }
@@ -178,8 +178,8 @@ TEST(tables_of_centroids_are_within_their_error) {
                               std::to_string(codebook.columns) + " columns, dim " + std::to_string(dim);
     const Codebook either = codebook;
     check_bound(places, query, found,
-                ScanQueries::from_floats(codebook.encoding, QueryKind::look_ups, {query.data(), 1, dim}, dim, false,
-                                         &either, nullptr, norm_weight),
+                ScanQueries::from_floats({codebook.encoding, QueryKind::look_ups, dim, false, &either, norm_weight},
+                                         {query.data(), 1, dim}),
                 label);
     for (std::size_t j = columns; codebook.encoding == Encoding::pq4 && j < (columns + 7) / 8 * 8; ++j)
       for (std::size_t v = 0; v < 16; ++v)  // the codes there are other columns'
@@ -281,7 +281,7 @@ TEST(tables_of_levels_are_within_their_error) {
     if (codebook.encoding == Encoding::planes) places.push_back(rows);
     check_bound(
         places, query, found,
-        ScanQueries::from_floats(codebook.encoding, QueryKind::look_ups, {query.data(), 1, dim}, dim, false, &either),
+        ScanQueries::from_floats({codebook.encoding, QueryKind::look_ups, dim, false, &either}, {query.data(), 1, dim}),
         std::string(name(codebook.encoding)) + ", bits " + std::to_string(codebook.bits) + ", dim " +
             std::to_string(dim));
   }

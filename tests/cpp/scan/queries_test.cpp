@@ -1,4 +1,4 @@
-// Queries in the forms that the kernels read, and what cannot be made into one.
+// Prepared queries as the kernels read them, and what cannot be prepared.
 #include "cpp/scan/queries.hpp"
 
 #include <cmath>
@@ -18,9 +18,9 @@ using oracle::Bytes;
 using oracle::Floats;
 
 template <class T>
-T at(const std::uint8_t* form, std::size_t i) {
+T at(const std::uint8_t* prepared, std::size_t i) {
   T value;
-  std::memcpy(&value, form + i * sizeof(T), sizeof(T));
+  std::memcpy(&value, prepared + i * sizeof(T), sizeof(T));
   return value;
 }
 
@@ -35,12 +35,13 @@ std::string refusal(const Body& body) {
 }
 
 ScanQueries queries_of(Encoding encoding, const Floats& x, std::size_t cols, std::size_t dim, bool unit) {
-  return ScanQueries::from_floats(encoding, traits(encoding).usual_kind, {x.data(), x.size() / cols, cols}, dim, unit);
+  return ScanQueries::from_floats({encoding, traits(encoding).usual_kind, dim, unit},
+                                  {x.data(), x.size() / cols, cols});
 }
 
 }  // namespace
 
-TEST(forms_are_what_the_kernels_read) {
+TEST(prepared_queries_are_what_the_kernels_read) {
   Rng rng(1);
   for (std::size_t cols = 1; cols <= 150; ++cols)
     for (Encoding encoding :
@@ -55,20 +56,20 @@ TEST(forms_are_what_the_kernels_read) {
       for (std::size_t q = 0; q < 3; ++q) {
         const oracle::Query want =
             oracle::prepared(encoding, traits(encoding).usual_kind, &x[q * cols], dim, unit, nullptr);
-        const std::uint8_t* form = queries.query(q);
+        const std::uint8_t* prepared = queries.query(q);
         bool good = true;
         if (encoding == Encoding::binary) {
           for (std::size_t i = 0; i < words * 64; ++i)
-            good = good && (form[i / 8] >> (7 - i % 8) & 1) == (i < dim && x[q * cols + i] > 0);
+            good = good && (prepared[i / 8] >> (7 - i % 8) & 1) == (i < dim && x[q * cols + i] > 0);
         } else if (encoding == Encoding::int8) {
           double sum = 0;
           for (std::size_t i = 0; i < words * 4; ++i)
-            good = good && at<std::int8_t>(form + 4, i) == (i < dim ? want.int8[i] : 0);
+            good = good && at<std::int8_t>(prepared + 4, i) == (i < dim ? want.int8[i] : 0);
           for (float code : want.int8) sum += code;
-          good = good && at<std::int32_t>(form, 0) == sum && queries.scales[q].scale == want.scale;
+          good = good && at<std::int32_t>(prepared, 0) == sum && queries.scales[q].scale == want.scale;
         } else {
           for (std::size_t i = 0; i < words * (encoding == Encoding::float32 ? 1 : 2); ++i)
-            good = good && at<float>(form, i) == (i < dim ? want.values[i] : 0);
+            good = good && at<float>(prepared, i) == (i < dim ? want.values[i] : 0);
           good = good && std::memcmp(queries.values(q), want.values.data(), dim * sizeof(float)) == 0;
         }
         CHECK(good, label << ", query " << q);
@@ -84,11 +85,11 @@ TEST(codes_are_taken_as_they_are) {
       const Bytes rows = draw::bytes(rng, 2 * bytes);
       const ScanQueries queries = ScanQueries::from_codes(encoding, {rows.data(), 2, bytes}, dim);
       for (std::size_t q = 0; q < 2; ++q) {
-        const std::uint8_t* form = queries.query(q);
+        const std::uint8_t* prepared = queries.query(q);
         std::int32_t sum = 0;
         for (std::size_t i = 0; i < bytes; ++i) sum += std::int8_t(rows[q * bytes + i]);
-        CHECK(std::memcmp(form + head, &rows[q * bytes], bytes) == 0, name(encoding) << ", dim " << dim);
-        CHECK(encoding == Encoding::binary || at<std::int32_t>(form, 0) == sum, "dim " << dim);
+        CHECK(std::memcmp(prepared + head, &rows[q * bytes], bytes) == 0, name(encoding) << ", dim " << dim);
+        CHECK(encoding == Encoding::binary || at<std::int32_t>(prepared, 0) == sum, "dim " << dim);
         CHECK(queries.scales[q].scale == 1 && queries.scales[q].offset == 0, name(encoding) << ", dim " << dim);
       }
     }
@@ -100,7 +101,7 @@ TEST(a_zero_query_stays_zero) {
       if (scanned.has_codebook()) continue;
       const Floats zeros(70);
       const ScanQueries queries =
-          ScanQueries::from_floats(scanned.encoding, scanned.kind, {zeros.data(), 1, 70}, 70, unit);
+          ScanQueries::from_floats({scanned.encoding, scanned.kind, 70, unit}, {zeros.data(), 1, 70});
       if (scanned.kind != QueryKind::codes)
         for (std::size_t i = 0; i < 70; ++i) CHECK(queries.values(0)[i] == 0, scanned.label());
       CHECK(queries.scales[0].scale > 0, scanned.label() << ": limits are divided by it");
@@ -120,7 +121,7 @@ TEST(products_that_could_leave_the_range_are_refused) {
   }
   queries_of(Encoding::binary, query, 2, 2, false).require_range(1e30);
   const ScanQueries look_ups =
-      ScanQueries::from_floats(Encoding::binary, QueryKind::look_ups, {query.data(), 1, 2}, 2, false);
+      ScanQueries::from_floats({Encoding::binary, QueryKind::look_ups, 2}, {query.data(), 1, 2});
   look_ups.require_range(2);
   CHECK_THROWS(look_ups.require_range(1e20), ArgumentError);
   const Floats several = {1, 0, 1e19F, 0};
@@ -154,7 +155,7 @@ TEST(dimensions_where_a_sub_quantizer_begins) {
   const Floats centroids = draw::normal(rng, 10 * 16), query = draw::normal(rng, 10);
   const Codebook codebook = Centroids{10, 3, Encoding::pq4, centroids.data()};  // 3 + 3 + 4 dimensions
   const auto made = [&](std::size_t dim) {
-    return ScanQueries::from_floats(Encoding::pq4, QueryKind::look_ups, {query.data(), 1, 10}, dim, false, &codebook)
+    return ScanQueries::from_floats({Encoding::pq4, QueryKind::look_ups, dim, false, &codebook}, {query.data(), 1, 10})
         .columns;
   };
   CHECK(made(3) == 1 && made(6) == 2 && made(10) == 3);

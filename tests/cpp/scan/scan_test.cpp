@@ -205,7 +205,7 @@ TEST(nothing_to_scan) {
   Candidate untouched{7, 7};
   const Floats query = {1};
   const auto queries = [&](std::size_t count) {
-    return ScanQueries::from_floats(Encoding::float32, QueryKind::values, {query.data(), count, 1}, 1, false);
+    return ScanQueries::from_floats({Encoding::float32, QueryKind::values, 1}, {query.data(), count, 1});
   };
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(query.data());
   scan({.encoding = Encoding::float32, .count = 0, .columns = 1}, queries(1), 0, 0, &untouched);
