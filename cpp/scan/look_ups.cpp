@@ -187,8 +187,13 @@ std::size_t wide_columns(const Centroids& centroids, std::size_t columns) {
   for (std::size_t j = columns; j-- > 0;) {
     narrow = std::max(narrow, ranges[j]);
     if (j % 8 != 0 || j > kMostWide || (j > 0 && narrow > 0.6 * widest)) continue;  // not for ranges much alike
-    // The logarithm of a time: rows that pass are e times as many for each third of a deviation that the error has.
-    // Measured for opq192x8: 7.2, 1.38, .78, .69 and .68 ms with 0, 16, 32, 64 and 96 wide columns; this takes 56.
+    // log(time): rows that pass the limit, e times as many for each third of a deviation of error, times the look-ups.
+    //
+    //     log t   |*                        error: half a step of the widest narrow range, for each column
+    //             | *            .  *       look-ups: 1 + wide columns / columns, a second one for the wide ones
+    //             |   *    . *
+    //             |      *  <- best         opq192x8, measured: 7.2, 1.38, .78, .69, .68 ms with 0, 16, 32, 64, 96
+    //             +-------------- j wide    wide columns; this takes 56
     const double error = 0.5 * double(columns) * narrow / steps;
     const double time = 3 * error / deviation + std::log1p(double(j) / double(columns));
     if (time <= least) {

@@ -35,10 +35,16 @@ struct ScoreError {
 
 /// Collects the k best by exact score from candidates whose scores may be off by `error`.
 ///
-/// Candidates gather until the reservoir is full. Then those go that are certainly not among the k best: their score is
-/// worse than the k-th best by more than twice the error. Where so many lie within it that the reservoir stays full,
-/// they are scored exactly, and the k best of them set the limit from then on, once the error below the worst. Nothing
-/// is scored twice, and memory stays at 3k + 288 candidates whatever the data.
+/// Candidates gather in a reservoir until it is full. Then it is pruned: a candidate whose score is worse than the k-th
+/// best by more than twice the error is certainly not among the k best. If more than 2k + 144 are left, they are scored
+/// exactly, the k best of them stay, and the limit is the worst of these minus the error. Nothing is scored twice, and
+/// memory stays at 3k + 288 candidates whatever the data:
+///
+///     kept_   | exact scores | approximate scores, as they come | room left |
+///             0         exact_count_                        size()    3k + 288
+///
+///     pruned           the approximate ones among themselves: keep score > k-th best - 2 * error
+///     still too many   score the rest exactly, keep the k best of all: exact_count_ = k
 class TopK {
  public:
   TopK(std::size_t k, ScoreError error, Order order) : k_(k), error_(error), order_(order) {
@@ -72,16 +78,16 @@ class TopK {
 
   /// Adds what another collector kept, before finish().
   void merge(const TopK& other) {
-    kept_.insert(kept_.begin(), other.kept_.begin(), other.kept_.begin() + std::ptrdiff_t(other.sure_));
-    kept_.insert(kept_.end(), other.kept_.begin() + std::ptrdiff_t(other.sure_), other.kept_.end());
-    sure_ += other.sure_;
+    kept_.insert(kept_.begin(), other.kept_.begin(), other.kept_.begin() + std::ptrdiff_t(other.exact_count_));
+    kept_.insert(kept_.end(), other.kept_.begin() + std::ptrdiff_t(other.exact_count_), other.kept_.end());
+    exact_count_ += other.exact_count_;
   }
 
   /// Writes the best k by exact score, in order; where there are fewer, the rest has row -1 and score NaN.
   template <class Exact>
   void finish(Candidate* out, const Exact& exact) {
     if (!error_.exact()) {
-      drop_hopeless();
+      prune();
       score_exactly(exact);
     }
     const std::size_t found = std::min(k_, kept_.size());
@@ -100,12 +106,12 @@ class TopK {
       limit_ = order_.ids ? just_below(kept_[k_ - 1].score) : kept_[k_ - 1].score;  // rows rise: without ids a tie lost
       return;
     }
-    drop_hopeless();
+    prune();
     if (kept_.size() <= 2 * k_ + 144) return;
     score_exactly(exact);
     if (kept_.size() < k_) return;
     cut_to_k();
-    sure_ = k_;
+    exact_count_ = k_;
     const double kth = kept_[k_ - 1].score;
     limit_ = std::max(limit_, just_below(kth - (error_.relative * std::fabs(kth) + error_.absolute)));
   }
@@ -116,25 +122,27 @@ class TopK {
     kept_.resize(k_);
   }
 
-  /// Judges the candidates that are not scored exactly yet by each other.
-  void drop_hopeless() {
-    const auto begin = kept_.begin() + std::ptrdiff_t(sure_);
-    if (kept_.size() < sure_ + k_) return;
+  /// Prunes candidates with approximate scores against the k-th best among them.
+  void prune() {
+    const auto begin = kept_.begin() + std::ptrdiff_t(exact_count_);
+    if (kept_.size() < exact_count_ + k_) return;
     const auto kth = begin + std::ptrdiff_t(k_ - 1);
     std::nth_element(begin, kth, kept_.end(), order_);
     const double margin = 2 * (error_.relative * std::fabs(kth->score) + error_.absolute);
     limit_ = std::max(limit_, just_below(kth->score - margin));
-    kept_.erase(std::remove_if(begin, kept_.end(), [&](const Candidate& one) { return !(one.score > limit_); }),
-                kept_.end());
+    kept_.erase(
+        std::remove_if(begin, kept_.end(), [&](const Candidate& candidate) { return !(candidate.score > limit_); }),
+        kept_.end());
   }
 
   template <class Exact>
   void score_exactly(const Exact& exact) {
-    const auto begin = kept_.begin() + std::ptrdiff_t(sure_);
+    const auto begin = kept_.begin() + std::ptrdiff_t(exact_count_);
     for (auto candidate = begin; candidate != kept_.end(); ++candidate) candidate->score = exact(candidate->row);
-    kept_.erase(std::remove_if(begin, kept_.end(), [](const Candidate& one) { return std::isnan(one.score); }),
-                kept_.end());
-    sure_ = kept_.size();
+    kept_.erase(
+        std::remove_if(begin, kept_.end(), [](const Candidate& candidate) { return std::isnan(candidate.score); }),
+        kept_.end());
+    exact_count_ = kept_.size();
   }
 
   std::size_t k_;
@@ -142,7 +150,7 @@ class TopK {
   Order order_;
   double limit_ = -std::numeric_limits<double>::infinity();
   std::vector<Candidate> kept_;
-  std::size_t sure_ = 0;  // the first so many are scored exactly, where scores come with an error
+  std::size_t exact_count_ = 0;  // kept_[0, exact_count_) hold exact scores; unused where the error is zero
 };
 
 }  // namespace nestvec

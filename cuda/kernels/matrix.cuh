@@ -5,17 +5,21 @@
 // whole tiles of 32 pay even for two queries. Compute capability 8.0 is needed.
 //
 // Rows, queries and bytes may go to any places of the instructions' fragments (mma.cuh), as long as the bytes of rows
-// and queries meet. With group = lane / 4 and in_group = lane % 4, a lane has in every step
+// and queries meet. With group = lane / 4 and in_group = lane % 4, a lane has in every step of 32 bytes a query
 //
-//   - of 8 queries the piece in_group of 4, 8 bytes each, which are its part of a column;
-//   - of 8 rows the codes that these are multiplied with: of bits a word, of int8 two words, of int4 a word, whose 8
-//     nibbles become int8 by a look-up. It loads 16 bytes at a time, those of 2 or 4 neighbouring rows, and 8 lanes 128
-//     bytes that lie together.
+//     piece     0     1     2     3        8 bytes each, what codes they are multiplied with:
+//     query 0   l0    l1    l2    l3       bits   a word of 8 bytes
+//     query 1   l4    l5    l6    l7       int8   two words of 4
+//     ...                                  int4   a word of 4, whose 8 nibbles become int8 by a look-up
+//     query 7   l28   l29   l30   l31
+//
+// that is, piece in_group of query group (of 4 times 8 queries), and the same bytes of 8 rows. It loads 16 bytes at a
+// time, those of 2 or 4 neighbouring rows, and 8 lanes 128 bytes that lie together.
 //
 // The host puts the queries into this order once, so that one load brings a lane the pieces of two queries, and a warp
-// 512 bytes. They come from global memory by way of the L1, where the same 1,024 bytes a step serve all warps; rows,
-// which one warp reads once, pass it by. Shared memory is no faster, and would have to be filled by every block of
-// threads, between barriers, and in turns where it is too small.
+// 512 bytes. They come from global memory by way of the L1, where the same 1,024 bytes a step serve all warps; rows
+// bypass L1 (`__ldcg`): only one warp ever reads them. Shared memory is no faster, and would have to be filled by every
+// block of threads, between barriers, and in turns where it is too small.
 #pragma once
 #include <algorithm>
 #include <bit>

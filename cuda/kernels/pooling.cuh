@@ -143,58 +143,60 @@ struct Pooled {
   }
 };
 
-/// Pools the dimensions from `begin` on of a text, blockDim.x * kWidth of them or as many as there are, into
-/// out[mode * dim + dimension]. Called by all threads of a block.
+/// A thread's dimensions of one text: kWidth of them from `dim` on, if `active`.
 template <class Access>
-__device__ void pool_slice(const Pooling& pooling, std::size_t text, unsigned begin, TokenList& tokens, float* out) {
-  using Load = typename Access::Load;
-  constexpr unsigned kWidth = Access::kWidth, kAhead = Access::kAhead;
-  const unsigned d = begin + threadIdx.x * kWidth;
-  const bool active = d < pooling.dim;
-  const auto* values = static_cast<const typename Access::Type::Value*>(pooling.hidden);
-  const auto load = [&](unsigned position) {
-    return *reinterpret_cast<const Load*>(values + (text * pooling.tokens + position) * pooling.dim + d);
-  };
+struct Slice {
+  const Pooling& pooling;
+  std::size_t text;
+  unsigned dim;
+  bool active;
 
-  tokens.begin(pooling, text);
-  const unsigned first = tokens.first == pooling.tokens ? 0 : tokens.first;
-  const unsigned left = pooling.tokens - first, kept = first + (pooling.skipped < left ? pooling.skipped : left);
-  const bool all = pooling.sum || pooling.weighted_sum || pooling.largest;
-  Pooled<Access> pooled;
-  unsigned count = 0, cls = first, last = 0;
-  for (unsigned start = kept / TokenList::kTokens * TokenList::kTokens; start < pooling.tokens;
-       start += TokenList::kTokens) {
-    const unsigned listed = tokens.list(pooling, text, kept, start);
-    if (listed == 0) continue;
-    if (count == 0) cls = tokens.positions[0];
-    last = tokens.positions[listed - 1];
-    count += listed;
-    if (active && all)
-      for (unsigned p = 0; p < listed; p += kAhead) {
-        Load loads[kAhead];
-#pragma unroll
-        for (unsigned i = 0; i < kAhead; ++i)  // the last once more behind the last: no load waits for a branch
-          loads[i] = load(tokens.positions[p + i < listed ? p + i : listed - 1]);
-#pragma unroll
-        for (unsigned i = 0; i < kAhead; ++i)
-          if (p + i < listed) pooled.add(pooling, loads[i], tokens.positions[p + i] - first + 1);
-      }
-    __syncthreads();  // the list is read to its end
+  __device__ typename Access::Load load(unsigned position) const {
+    const auto* values = static_cast<const typename Access::Type::Value*>(pooling.hidden);
+    const auto* at = values + (text * pooling.tokens + position) * pooling.dim + dim;
+    return *reinterpret_cast<const typename Access::Load*>(at);
   }
-  if (!active) return;
+};
 
-  const float length = count == 0 ? 1.0f : float(count), weight = count == 0 ? 1.0f : float(pooled.weights);
+/// The tokens of a text that count.
+struct Counted {
+  unsigned count, first, last;  ///< first: the text's first token where none counts
+};
+
+/// Adds `listed` tokens, numbered from the text's first one on.
+template <class Access>
+__device__ __forceinline__ void add_tokens(const Slice<Access>& slice, const unsigned* positions, unsigned listed,
+                                           unsigned first, Pooled<Access>& pooled) {
+  constexpr unsigned kAhead = Access::kAhead;
+  for (unsigned p = 0; p < listed; p += kAhead) {
+    typename Access::Load loads[kAhead];
+#pragma unroll
+    for (unsigned i = 0; i < kAhead; ++i)  // clamped: no load waits for a branch
+      loads[i] = slice.load(positions[p + i < listed ? p + i : listed - 1]);
+#pragma unroll
+    for (unsigned i = 0; i < kAhead; ++i)
+      if (p + i < listed) pooled.add(slice.pooling, loads[i], positions[p + i] - first + 1);
+  }
+}
+
+/// Writes what each mode makes of a thread's dimensions.
+template <class Access>
+__device__ __forceinline__ void store_modes(const Slice<Access>& slice, const Pooled<Access>& pooled,
+                                            const Counted& counted, float* out) {
+  const Pooling& pooling = slice.pooling;
+  const float length = counted.count == 0 ? 1.0f : float(counted.count),
+              weight = counted.count == 0 ? 1.0f : float(pooled.weights);
   const auto store = [&](unsigned mode, auto value_of) {
 #pragma unroll
-    for (unsigned i = 0; i < kWidth; ++i) out[std::size_t{mode} * pooling.dim + d + i] = value_of(i);
+    for (unsigned i = 0; i < Access::kWidth; ++i) out[std::size_t{mode} * pooling.dim + slice.dim + i] = value_of(i);
   };
   const auto copy = [&](unsigned mode, unsigned position) {
-    const Load token = load(position);
+    const typename Access::Load token = slice.load(position);
     store(mode, [&](unsigned i) { return Access::value(token, i); });
   };
   for (unsigned m = 0; m < pooling.mode_count; ++m) switch (PoolingMode(pooling.modes >> 4 * m & 15)) {
       case PoolingMode::cls:
-        copy(m, cls);
+        copy(m, counted.first);
         break;
       case PoolingMode::max:
         store(m, [&](unsigned i) { return pooled.largest[i]; });
@@ -211,12 +213,37 @@ __device__ void pool_slice(const Pooling& pooling, std::size_t text, unsigned be
         store(m, [&](unsigned i) { return pooled.weighted_sum[i] / weight; });
         break;
       case PoolingMode::lasttoken:
-        if (count != 0)
-          copy(m, last);
+        if (counted.count != 0)
+          copy(m, counted.last);
         else
           store(m, [](unsigned) { return 0.0f; });
         break;
     }
+}
+
+/// Pools the dimensions from `begin` on of a text, at most blockDim.x * kWidth of them, into
+/// out[mode * dim + dimension]. Called by all threads of a block.
+template <class Access>
+__device__ void pool_slice(const Pooling& pooling, std::size_t text, unsigned begin, TokenList& tokens, float* out) {
+  const unsigned dim = begin + threadIdx.x * Access::kWidth;
+  const Slice<Access> slice{pooling, text, dim, dim < pooling.dim};
+  tokens.begin(pooling, text);
+  const unsigned first = tokens.first == pooling.tokens ? 0 : tokens.first;
+  const unsigned left = pooling.tokens - first, kept = first + (pooling.skipped < left ? pooling.skipped : left);
+  const bool reads_all = pooling.sum || pooling.weighted_sum || pooling.largest;
+  Pooled<Access> pooled;
+  Counted counted{0, first, 0};
+  for (unsigned start = kept / TokenList::kTokens * TokenList::kTokens; start < pooling.tokens;
+       start += TokenList::kTokens) {
+    const unsigned listed = tokens.list(pooling, text, kept, start);
+    if (listed == 0) continue;
+    if (counted.count == 0) counted.first = tokens.positions[0];
+    counted.last = tokens.positions[listed - 1];
+    counted.count += listed;
+    if (slice.active && reads_all) add_tokens(slice, tokens.positions, listed, first, pooled);
+    __syncthreads();  // the list is read to its end
+  }
+  if (slice.active) store_modes(slice, pooled, counted, out);
 }
 
 }  // namespace nestvec::cuda

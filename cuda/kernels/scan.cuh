@@ -23,7 +23,7 @@ struct alignas(16) ScanShared {
   float limits[kQueries];     ///< the same in the kernel's scores; for integer scores unused
 };
 
-/// The queries of a tile; past the last there are none, and its place is taken by the last.
+/// Query q of a tile. Clamped: a partial tile repeats its last query.
 __device__ __forceinline__ unsigned query_of(const ScanView& view, unsigned first_query, unsigned q) {
   return first_query + q < view.query_count ? first_query + q : view.query_count - 1;
 }

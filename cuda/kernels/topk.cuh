@@ -78,8 +78,13 @@ struct SelectShared {
 };
 
 /// The k-th largest of keys; called by all kThreads of a block, returned to all. There are k keys or more.
-/// By digits of 8 bits from the first one in which keys differ: a histogram says in which bin the k-th lies. Integer
-/// scores take one or two digits, and mostly none is left for the ties.
+/// By digits of 8 bits from the first one in which keys differ. Integer scores take one or two digits, and mostly none
+/// is left for the ties. A digit, with k = 7 and 4 bins in place of 256:
+///
+///     digit of a key       3     2     1     0
+///     keys in its bin      2     4     5     9    a histogram in shared memory
+///     keys above and in    2     6    11    20    thread t: prefix sum over the t + 1 highest bins
+///     6 < 7 <= 11: bin 1 has the k-th key; it is number 7 - 6 = 1 of the keys in that bin, by the next digit
 template <class Keys>
 __device__ __forceinline__ Key select_kth(const Keys& keys, unsigned k, SelectShared& shared) {
   if (threadIdx.x == 0) {
