@@ -13,7 +13,7 @@ namespace nestvec::cuda {
 void pack_blocks(Encoding encoding, std::size_t columns, const std::uint8_t* rows, std::size_t count,
                  std::uint8_t* blocks, cudaStream_t stream);
 
-/// As longest_row of nestvec/exact.hpp, for the first `dim` dimensions of rows in the current device's memory.
+/// As longest_row of cpp/codec/exact.hpp, for the first `dim` dimensions of rows in the current device's memory.
 double longest_row(Encoding encoding, Matrix<const std::uint8_t> rows, std::size_t dim, cudaStream_t stream);
 
 }  // namespace nestvec::cuda

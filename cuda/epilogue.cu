@@ -61,8 +61,8 @@ class Call {
   }
 
  private:
-  Call(int device, cudaStream_t stream, bool own)
-      : device_(device), lease_(device), stream_(own ? lease_->stream.get() : stream) {
+  Call(int device, cudaStream_t stream, bool by_workspace)
+      : device_(device), lease_(device), stream_(by_workspace ? lease_->stream.get() : stream) {
     errors_ = lease_->memory.take<ValueErrors>(1, "an epilogue's errors");
     check(cudaMemsetAsync(errors_, 0, sizeof(ValueErrors), stream_), "an epilogue");
   }

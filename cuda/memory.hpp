@@ -6,7 +6,7 @@
 
 namespace nestvec::cuda {
 
-// As the functions of these names in nestvec/backend.hpp.
+// As the functions of these names in cpp/device/backend.hpp.
 std::shared_ptr<void> allocate(std::size_t bytes, int device);
 void copy(void* to, const void* from, std::size_t bytes, int device);
 void wait(std::uintptr_t stream, int device);

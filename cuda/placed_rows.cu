@@ -21,19 +21,19 @@ Buffer copied(const void* values, std::size_t bytes, Workspace& work, const char
   return buffer;
 }
 
-bool scanned(const Placing& placing) { return placing.rows.blocks || placing.on_device; }
+bool scanned(const PlaceRequest& request) { return request.rows.blocks || request.on_device; }
 
 }  // namespace
 
-std::size_t PlacedRows::bytes_of_codes(const Placing& placing) {
-  const ScanRows& rows = placing.rows;
-  const std::size_t codes = scanned(placing) ? block_count(rows.count) * block_bytes(rows.encoding, rows.columns)
+std::size_t PlacedRows::bytes_of_codes(const PlaceRequest& request) {
+  const ScanRows& rows = request.rows;
+  const std::size_t codes = scanned(request) ? block_count(rows.count) * block_bytes(rows.encoding, rows.columns)
                                              : rows.count * row_bytes(rows.encoding, rows.columns);
-  return codes + placing.factor_count * sizeof(float);
+  return codes + request.factor_count * sizeof(float);
 }
 
-PlacedRows::PlacedRows(const Placing& placing, int device) : device_(device), host_factors_(placing.rows.factors) {
-  const ScanRows& rows = placing.rows;
+PlacedRows::PlacedRows(const PlaceRequest& request, int device) : device_(device), host_factors_(request.rows.factors) {
+  const ScanRows& rows = request.rows;
   device_encoding(rows.encoding);  // throws where no device knows it
   if (rows.count >= kMaxRows)
     throw DeviceError("the table has " + std::to_string(rows.count) +
@@ -44,18 +44,18 @@ PlacedRows::PlacedRows(const Placing& placing, int device) : device_(device), ho
   const Centroids* centroids = rows.codebook ? rows.codebook->centroids() : nullptr;
   if (centroids)
     centroids_ = copied(centroids->values, centroids->dim * centroids->count * sizeof(float), *work, "the codebook");
-  if (placing.on_device) {
+  if (request.on_device) {
     pack(rows, *work);
     return;
   }
-  const std::size_t fixed = ranks_.bytes() + centroids_.bytes(), all = bytes_of_codes(placing);
-  if (scanned(placing) && fixed + all > placing.memory) {
-    const std::size_t left = placing.memory > fixed ? placing.memory - fixed : 0;
+  const std::size_t fixed = ranks_.bytes() + centroids_.bytes(), all = bytes_of_codes(request);
+  if (scanned(request) && fixed + all > request.memory) {
+    const std::size_t left = request.memory > fixed ? request.memory - fixed : 0;
     streamed_ = true;
     stream_bytes_ = std::min(left, kMostStreamed);
     return;
   }
-  const std::size_t factor_bytes = placing.factor_count * sizeof(float);
+  const std::size_t factor_bytes = request.factor_count * sizeof(float);
   codes_ = copied(rows.blocks ? rows.blocks : rows.row_major, all - factor_bytes, *work, "the codes of a tier");
   factors_ = copied(rows.factors, factor_bytes, *work, "the factors of a tier");
 }
@@ -98,9 +98,9 @@ RowMeaning PlacedRows::meaning(const ScanRows& rows, std::size_t dim, const floa
           .norm_weight = norm_weight};
 }
 
-std::shared_ptr<const Placement> place(const Placing& placing, int device) {
-  if (!scanned(placing) && PlacedRows::bytes_of_codes(placing) > placing.memory) return nullptr;
-  return std::make_shared<PlacedRows>(placing, device);
+std::shared_ptr<const Placement> place(const PlaceRequest& request, int device) {
+  if (!scanned(request) && PlacedRows::bytes_of_codes(request) > request.memory) return nullptr;
+  return std::make_shared<PlacedRows>(request, device);
 }
 
 }  // namespace nestvec::cuda

@@ -18,11 +18,11 @@ inline constexpr std::size_t kMaxRows = std::size_t{1} << 31;
 
 class PlacedRows : public Placement {
  public:
-  /// Copies what fits into placing.memory; see streamed().
-  PlacedRows(const Placing& placing, int device);
+  /// Copies what fits into request.memory; see streamed().
+  PlacedRows(const PlaceRequest& request, int device);
 
   /// The bytes that all codes and factors of these rows would take.
-  static std::size_t bytes_of_codes(const Placing& placing);
+  static std::size_t bytes_of_codes(const PlaceRequest& request);
 
   std::size_t bytes() const override {
     return codes_.bytes() + factors_.bytes() + ranks_.bytes() + centroids_.bytes() + stream_bytes_;
@@ -67,6 +67,6 @@ class PlacedRows : public Placement {
   std::vector<std::uint32_t> rows_by_rank_;
 };
 
-std::shared_ptr<const Placement> place(const Placing& placing, int device);
+std::shared_ptr<const Placement> place(const PlaceRequest& request, int device);
 
 }  // namespace nestvec::cuda

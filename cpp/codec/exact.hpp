@@ -10,7 +10,7 @@
 namespace nestvec {
 
 /// The sum of products as every final score and every length has it: in double, added up as 8 sums over dimension mod
-/// 8, then pairwise. The same bits on every tier.
+/// 8, then pairwise. The same bits on every ISA.
 double exact_dot(const float* x, const float* y, std::size_t dim);
 
 /// Row-major rows of codes as what they stand for: bits as 1 and -1, a product quantizer's codes as centroids, a scalar

@@ -184,11 +184,11 @@ void GridEncoder::refine(float factor, float* pull, std::uint8_t* codes) const {
 
 void GridEncoder::encode(Matrix<const float> x, std::uint8_t* codes) const {
   for (std::size_t first = 0; first < x.rows; first += kRowsPerBlock)
-    encode_some({x.row(first), std::min(kRowsPerBlock, x.rows - first), x.cols},
-                codes + first * row_bytes(levels_.encoding, levels_.columns));
+    encode_block({x.row(first), std::min(kRowsPerBlock, x.rows - first), x.cols},
+                 codes + first * row_bytes(levels_.encoding, levels_.columns));
 }
 
-void GridEncoder::encode_some(Matrix<const float> x, std::uint8_t* rows) const {
+void GridEncoder::encode_block(Matrix<const float> x, std::uint8_t* rows) const {
   const std::size_t dim = levels_.dim, bytes = row_bytes(levels_.encoding, levels_.columns);
   const std::size_t stride = (dim + 63) / 64 * 64, padded = padded_to_16(dim);
   const bool refines = !importance_.empty();
@@ -197,15 +197,15 @@ void GridEncoder::encode_some(Matrix<const float> x, std::uint8_t* rows) const {
   std::vector<float> factors(x.rows, 1), errors(refines ? x.rows * dim : 0);
   for (std::size_t r = 0; r < x.rows; ++r) {
     const float* values = x.row(r);
-    std::uint8_t* of_row = &codes[r * stride];
+    std::uint8_t* row_codes = &codes[r * stride];
     if (levels_.scaled && levels_.bits > 1) {
-      factors[r] = best_scale(values, scratch, of_row);
+      factors[r] = best_scale(values, scratch, row_codes);
       values = scratch.unit.data();
     } else {
-      nearest(values, dim, of_row);
+      nearest(values, dim, row_codes);
     }
     for (std::size_t i = 0; i < dim && refines; ++i)
-      errors[r * dim + i] = values[i] - factors[r] * levels_.values[of_row[i]];
+      errors[r * dim + i] = values[i] - factors[r] * levels_.values[row_codes[i]];
   }
   if (refines) {
     const std::vector<float> zeros(padded);

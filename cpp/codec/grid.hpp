@@ -40,7 +40,7 @@ class GridEncoder {
     std::vector<std::uint8_t> codes;
   };
 
-  void encode_some(Matrix<const float> x, std::uint8_t* rows) const;
+  void encode_block(Matrix<const float> x, std::uint8_t* rows) const;
 
   /// nearest, for the best of some scales of x. Leaves x / scale in scratch.unit, and returns the factor that takes the
   /// levels closest to that.

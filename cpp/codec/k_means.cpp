@@ -96,8 +96,8 @@ struct Clusters {
       std::fill_n(size, count, std::size_t{0});
       std::fill_n(sum, count * points.cols, 0.0);
       for (std::size_t r = first; r < end; ++r) {
-        double* of_one = sum + codes[r] * points.cols;
-        for (std::size_t d = 0; d < points.cols; ++d) of_one[d] += points.row(r)[d];
+        double* sums_of_centroid = sum + codes[r] * points.cols;
+        for (std::size_t d = 0; d < points.cols; ++d) sums_of_centroid[d] += points.row(r)[d];
         ++size[codes[r]];
       }
     });

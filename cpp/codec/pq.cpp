@@ -105,13 +105,13 @@ std::size_t columns_of(const Centroids& centroids, std::size_t dim) {
 std::vector<float> centroid_squares(const Centroids& centroids) {
   const std::size_t count = centroids.count;
   std::vector<float> squares(centroids.columns * count);
-  std::vector<double> of_one(count);
+  std::vector<double> sums(count);
   for (std::size_t j = 0; j < centroids.columns; ++j) {
-    std::fill(of_one.begin(), of_one.end(), 0.0);
+    std::fill(sums.begin(), sums.end(), 0.0);
     for (std::size_t d = centroids.begin(j); d < centroids.begin(j + 1); ++d)
       for (std::size_t v = 0; v < count; ++v)
-        of_one[v] += double(centroids.values[d * count + v]) * centroids.values[d * count + v];
-    for (std::size_t v = 0; v < count; ++v) squares[j * count + v] = float(of_one[v]);
+        sums[v] += double(centroids.values[d * count + v]) * centroids.values[d * count + v];
+    for (std::size_t v = 0; v < count; ++v) squares[j * count + v] = float(sums[v]);
   }
   return squares;
 }
@@ -132,10 +132,10 @@ double longest_of_centroids(const Centroids& centroids) {
   for (std::size_t j = 0; j < centroids.columns; ++j) {
     double longest = 0;
     for (std::size_t v = 0; v < centroids.count; ++v) {
-      double of_one = 0;
+      double sum = 0;
       for (std::size_t d = centroids.begin(j); d < centroids.begin(j + 1); ++d)
-        of_one += double(centroids.values[d * centroids.count + v]) * centroids.values[d * centroids.count + v];
-      longest = std::max(longest, of_one);
+        sum += double(centroids.values[d * centroids.count + v]) * centroids.values[d * centroids.count + v];
+      longest = std::max(longest, sum);
     }
     square += longest;
   }

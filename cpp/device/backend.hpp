@@ -25,7 +25,7 @@ class Placement {
 };
 
 /// Rows that a device is to keep.
-struct Placing {
+struct PlaceRequest {
   ScanRows rows;                 ///< blocks, to be scanned; or row_major, to re-score with
   std::size_t factor_count = 0;  ///< floats at rows.factors, for all dimensions that have factors
   std::size_t memory = 0;        ///< bytes that may be used
@@ -58,7 +58,7 @@ struct Backend {
   int (*device_of)(const void* memory);  ///< that it lies on; -1: on none of this backend
   /// Null where the rows are to re-score and do not fit into the memory: the CPU does it then. Rows to be scanned that
   /// do not fit stay where they are and are streamed; their memory must outlive the placement.
-  std::shared_ptr<const Placement> (*place)(const Placing& placing, int device);
+  std::shared_ptr<const Placement> (*place)(const PlaceRequest& request, int device);
   void (*scan)(const ScanRows& rows, const ScanQueries& queries, std::size_t k, std::size_t threads, Candidate* out);
   void (*rescore)(const Rescoring& task, Candidate* out);
   std::unique_ptr<DeviceEpilogue> (*epilogue)(const Epilogue& epilogue, int device);

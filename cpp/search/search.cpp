@@ -74,12 +74,12 @@ void place_tiers(Table& table, std::size_t memory) {
     const std::size_t bytes = scanned ? blocks * block_bytes(tier.encoding, tier.columns())
                                       : segment.rows * row_bytes(tier.encoding, tier.columns());
     if (segment.checked && (scanned || bytes <= memory)) segment.checked->require(tier.codes, bytes, 0);
-    Placing placing{.rows = rows_of(segment, tier, tier.dim),
-                    .factor_count = tier.factors ? blocks * tier.dims.size() * kRowsPerBlock : 0,
-                    .memory = memory};
-    placing.rows.factors = tier.factors;
-    if (!scanned) std::swap(placing.rows.blocks, placing.rows.row_major);
-    tier.placement = backend->place(placing, number);
+    PlaceRequest request{.rows = rows_of(segment, tier, tier.dim),
+                         .factor_count = tier.factors ? blocks * tier.dims.size() * kRowsPerBlock : 0,
+                         .memory = memory};
+    request.rows.factors = tier.factors;
+    if (!scanned) std::swap(request.rows.blocks, request.rows.row_major);
+    tier.placement = backend->place(request, number);
     if (tier.placement) memory -= std::min(memory, tier.placement->bytes());
   }
   segment.scan_checked = true;

@@ -60,7 +60,7 @@ struct Lut4 : PairsOfRows {
                              const unsigned char* tables, unsigned stride, Sum (&sums)[kQueries][2]) {
     constexpr unsigned kParts = kBytes / 4;
     struct alignas(kBytes * 2) Word {
-      unsigned of_row[2][kParts];
+      unsigned parts[2][kParts];
     };
     const auto* codes = reinterpret_cast<const Word*>(block) + threadIdx.x % kWarpSize;
 #pragma unroll 2
@@ -71,8 +71,8 @@ struct Lut4 : PairsOfRows {
       for (unsigned part = 0; part < kParts; ++part)
 #pragma unroll
         for (unsigned q = 0; q < kQueries; ++q) {
-          sums[q][0] += look_up(table + q * stride + part * 128, two_rows.of_row[0][part]);
-          sums[q][1] += look_up(table + q * stride + part * 128, two_rows.of_row[1][part]);
+          sums[q][0] += look_up(table + q * stride + part * 128, two_rows.parts[0][part]);
+          sums[q][1] += look_up(table + q * stride + part * 128, two_rows.parts[1][part]);
         }
     }
   }

@@ -18,9 +18,9 @@ __global__ void __launch_bounds__(kThreads) merge_topk(const Key* candidates, co
   const KeySegments keys{candidates + q * capacity, counts + q, splits, queries * capacity, queries};
   if (threadIdx.x == 0) shared.counted = 0;
   __syncthreads();
-  unsigned own = 0;
-  for (unsigned s = threadIdx.x; s < splits; s += kThreads) own += keys.counts[std::size_t{s} * queries];
-  if (own > 0) atomicAdd(&shared.counted, own);
+  unsigned counted = 0;
+  for (unsigned s = threadIdx.x; s < splits; s += kThreads) counted += keys.counts[std::size_t{s} * queries];
+  if (counted > 0) atomicAdd(&shared.counted, counted);
   __syncthreads();
   const unsigned total = shared.counted;
   write_best(keys, total, k, out + std::size_t{q} * k, shared.select, shared.counted);

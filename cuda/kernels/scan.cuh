@@ -64,9 +64,9 @@ __device__ __forceinline__ void add_scores(const ScanView& view, const unsigned 
             for (unsigned i = threadIdx.x; i < (to - from) * kChunks; i += kThreads)
               reinterpret_cast<uint4*>(target)[i] = __ldg(reinterpret_cast<const uint4*>(query) + from * kChunks + i);
           };
-          unsigned char* own = tables + q * stride;
-          copy(view.wide_queries + number * view.wide_stride, first, middle, own);
-          copy(view.prepared(number), middle - wide, end - wide, own + (middle - first) * Scorer::kWordTables);
+          unsigned char* query_tables = tables + q * stride;
+          copy(view.wide_queries + number * view.wide_stride, first, middle, query_tables);
+          copy(view.prepared(number), middle - wide, end - wide, query_tables + (middle - first) * Scorer::kWordTables);
         }
         __syncthreads();
       }
@@ -145,32 +145,32 @@ __device__ __forceinline__ void keep_wanted(const ScanView& view, ScanShared<kQu
   while (__any_sync(kWholeWarp, marked != 0)) {
     const unsigned i = marked ? unsigned(__ffsll(static_cast<long long>(marked))) - 1 : 0;
     const unsigned q = Lane::query(i / Lane::kRows), row = Lane::row(i % Lane::kRows);
-    const bool own = marked && view.live_rows(b, query_of(view, first_query, q)) >> row & 1;
+    const bool wanted = marked && view.live_rows(b, query_of(view, first_query, q)) >> row & 1;
     marked &= marked - 1;
     if constexpr (!Scorer::kExact) {
       int sum = sums[0][0];  // sums[i / kRows][i % kRows], but registers have no addresses
 #pragma unroll
       for (unsigned j = 1; j < Lane::kColumns * Lane::kRows; ++j)
         if (j == i) sum = sums[j / Lane::kRows][j % Lane::kRows];
-      if (!own) continue;
+      if (!wanted) continue;
       const float score = kernel_score(sum, view.factor(b, row), view.factors != nullptr);
       keep(q, row,
            view.finish == Finish::integer ? ordered(sum)
                                           : ordered(float(scaled(score, view.scales[query_of(view, first_query, q)]))));
-    } else {  // four at a time, 8 lanes to each
-      for (unsigned left = __ballot_sync(kWholeWarp, own); left != 0;) {
-        unsigned of_group = left;
-        for (unsigned g = 0; g < lane / 8; ++g) of_group &= of_group - 1;
+    } else {  // four at a time: group g of 8 lanes takes the g-th that is left
+      for (unsigned left = __ballot_sync(kWholeWarp, wanted); left != 0;) {
+        unsigned rest = left;
+        for (unsigned g = 0; g < lane / 8; ++g) rest &= rest - 1;
         for (unsigned g = 0; g < 4; ++g) left &= left - 1;
-        const unsigned active = __ballot_sync(kWholeWarp, of_group != 0);
-        const int from = of_group ? __ffs(int(of_group)) - 1 : 0;
-        const unsigned its_q = __shfl_sync(kWholeWarp, q, from), its_row = __shfl_sync(kWholeWarp, row, from);
-        if (of_group == 0) continue;
-        const unsigned query = query_of(view, first_query, its_q);
-        const RowCodes codes{block + its_row * view.meaning.word_bytes, kRowsPerBlock * view.meaning.word_bytes};
+        const unsigned active = __ballot_sync(kWholeWarp, rest != 0);
+        const int from = rest ? __ffs(int(rest)) - 1 : 0;
+        const unsigned group_q = __shfl_sync(kWholeWarp, q, from), group_row = __shfl_sync(kWholeWarp, row, from);
+        if (rest == 0) continue;
+        const unsigned query = query_of(view, first_query, group_q);
+        const RowCodes codes{block + group_row * view.meaning.word_bytes, kRowsPerBlock * view.meaning.word_bytes};
         const float exact = exact_score(view.meaning, codes, view.values + std::size_t{query} * view.dim, view.dim,
-                                        view.factor(b, its_row), view.scales[query].constant, active);
-        if (lane % 8 == 0 && exact == exact) keep(its_q, its_row, ordered(exact));
+                                        view.factor(b, group_row), view.scales[query].constant, active);
+        if (lane % 8 == 0 && exact == exact) keep(group_q, group_row, ordered(exact));
       }
     }
   }
@@ -205,11 +205,11 @@ __global__ void __launch_bounds__(kThreads, Scorer::template Lane<kQueries>::kRe
   auto* tables = reinterpret_cast<unsigned char*>(shared_tail<uint4>(shared));
   const unsigned first_query = blockIdx.x * kQueries, split = blockIdx.y, splits = gridDim.y;
   const unsigned warp = threadIdx.x / kWarpSize;
-  const std::size_t own = std::size_t{split} * view.query_count + first_query;
-  Key* buffers = view.candidates + own * view.capacity;
+  const std::size_t first_buffer = std::size_t{split} * view.query_count + first_query;
+  Key* buffers = view.candidates + first_buffer * view.capacity;
   if (threadIdx.x < kQueries) {
     const bool is_there = first_query + threadIdx.x < view.query_count;
-    shared.counts[threadIdx.x] = is_there ? view.counts[own + threadIdx.x] : 0;
+    shared.counts[threadIdx.x] = is_there ? view.counts[first_buffer + threadIdx.x] : 0;
     read_limit(view, first_query, shared);
   }
   __syncthreads();
@@ -229,7 +229,7 @@ __global__ void __launch_bounds__(kThreads, Scorer::template Lane<kQueries>::kRe
   }
   __syncthreads();
   if (threadIdx.x < kQueries && first_query + threadIdx.x < view.query_count)
-    view.counts[own + threadIdx.x] = shared.counts[threadIdx.x];
+    view.counts[first_buffer + threadIdx.x] = shared.counts[threadIdx.x];
 }
 
 /// Scores of a sample of the rows, the blocks `spacing` apart, as `ordered` gives them; 0 where a query may not have
@@ -251,14 +251,14 @@ __global__ void __launch_bounds__(kThreads, Scorer::template Lane<kQueries>::kRe
   for (unsigned c = 0; c < Lane::kColumns; ++c) {
     const unsigned query = first_query + Lane::query(c);
     if (query >= view.query_count) continue;
-    unsigned* own = samples + (std::size_t{query} * gridDim.y + blockIdx.y) * kStepRows + warp * kRowsPerBlock;
+    unsigned* scores = samples + (std::size_t{query} * gridDim.y + blockIdx.y) * kStepRows + warp * kRowsPerBlock;
     const std::uint64_t live = block ? view.live_rows(b, query) : 0;
 #pragma unroll
     for (unsigned r = 0; r < Lane::kRows; ++r) {
       const unsigned row = Lane::row(r);
       const float score = kernel_score(sums[c][r], block ? view.factor(b, row) : 1.0f, view.factors != nullptr);
       const bool counts = live >> row & 1 && score == score;
-      own[row] = !counts ? 0 : view.finish == Finish::integer ? ordered(int(sums[c][r])) : ordered(score);
+      scores[row] = !counts ? 0 : view.finish == Finish::integer ? ordered(int(sums[c][r])) : ordered(score);
     }
   }
 }

@@ -63,8 +63,8 @@ struct KeySegments {
   __device__ void for_each(const Visit& visit) const {
     for (unsigned s = threadIdx.x / kWarpSize; s < segments; s += blockDim.x / kWarpSize) {
       const unsigned count = counts[s * count_stride];
-      const Key* own = keys + s * stride;
-      for (unsigned i = threadIdx.x % kWarpSize; i < count; i += kWarpSize) visit(own[i]);
+      const Key* segment = keys + s * stride;
+      for (unsigned i = threadIdx.x % kWarpSize; i < count; i += kWarpSize) visit(segment[i]);
     }
   }
 };
@@ -118,8 +118,8 @@ __device__ __forceinline__ Key select_kth(const Keys& keys, unsigned k, SelectSh
     });
     __syncthreads();
     // Thread t counts the keys in the t highest bins and its own.
-    const unsigned own = shared.bins[255 - threadIdx.x], lane = threadIdx.x % kWarpSize;
-    unsigned sum = own;
+    const unsigned in_bin = shared.bins[255 - threadIdx.x], lane = threadIdx.x % kWarpSize;
+    unsigned sum = in_bin;
     for (unsigned lanes = 1; lanes < kWarpSize; lanes *= 2) {
       const unsigned before = __shfl_up_sync(kWholeWarp, sum, lanes);
       if (lane >= lanes) sum += before;
@@ -127,10 +127,10 @@ __device__ __forceinline__ Key select_kth(const Keys& keys, unsigned k, SelectSh
     if (lane == kWarpSize - 1) shared.warp_sums[threadIdx.x / kWarpSize] = sum;
     __syncthreads();
     for (unsigned w = 0; w < threadIdx.x / kWarpSize; ++w) sum += shared.warp_sums[w];
-    if (sum >= wanted && sum - own < wanted) {
+    if (sum >= wanted && sum - in_bin < wanted) {
       shared.bin = 255 - threadIdx.x;
-      shared.above = sum - own;
-      shared.size = own;
+      shared.above = sum - in_bin;
+      shared.size = in_bin;
     }
     __syncthreads();
     prefix = prefix << 8 | shared.bin;
@@ -199,9 +199,9 @@ template <class Keys>
 __device__ __forceinline__ unsigned count_keys(const Keys& keys, unsigned& count) {
   if (threadIdx.x == 0) count = 0;
   __syncthreads();
-  unsigned own = 0;
-  keys.for_each([&](Key) { ++own; });
-  if (own > 0) atomicAdd(&count, own);
+  unsigned counted = 0;
+  keys.for_each([&](Key) { ++counted; });
+  if (counted > 0) atomicAdd(&count, counted);
   __syncthreads();
   return count;
 }

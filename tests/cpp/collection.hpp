@@ -307,13 +307,13 @@ inline std::vector<Candidate> scanned(const Rows& rows, const Ask& ask, Layout l
   }
   const nestvec::Backend& cuda = *nestvec::cuda_backend();
   const std::size_t streamed = 2 * 8 * (block_bytes(rows.scanned.encoding, rows.columns()) + 64 * sizeof(float));
-  const nestvec::Placing placing{.rows = view,
-                                 .factor_count = rows.factors.size(),
-                                 .memory = layout == Layout::streamed ? streamed : std::size_t{1} << 30,
-                                 .on_device = layout == Layout::device_row_major};
-  const auto placement = cuda.place(placing, 0);
+  const nestvec::PlaceRequest request{.rows = view,
+                                      .factor_count = rows.factors.size(),
+                                      .memory = layout == Layout::streamed ? streamed : std::size_t{1} << 30,
+                                      .on_device = layout == Layout::device_row_major};
+  const auto placement = cuda.place(request, 0);
   view.placement = placement.get();
-  if (placing.on_device && measurable(rows)) view.longest = draw::kNaN;
+  if (request.on_device && measurable(rows)) view.longest = draw::kNaN;
   cuda.scan(view, queries, ask.k, threads, found.data());
   return found;
 }
