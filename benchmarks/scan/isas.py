@@ -122,7 +122,7 @@ def main() -> None:
     if args.child:
         child(args.child)
         return
-    isas = nestvec.capabilities()["tiers"][::-1]
+    isas = nestvec.capabilities()["isas"][::-1]
     report = Report(args)
     columns = [
         Column("scan", "scan"),

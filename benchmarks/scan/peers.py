@@ -23,7 +23,7 @@ def force_faiss_isa() -> str:
     """If NESTVEC_ISA forces an ISA below the CPU's best, forces faiss to the same; returns faiss's level."""
     capabilities = nestvec.capabilities()
     isa = capabilities["isa"]
-    if isa != capabilities["tiers"][0] and isa in FAISS_LEVELS:
+    if isa != capabilities["isas"][0] and isa in FAISS_LEVELS:
         faiss.SIMDConfig.set_level(getattr(faiss, f"SIMDLevel_{FAISS_LEVELS[isa]}"))
     return str(faiss.SIMDConfig.get_level_name())
 

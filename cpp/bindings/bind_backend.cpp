@@ -16,12 +16,12 @@ namespace {
 
 py::dict capabilities() {
   using nestvec::Isa;
-  std::vector<std::string> tiers;
+  std::vector<std::string> isas;
   for (Isa isa : {Isa::avx512, Isa::avx2, Isa::neon, Isa::reference})
-    if (nestvec::supported(isa)) tiers.emplace_back(nestvec::name(isa));
+    if (nestvec::supported(isa)) isas.emplace_back(nestvec::name(isa));
   py::dict out;
   out["isa"] = nestvec::name(nestvec::chosen_isa());
-  out["tiers"] = tiers;
+  out["isas"] = isas;
   out["threads"] = nestvec::available_threads();
   return out;
 }

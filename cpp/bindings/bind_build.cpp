@@ -47,10 +47,17 @@ std::shared_ptr<CodebookArray> train(const Floats& sample, const std::string& en
   return std::make_shared<CodebookArray>(encoding, columns, std::move(centroids));
 }
 
-/// encode_tier over numpy arrays. Returns (codes as bytes, factors or None, the longest row).
-py::tuple encode(const Floats& x, const std::string& encoding, bool packed, bool cosine,
-                 const std::vector<std::size_t>& dims, const std::shared_ptr<CodebookArray>& codebook,
-                 std::size_t threads) {
+/// What encode_tier makes of a batch.
+struct EncodedTier {
+  Bytes codes;
+  std::optional<Floats> factors;
+  double longest_row;
+};
+
+/// encode_tier over numpy arrays.
+EncodedTier encode(const Floats& x, const std::string& encoding, bool packed, bool cosine,
+                   const std::vector<std::size_t>& dims, const std::shared_ptr<CodebookArray>& codebook,
+                   std::size_t threads) {
   const Matrix<const float> rows = as_matrix(x, "x");
   checked_dim(rows.cols);
   if (dims.empty() || dims.back() != rows.cols || !std::is_sorted(dims.begin(), dims.end()))
@@ -70,7 +77,7 @@ py::tuple encode(const Floats& x, const std::string& encoding, bool packed, bool
     check_finite(rows, "x", required_range(spec), threads);
     longest = encode_tier(spec, rows, codes_out, factors_out, threads);
   }
-  return py::make_tuple(codes, factors, longest);
+  return {std::move(codes), std::move(factors), longest};
 }
 
 /// What row-major codes stand for: (rows, dim).
@@ -111,18 +118,6 @@ void bind_build(py::module_& m) {
   m.attr("BLOCK_ROWS") = kRowsPerBlock;
   m.attr("CHECKSUM_CHUNK") = kChecksumChunk;
   m.def(
-      "block_bytes",
-      [](const std::string& encoding, std::size_t dim) {
-        return block_bytes(encoding_named(encoding), checked_dim(dim));
-      },
-      py::arg("encoding"), py::arg("dim"));
-  m.def(
-      "row_bytes",
-      [](const std::string& encoding, std::size_t dim) {
-        return row_bytes(encoding_named(encoding), checked_dim(dim));
-      },
-      py::arg("encoding"), py::arg("dim"));
-  m.def(
       "pq_columns",
       [](const std::string& encoding, std::size_t dim, std::size_t columns, std::size_t prefix) {
         return columns_of(make_pq(encoding, dim, columns), std::min(prefix, dim));
@@ -136,6 +131,10 @@ void bind_build(py::module_& m) {
       .def_static("of_levels", &CodebookArray::of_levels, py::arg("encoding"), py::arg("dim"),
                   py::arg("levels").noconvert(), py::arg("scaled"), py::arg("importance").noconvert() = py::none())
       .def_property_readonly("values", &CodebookArray::values);
+  py::class_<EncodedTier>(m, "EncodedTier")
+      .def_readonly("codes", &EncodedTier::codes)
+      .def_readonly("factors", &EncodedTier::factors)
+      .def_readonly("longest_row", &EncodedTier::longest_row);
   m.def("encode_tier", &encode, py::arg("x").noconvert(), py::arg("encoding"), py::arg("packed"), py::arg("cosine"),
         py::arg("dims"), py::arg("codebook"), py::arg("threads"));
   m.def("decode_rows", &decode, py::arg("codes").noconvert(), py::arg("encoding"), py::arg("dim"), py::arg("cosine"),

@@ -71,7 +71,7 @@ py::array quantize_to_ranges(const Floats& x, const std::string& name, const Flo
 }
 
 /// The same on a device.
-DeviceArray quantize_to_ranges_there(const DeviceArray& x, const std::string& name, const Floats& ranges) {
+DeviceArray quantize_to_ranges_on_device(const DeviceArray& x, const std::string& name, const Floats& ranges) {
   const Precision precision = precision_named(name);
   if (precision != Precision::int8 && precision != Precision::uint8)
     throw ArgumentError("ranges were given with precision \"" + name + "\"; expected \"int8\" or \"uint8\"");
@@ -93,6 +93,6 @@ void bind_codec(py::module_& m) {
   m.def("quantize", &nestvec::quantize_with_scales, py::arg("x").noconvert(), py::arg("precision"));
   m.def("quantize_ranges", &nestvec::quantize_to_ranges, py::arg("x").noconvert(), py::arg("precision"),
         py::arg("ranges").noconvert());
-  m.def("quantize_ranges", &nestvec::quantize_to_ranges_there, py::arg("x"), py::arg("precision"),
+  m.def("quantize_ranges", &nestvec::quantize_to_ranges_on_device, py::arg("x"), py::arg("precision"),
         py::arg("ranges").noconvert());
 }

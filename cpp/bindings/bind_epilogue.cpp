@@ -49,38 +49,20 @@ HiddenStates hidden_states(const py::array& hidden) {
   return {hidden.data(), half ? FloatType::float16 : FloatType::float32, shape(0), shape(1), shape(2)};
 }
 
-std::string_view dtype_of(Precision precision) {
-  switch (precision) {
-    case Precision::float32:
-      return "float32";
-    case Precision::float16:
-      return "float16";
-    case Precision::bfloat16:
-      return "bfloat16";
-    case Precision::int8:
-    case Precision::binary:
-      return "int8";
-    case Precision::uint8:
-    case Precision::ubinary:
-      break;
-  }
-  return "uint8";
-}
-
 /// An epilogue, and its twins on the devices that it ran on.
 class DevicedEpilogue : public Epilogue {
  public:
   using Epilogue::Epilogue;
 
   /// Codes on the device, and the scales of int8 and uint8 if they are wanted.
-  std::pair<DeviceArray, std::optional<DeviceArray>> run_there(const DeviceArray& hidden, const DeviceArray& mask,
-                                                               std::size_t prompt_tokens, std::size_t dim,
-                                                               const std::string& name, bool scaled) {
-    const HiddenStates states = hidden_states_there(hidden);
+  std::pair<DeviceArray, std::optional<DeviceArray>> run_on_device(const DeviceArray& hidden, const DeviceArray& mask,
+                                                                   std::size_t prompt_tokens, std::size_t dim,
+                                                                   const std::string& name, bool scaled) {
+    const HiddenStates states = hidden_states_of(hidden);
     if (!mask.is("int64", 2)) throw ArgumentError("mask has to be of int64, of shape (texts, tokens)");
     check_shapes(states, mask.shape[0], mask.shape[1], dim);
     const Precision precision = precision_named(name);
-    const ItemType& type = item_type(dtype_of(precision));
+    const ItemType& type = item_type(precision);
     const py::gil_scoped_release release;
     DeviceArray codes =
         DeviceArray::allocate(type, {states.texts, row_bytes(precision, dim) / type.bytes()}, hidden.device);
@@ -88,12 +70,12 @@ class DevicedEpilogue : public Epilogue {
     if (scaled) scales = DeviceArray::allocate(item_type("float32"), {states.texts}, hidden.device);
     const auto* kept = reinterpret_cast<const std::int64_t*>(mask.data);
     auto* scales_out = scales ? reinterpret_cast<float*>(scales->data) : nullptr;
-    there(hidden.device).run(states, kept, prompt_tokens, dim, precision, codes.data, scales_out);
+    twin(hidden.device).run(states, kept, prompt_tokens, dim, precision, codes.data, scales_out);
     return {codes, scales};
   }
 
  private:
-  static HiddenStates hidden_states_there(const DeviceArray& hidden) {
+  static HiddenStates hidden_states_of(const DeviceArray& hidden) {
     const std::string_view name = hidden.type->name;
     const FloatType type = name == "float16"    ? FloatType::float16
                            : name == "bfloat16" ? FloatType::bfloat16
@@ -103,11 +85,11 @@ class DevicedEpilogue : public Epilogue {
     return {hidden.data, type, hidden.shape[0], hidden.shape[1], hidden.shape[2]};
   }
 
-  const DeviceEpilogue& there(const Device& device) {
+  const DeviceEpilogue& twin(const Device& device) {
     const std::lock_guard lock(mutex_);
-    std::unique_ptr<DeviceEpilogue>& twin = twins_[device.number];
-    if (!twin) twin = device.backend->epilogue(*this, device.number);
-    return *twin;
+    std::unique_ptr<DeviceEpilogue>& found = twins_[device.number];
+    if (!found) found = device.backend->epilogue(*this, device.number);
+    return *found;
   }
 
   std::mutex mutex_;
@@ -144,6 +126,6 @@ void bind_epilogue(py::module_& m) {
       .def_property_readonly("dim", [](const DevicedEpilogue& epilogue) { return epilogue.dim(); })
       .def("run", &run, py::arg("hidden").noconvert(), py::arg("mask").noconvert(), py::arg("prompt_tokens"),
            py::arg("dim"), py::arg("precision"), py::arg("threads"))
-      .def("run_there", &DevicedEpilogue::run_there, py::arg("hidden"), py::arg("mask"), py::arg("prompt_tokens"),
-           py::arg("dim"), py::arg("precision"), py::arg("scaled"));
+      .def("run_on_device", &DevicedEpilogue::run_on_device, py::arg("hidden"), py::arg("mask"),
+           py::arg("prompt_tokens"), py::arg("dim"), py::arg("precision"), py::arg("scaled"));
 }

@@ -5,19 +5,16 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "cpp/bindings/arrays.hpp"
 #include "cpp/bindings/candidate_arrays.hpp"
-#include "cpp/bindings/codebook_array.hpp"
-#include "cpp/codec/encode.hpp"
+#include "cpp/bindings/tier_arrays.hpp"
 #include "cpp/codec/exact.hpp"
 #include "cpp/codec/quantize.hpp"
 #include "cpp/scan/scan.hpp"
@@ -89,13 +86,29 @@ class Region {
   CheckedRegion checked_;
 };
 
-/// A tier as Python hands it over: (encoding, declared dims, cosine, norm_weight, codes, factors or None, row_bound,
-/// codebook or None).
-using TierArrays = std::tuple<std::string, std::vector<std::size_t>, bool, double, Bytes, std::optional<Floats>, double,
-                              std::shared_ptr<CodebookArray>>;
+/// How a search is made, checked against the table by Searcher::search.
+struct Options {
+  std::size_t k, dim;                   ///< dim: of the scanned tier, the first are used
+  std::vector<std::size_t> oversample;  ///< of each tier but the last
+  bool float_query;
+  std::vector<Forecast> forecasts;  ///< one for each tier but the last, or none
+  double confidence;
+  std::size_t threads;
+};
 
-/// The queries of a tier: (values, what is added to the scores of each or None).
-using QueryArrays = std::tuple<Floats, std::optional<Array<double>>>;
+/// What a tier did in a search.
+struct Stats {
+  std::uint64_t rows, bytes;
+  double seconds;
+};
+
+/// Where a tier lies.
+struct Placed {
+  std::optional<bool> on_device;  ///< false: it is streamed to the device; None: it stays with the CPU
+  std::size_t bytes;              ///< of device memory
+};
+
+double physical_bytes() { return double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE)); }
 
 class Searcher {
  public:
@@ -108,53 +121,47 @@ class Searcher {
     table_.device = device_named(device);
     table_.segment.checked = region_ ? &region_->checked() : nullptr;
     table_.segment.ids = ids_ ? sized(*ids_, rows, "ids") : nullptr;
-    for (const TierArrays& tier : tiers_) table_.segment.tiers.push_back(view(tier, table_.segment.tiers.empty()));
+    for (const TierArrays& arrays : tiers_) {
+      Tier tier = arrays.view(rows, table_.segment.tiers.empty());
+      if (region_) region_->require_inside(tier.codes, std::size_t(arrays.codes.size()));
+      tier.larger_than_memory = region_ && double(arrays.codes.size()) > physical_bytes() / 2;
+      table_.segment.tiers.push_back(std::move(tier));
+    }
     if (table_.device.is_cpu()) return;
     const auto [backend, number] = table_.device;
     const py::gil_scoped_release release;
     place_tiers(table_, memory.value_or(backend->free_memory(number) / 10 * 9));
   }
 
-  /// Of each tier: whether it lies on the device (not, where it is streamed to it; None: it stays with the CPU), and
-  /// the bytes of device memory that it takes.
-  std::vector<std::pair<std::optional<bool>, std::size_t>> placed() const {
-    std::vector<std::pair<std::optional<bool>, std::size_t>> out;
+  std::vector<Placed> placed() const {
+    std::vector<Placed> out;
     for (const Tier& tier : table_.segment.tiers) {
       const Placement* placement = tier.placement.get();
-      out.emplace_back(placement ? std::optional(!placement->streamed()) : std::nullopt,
-                       placement ? placement->bytes() : 0);
+      out.push_back(placement ? Placed{!placement->streamed(), placement->bytes()} : Placed{std::nullopt, 0});
     }
     return out;
   }
 
-  /// Returns (scores, ids, [(rows, bytes, seconds) of each tier]). Uses as many tiers as there are queries for.
-  py::tuple search(const std::vector<QueryArrays>& queries, std::size_t k, std::size_t dim,
-                   const std::vector<std::size_t>& oversample, bool float_query,
-                   const std::vector<std::tuple<double, double, double>>& forecasts, double confidence,
-                   const std::optional<Words>& filter, std::size_t threads) const {
+  /// Returns (scores, ids, [Stats of each tier]). Uses as many tiers as there are queries for. filter: (1 or queries,
+  /// words of 64 rows).
+  py::tuple search(const std::vector<QueryArrays>& queries, const Options& asked,
+                   const std::optional<Words>& filter) const {
     const std::vector<TierQueries> views = checked_queries(queries);
     const Matrix<const float> first = views[0].values;
-    const Tier& scanned = table_.segment.tiers[0];
-    if (dim < 1 || dim > first.cols || k < 1 || oversample.size() + 1 < views.size() ||
-        std::count(oversample.begin(), oversample.end(), std::size_t{0}) ||
-        (!forecasts.empty() && forecasts.size() + 1 < views.size()))
+    if (asked.dim < 1 || asked.dim > first.cols || asked.k < 1 || asked.oversample.size() + 1 < views.size() ||
+        std::count(asked.oversample.begin(), asked.oversample.end(), std::size_t{0}) ||
+        (!asked.forecasts.empty() && asked.forecasts.size() + 1 < views.size()))
       throw ArgumentError(
           "search needs 1 <= dim <= the queries' columns, k and oversample >= 1, forecasts for all tiers");
-    const EncodingTraits& of = traits(scanned.encoding);
-    const bool two_ways = of.two_ways(scanned.codebook && scanned.codebook->scaled());
-    if (float_query && !two_ways) throw ArgumentError("only bits and unscaled levels are scanned in two ways");
     std::vector<TierStats> stats(views.size());
-    SearchOptions options{.k = std::min(k, table_.segment.rows),
-                          .dim = dim,
-                          .oversample = oversample,
-                          .kind = float_query ? QueryKind::look_ups
-                                  : two_ways  ? QueryKind::codes
-                                              : of.usual_kind,
-                          .threads = threads,
+    SearchOptions options{.k = std::min(asked.k, table_.segment.rows),
+                          .dim = asked.dim,
+                          .oversample = asked.oversample,
+                          .kind = kind_of(asked.float_query),
+                          .threads = asked.threads,
+                          .forecasts = asked.forecasts,
+                          .confidence = asked.confidence,
                           .stats = stats.data()};
-    for (const auto& [slope, intercept, deviation] : forecasts)
-      options.forecasts.push_back({slope, intercept, deviation});
-    options.confidence = confidence;
     if (filter) {
       const Matrix<const std::uint64_t> words = as_matrix(*filter, "the filter");
       if ((words.rows != 1 && words.rows != first.rows) || words.cols != block_count(table_.segment.rows))
@@ -167,16 +174,16 @@ class Searcher {
       const py::gil_scoped_release release;
       for (std::size_t t = 0; t < views.size(); ++t)
         if (t == 0 || views[t].values.data != views[t - 1].values.data)
-          check_finite(views[t].values, "queries", Encoding::float32, threads);
+          check_finite(views[t].values, "queries", Encoding::float32, asked.threads);
       nestvec::search(table_, views, options, found.data());
     }
-    py::list told;
-    for (const TierStats& of_tier : stats)
-      told.append(py::make_tuple(of_tier.rows.load(), of_tier.bytes.load(), of_tier.seconds));
-    const bool distances = of.meaning == Meaning::signs && !float_query && views.size() == 1;
+    std::vector<Stats> counted;
+    for (const TierStats& tier : stats) counted.push_back({tier.rows.load(), tier.bytes.load(), tier.seconds});
+    const bool distances = options.kind == QueryKind::codes && views.size() == 1 &&
+                           traits(table_.segment.tiers[0].encoding).meaning == Meaning::signs;
     const py::tuple arrays = distances ? as_arrays<std::int32_t>(found, first.rows, options.k, table_.segment.ids, -1)
                                        : as_arrays<float>(found, first.rows, options.k, table_.segment.ids, 1);
-    return py::make_tuple(arrays[0], arrays[1], told);
+    return py::make_tuple(arrays[0], arrays[1], counted);
   }
 
   /// What rows of a tier stand for.
@@ -207,35 +214,15 @@ class Searcher {
     return views;
   }
 
-  Tier view(const TierArrays& arrays, bool packed) const {
-    const auto& [encoding_name, dims, cosine, norm_weight, codes, factors, row_bound, stored] = arrays;
-    if (dims.empty() || !std::is_sorted(dims.begin(), dims.end()) || dims.front() < 1)
-      throw ArgumentError("dims must rise to the tier's dimension");
-    const std::size_t dim = checked_dim(dims.back());
-    const Codebook* codebook = stored ? &stored->view() : nullptr;
-    const TierSpec spec{encoding_named(encoding_name), packed, cosine, dims, codebook};
-    check_codebook(spec.encoding, dim, codebook);
-    const std::size_t blocks = block_count(table_.segment.rows), columns = spec.columns(dim);
-    const std::size_t bytes =
-        packed ? blocks * block_bytes(spec.encoding, columns) : table_.segment.rows * row_bytes(spec.encoding, columns);
-    Tier tier{spec.encoding, dim, dims, cosine, sized(codes, bytes, "codes"), nullptr, row_bound};
-    if (!(norm_weight >= 0 && norm_weight <= 1) || (norm_weight > 0 && packed && !codebook))
-      throw ArgumentError("only product quantizers are scanned by scores with a norm_weight, which is 0 to 1");
-    tier.norm_weight = norm_weight;
-    if (traits(spec.encoding).meaning == Meaning::signs) tier.row_bound = std::sqrt(double(dim));  // as 1 and -1
-    if (codebook) {
-      tier.codebook = *codebook;
-      if (!codebook->scaled()) tier.row_bound = codebook->longest_decoded();
-    }
-    if (has_factors(spec) != factors.has_value())
-      throw ArgumentError("a tier of int8, of scaled rows or of cosine scores has factors, and no other has");
-    if (factors) tier.factors = sized(*factors, blocks * dims.size() * kRowsPerBlock, "factors");
-    if (region_) region_->require_inside(codes.data(), bytes);
-    tier.larger_than_memory = region_ && double(bytes) > physical_bytes() / 2;
-    return tier;
+  /// What the scan compares rows with.
+  QueryKind kind_of(bool float_query) const {
+    const Tier& scanned = table_.segment.tiers[0];
+    const EncodingTraits& of = traits(scanned.encoding);
+    const bool two_ways = of.two_ways(scanned.codebook && scanned.codebook->scaled());
+    if (float_query && !two_ways) throw ArgumentError("only bits and unscaled levels are scanned in two ways");
+    if (!two_ways) return of.usual_kind;
+    return float_query ? QueryKind::look_ups : QueryKind::codes;
   }
-
-  static double physical_bytes() { return double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE)); }
 
   std::vector<TierArrays> tiers_;
   std::optional<Ids> ids_;
@@ -253,13 +240,44 @@ void bind_search(py::module_& m) {
   py::class_<Region, std::shared_ptr<Region>>(m, "Region")
       .def(py::init<Bytes, Array<std::uint32_t>>(), py::arg("data").noconvert(), py::arg("checksums").noconvert())
       .def("require", &Region::require, py::arg("section").noconvert());
+  py::class_<TierArrays>(m, "Tier").def(
+      py::init([](std::string encoding, std::vector<std::size_t> dims, bool cosine, double norm_weight, Bytes codes,
+                  std::optional<Floats> factors, double row_bound, std::shared_ptr<CodebookArray> codebook) {
+        return TierArrays{std::move(encoding), std::move(dims),    cosine,    norm_weight,
+                          std::move(codes),    std::move(factors), row_bound, std::move(codebook)};
+      }),
+      py::kw_only(), py::arg("encoding"), py::arg("dims"), py::arg("cosine"), py::arg("norm_weight"),
+      py::arg("codes").noconvert(), py::arg("factors").noconvert(), py::arg("row_bound"), py::arg("codebook"));
+  py::class_<QueryArrays>(m, "TierQueries")
+      .def(py::init([](Floats values, std::optional<Array<double>> constants) {
+             return QueryArrays{std::move(values), std::move(constants)};
+           }),
+           py::arg("values").noconvert(), py::arg("constants").noconvert() = py::none());
+  py::class_<Forecast>(m, "Forecast")
+      .def(py::init(
+               [](double slope, double intercept, double deviation) { return Forecast{slope, intercept, deviation}; }),
+           py::arg("slope"), py::arg("intercept"), py::arg("deviation"))
+      .def_readonly("slope", &Forecast::slope)
+      .def_readonly("intercept", &Forecast::intercept)
+      .def_readonly("deviation", &Forecast::deviation);
+  py::class_<Options>(m, "SearchOptions")
+      .def(py::init([](std::size_t k, std::size_t dim, std::vector<std::size_t> oversample, bool float_query,
+                       std::vector<Forecast> forecasts, double confidence, std::size_t threads) {
+             return Options{k, dim, std::move(oversample), float_query, std::move(forecasts), confidence, threads};
+           }),
+           py::kw_only(), py::arg("k"), py::arg("dim"), py::arg("oversample"), py::arg("float_query"),
+           py::arg("forecasts") = std::vector<Forecast>(), py::arg("confidence") = 1, py::arg("threads") = 0);
+  py::class_<Stats>(m, "TierStats")
+      .def_readonly("rows", &Stats::rows)
+      .def_readonly("bytes", &Stats::bytes)
+      .def_readonly("seconds", &Stats::seconds);
+  py::class_<Placed>(m, "Placed").def_readonly("on_device", &Placed::on_device).def_readonly("bytes", &Placed::bytes);
   py::class_<Searcher>(m, "Searcher")
       .def(py::init<std::size_t, std::vector<TierArrays>, std::optional<Ids>, std::shared_ptr<Region>,
                     const std::string&, std::optional<std::size_t>>(),
            py::arg("rows"), py::arg("tiers"), py::arg("ids"), py::arg("region"), py::arg("device"), py::arg("memory"))
       .def("placed", &Searcher::placed)
-      .def("search", &Searcher::search, py::arg("queries"), py::arg("k"), py::arg("dim"), py::arg("oversample"),
-           py::arg("float_query"), py::arg("forecasts"), py::arg("confidence"), py::arg("filter").noconvert(),
-           py::arg("threads"))
+      .def("search", &Searcher::search, py::arg("queries"), py::arg("options"),
+           py::arg("filter").noconvert() = py::none())
       .def("vectors", &Searcher::vectors, py::arg("tier"), py::arg("rows").noconvert(), py::arg("threads"));
 }

@@ -24,7 +24,7 @@ namespace py = pybind11;
 namespace nestvec {
 namespace {
 
-/// Rows as Python hands them over; on a device they are packed there.
+/// Rows as Python hands them over; on a device they are packed ton_host.
 using RowArray = std::variant<DeviceArray, py::array>;
 
 /// Row-major rows where they lie.
@@ -35,16 +35,17 @@ struct Rows {
 };
 
 Rows as_rows(const RowArray& array, std::string_view dtype, const char* what) {
-  if (const auto* there = std::get_if<DeviceArray>(&array)) {
-    if (!there->is(dtype, 2)) throw ArgumentError(std::string(what) + " must be of " + std::string(dtype));
-    return {there->data, there->shape[0], there->shape[1], there->device};
+  if (const auto* on_device = std::get_if<DeviceArray>(&array)) {
+    if (!on_device->is(dtype, 2)) throw ArgumentError(std::string(what) + " must be of " + std::string(dtype));
+    return {on_device->data, on_device->shape[0], on_device->shape[1], on_device->device};
   }
-  const auto& here = std::get<py::array>(array);
-  if (here.ndim() != 2 || !(here.flags() & py::array::c_style) || !here.dtype().equal(py::dtype(std::string(dtype))))
+  const auto& on_host = std::get<py::array>(array);
+  if (on_host.ndim() != 2 || !(on_host.flags() & py::array::c_style) ||
+      !on_host.dtype().equal(py::dtype(std::string(dtype))))
     throw ArgumentError(std::string(what) + " must be C-contiguous, of " + std::string(dtype));
-  return {static_cast<const std::uint8_t*>(here.data()),
-          std::size_t(here.shape(0)),
-          std::size_t(here.shape(1)),
+  return {static_cast<const std::uint8_t*>(on_host.data()),
+          std::size_t(on_host.shape(0)),
+          std::size_t(on_host.shape(1)),
           {backends().back()}};
 }
 

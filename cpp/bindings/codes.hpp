@@ -1,33 +1,27 @@
-// The numpy array that codes of a precision are returned in.
+// The items that codes of a precision are returned in.
 #pragma once
 #include <pybind11/numpy.h>
 
 #include <cstddef>
+#include <iterator>
+#include <string_view>
 
+#include "cpp/bindings/device_array.hpp"
 #include "cpp/codec/quantize.hpp"
 
 namespace nestvec {
 
+/// numpy has no bfloat16: codes of it are uint16 there.
+inline const ItemType& item_type(Precision precision) {
+  static constexpr std::string_view kNames[] = {"float32", "float16", "bfloat16", "int8",
+                                                "uint8",   "int8",    "uint8"};  // in the order of Precision
+  static_assert(std::size(kNames) == std::size_t(Precision::ubinary) + 1);
+  return item_type(kNames[std::size_t(precision)]);
+}
+
 inline pybind11::array make_codes(Precision precision, std::size_t rows, std::size_t dim) {
-  const auto dtype = [&] {
-    switch (precision) {
-      case Precision::float32:
-        return pybind11::dtype::of<float>();
-      case Precision::float16:
-        return pybind11::dtype("float16");
-      case Precision::bfloat16:
-        return pybind11::dtype::of<std::uint16_t>();
-      case Precision::int8:
-      case Precision::binary:
-        return pybind11::dtype::of<std::int8_t>();
-      case Precision::uint8:
-      case Precision::ubinary:
-        break;
-    }
-    return pybind11::dtype::of<std::uint8_t>();
-  }();
-  const std::size_t cols = row_bytes(precision, dim) / static_cast<std::size_t>(dtype.itemsize());
-  return pybind11::array(dtype, {rows, cols});
+  const ItemType& type = item_type(precision);
+  return pybind11::array(pybind11::dtype(type.numpy), {rows, row_bytes(precision, dim) / type.bytes()});
 }
 
 }  // namespace nestvec

@@ -115,9 +115,16 @@ class Codebook(_Object):
     @property
     def values(self) -> npt.NDArray[np.float32]: ...
 
-def block_bytes(encoding: str, dim: int) -> int: ...
-def row_bytes(encoding: str, dim: int) -> int: ...
 def pq_columns(encoding: str, dim: int, columns: int, prefix: int) -> int: ...
+
+class EncodedTier(_Object):
+    @property
+    def codes(self) -> npt.NDArray[np.uint8]: ...
+    @property
+    def factors(self) -> npt.NDArray[np.float32] | None: ...
+    @property
+    def longest_row(self) -> float: ...
+
 def encode_tier(
     x: npt.NDArray[np.float32],
     encoding: str,
@@ -126,7 +133,7 @@ def encode_tier(
     dims: list[int],
     codebook: Codebook | None,
     threads: int,
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32] | None, float]: ...
+) -> EncodedTier: ...
 def decode_rows(
     codes: npt.NDArray[np.uint8],
     encoding: str,
@@ -141,11 +148,6 @@ def crc32c(data: npt.NDArray[np.uint8]) -> int: ...
 
 # Filters, tables and scans: bind_search.cpp
 
-_Tier = tuple[
-    str, list[int], bool, float, npt.NDArray[np.uint8], npt.NDArray[np.float32] | None, float, Codebook | None
-]
-_TierQueries = tuple[npt.NDArray[np.float32], npt.NDArray[np.float64] | None]
-
 def squared_lengths(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]: ...
 def allow_rows(rows: npt.NDArray[np.int64], filter: npt.NDArray[np.uint64], count: int) -> int: ...
 
@@ -153,29 +155,76 @@ class Region(_Object):
     def __init__(self, data: npt.NDArray[np.uint8], checksums: npt.NDArray[np.uint32]) -> None: ...
     def require(self, section: npt.NDArray[np.uint8]) -> None: ...
 
+class Tier(_Object):
+    def __init__(
+        self,
+        *,
+        encoding: str,
+        dims: list[int],
+        cosine: bool,
+        norm_weight: float,
+        codes: npt.NDArray[np.uint8],
+        factors: npt.NDArray[np.float32] | None,
+        row_bound: float,
+        codebook: Codebook | None,
+    ) -> None: ...
+
+class TierQueries(_Object):
+    def __init__(self, values: npt.NDArray[np.float32], constants: npt.NDArray[np.float64] | None = None) -> None: ...
+
+class Forecast(_Object):
+    def __init__(self, slope: float, intercept: float, deviation: float) -> None: ...
+    @property
+    def slope(self) -> float: ...
+    @property
+    def intercept(self) -> float: ...
+    @property
+    def deviation(self) -> float: ...
+
+class SearchOptions(_Object):
+    def __init__(
+        self,
+        *,
+        k: int,
+        dim: int,
+        oversample: Sequence[int],
+        float_query: bool,
+        forecasts: Sequence[Forecast] = ...,
+        confidence: float = 1,
+        threads: int = 0,
+    ) -> None: ...
+
+class TierStats(_Object):
+    @property
+    def rows(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+
+class Placed(_Object):
+    @property
+    def on_device(self) -> bool | None: ...  # False: streamed to the device; None: it stays with the CPU
+    @property
+    def bytes(self) -> int: ...
+
 class Searcher(_Object):
     def __init__(
         self,
         rows: int,
-        tiers: list[_Tier],
+        tiers: list[Tier],
         ids: npt.NDArray[np.int64] | None,
         region: Region | None,
         device: str,
         memory: int | None,
     ) -> None: ...
-    def placed(self) -> list[tuple[bool | None, int]]: ...
+    def placed(self) -> list[Placed]: ...
     def search(
         self,
-        queries: list[_TierQueries],
-        k: int,
-        dim: int,
-        oversample: Sequence[int],
-        float_query: bool,
-        forecasts: Sequence[tuple[float, float, float]],
-        confidence: float,
-        filter: npt.NDArray[np.uint64] | None,
-        threads: int,
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], list[tuple[int, int, float]]]: ...
+        queries: list[TierQueries],
+        options: SearchOptions,
+        filter: npt.NDArray[np.uint64] | None = None,
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], list[TierStats]]: ...
     def vectors(self, tier: int, rows: npt.NDArray[np.int64], threads: int) -> npt.NDArray[np.float32]: ...
 
 # Top-k without a table: bind_topk.cpp
@@ -242,6 +291,6 @@ class Epilogue(_Object):
         precision: str,
         threads: int,
     ) -> npt.NDArray[Any]: ...
-    def run_there(
+    def run_on_device(
         self, hidden: DeviceArray, mask: DeviceArray, prompt_tokens: int, dim: int, precision: str, scaled: bool
     ) -> tuple[DeviceArray, DeviceArray | None]: ...

@@ -55,15 +55,15 @@ class FittedCodec:
     def encode(self, x: ArrayInput, *, threads: int = 0) -> Codes:
         """Encodes rows (rows, dim). Raises `ArgumentError` for another dimension, and for NaN or infinite values."""
         rows = as_floats(x, "x", ("rows", "dim"))
-        codes, factors, _ = self.encode_rows(rows, [self.dim], packed=False, threads=threads)
+        coded = self.encode_rows(rows, [self.dim], packed=False, threads=threads)
         return Codes(
-            codes.reshape(len(rows), self.codec.row_bytes(self.dim)),
-            None if factors is None else factors.reshape(-1)[: len(rows)],
+            coded.codes.reshape(len(rows), self.codec.row_bytes(self.dim)),
+            None if coded.factors is None else coded.factors.reshape(-1)[: len(rows)],
         )
 
     def encode_rows(
         self, x: Floats, dims: Sequence[int], *, packed: bool, what: str = "x", threads: int = 0
-    ) -> tuple[Bytes, Floats | None, float]:
+    ) -> _core.EncodedTier:
         """Codes, factors for each of `dims`, and the length of the longest row, as a table's sections have them.
 
         Errors call the rows `what`.

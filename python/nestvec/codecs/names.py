@@ -28,6 +28,7 @@ _WORDS: dict[str, tuple[str, tuple[int, ...]]] = {
     "int4": ("U8", (4,)),
     "planes": ("U8", (8,)),
 }
+_ENCODINGS = {encoding.name: encoding for encoding in _core.encodings()}
 _PLAIN = ("float32", "float16", "bfloat16", "int8", "int4", "binary")
 _FLOATS = ("float32", "float16", "bfloat16")
 _BYTE_CODES = (*_FLOATS, "int8")  # whose codes are numbers that safetensors has a dtype for
@@ -76,7 +77,7 @@ class Codec:
 
     def row_bytes(self, dim: int) -> int:
         """Bytes of a row's codes."""
-        return _core.row_bytes(self.kind, self.columns(dim))
+        return _ENCODINGS[self.kind].row_bytes(self.columns(dim))
 
     def codebook_shape(self, dim: int) -> tuple[int, ...] | None:
         """The shape of what was learned of the codes' meaning.
@@ -94,7 +95,7 @@ class Codec:
         columns = self.columns(dim)
         if not packed:
             return dtype, (rows, columns if self.kind in _BYTE_CODES else self.row_bytes(dim))
-        words = _core.block_bytes(self.kind, columns) // _core.block_bytes(self.kind, 1)
+        words = _ENCODINGS[self.kind].words(columns)
         return dtype, (-(-rows // _core.BLOCK_ROWS), words, _core.BLOCK_ROWS, *word)
 
 

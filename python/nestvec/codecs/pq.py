@@ -98,5 +98,5 @@ def nearest_rotation(products: npt.NDArray[np.floating]) -> Doubles:
 def decoded(codec: Codec, codebook: _core.Codebook, x: Floats) -> Floats:
     """What rows (rows, dim) decode to once they are encoded."""
     dim = x.shape[1]
-    codes, _, _ = _core.encode_tier(x, codec.kind, False, False, [dim], codebook, 0)
+    codes = _core.encode_tier(x, codec.kind, False, False, [dim], codebook, 0).codes
     return _core.decode_rows(codes.reshape(len(x), -1), codec.kind, dim, False, None, codebook, 0)

@@ -34,7 +34,8 @@ def truncate(x: ArrayInput, dim: int) -> _FloatArray | DeviceArray:
     Raises `ArgumentError` for a wrong shape, dtype or dim, and for NaN or infinite values that would be kept.
     """
     if on_device(x):
-        return code_rows_there(x, "float32", as_host=lambda rows: truncate(rows, dim), dim=as_index(dim, "dim", 1))[0]
+        width = as_index(dim, "dim", 1)
+        return code_rows_on_device(x, "float32", as_host=lambda rows: truncate(rows, dim), dim=width)[0]
     array = as_floats(x, "x", ("rows", "width"), ("width",))
     kept = np.array(array[..., : as_index(dim, "dim", 1, array.shape[-1])], np.float32)
     _core.check_finite(kept.reshape(-1, kept.shape[-1]), "x")
@@ -58,7 +59,7 @@ def normalize(x: ArrayInput) -> _FloatArray | DeviceArray:
     Raises `ArgumentError` for a wrong shape or dtype, and for NaN or infinite values.
     """
     if on_device(x):
-        return code_rows_there(x, "float32", as_host=normalize, unit=True)[0]
+        return code_rows_on_device(x, "float32", as_host=normalize, unit=True)[0]
     array = as_floats(x, "x", ("rows", "dim"), ("dim",))
     return _core.normalize(array.reshape(-1, array.shape[-1])).reshape(array.shape)
 
@@ -119,9 +120,9 @@ def quantize(x: ArrayInput, precision: str, *, ranges: ArrayInput | None = None,
         )
     if on_device(x) or on_device(ranges):
         if ranges is not None:
-            return _quantize_ranges_there(x, precision, ranges)
-        there = code_rows_there(x, precision, as_host=lambda rows: quantize(rows, precision), scaled=return_scales)
-        return there if return_scales else there[0]
+            return _quantize_ranges_on_device(x, precision, ranges)
+        coded = code_rows_on_device(x, precision, as_host=lambda rows: quantize(rows, precision), scaled=return_scales)
+        return coded if return_scales else coded[0]
     array = as_floats(x, "x", ("rows", "dim"), ("dim",))
     rows, lead = array.reshape(-1, array.shape[-1]), array.shape[:-1]
     if ranges is not None:
@@ -133,7 +134,7 @@ def quantize(x: ArrayInput, precision: str, *, ranges: ArrayInput | None = None,
     return (codes, scales.reshape(lead)) if return_scales else codes
 
 
-def code_rows_there(
+def code_rows_on_device(
     x: object,
     precision: str,
     *,
@@ -156,7 +157,7 @@ def code_rows_there(
     normalizing = [_core.NormalizeStep()] if unit else []
     epilogue = _core.Epilogue([_core.PoolingStep(["cls"], True), *normalizing], width)
     try:
-        codes, scales = epilogue.run_there(
+        codes, scales = epilogue.run_on_device(
             rows.compiled, mask.compiled, 0, kept, as_name(precision, "precision"), scaled
         )
     except ArgumentError:
@@ -166,11 +167,11 @@ def code_rows_there(
     return coded.reshape(*lead, coded.shape[1]), None if scales is None else DeviceArray.of(scales).reshape(*lead)
 
 
-def _quantize_ranges_there(x: object, precision: str, ranges: object) -> DeviceArray:
+def _quantize_ranges_on_device(x: object, precision: str, ranges: object) -> DeviceArray:
     """`quantize` with ranges on a device; these, which are small, go by way of main memory."""
     arrays = device_arrays(x=x, ranges=ranges)
     assert arrays is not None
     limits = as_floats(to_host(arrays[1]), "ranges", ("2", "dim"))
-    floats, _ = code_rows_there(arrays[0], "float32", as_host=lambda rows: quantize(rows, precision, ranges=limits))
+    floats, _ = code_rows_on_device(arrays[0], "float32", as_host=lambda rows: quantize(rows, precision, ranges=limits))
     rows = floats.reshape(-1, floats.shape[-1]).compiled
     return DeviceArray.of(_core.quantize_ranges(rows, as_name(precision, "precision"), limits)).reshape(floats.shape)

@@ -264,8 +264,8 @@ class Pipeline:
         precision, limit = as_name(precision, "precision"), thread_count(threads)
         shape = "texts", "tokens", "hidden_dim"
         if (there := device_arrays(hidden=hidden, mask=mask)) is not None:
-            states, kept = check_floats(there[0], "hidden", shape).compiled, _mask_there(there[1]).compiled
-            return DeviceArray.of(self._epilogue.run_there(states, kept, prompt_tokens, dim, precision, False)[0])
+            states, kept = check_floats(there[0], "hidden", shape).compiled, _mask_on_device(there[1]).compiled
+            return DeviceArray.of(self._epilogue.run_on_device(states, kept, prompt_tokens, dim, precision, False)[0])
         here = as_floats_or_halves(hidden, "hidden", shape), as_mask(mask, "mask")
         return self._epilogue.run(*here, prompt_tokens, dim, precision, limit)
 
@@ -277,7 +277,7 @@ class Pipeline:
         return {"hidden_dim": self._hidden_dim, "steps": [step.to_dict() for step in self._steps]}
 
 
-def _mask_there(mask: DeviceArray) -> DeviceArray:
+def _mask_on_device(mask: DeviceArray) -> DeviceArray:
     """A mask on a device as int64. Another type takes the way over main memory: a mask is small."""
     exact = mask.type_name == "int64" and mask.ndim == 2
     return mask if exact else DeviceArray(as_mask(mask.numpy(), "mask"), mask.device)

@@ -62,11 +62,11 @@ class _TierSpool:
 
     def append(self, x: Floats, what: str) -> None:
         layout = self._layout
-        codes, factors, longest = self._fitted.encode_rows(x, layout.dims, packed=layout.packed, what=what)
-        self._codes.append(codes)
-        if factors is not None:
-            self._factors.append(factors)
-        self.longest = max(self.longest, longest)
+        coded = self._fitted.encode_rows(x, layout.dims, packed=layout.packed, what=what)
+        self._codes.append(coded.codes)
+        if coded.factors is not None:
+            self._factors.append(coded.factors)
+        self.longest = max(self.longest, coded.longest_row)
 
     def sections(self, name: str, rows: int) -> dict[str, Section]:
         fitted = self._fitted

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from nestvec._core import Forecast
 from nestvec.base.types import Doubles, Floats, Ids
 from nestvec.codecs.fitted import FittedCodec
 
@@ -13,11 +14,9 @@ _QUERIES = 64
 _CANDIDATES = 200  # the best of each query: where the forecast will be asked for
 
 
-# slope, intercept, deviation: the next tier's score lies around slope * this tier's score + intercept, normally
-# distributed with that standard deviation.
-Forecast = tuple[float, float, float]
-
-UNKNOWN: Forecast = (0.0, 1e300, 1.0)  # every score is to be expected
+# The next tier's score lies around slope * this tier's score + intercept, normally distributed with that standard
+# deviation.
+UNKNOWN = Forecast(slope=0.0, intercept=1e300, deviation=1.0)  # every score is to be expected
 
 
 class Tiers(Protocol):
@@ -71,4 +70,4 @@ def _line(x: Doubles, y: Doubles) -> Forecast:
     if not slope > 0:
         return UNKNOWN
     intercept = float(y.mean() - slope * x.mean())
-    return slope, intercept, max(float(np.std(y - slope * x - intercept)), 1e-30)
+    return Forecast(slope, intercept, max(float(np.std(y - slope * x - intercept)), 1e-30))

@@ -1,4 +1,4 @@
-"""The compiled view of a table's sections, and queries in the form that each tier takes."""
+"""The compiled view of a table's sections, and the queries of each tier."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nestvec.base.types import Doubles, Floats, Words
 from nestvec.codecs.basis import Basis
 from nestvec.codecs.fitted import FittedCodec
 from nestvec.errors import ArgumentError, TableFileError
-from nestvec.table.forecast import Forecast, learn_forecasts
+from nestvec.table.forecast import learn_forecasts
 from nestvec.table.formats.container import Sections
 from nestvec.table.hits import TierStats
 from nestvec.table.layout import Layout, TierLayout
@@ -36,19 +36,19 @@ class TableSearcher:
         place: tuple[str, int | None],
     ) -> None:
         self.codecs = [_fitted(tier, number, sections) for number, tier in enumerate(layout.tiers)]
-        tiers: list[_core._Tier] = []
+        tiers = []
         for number, (tier, fitted, longest_row) in enumerate(zip(layout.tiers, self.codecs, longest_rows, strict=True)):
             factors = f"tier{number}.factors"
             tiers.append(
-                (
-                    tier.codec.kind,
-                    list(tier.dims),
-                    tier.coded_cosine,
-                    tier.norm_weight,
-                    sections[f"tier{number}.codes"].data,
-                    sections.verified(factors).array() if factors in sections else None,
-                    1.01 * longest_row,  # codes may round a little outwards
-                    fitted.codebook,
+                _core.Tier(
+                    encoding=tier.codec.kind,
+                    dims=list(tier.dims),
+                    cosine=tier.coded_cosine,
+                    norm_weight=tier.norm_weight,
+                    codes=sections[f"tier{number}.codes"].data,
+                    factors=sections.verified(factors).array() if factors in sections else None,
+                    row_bound=1.01 * longest_row,  # codes may round a little outwards
+                    codebook=fitted.codebook,
                 )
             )
         self.compiled = _core.Searcher(rows, tiers, ids, sections.region, *place)
@@ -57,7 +57,7 @@ class TableSearcher:
         self._rotates = any(fitted.basis is not None for fitted in self.codecs)
         self._rows = rows
         self._row_ids = ids
-        self._learned: dict[tuple[bool, int], list[Forecast]] = {}
+        self._learned: dict[tuple[bool, int], list[_core.Forecast]] = {}
 
     def search(
         self,
@@ -74,16 +74,27 @@ class TableSearcher:
         """Scores, ids, and what each tier did; arguments as for `Table.search`, checked there."""
         queries = self._queries(coarse, fine, dim, threads)
         forecasts = [] if confidence is None or len(queries) == 1 else self._forecasts(float_query, dim)
-        scores, ids, stats = self.compiled.search(
-            queries, k, dim, oversample, float_query, forecasts, confidence or 1, filter, threads
+        options = _core.SearchOptions(
+            k=k,
+            dim=dim,
+            oversample=oversample,
+            float_query=float_query,
+            forecasts=forecasts,
+            confidence=confidence or 1,
+            threads=threads,
         )
-        return scores, ids, tuple([TierStats(name, *found) for name, found in zip(self._names, stats, strict=True)])
+        scores, ids, stats = self.compiled.search(queries, options, filter)
+        counted = zip(self._names, stats, strict=True)
+        return scores, ids, tuple([TierStats(name, tier.rows, tier.bytes, tier.seconds) for name, tier in counted])
 
     def placed(self, device: str) -> list[dict[str, Any]]:
         """Where each tier lies, as `Table.info` says it."""
         return [
-            {"device": "cpu" if resident is None else device if resident else f"cpu to {device}", "bytes": taken}
-            for resident, taken in self.compiled.placed()
+            {
+                "device": "cpu" if tier.on_device is None else device if tier.on_device else f"cpu to {device}",
+                "bytes": tier.bytes,
+            }
+            for tier in self.compiled.placed()
         ]
 
     def candidates(
@@ -91,11 +102,12 @@ class TableSearcher:
     ) -> tuple[Doubles, npt.NDArray[np.int64]]:
         """Scores, larger is better, and ids of the first tier's k best by the last of the first `tiers` tiers."""
         queries = self._queries(coarse, fine, dim, 0)[:tiers]
-        scores, ids, _ = self.compiled.search(queries, k, dim, [1] * (tiers - 1), float_query, [], 1, None, 0)
+        options = _core.SearchOptions(k=k, dim=dim, oversample=[1] * (tiers - 1), float_query=float_query)
+        scores, ids, _ = self.compiled.search(queries, options)
         distances = scores.dtype == np.int32
         return (-scores if distances else scores).astype(np.float64), ids
 
-    def _forecasts(self, float_query: bool, dim: int) -> list[Forecast]:
+    def _forecasts(self, float_query: bool, dim: int) -> list[_core.Forecast]:
         """Learned at the first use, and the same from then on: two threads that learn at once learn the same."""
         known = self._learned.get((float_query, dim))
         if known is None:
@@ -103,7 +115,7 @@ class TableSearcher:
             self._learned[float_query, dim] = known
         return known
 
-    def _queries(self, coarse: Floats, fine: Floats, dim: int, threads: int) -> list[_core._TierQueries]:
+    def _queries(self, coarse: Floats, fine: Floats, dim: int, threads: int) -> list[_core.TierQueries]:
         """The queries of every tier. fine: those of all tiers but the first; maybe the same array. dim: scanned."""
         if self._rotates:  # the compiled search checks, too, but what has been rotated
             _core.check_finite(coarse, "queries", threads)
@@ -127,16 +139,17 @@ class TableSearcher:
         return y if basis is None else basis.inverse(y, threads)
 
 
-def _completed(tier: TierLayout, values: Floats, constants: Doubles | None, dim: int) -> _core._TierQueries:
+def _completed(tier: TierLayout, values: Floats, constants: Doubles | None, dim: int) -> _core.TierQueries:
     """Queries whose scores, minus norm_weight times the square of a row's length, are those of the metric.
 
     -|q - x|^2 = 2 q . x - |x|^2 - |q|^2. dim: how many of the values count.
     """
     if tier.norm_weight == 0:
-        return values, constants
+        return _core.TierQueries(values, constants)
     if tier.metric == "l2":
-        return values + values, -_core.squared_lengths(np.ascontiguousarray(values[:, :dim]))
-    return values, tier.norm_weight + (np.zeros(len(values)) if constants is None else constants)
+        return _core.TierQueries(values + values, -_core.squared_lengths(np.ascontiguousarray(values[:, :dim])))
+    added = np.zeros(len(values)) if constants is None else constants
+    return _core.TierQueries(values, tier.norm_weight + added)
 
 
 def _fitted(tier: TierLayout, number: int, sections: Sections) -> FittedCodec:

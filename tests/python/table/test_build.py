@@ -309,7 +309,7 @@ def test_a_place_that_cannot_be_written_is_an_error_before_the_rows_are_read(tmp
 def test_codes_of_a_prefix_are_the_first_bytes_of_a_block() -> None:
     x = vectors(64, 128)
     for codec in ("float32", "float16", "bfloat16", "int8", "binary"):
-        codes, _, _ = _core.encode_tier(x, codec, True, False, [128], None, 0)
-        prefix, _, _ = _core.encode_tier(x[:, :64].copy(), codec, True, False, [64], None, 0)
+        codes = _core.encode_tier(x, codec, True, False, [128], None, 0).codes
+        prefix = _core.encode_tier(x[:, :64].copy(), codec, True, False, [64], None, 0).codes
         if codec != "int8":  # whose scale comes from all the dimensions
             np.testing.assert_array_equal(codes[: len(prefix)], prefix)

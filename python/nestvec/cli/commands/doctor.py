@@ -40,7 +40,7 @@ IDENTITY_MODEL = bytes.fromhex(
     "4204 0a00 100d"  # opset 13
 )
 
-# The features that the tiers ask for, or that later ones may, as Linux spells them on x86-64 and on ARM.
+# The features that the ISAs ask for, or that later ones may, as Linux spells them on x86-64 and on ARM.
 CPU_FEATURES = (
     *("sse4_2", "popcnt", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"),
     *("avx512_vpopcntdq", "avx512vbmi", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_int8", "amx_bf16"),
@@ -125,7 +125,7 @@ def cpu_info(path: Path = Path("/proc/cpuinfo")) -> tuple[str, list[str]]:
 
 def _add_engine(report: dict[str, Any]) -> None:
     model, features = cpu_info()
-    report["cpu"] = {"model": model, "features": features, "tier": None, "tiers": [], "forced": None}
+    report["cpu"] = {"model": model, "features": features, "isa": None, "isas": [], "forced": None}
     try:
         from nestvec import _core
 
@@ -134,12 +134,12 @@ def _add_engine(report: dict[str, Any]) -> None:
         report["problems"].append(f"the compiled engine cannot be used: {error}")
         return
     report["nestvec"] = _core.__version__
-    report["cpu"].update(tier=found["isa"], tiers=found["tiers"])
+    report["cpu"].update(isa=found["isa"], isas=found["isas"])
     if forced := os.environ.get("NESTVEC_ISA"):
         report["cpu"]["forced"] = forced
-        if forced != found["tiers"][0]:
-            better = f"this CPU could run {found['tiers'][0]}"
-            report["warnings"].append(f"NESTVEC_ISA forces the tier {forced}; {better}: unset it for full speed")
+        if forced != found["isas"][0]:
+            better = f"this CPU could run {found['isas'][0]}"
+            report["warnings"].append(f"NESTVEC_ISA forces {forced}; {better}: unset it for full speed")
     cpus = os.cpu_count() or 1
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cpus
     threads = found["threads"]
@@ -204,9 +204,9 @@ def print_report(console: Console, report: dict[str, Any]) -> None:
         ("cpu", cpu["model"]),
         ("features", " ".join(cpu["features"]) or "unknown here"),
     ]
-    if cpu["tier"]:
-        why = "forced by NESTVEC_ISA" if cpu["forced"] else f"the best of {', '.join(cpu['tiers'])}"
-        facts.append(("tier", f"{cpu['tier']} ({why})"))
+    if cpu["isa"]:
+        why = "forced by NESTVEC_ISA" if cpu["forced"] else f"the best of {', '.join(cpu['isas'])}"
+        facts.append(("isa", f"{cpu['isa']} ({why})"))
     if threads:
         facts.append(("threads", f"{threads['used']} ({threads['reason']})"))
     if report["cuda"]:

@@ -66,11 +66,11 @@ class OnnxModel:
             arrays["position_ids"] = np.maximum(np.cumsum(mask, axis=1) - 1, 0) + self._position_offset
         feed = {name: arrays[name].astype(dtype, copy=False) for name, dtype in self._inputs.items()}
         if self._cuda is not None:
-            return self._run_there(feed, self._cuda)
+            return self._run_on_device(feed, self._cuda)
         output: npt.NDArray[Any] = self._session.run([self._output], feed)[0]
         return output
 
-    def _run_there(self, feed: dict[str, npt.NDArray[Any]], number: int) -> DeviceArray:
+    def _run_on_device(self, feed: dict[str, npt.NDArray[Any]], number: int) -> DeviceArray:
         """Binds the output to memory of the device, where onnxruntime leaves it."""
         binding = self._session.io_binding()
         for name, array in feed.items():

@@ -50,8 +50,8 @@ def test_report_on_this_machine() -> None:
     ]
     found = nestvec.capabilities()
     assert report["nestvec"] == nestvec.__version__
-    assert report["cpu"]["tier"] == found["isa"]
-    assert report["cpu"]["tiers"] == found["tiers"]
+    assert report["cpu"]["isa"] == found["isa"]
+    assert report["cpu"]["isas"] == found["isas"]
     assert report["threads"]["used"] == found["threads"] >= 1
     assert report["cuda"]["built"] or "without CUDA" in report["cuda"]["problem"]
     assert (report["cuda"]["problem"] is None) == ("cuda" in nestvec.backends())
@@ -178,19 +178,19 @@ def test_json_alone_on_standard_output() -> None:
     assert result.stderr == ""
 
 
-def test_forced_tier_is_a_warning_where_a_better_one_is_there() -> None:
+def test_forced_isa_is_a_warning_where_a_better_one_is_there() -> None:
     result = run(NESTVEC_ISA="reference")
     assert result.returncode == 0
     assert "reference (forced by NESTVEC_ISA)" in result.stdout
-    better = nestvec.capabilities()["tiers"][0]
+    better = nestvec.capabilities()["isas"][0]
     assert (f"this CPU could run {better}" in result.stdout) is (better != "reference")
 
 
-def test_unknown_tier_is_a_problem() -> None:
+def test_unknown_isa_is_a_problem() -> None:
     result = run("--json", NESTVEC_ISA="mmx")
     assert result.returncode == 1
     report = json.loads(result.stdout)
-    assert report["cpu"]["tier"] is None
+    assert report["cpu"]["isa"] is None
     assert 'NESTVEC_ISA is "mmx"' in report["problems"][0]
     assert "Traceback" not in result.stderr
     plain = run(NESTVEC_ISA="mmx")
