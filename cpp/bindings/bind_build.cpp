@@ -101,6 +101,23 @@ Floats decode(const Bytes& codes, const std::string& encoding, std::size_t dim, 
   return out;
 }
 
+/// Row-major codes as packed blocks, the last one padded.
+Bytes pack_rows(const Bytes& codes, const std::string& encoding, std::size_t dim) {
+  const Matrix<const std::uint8_t> rows = as_matrix(codes, "codes");
+  const Encoding of = encoding_named(encoding);
+  const std::size_t bytes = row_bytes(of, checked_dim(dim)), block = block_bytes(of, dim);
+  if (rows.cols != bytes)
+    throw ArgumentError("codes have " + std::to_string(rows.cols) + " bytes a row; expected " + std::to_string(bytes));
+  Bytes out(std::vector<std::size_t>{block_count(rows.rows) * block});
+  std::uint8_t* blocks = out.mutable_data();
+  const py::gil_scoped_release release;
+  for (std::size_t b = 0; b < block_count(rows.rows); ++b) {
+    const std::size_t first = b * kBlockRows;
+    pack_block(of, dim, rows.row(first), std::min(kBlockRows, rows.rows - first), blocks + b * block);
+  }
+  return out;
+}
+
 Array<std::uint32_t> checksums(const Bytes& data) {
   Array<std::uint32_t> out(std::vector<std::size_t>{chunk_count(std::size_t(data.size()))});
   std::uint32_t* sums = out.mutable_data();
@@ -139,6 +156,7 @@ void bind_build(py::module_& m) {
         py::arg("dims"), py::arg("codebook"), py::arg("threads"));
   m.def("decode_rows", &decode, py::arg("codes").noconvert(), py::arg("encoding"), py::arg("dim"), py::arg("cosine"),
         py::arg("factors").noconvert(), py::arg("codebook"), py::arg("threads"));
+  m.def("pack_rows", &pack_rows, py::arg("codes").noconvert(), py::arg("encoding"), py::arg("dim"));
   m.def("checksums", &checksums, py::arg("data").noconvert());
   m.def(
       "crc32c", [](const Bytes& data) { return crc32c(data.data(), std::size_t(data.size())); },

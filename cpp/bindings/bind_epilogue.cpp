@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -110,6 +111,39 @@ py::array run(const DevicedEpilogue& epilogue, const py::array& hidden, const Ar
   return codes;
 }
 
+/// The rows of one tier: codes (rows, bytes), factors (rows, dims) or None, and the bound of their lengths.
+struct EncodedRows {
+  Array<std::uint8_t> codes;
+  std::optional<Floats> factors;
+  double longest_row = 0;
+};
+
+/// Epilogue::encode over numpy arrays, for encodings that learn nothing.
+std::vector<EncodedRows> encode(const DevicedEpilogue& epilogue, const py::array& hidden,
+                                const Array<std::int64_t>& mask, std::size_t prompt_tokens, std::size_t dim,
+                                const std::vector<TierSpec>& specs, std::size_t threads) {
+  const HiddenStates states = hidden_states(hidden);
+  const Matrix<const std::int64_t> keep = as_matrix(mask, "mask");
+  std::vector<EncodedRows> out;
+  std::vector<TierRows> tiers;
+  for (const TierSpec& spec : specs) {
+    if (traits(spec.encoding).has_codebook())
+      throw ArgumentError(std::string(name(spec.encoding)) + " learns a codebook; expected an encoding that does not");
+    if (spec.dims.empty() || spec.dims.back() != dim || !std::is_sorted(spec.dims.begin(), spec.dims.end()))
+      throw ArgumentError("dims must rise to the dimension of the rows");
+    EncodedRows& rows = out.emplace_back();
+    rows.codes = Array<std::uint8_t>({states.texts, row_bytes(spec.encoding, dim)});
+    if (has_factors(spec)) rows.factors.emplace(std::vector<std::size_t>{states.texts, spec.dims.size()});
+    tiers.push_back({spec, rows.codes.mutable_data(), rows.factors ? rows.factors->mutable_data() : nullptr});
+  }
+  {
+    const py::gil_scoped_release release;
+    epilogue.encode(states, keep, prompt_tokens, dim, tiers, threads);
+  }
+  for (std::size_t t = 0; t < tiers.size(); ++t) out[t].longest_row = tiers[t].row_bound;
+  return out;
+}
+
 }  // namespace
 }  // namespace nestvec
 
@@ -121,11 +155,25 @@ void bind_epilogue(py::module_& m) {
   py::class_<LayerNormStep>(m, "LayerNormStep")
       .def(py::init(&make_layer_norm), py::arg("weight").noconvert(), py::arg("bias").noconvert(), py::arg("eps"));
   py::class_<NormalizeStep>(m, "NormalizeStep").def(py::init<>());
+  py::class_<TierSpec>(m, "TierSpec")
+      .def(py::init([](const std::string& encoding, bool cosine, std::vector<std::size_t> dims) {
+             return TierSpec{encoding_named(encoding), false, cosine, std::move(dims)};
+           }),
+           py::arg("encoding"), py::arg("cosine"), py::arg("dims"))
+      .def_property_readonly("row_bytes",
+                             [](const TierSpec& spec) { return row_bytes(spec.encoding, spec.dims.back()); })
+      .def_property_readonly("factors", [](const TierSpec& spec) { return has_factors(spec) ? spec.dims.size() : 0; });
+  py::class_<EncodedRows>(m, "EncodedRows")
+      .def_readonly("codes", &EncodedRows::codes)
+      .def_readonly("factors", &EncodedRows::factors)
+      .def_readonly("longest_row", &EncodedRows::longest_row);
   py::class_<DevicedEpilogue>(m, "Epilogue")
       .def(py::init<std::vector<EpilogueStep>, std::size_t>(), py::arg("steps"), py::arg("hidden_dim"))
       .def_property_readonly("dim", [](const DevicedEpilogue& epilogue) { return epilogue.dim(); })
       .def("run", &run, py::arg("hidden").noconvert(), py::arg("mask").noconvert(), py::arg("prompt_tokens"),
            py::arg("dim"), py::arg("precision"), py::arg("threads"))
+      .def("encode", &encode, py::arg("hidden").noconvert(), py::arg("mask").noconvert(), py::arg("prompt_tokens"),
+           py::arg("dim"), py::arg("tiers"), py::arg("threads"))
       .def("run_on_device", &DevicedEpilogue::run_on_device, py::arg("hidden"), py::arg("mask"),
            py::arg("prompt_tokens"), py::arg("dim"), py::arg("precision"), py::arg("scaled"));
 }

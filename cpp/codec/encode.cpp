@@ -3,12 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <optional>
 
 #include "cpp/base/parallel.hpp"
 #include "cpp/codec/exact.hpp"
-#include "cpp/codec/grid.hpp"
-#include "cpp/codec/pq.hpp"
 
 namespace nestvec {
 namespace {
@@ -22,23 +19,23 @@ void scale_to_unit(const float* x, std::size_t dim, float* out) {
   for (std::size_t i = 0; i < dim; ++i) out[i] = float(x[i] * scale);
 }
 
-/// The factors of one row, 64 apart; returns the row's length.
-double set_factors(const TierSpec& spec, const float* row, float scale, float* factors) {
+/// The factors of one row, `stride` apart; returns the row's length.
+double set_factors(const TierSpec& spec, const float* row, float scale, float* factors, std::size_t stride) {
   double square = 0, length = 0;
   std::size_t from = 0;
   for (std::size_t d = 0; d < spec.dims.size(); ++d) {
     square += exact_dot(row + from, row + from, spec.dims[d] - from);
     from = spec.dims[d];
     length = std::sqrt(square);
-    if (factors) factors[d * kRowsPerBlock] = float(!spec.cosine ? scale : length >= kShortest ? scale / length : 0);
+    if (factors) factors[d * stride] = float(!spec.cosine ? scale : length >= kShortest ? scale / length : 0);
   }
   return length;
 }
 
-/// The factors of one row x of a scaled codebook, 64 apart, from its decoded values: those with which they have the
-/// inner product with the row's direction (for a cosine), or with the row, that the row itself has. Returns what
+/// The factors of one row x of a scaled codebook, `stride` apart, from its decoded values: those with which they have
+/// the inner product with the row's direction (for a cosine), or with the row, that the row itself has. Returns what
 /// Tier::row_bound must be for them.
-double set_estimates(const TierSpec& spec, const float* x, const float* decoded, float* factors) {
+double set_estimates(const TierSpec& spec, const float* x, const float* decoded, float* factors, std::size_t stride) {
   double square = 0, product = 0, levels = 0, bound = 0;
   std::size_t from = 0;
   const auto add_to = [&](std::size_t dim) {
@@ -53,9 +50,9 @@ double set_estimates(const TierSpec& spec, const float* x, const float* decoded,
     const double length = std::sqrt(square);
     const bool has_direction = product > 0 && (!spec.cosine || length >= kShortest);
     const double factor = has_direction ? (spec.cosine ? length : square) / product : 0;
-    factors[d * kRowsPerBlock] = float(std::min<double>(factor, std::numeric_limits<float>::max()));
-    bound = std::max(bound, factors[d * kRowsPerBlock] *
-                                std::max(std::sqrt(levels), length_unit(*spec.codebook->levels(), spec.dims[d])));
+    factors[d * stride] = float(std::min<double>(factor, std::numeric_limits<float>::max()));
+    bound = std::max(
+        bound, factors[d * stride] * std::max(std::sqrt(levels), length_unit(*spec.codebook->levels(), spec.dims[d])));
   }
   return bound;
 }
@@ -66,55 +63,72 @@ bool has_factors(const TierSpec& spec) {
   return traits(spec.encoding).has_factors(spec.cosine, spec.codebook && spec.codebook->scaled());
 }
 
+TierEncoder::TierEncoder(const TierSpec& spec) : spec_(spec), signs_(traits(spec.encoding).meaning == Meaning::signs) {
+  if (spec.codebook && spec.codebook->centroids()) pq_.emplace(*spec.codebook->centroids());
+  if (spec.codebook && spec.codebook->levels()) grid_.emplace(*spec.codebook->levels());
+}
+
+double TierEncoder::encode(Matrix<const float> rows, std::uint8_t* codes, float* factors, std::size_t row_stride,
+                           std::size_t dim_stride, Scratch& scratch) const {
+  const PlainCodes& plain = traits(spec_.encoding).plain;
+  if (to_unit()) {
+    scratch.unit.resize(kBlockRows * rows.cols);
+    for (std::size_t r = 0; r < rows.rows; ++r)
+      scale_to_unit(rows.row(r), rows.cols, scratch.unit.data() + r * rows.cols);
+    rows.data = scratch.unit.data();
+  }
+  float scales[kBlockRows];
+  std::fill_n(scales, kBlockRows, 1.0f);
+  if (pq_)
+    pq_->encode(rows, codes);
+  else if (grid_)
+    grid_->encode(rows, codes);
+  else
+    plain.encode(rows, codes, plain.row_scale ? scales : nullptr);
+  if (signs_ || (spec_.codebook && !scaled())) return 0;
+  if (scaled()) scratch.decoded.resize(rows.cols);
+  const std::size_t bytes = row_bytes(spec_.encoding, spec_.columns(rows.cols));
+  double longest = 0;
+  for (std::size_t r = 0; r < rows.rows; ++r) {
+    float* of_row = factors ? factors + r * row_stride : nullptr;
+    if (scaled()) {
+      spec_.codebook->decode(codes + r * bytes, rows.cols, scratch.decoded.data());
+      longest = std::max(longest, set_estimates(spec_, rows.row(r), scratch.decoded.data(), of_row, dim_stride));
+    } else {
+      longest = std::max(longest, set_factors(spec_, rows.row(r), scales[r], of_row, dim_stride));
+    }
+  }
+  return longest;
+}
+
+double TierEncoder::row_bound(double longest) const {
+  if (scaled()) return longest;
+  if (spec_.codebook) return spec_.codebook->longest_decoded();
+  return to_unit() ? 1 : longest;
+}
+
 double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* codes, float* factors,
                    std::size_t threads) {
-  const EncodingTraits& of = traits(spec.encoding);
-  const std::size_t columns = spec.columns(x.cols), bytes = of.layout.row_bytes(columns);
-  const std::size_t blocks = block_count(x.rows);
+  const TierEncoder encoder(spec);
+  const std::size_t columns = spec.columns(x.cols), bytes = row_bytes(spec.encoding, columns);
+  const std::size_t blocks = block_count(x.rows), factor_count = spec.dims.size() * kBlockRows;  // of a block
   const std::size_t tasks = (blocks + kBlocksPerTask - 1) / kBlocksPerTask;
-  const bool bits = of.meaning == Meaning::signs, to_unit = spec.cosine && !bits;  // signs have no length
-  const Codebook* codebook = spec.codebook;
-  const bool scaled = codebook && codebook->scaled();
-  std::optional<PqEncoder> pq;
-  std::optional<GridEncoder> grid;
-  if (codebook && codebook->centroids()) pq.emplace(*codebook->centroids());
-  if (codebook && codebook->levels()) grid.emplace(*codebook->levels());
-  if (factors) std::fill_n(factors, blocks * spec.dims.size() * kRowsPerBlock, 0.0f);
-  std::vector<double> longest(tasks);
+  if (factors) std::fill_n(factors, blocks * factor_count, 0.0f);
+  std::vector<double> longest(std::max<std::size_t>(1, tasks), tasks == 0 ? 1 : 0);
   parallel_for(tasks, threads, [&](std::size_t, std::size_t task) {
-    std::vector<float> unit(to_unit ? kRowsPerBlock * x.cols : 0), decoded(scaled ? x.cols : 0);
-    std::vector<std::uint8_t> rows(spec.packed ? kRowsPerBlock * bytes : 0);
-    float scales[kRowsPerBlock];
-    std::fill_n(scales, kRowsPerBlock, 1.0f);
+    TierEncoder::Scratch scratch;
+    std::vector<std::uint8_t> rows(spec.packed ? kBlockRows * bytes : 0);
     for (std::size_t b = task * kBlocksPerTask; b < std::min((task + 1) * kBlocksPerTask, blocks); ++b) {
-      const std::size_t first = b * kRowsPerBlock, count = std::min(kRowsPerBlock, x.rows - first);
-      Matrix<const float> source{x.row(first), count, x.cols};
-      if (to_unit) {
-        for (std::size_t r = 0; r < count; ++r) scale_to_unit(source.row(r), x.cols, unit.data() + r * x.cols);
-        source.data = unit.data();
-      }
+      const std::size_t first = b * kBlockRows, count = std::min(kBlockRows, x.rows - first);
       std::uint8_t* target = spec.packed ? rows.data() : codes + first * bytes;
-      if (pq)
-        pq->encode(source, target);
-      else if (grid)
-        grid->encode(source, target);
-      else
-        of.plain.encode(source, target, of.plain.row_scale ? scales : nullptr);
+      const double length = encoder.encode({x.row(first), count, x.cols}, target,
+                                           factors ? factors + b * factor_count : nullptr, 1, kBlockRows, scratch);
+      longest[task] = std::max(longest[task], length);
       if (spec.packed)
         pack_block(spec.encoding, columns, target, count, codes + b * block_bytes(spec.encoding, columns));
-      if (bits || (codebook && !scaled)) continue;
-      float* block_factors = factors ? factors + b * spec.dims.size() * kRowsPerBlock : nullptr;
-      for (std::size_t r = 0; r < count; ++r) {
-        if (scaled) codebook->decode(target + r * bytes, x.cols, decoded.data());
-        const double length =
-            scaled ? set_estimates(spec, source.row(r), decoded.data(), block_factors + r)
-                   : set_factors(spec, source.row(r), scales[r], block_factors ? block_factors + r : nullptr);
-        longest[task] = std::max(longest[task], length);
-      }
     }
   });
-  if (codebook && !scaled) return codebook->longest_decoded();
-  return tasks == 0 || (to_unit && !scaled) ? 1 : *std::max_element(longest.begin(), longest.end());
+  return encoder.row_bound(*std::max_element(longest.begin(), longest.end()));
 }
 
 void decode_rows(const TierSpec& spec, Matrix<const std::uint8_t> rows, const float* factors, float* out,

@@ -2,11 +2,14 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "cpp/base/matrix.hpp"
 #include "cpp/codec/block.hpp"
 #include "cpp/codec/codebook.hpp"
+#include "cpp/codec/grid.hpp"
+#include "cpp/codec/pq.hpp"
 #include "cpp/codec/quantize.hpp"
 
 namespace nestvec {
@@ -30,13 +33,43 @@ bool has_factors(const TierSpec& spec);
 /// The encoding whose limit the rows must be below, for check_finite: no limit where they are scaled to length 1 first.
 inline Encoding required_range(const TierSpec& spec) { return spec.cosine ? Encoding::float32 : spec.encoding; }
 
+/// A tier's spec made ready for encoding.
+class TierEncoder {
+ public:
+  explicit TierEncoder(const TierSpec& spec);
+
+  /// Memory that a thread keeps between calls.
+  struct Scratch {
+    std::vector<float> unit, decoded;
+  };
+
+  /// Row-major codes of up to kBlockRows rows. factors: those of row r for spec.dims[d] go to
+  /// factors[r * row_stride + d * dim_stride]; null where has_factors is false. Returns the largest length of a row, as
+  /// row_bound takes it.
+  double encode(Matrix<const float> rows, std::uint8_t* codes, float* factors, std::size_t row_stride,
+                std::size_t dim_stride, Scratch& scratch) const;
+
+  /// For Tier::row_bound: at least the length of any row, times its factor. longest: the largest of what encode
+  /// returned, 0 without rows.
+  double row_bound(double longest) const;
+
+ private:
+  bool to_unit() const { return spec_.cosine && !signs_; }  // signs have no length
+  bool scaled() const { return spec_.codebook && spec_.codebook->scaled(); }
+
+  TierSpec spec_;
+  bool signs_;
+  std::optional<PqEncoder> pq_;
+  std::optional<GridEncoder> grid_;
+};
+
 /// Encodes x.rows rows; all but the last batch of a table hold whole blocks of 64. codes: block_count(x.rows) blocks,
 /// or x.rows rows, of spec.columns(x.cols). factors: per block 64 for each of spec.dims, or null where has_factors is
 /// false: the scale (1 if the encoding has none) divided, for cosine, by the length of the row's first d dimensions; of
 /// a scaled codebook, what takes the decoded row v to the row x: |x|^2 / <x, v>, or for cosine, over the first d
-/// dimensions, |x| / <x, v>. 0 where the length is below 1e-20. Returns the largest length of a row (1 for cosine, 0
-/// for binary; with a codebook, of any row that it can decode; of a scaled one, the largest product of a row's factor
-/// with the length of what is decoded and with length_unit), for Tier::row_bound. Values must be finite.
+/// dimensions, |x| / <x, v>. 0 where the length is below 1e-20. Returns TierEncoder::row_bound: 1 for cosine, 0
+/// for binary; with a codebook, the largest length of any row that it can decode; of a scaled one, the largest product
+/// of a row's factor with the length of what is decoded and with length_unit. Values must be finite.
 double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* codes, float* factors,
                    std::size_t threads);
 

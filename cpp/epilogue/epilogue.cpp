@@ -122,8 +122,8 @@ class BadTexts {
     ++count_;
   }
 
-  void check(std::size_t texts, Precision precision) const {
-    if (count_ != 0) throw_bad_texts(count_, texts, first_, encoding_of(precision));
+  void check(std::size_t texts, Encoding encoding) const {
+    if (count_ != 0) throw_bad_texts(count_, texts, first_, encoding);
   }
 
  private:
@@ -186,8 +186,8 @@ void Epilogue::check_shapes(const HiddenStates& hidden, std::size_t mask_rows, s
     throw ArgumentError("dim is " + std::to_string(dim) + "; expected 1 to " + std::to_string(dim_));
 }
 
-void Epilogue::run(const HiddenStates& hidden, Matrix<const std::int64_t> mask, std::size_t prompt_tokens,
-                   std::size_t dim, Precision precision, void* codes, std::size_t threads) const {
+void Epilogue::for_rows(const HiddenStates& hidden, Matrix<const std::int64_t> mask, std::size_t prompt_tokens,
+                        std::size_t dim, Encoding encoding, std::size_t threads, const TakeRows& take) const {
   check_shapes(hidden, mask.rows, mask.cols, dim);
   check_values(mask);
   if (hidden.texts == 0) return;
@@ -195,8 +195,7 @@ void Epilogue::run(const HiddenStates& hidden, Matrix<const std::int64_t> mask, 
   const auto& pooling = std::get<PoolingStep>(steps_[0]);
   const bool unit_length = std::holds_alternative<NormalizeStep>(steps_.back());
   const std::size_t skipped = pooling.include_prompt ? 0 : prompt_tokens;
-  const std::size_t bytes = row_bytes(precision, dim);
-  const float limit = traits(encoding_of(precision)).plain.limit;
+  const float limit = traits(encoding).plain.limit;
   const std::size_t task_texts = std::max(kTaskTexts, kTaskValues / hidden.dim / hidden.tokens);
   BadTexts bad_texts;
   parallel_for((hidden.texts - 1) / task_texts + 1, threads, [&](std::size_t, std::size_t task) {
@@ -217,9 +216,49 @@ void Epilogue::run(const HiddenStates& hidden, Matrix<const std::int64_t> mask, 
         if (!all_below(x.row(t), dim, limit)) bad_texts.note(first + t);
       return;
     }
-    quantize({x.data, x.rows, x.cols}, precision, static_cast<std::uint8_t*>(codes) + first * bytes, nullptr, 1);
+    take(first, {x.data, x.rows, x.cols});
   });
-  bad_texts.check(hidden.texts, precision);
+  bad_texts.check(hidden.texts, encoding);
+}
+
+void Epilogue::run(const HiddenStates& hidden, Matrix<const std::int64_t> mask, std::size_t prompt_tokens,
+                   std::size_t dim, Precision precision, void* codes, std::size_t threads) const {
+  const std::size_t bytes = row_bytes(precision, dim);
+  for_rows(hidden, mask, prompt_tokens, dim, encoding_of(precision), threads,
+           [&](std::size_t first, Matrix<const float> rows) {
+             quantize(rows, precision, static_cast<std::uint8_t*>(codes) + first * bytes, nullptr, 1);
+           });
+}
+
+void Epilogue::encode(const HiddenStates& hidden, Matrix<const std::int64_t> mask, std::size_t prompt_tokens,
+                      std::size_t dim, std::span<TierRows> tiers, std::size_t threads) const {
+  std::vector<TierEncoder> encoders;
+  Encoding narrowest = Encoding::float32;
+  for (const TierRows& tier : tiers) {
+    encoders.emplace_back(tier.spec);
+    const Encoding range = required_range(tier.spec);
+    if (traits(range).plain.limit < traits(narrowest).plain.limit) narrowest = range;
+  }
+  std::mutex mutex;
+  std::vector<double> longest(tiers.size());
+  for_rows(hidden, mask, prompt_tokens, dim, narrowest, threads, [&](std::size_t first, Matrix<const float> rows) {
+    std::vector<double> found(tiers.size());
+    TierEncoder::Scratch scratch;
+    for (std::size_t t = 0; t < tiers.size(); ++t) {
+      const TierRows& tier = tiers[t];
+      const std::size_t bytes = row_bytes(tier.spec.encoding, dim), factors = tier.spec.dims.size();
+      for (std::size_t r = 0; r < rows.rows; r += kBlockRows) {
+        const Matrix<const float> some{rows.row(r), std::min(kBlockRows, rows.rows - r), dim};
+        const double length =
+            encoders[t].encode(some, tier.codes + (first + r) * bytes,
+                               tier.factors ? tier.factors + (first + r) * factors : nullptr, factors, 1, scratch);
+        found[t] = std::max(found[t], length);
+      }
+    }
+    const std::lock_guard lock(mutex);
+    for (std::size_t t = 0; t < tiers.size(); ++t) longest[t] = std::max(longest[t], found[t]);
+  });
+  for (std::size_t t = 0; t < tiers.size(); ++t) tiers[t].row_bound = encoders[t].row_bound(longest[t]);
 }
 
 }  // namespace nestvec

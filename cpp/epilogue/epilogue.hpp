@@ -6,11 +6,14 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <string_view>
 #include <variant>
 #include <vector>
 
 #include "cpp/base/matrix.hpp"
+#include "cpp/codec/encode.hpp"
 #include "cpp/codec/quantize.hpp"
 #include "cpp/epilogue/pooling.hpp"
 
@@ -48,6 +51,14 @@ using EpilogueStep = std::variant<PoolingStep, DenseStep, LayerNormStep, Normali
 /// dimensions l, l + 16, ...
 void dense_rows(const DenseStep& step, Matrix<const float> x, float* out);
 
+/// One tier of a table that an epilogue writes: row-major codes, and the factors of one row after another.
+struct TierRows {
+  TierSpec spec;         ///< without a codebook
+  std::uint8_t* codes;   ///< texts x row_bytes(spec.encoding, dim)
+  float* factors;        ///< texts x spec.dims.size(); null where has_factors(spec) is false
+  double row_bound = 0;  ///< written: TierEncoder::row_bound
+};
+
 class Epilogue {
  public:
   /// Throws ArgumentError unless the first step, and no other, is a pooling, and the steps' shapes follow one another.
@@ -68,7 +79,18 @@ class Epilogue {
   void run(const HiddenStates& hidden, Matrix<const std::int64_t> mask, std::size_t prompt_tokens, std::size_t dim,
            Precision precision, void* codes, std::size_t threads = 0) const;
 
+  /// As run, for the tiers of a table: each task codes its few rows for all of them, so that no float row outlives it.
+  void encode(const HiddenStates& hidden, Matrix<const std::int64_t> mask, std::size_t prompt_tokens, std::size_t dim,
+              std::span<TierRows> tiers, std::size_t threads = 0) const;
+
  private:
+  /// Takes the finished rows of some texts, the first of them text `first`, on any thread.
+  using TakeRows = std::function<void(std::size_t first, Matrix<const float> rows)>;
+
+  /// Runs the steps; `encoding` has the limit that values must be below.
+  void for_rows(const HiddenStates& hidden, Matrix<const std::int64_t> mask, std::size_t prompt_tokens, std::size_t dim,
+                Encoding encoding, std::size_t threads, const TakeRows& take) const;
+
   std::vector<EpilogueStep> steps_;
   std::size_t hidden_dim_, dim_, widest_;
 };

@@ -206,6 +206,33 @@ TEST(half_floats_give_what_their_values_give) {
   CHECK(got == run(epilogue, in, 24));
 }
 
+TEST(codes_of_tiers_are_those_of_the_float_rows) {
+  std::mt19937 rng(8);
+  const std::size_t texts = 203, dim = 12;  // one token a text makes tasks of more than a block of rows
+  const Epilogue epilogue({kMean}, 16);
+  const Batch in = batch(rng, texts, 1, 16);
+  const std::vector<float> rows = run(epilogue, in, dim);
+  for (const bool cosine : {false, true})
+    for (const Encoding encoding :
+         {Encoding::float32, Encoding::float16, Encoding::bfloat16, Encoding::int8, Encoding::binary}) {
+      const TierSpec spec{encoding, false, cosine, {4, dim}};
+      const std::size_t bytes = texts * row_bytes(encoding, dim), blocks = block_count(texts);
+      std::vector<std::uint8_t> want(bytes), got(bytes);
+      std::vector<float> want_factors(blocks * 2 * kBlockRows), got_factors(texts * 2);
+      const double bound = encode_tier(spec, {rows.data(), texts, dim}, want.data(),
+                                       has_factors(spec) ? want_factors.data() : nullptr, 1);
+      for (const std::size_t threads : {1, 3}) {
+        TierRows tier{spec, got.data(), has_factors(spec) ? got_factors.data() : nullptr};
+        epilogue.encode(in.hidden(), in.keep(), 0, dim, {&tier, 1}, threads);
+        CHECK(got == want && tier.row_bound == bound, name(encoding) << ", cosine " << cosine);
+        for (std::size_t i = 0; i < got_factors.size() && has_factors(spec); ++i) {
+          const std::size_t r = i / 2, at = (r / kBlockRows * 2 + i % 2) * kBlockRows + r % kBlockRows;
+          CHECK(got_factors[i] == want_factors[at], name(encoding) << ", row " << r << ", factor " << i % 2);
+        }
+      }
+    }
+}
+
 TEST(an_empty_batch) {
   const Epilogue epilogue({kMean}, 4);
   CHECK(message(epilogue, {0, 0, 4, {}, {}}).empty());
