@@ -143,6 +143,7 @@ def decode_rows(
     codebook: Codebook | None,
     threads: int,
 ) -> npt.NDArray[np.float32]: ...
+def pack_rows(codes: npt.NDArray[np.uint8], encoding: str, dim: int) -> npt.NDArray[np.uint8]: ...
 def checksums(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]: ...
 def crc32c(data: npt.NDArray[np.uint8]) -> int: ...
 
@@ -276,6 +277,21 @@ class LayerNormStep(_Object):
 class NormalizeStep(_Object):
     def __init__(self) -> None: ...
 
+class TierSpec(_Object):
+    def __init__(self, encoding: str, cosine: bool, dims: Sequence[int]) -> None: ...
+    @property
+    def row_bytes(self) -> int: ...
+    @property
+    def factors(self) -> int: ...  # of a row; 0: none
+
+class EncodedRows(_Object):
+    @property
+    def codes(self) -> npt.NDArray[np.uint8]: ...
+    @property
+    def factors(self) -> npt.NDArray[np.float32] | None: ...
+    @property
+    def longest_row(self) -> float: ...
+
 class Epilogue(_Object):
     def __init__(
         self, steps: Sequence[PoolingStep | DenseStep | LayerNormStep | NormalizeStep], hidden_dim: int
@@ -291,6 +307,15 @@ class Epilogue(_Object):
         precision: str,
         threads: int,
     ) -> npt.NDArray[Any]: ...
+    def encode(
+        self,
+        hidden: npt.NDArray[np.float32] | npt.NDArray[np.float16],
+        mask: npt.NDArray[np.int64],
+        prompt_tokens: int,
+        dim: int,
+        tiers: Sequence[TierSpec],
+        threads: int,
+    ) -> list[EncodedRows]: ...
     def run_on_device(
         self, hidden: DeviceArray, mask: DeviceArray, prompt_tokens: int, dim: int, precision: str, scaled: bool
     ) -> tuple[DeviceArray, DeviceArray | None]: ...

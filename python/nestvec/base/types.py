@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from nestvec import _core
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Doubles: TypeAlias = npt.NDArray[np.float64]
@@ -32,3 +35,29 @@ class SupportsEncode(Protocol):
 
     def encode(self, texts: str | Sequence[str], *, prompt: str | None = None, dim: int | None = None) -> Floats:
         """(texts, dim) float32, or (dim,) for one text."""
+
+
+@dataclass
+class CodeRows:
+    """Rows as one tier of a table has them, not packed yet.
+
+    codes: (rows, bytes). factors: (rows, declared dims), None where the tier has none. longest_row: at least the length
+        of each, times its factor.
+    """
+
+    codes: Bytes
+    factors: Floats | None
+    longest_row: float
+
+
+class SupportsCodes(Protocol):
+    """A source of rows that can code them by itself, `nestvec.Encoder.encode_batches` for instance."""
+
+    dim: int
+
+    @property
+    def gives_codes(self) -> bool:
+        """Whether it can do so now."""
+
+    def codes(self, tiers: Sequence[_core.TierSpec]) -> Iterator[Sequence[CodeRows]]:
+        """The same rows for each of the tiers, in batches."""

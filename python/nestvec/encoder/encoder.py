@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +17,11 @@ import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.base.arrays import as_index
-from nestvec.base.device_array import DeviceArray
+from nestvec.base.types import Ids
 from nestvec.encoder.batching import one_ahead, pack, windows
 from nestvec.encoder.engines.onnx import OnnxModel
 from nestvec.encoder.model_pipeline import fit_pipeline
+from nestvec.encoder.outputs import CodeOutput, Output, Rows, TextVectors, VectorOutput
 from nestvec.encoder.progress import encode_progress
 from nestvec.encoder.stats import EncodeStats
 from nestvec.encoder.tokenizing import TextTokenizer
@@ -52,7 +53,7 @@ class _Job(NamedTuple):
     prompt_tokens: int
     dim: int
     precision: str
-    empty: npt.NDArray[Any]
+    vectors: VectorOutput
 
 
 class Encoder:
@@ -104,6 +105,7 @@ class Encoder:
         )
         self._pipeline = fit_pipeline(self._source, self._onnx, pooling)
         self._dim = min(self._pipeline.dim, self._source.truncate_dim or self._pipeline.dim)
+        self._device = device
         self._budget = TOKENS_PER_THREAD * self._threads if device == "cpu" else TOKENS_ON_CUDA
 
     def __repr__(self) -> str:
@@ -189,12 +191,12 @@ class Encoder:
         job = self._job(prompt, dim, precision)
         single = isinstance(texts, str)
         listed = [texts] if isinstance(texts, str) else _text_list(texts)
-        out = np.empty((len(listed), job.empty.shape[1]), job.empty.dtype)
+        out = job.vectors.empty(len(listed))
         run = EncodeStats()
         try:
             with encode_progress(len(listed), run) if progress else nullcontext():
                 done = 0
-                for rows in self._stream(job, windows(listed, self._window), run):
+                for rows in self._stream(job, windows(listed, self._window), run, job.vectors):
                     out[done : done + len(rows)] = rows
                     done += len(rows)
         finally:
@@ -212,20 +214,30 @@ class Encoder:
         precision: str = "float32",
         window: int | None = None,
         stats: EncodeStats | None = None,
-    ) -> Iterator[npt.NDArray[Any]]:
+    ) -> TextVectors:
         """Encodes a stream of texts in bounded memory.
 
         texts: any iterable of strings; it is read one window ahead of the rows. window: texts that are sorted by
         length and encoded together, and the rows of each array but the last; None for what suits the threads. The
         other arguments are those of `encode`, and so are the errors; what is no string is found when it is reached.
 
-        Yields arrays (window, columns) in the order of the texts; nothing if there are none.
+        Returns an iterator over arrays (window, columns) in the order of the texts; nothing if there are none.
+        `Table.build` takes codes from it in place of vectors where it can: see `TextVectors`.
         """
         job = self._job(prompt, dim, precision)
         size = self._window if window is None else as_index(window, "window", 1)
         if isinstance(texts, (str, bytes, Mapping)) or not isinstance(texts, Iterable):
             raise ArgumentError(f"texts is of type {type(texts).__name__}; expected an iterable of strings")
-        return self._stream(job, windows(_checked(texts), size), EncodeStats() if stats is None else stats)
+        stream = partial(self._stream, job, windows(_checked(texts), size), EncodeStats() if stats is None else stats)
+
+        def code_output(tiers: Sequence[_core.TierSpec]) -> CodeOutput:
+            return CodeOutput(self._pipeline, job.dim, tiers, self._threads)
+
+        return TextVectors(job.dim, stream, job.vectors, code_output if self._gives_codes(job) else None)
+
+    def _gives_codes(self, job: _Job) -> bool:
+        """Whether the pass after the encoder can write the codes of tables."""
+        return job.precision == "float32" and self._device == "cpu"
 
     @property
     def _window(self) -> int:
@@ -234,10 +246,8 @@ class Encoder:
     def _job(self, prompt: str | None, dim: int | None, precision: str) -> _Job:
         text = self._prompt(prompt)
         dim = self.dim if dim is None else as_index(dim, "dim", 1, self._pipeline.dim)
-        # Rows of this dtype and width, from the pipeline itself, which also checks the precision.
-        nothing = np.zeros((1, 1, self._pipeline.hidden_dim), np.float32), np.ones((1, 1), np.int64)
-        empty = self._pipeline(*nothing, dim=dim, precision=precision)[:0]
-        return _Job(text, self._tokenizer.prompt_tokens(text), dim, precision, empty)
+        vectors = VectorOutput(self._pipeline, dim, precision, self._threads)
+        return _Job(text, self._tokenizer.prompt_tokens(text), dim, precision, vectors)
 
     def _prompt(self, name: str | None) -> str:
         if name is None:
@@ -249,8 +259,10 @@ class Encoder:
             raise ArgumentError(f"prompt is {name!r}; the prompts of this model are: {known}")
         return self._source.prompts[name]
 
-    def _stream(self, job: _Job, texts: Iterator[list[str]], stats: EncodeStats) -> Iterator[npt.NDArray[Any]]:
-        """The rows of each window of texts."""
+    def _stream(
+        self, job: _Job, texts: Iterator[list[str]], stats: EncodeStats, output: Output[Rows]
+    ) -> Iterator[Rows]:
+        """The rows of each window of texts, as `output` makes them."""
 
         def tokenize(window: list[str]) -> _Tokenized:
             started = time.perf_counter()
@@ -261,16 +273,18 @@ class Encoder:
         started = time.perf_counter()
         for tokenized in one_ahead(tokenize, texts) if self._threads > 1 else map(tokenize, texts):
             stats.seconds_tokenize += tokenized.seconds
-            out = np.empty((len(tokenized.rows), job.empty.shape[1]), job.empty.dtype)
+            out = output.empty(len(tokenized.rows))
             for batch in tokenized.batches:
-                out[batch] = self._run(job, [tokenized.rows[i] for i in batch], stats)
+                self._run(job, [tokenized.rows[i] for i in batch], stats, partial(output.put, out, batch))
             stats.seconds_total += time.perf_counter() - started
             yield out
             started = time.perf_counter()
         stats.seconds_total += time.perf_counter() - started
 
-    def _run(self, job: _Job, rows: list[npt.NDArray[np.int64]], stats: EncodeStats) -> npt.NDArray[Any]:
-        """The vectors of one batch, the longest of whose rows is the first."""
+    def _run(
+        self, job: _Job, rows: list[npt.NDArray[np.int64]], stats: EncodeStats, put: Callable[[Any, Ids, int], None]
+    ) -> None:
+        """Runs one batch, the longest of whose rows is the first; `put` takes its hidden states."""
         started = time.perf_counter()
         width = max(len(rows[0]), 1)  # some tokenizers make no token at all of an empty text
         ids = np.full((len(rows), width), self._tokenizer.padding_id, np.int64)
@@ -286,20 +300,13 @@ class Encoder:
         pooled_mask, prompt_tokens = mask, job.prompt_tokens
         if self._onnx.pools:
             hidden, pooled_mask, prompt_tokens = hidden.reshape(len(rows), 1, -1), np.ones((len(rows), 1), np.int64), 0
-        options = {"prompt_tokens": prompt_tokens, "dim": job.dim, "threads": self._threads}
-        vectors: npt.NDArray[Any]
-        if isinstance(hidden, DeviceArray):  # the pipeline runs where they lie, and only its rows come back
-            there = DeviceArray(pooled_mask, hidden.device)
-            vectors = self._pipeline(hidden, there, precision=job.precision, **options).numpy()
-        else:
-            vectors = self._pipeline(hidden, pooled_mask, precision=job.precision, **options)
+        put(hidden, pooled_mask, prompt_tokens)
         stats.texts += len(rows)
         stats.tokens += int(mask.sum())
         stats.padded_tokens += mask.size
         stats.batches += 1
         stats.seconds_onnx += done - ready
         stats.seconds_rest += time.perf_counter() - started - (done - ready)
-        return vectors
 
 
 def _locate(model: str | os.PathLike[str], revision: str | None) -> Path:

@@ -269,6 +269,19 @@ class Pipeline:
         here = as_floats_or_halves(hidden, "hidden", shape), as_mask(mask, "mask")
         return self._epilogue.run(*here, prompt_tokens, dim, precision, limit)
 
+    def encode(
+        self,
+        hidden: ArrayInput,
+        mask: ArrayInput,
+        tiers: Sequence[_core.TierSpec],
+        prompt_tokens: int,
+        dim: int,
+        threads: int,
+    ) -> list[_core.EncodedRows]:
+        """As a call of it, for the tiers of a table: row-major codes, factors and the longest row of each."""
+        states = as_floats_or_halves(hidden, "hidden", ("texts", "tokens", "hidden_dim"))
+        return self._epilogue.encode(states, as_mask(mask, "mask"), prompt_tokens, dim, list(tiers), threads)
+
     def to_dict(self) -> dict[str, Any]:
         """Describes the pipeline in JSON values; two pipelines with equal descriptions make the same rows.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_array
-from nestvec.base.types import Floats
+from nestvec.base.types import CodeRows, Floats, SupportsCodes
 from nestvec.codecs.fitted import FittedCodec, fit_rows
 from nestvec.codecs.names import Codec
 from nestvec.errors import ArgumentError
@@ -22,7 +22,7 @@ from nestvec.table.formats.container import Section
 from nestvec.table.layout import Layout, TierLayout, ordered
 from nestvec.table.spool import make_spool
 from nestvec.table.stages import stage_sections
-from nestvec.table.vectors import StagedVectors, Vectors
+from nestvec.table.vectors import NO_BATCH, StagedVectors, Vectors
 
 SAMPLE_ROWS = 1 << 16  # that codecs are fitted to: 256 for each of 256 centroids
 Ids = Iterable[int] | npt.NDArray[Any]
@@ -67,6 +67,18 @@ class _TierSpool:
         if coded.factors is not None:
             self._factors.append(coded.factors)
         self.longest = max(self.longest, coded.longest_row)
+
+    def append_codes(self, rows: CodeRows) -> None:
+        """Takes rows that are coded already: whole blocks of 64, the last ones at the end."""
+        codec, dim = self._fitted.codec, self._layout.dim
+        packed = self._layout.packed
+        self._codes.append(_core.pack_rows(rows.codes, codec.kind, dim) if packed else rows.codes)
+        if rows.factors is not None:
+            count, dims = rows.factors.shape
+            blocks = np.zeros((-(-count // _core.BLOCK_ROWS) * _core.BLOCK_ROWS, dims), np.float32)
+            blocks[:count] = rows.factors
+            self._factors.append(np.ascontiguousarray(blocks.reshape(-1, _core.BLOCK_ROWS, dims).transpose(0, 2, 1)))
+        self.longest = max(self.longest, rows.longest_row)
 
     def sections(self, name: str, rows: int) -> dict[str, Section]:
         fitted = self._fitted
@@ -125,6 +137,34 @@ class _Rows:
         self._encoded += len(x)
 
 
+class _CodedRows:
+    """Rows that come coded, on their way into one tier: handed on in whole blocks of 64, the last ones at the end."""
+
+    def __init__(self, tier: _TierSpool) -> None:
+        self._tier = tier
+        self._rest: CodeRows | None = None
+
+    def add(self, rows: CodeRows) -> None:
+        if (rest := self._rest) is not None:
+            factors = None
+            if rows.factors is not None and rest.factors is not None:
+                factors = np.concatenate([rest.factors, rows.factors])
+            longest = max(rest.longest_row, rows.longest_row)
+            rows = CodeRows(np.concatenate([rest.codes, rows.codes]), factors, longest)
+        whole = len(rows.codes) // _core.BLOCK_ROWS * _core.BLOCK_ROWS
+        if whole:
+            self._tier.append_codes(_part(rows, slice(whole)))
+        self._rest = _part(rows, slice(whole, None))
+
+    def end(self) -> None:
+        if self._rest is not None and len(self._rest.codes):
+            self._tier.append_codes(self._rest)
+
+
+def _part(rows: CodeRows, part: slice) -> CodeRows:
+    return CodeRows(rows.codes[part], None if rows.factors is None else rows.factors[part], rows.longest_row)
+
+
 class Builder:
     """Turns batches of rows into the sections of a table, holding one batch and what spools hold in memory.
 
@@ -137,6 +177,7 @@ class Builder:
         self._tiers = [_TierSpool(tier, fitted, directory) for tier, fitted in zip(layout.tiers, codecs, strict=True)]
         own = len(self._tiers) if layout.fine_dim is None else 1
         self._x = _Rows("x", layout.dim, self._tiers[:own])
+        self._coded = [_CodedRows(tier) for tier in self._tiers]
         self._fine = None if layout.fine_dim is None else _Rows("fine", layout.fine_dim, self._tiers[own:])
         self._ids = make_spool(directory)
         self._offsets = make_spool(directory)
@@ -145,14 +186,18 @@ class Builder:
         self._text_bytes = 0
         self.rows = 0
 
-    def add(self, x: Floats, ids: Sequence[int] | None, texts: Sequence[str] | None) -> None:
-        """Takes the next rows, with an id and a text for each where the table has them."""
+    def add(self, x: Floats | Sequence[CodeRows], ids: Sequence[int] | None, texts: Sequence[str] | None) -> None:
+        """Takes the next rows, as vectors or coded for each tier, with an id and a text for each where it has them."""
         if ids is not None:
             self._ids.append(_as_ids(ids))
         if texts is not None:
             self._add_texts(texts)
-        self._x.add(x)
-        self.rows += len(x)
+        if isinstance(x, np.ndarray):
+            self._x.add(x)
+        else:
+            for tier, rows in zip(self._coded, x, strict=True):
+                tier.add(rows)
+        self.rows += _row_count(x)
 
     def add_fine(self, fine: Floats) -> None:
         """Takes the next rows of the second vectors."""
@@ -175,6 +220,8 @@ class Builder:
     def finish(self, has_ids: bool, has_texts: bool) -> tuple[dict[str, Section], list[float]]:
         """The sections, and for each tier the length of the longest row. Raises `ArgumentError` for duplicate ids."""
         self._x.end()
+        for coded in self._coded:
+            coded.end()
         if self._fine is not None and (count := self._fine.end()) != self.rows:
             raise ArgumentError(f"fine holds {count} rows and x {self.rows}; expected as many, the same ones in order")
         sections: dict[str, Section] = {}
@@ -248,6 +295,28 @@ def _fit_stages(stages: Sequence[Fittable | Stage], x: Vectors) -> Stages:
     return Stages.fit(stages, x.sample(0 if ready else SAMPLE_ROWS))
 
 
+def _code_source(x: Any, codecs: Sequence[Codec | FittedCodec]) -> SupportsCodes | None:
+    """`x`, where it can code its rows by itself and no codec learns anything from them."""
+    learns = any(isinstance(codec, FittedCodec) or codec.family for codec in codecs)
+    return x if not learns and getattr(x, "gives_codes", False) else None
+
+
+def _coded(source: SupportsCodes, layout: Layout) -> Iterator[Sequence[CodeRows]]:
+    """The source's rows as the tiers of a layout have them."""
+    tiers = [_core.TierSpec(tier.codec.kind, tier.coded_cosine, tier.dims) for tier in layout.tiers]
+    batches = source.codes(tiers)
+    first = next(batches, None)
+    if first is None:
+        raise ArgumentError(NO_BATCH.format(what="x"))
+    yield first
+    yield from batches
+
+
+def _row_count(batch: Floats | Sequence[CodeRows]) -> int:
+    """The rows of a batch, whether vectors or codes."""
+    return len(batch) if isinstance(batch, np.ndarray) else len(batch[0].codes)
+
+
 def build_sections(
     x: ArrayInput | Iterable[ArrayInput],
     fine: ArrayInput | Iterable[ArrayInput] | None,
@@ -262,14 +331,23 @@ def build_sections(
     """Runs a Builder over everything. `layout_of` is asked once, with the dimensions of both kinds of vectors."""
     beside_ids = None if ids is None else _Beside(as_array(ids, "ids") if isinstance(ids, np.ndarray) else ids, "ids")
     beside_texts = None if texts is None else _Beside(texts, "texts")
-    vectors, second = Vectors(x, "x"), None if fine is None else Vectors(fine, "fine")
-    fitted = _fit_stages(stages, vectors)
-    if len(fitted):
-        vectors = StagedVectors(vectors, fitted)
-    layout = layout_of(vectors.dim, None if second is None else second.dim)
-    builder = Builder(layout, _fit(codecs, layout, vectors, second, seed), directory)
-    for batch in vectors:
-        row, count = builder.rows, len(batch)
+    second = None if fine is None else Vectors(fine, "fine")
+    batches: Iterable[Floats] | Iterator[Sequence[CodeRows]]
+    if second is None and not len(stages) and (source := _code_source(x, codecs)) is not None:
+        fitted = Stages(())
+        layout = layout_of(source.dim, None)
+        learned = [FittedCodec(tier.codec, tier.dim, tier.cosine) for tier in layout.tiers]
+        batches = _coded(source, layout)
+    else:
+        vectors = Vectors(x, "x")
+        fitted = _fit_stages(stages, vectors)
+        if len(fitted):
+            vectors = StagedVectors(vectors, fitted)
+        layout = layout_of(vectors.dim, None if second is None else second.dim)
+        learned, batches = _fit(codecs, layout, vectors, second, seed), vectors
+    builder = Builder(layout, learned, directory)
+    for batch in batches:
+        row, count = builder.rows, _row_count(batch)
         builder.add(
             batch,
             None if beside_ids is None else beside_ids.take(count, row),

@@ -17,6 +17,7 @@ from nestvec.table.spool import make_spool
 if TYPE_CHECKING:
     from nestvec.stages.chain import Stages
 
+NO_BATCH = "{what} holds no batch, so its dimension is unknown; give at least one, of shape (0, dim) if empty"
 _SLICE_BYTES = 16 << 20  # of float32 vectors that are encoded at one time
 
 
@@ -39,9 +40,7 @@ class Vectors:
         self._pieces = chain.from_iterable(_slices(batch, what) for batch in batches)
         first = next(self._pieces, None)
         if first is None:
-            raise ArgumentError(
-                f"{what} holds no batch, so its dimension is unknown; give at least one, of shape (0, dim) if empty"
-            )
+            raise ArgumentError(NO_BATCH.format(what=what))
         self.dim = first.shape[1]
         self._pieces = chain([first], self._pieces)
 

@@ -1,0 +1,119 @@
+"""What an encoder makes of the hidden states of a batch: vectors, or codes for the tiers of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from nestvec import _core
+from nestvec.base.device_array import DeviceArray
+from nestvec.base.types import CodeRows, Ids
+from nestvec.errors import ArgumentError
+from nestvec.pipeline.steps import Pipeline
+
+Rows = TypeVar("Rows")
+
+
+class Output(Protocol[Rows]):
+    """Rows of a window of texts, which the batches of the window fill in any order."""
+
+    def empty(self, texts: int) -> Rows:
+        """Room for the rows of a window."""
+
+    def put(self, rows: Rows, batch: list[int], hidden: Any, mask: Ids, prompt_tokens: int) -> None:
+        """Runs the pipeline over a batch and writes its rows, which are those numbers of the window."""
+
+
+class VectorOutput:
+    """Rows as an array (texts, columns) of a precision."""
+
+    def __init__(self, pipeline: Pipeline, dim: int, precision: str, threads: int) -> None:
+        self._pipeline = pipeline
+        self._options: dict[str, Any] = {"dim": dim, "precision": precision, "threads": threads}
+        # Rows of this dtype and width, from the pipeline itself, which also checks the precision.
+        nothing = np.zeros((1, 1, pipeline.hidden_dim), np.float32), np.ones((1, 1), np.int64)
+        self._none = pipeline(*nothing, **self._options)[:0]
+
+    def empty(self, texts: int) -> npt.NDArray[Any]:
+        """An array for the rows of a window."""
+        return np.empty((texts, self._none.shape[1]), self._none.dtype)
+
+    def put(self, rows: npt.NDArray[Any], batch: list[int], hidden: Any, mask: Ids, prompt_tokens: int) -> None:
+        """Runs the pipeline where the hidden states lie; only its rows leave a device."""
+        if isinstance(hidden, DeviceArray):
+            kept = DeviceArray(mask, hidden.device)
+            rows[batch] = self._pipeline(hidden, kept, prompt_tokens=prompt_tokens, **self._options).numpy()
+        else:
+            rows[batch] = self._pipeline(hidden, mask, prompt_tokens=prompt_tokens, **self._options)
+
+
+class CodeOutput:
+    """Rows as codes and factors for each tier, written by the pipeline's own pass: no float row leaves it."""
+
+    def __init__(self, pipeline: Pipeline, dim: int, tiers: Sequence[_core.TierSpec], threads: int) -> None:
+        self._pipeline = pipeline
+        self._dim = dim
+        self._tiers = list(tiers)
+        self._threads = threads
+
+    def empty(self, texts: int) -> list[CodeRows]:
+        """Room for each tier's codes of a window."""
+        return [
+            CodeRows(
+                np.empty((texts, tier.row_bytes), np.uint8),
+                np.empty((texts, tier.factors), np.float32) if tier.factors else None,
+                0.0,
+            )
+            for tier in self._tiers
+        ]
+
+    def put(self, rows: list[CodeRows], batch: list[int], hidden: Any, mask: Ids, prompt_tokens: int) -> None:
+        """Runs the pipeline down to the codes."""
+        found = self._pipeline.encode(hidden, mask, self._tiers, prompt_tokens, self._dim, self._threads)
+        for tier, coded in zip(rows, found, strict=True):
+            tier.codes[batch] = coded.codes
+            if tier.factors is not None:
+                tier.factors[batch] = coded.factors
+            tier.longest_row = max(tier.longest_row, coded.longest_row)
+
+
+class TextVectors(Iterator[npt.NDArray[Any]]):
+    """The vectors of a stream of texts, as arrays in the order of the texts; what `Encoder.encode_batches` returns.
+
+    `Table.build` asks for codes in place of vectors where all codecs learn nothing: then the pass after the encoder
+    writes codes, and no array of floats is made. Either can be gone through once.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        stream: Callable[[Output[Any]], Iterator[Any]],
+        vectors: VectorOutput,
+        code_output: Callable[[Sequence[_core.TierSpec]], CodeOutput] | None,
+    ) -> None:
+        self.dim = dim
+        self._stream = stream
+        self._code_output = code_output
+        self._vectors: Iterator[npt.NDArray[Any]] | None = stream(vectors)
+        self._begun = False
+
+    def __next__(self) -> npt.NDArray[Any]:
+        if self._vectors is None:
+            raise ArgumentError("these vectors were taken as codes; call encode_batches again")
+        self._begun = True
+        return next(self._vectors)
+
+    @property
+    def gives_codes(self) -> bool:
+        """Whether `codes` can be asked for: float32 vectors of a CPU that nothing has been taken of."""
+        return self._code_output is not None and not self._begun
+
+    def codes(self, tiers: Sequence[_core.TierSpec]) -> Iterator[list[CodeRows]]:
+        """The codes of each window of texts, for each tier, in place of the vectors."""
+        if self._code_output is None or self._begun:
+            raise ArgumentError("these vectors cannot be taken as codes; expected float32 of a CPU, none taken yet")
+        self._vectors = None
+        return self._stream(self._code_output(tiers))
