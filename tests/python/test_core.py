@@ -62,5 +62,5 @@ def test_parameters(name: str, overloads: list[Parameters]) -> None:
 def test_parameters_are_found() -> None:
     assert declared()["normalize"] == documented("normalize") == [[("x", False), ("threads", True)]]
     assert len(documented("quantize_ranges")) == 2
-    assert documented("Codebook.train")[0][:2] == [("sample", False), ("codec", False)]
+    assert documented("Codebook.train")[0][:2] == [("sample", False), ("encoding", False)]
     assert documented("Searcher.__init__") != [[]]
