@@ -20,7 +20,8 @@ const Entry& entry_named(const Entry (&table)[count], std::string_view what, std
   std::string known;
   for (const Entry& entry : table) {
     if (entry.name == name) return entry;
-    known += (known.empty() ? "" : ", ") + std::string(entry.name);
+    if (!known.empty()) known += ", ";
+    known += entry.name;
   }
   throw ArgumentError(std::string(what) + " is \"" + std::string(name) + "\"; expected one of " + known);
 }
