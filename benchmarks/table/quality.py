@@ -23,37 +23,19 @@ import numpy.typing as npt
 import nestvec
 from benchmarks.common import Column, Report, parser, progress
 from nestvec import evaluate
+from nestvec.codecs.families import FAMILIES
 from nestvec.codecs.names import codec_named
 from nestvec.io.beir import read_beir
 
 Floats = npt.NDArray[Any]
 
 K = 10
+# Each family's examples, then other queries and rescored ones.
 TIERS = (
-    "float32",
-    "bfloat16",
-    "float16",
-    "int8",
-    "int4",
-    "rabitq8",
-    "rabitq4",
-    "rabitq3",
-    "rabitq2",
-    "rabitq",
-    "planes4",
-    "planes4?codes",  # the query coded as well
-    "planes3",
-    "planes2",
+    *(example for family in FAMILIES for example in family.examples),
+    "binary?float",  # the float query against the bits
+    "planes4?codes",  # the query compressed, too
     "planes2?codes",
-    "opq160x8",
-    "opq96x8",
-    "opq48x8",
-    "opq96x4",
-    "pq96x8",
-    "pq48x8",
-    "pq96x4",
-    "binary",
-    "binary?float",  # float query, rows of bits
     "binary+int8",
     "binary+float32",
     "rabitq+int8",
@@ -95,8 +77,8 @@ def beir(encoder: nestvec.Encoder, args: Any, report: Report) -> None:
         tiers, _, query = name.partition("?")
         codecs = tiers.split("+")
         first = codec_named(codecs[0])
-        prefixes = [] if first.rotates or first.sub_quantizers else dims
-        drawn = any(codec_named(codec).family not in ("", "int4") for codec in codecs)
+        prefixes = [] if first.family.rotates or first.sub_quantizers else dims
+        drawn = any(codec.family.rotates or codec.sub_quantizers for codec in map(codec_named, codecs))
         figures: dict[int, list[tuple[float, float]]] = {}
         for seed in range(args.seeds if drawn else 1):
             progress(f"{name}, seed {seed}")

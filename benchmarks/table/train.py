@@ -55,10 +55,9 @@ def vectors(rows: int, dim: int) -> Floats:
 def train_faiss(question: Question, sample: Floats) -> Any:
     """A trained index."""
     codec = codec_named(question.codec)
-    bits = 8 if codec.kind == "pq8" else 4
-    index = faiss.IndexPQ(question.dim, codec.sub_quantizers, bits)
+    index = faiss.IndexPQ(question.dim, codec.sub_quantizers, codec.bits)
     index.pq.cp.niter = ITERATIONS
-    if codec.family == "opq":
+    if codec.family.rotates:
         rotation = faiss.OPQMatrix(question.dim, codec.sub_quantizers)
         index = faiss.IndexPreTransform(rotation, index)
     index.train(sample)

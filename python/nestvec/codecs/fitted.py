@@ -11,9 +11,8 @@ from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_floats
 from nestvec.base.types import Bytes, Doubles, Floats
 from nestvec.codecs.basis import Basis
-from nestvec.codecs.grid import fit_grid
-from nestvec.codecs.names import Codec, codec_named
-from nestvec.codecs.pq import fit_pq
+from nestvec.codecs.codec import Codec
+from nestvec.codecs.names import codec_named
 from nestvec.errors import ArgumentError
 
 
@@ -78,12 +77,12 @@ class FittedCodec:
         if self.basis is not None:
             y = self.basis.rows(_core.normalize(x) if self.cosine else x, threads)
         cosine = self.codec.coded_cosine(self.cosine)
-        return _core.encode_tier(y, self.codec.kind, packed, cosine, list(dims), self.codebook, threads)
+        return _core.encode_tier(y, self.codec.encoding, packed, cosine, list(dims), self.codebook, threads)
 
     def decode(self, codes: Codes, *, threads: int = 0) -> Floats:
         """What the codes stand for, (rows, dim) float32. Raises `ArgumentError` for codes of another shape."""
         cosine = self.codec.coded_cosine(self.cosine)
-        y = _core.decode_rows(codes.codes, self.codec.kind, self.dim, cosine, codes.factors, self.codebook, threads)
+        y = _core.decode_rows(codes.codes, self.codec.encoding, self.dim, cosine, codes.factors, self.codebook, threads)
         return y if self.basis is None else self.basis.inverse(y, threads)
 
     def queries(self, q: Floats, threads: int = 0) -> tuple[Floats, Doubles | None]:
@@ -139,10 +138,10 @@ def fit_rows(codec: Codec, rows: Floats, what: str, cosine: bool, seed: int) -> 
     """As `fit`; errors call the rows `what`."""
     _core.check_finite(rows, what, 0)
     dim = rows.shape[1]
-    if not codec.family:
+    if codec.family.fit is None:
         return FittedCodec(codec, dim, cosine)
     unit = _core.normalize(rows) if cosine else rows
     if not len(unit):  # nothing to learn from, and nothing to encode
         unit = np.zeros((256, dim), np.float32)  # as many rows as the largest codebook has centroids
-    codebook, basis = (fit_pq if codec.sub_quantizers else fit_grid)(codec, unit, seed)
+    codebook, basis = codec.family.fit(codec, unit, seed)
     return FittedCodec(codec, dim, cosine, codebook, basis)

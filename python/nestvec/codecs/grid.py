@@ -10,7 +10,7 @@ import numpy.typing as npt
 from nestvec import _core
 from nestvec.base.types import Doubles, Floats
 from nestvec.codecs.basis import Basis
-from nestvec.codecs.names import Codec
+from nestvec.codecs.codec import Codec
 from nestvec.codecs.pq import nearest_rotation
 
 # Recall@10 of 1 bit and of 3, for 11,429 x 384 vectors of which 1,000 are the queries: of random rotations 0.716 and
@@ -31,42 +31,50 @@ _FINEST = 63  # the largest level that the kernel of int4 takes: multiples of a 
 _FEW_VALUES = 4096  # below which levels learned from them would say little of others
 
 
-def fit_grid(codec: Codec, sample: Floats, seed: int) -> tuple[_core.Codebook | None, Basis | None]:
-    """Learns what a scalar codec needs to know.
+def fit_int4(codec: Codec, sample: Floats) -> _core.Codebook:
+    """16 integer levels, as many below zero as above, by Lloyd's algorithm over all dimensions.
 
-    rabitq<b>: the mean, and a rotation after which as much as possible of each row's direction is in the signs of its
-    coordinates: from a random one by alternating between signs and orthogonal Procrustes (Gong, Lazebnik, Iterative
-    Quantization, 2011); for more than 1,024 dimensions a random Hadamard rotation. Levels at equal distances (Gao,
-    Long, RaBitQ, 2024; Gao et al. 2024 for more than one bit); rabitq8 has int8 codes, and no codebook.
-    planes<b>: the same, with the weight of each bit learned: the mean magnitude of what the bits before it leave, from
-    the first on (Gan et al., Binary Embedding-based Retrieval at Tencent, 2023), then improved by least squares.
-    Both, with more than one bit and a learned rotation: what errors cost in each direction, as queries that are like
-    the rows see them, so that rounding moves errors to where few look.
-    int4: 16 integer levels, as many below zero as above, by Lloyd's algorithm over all dimensions; no mean and no
-    rotation, so that prefixes can be searched.
-
-    The same sample, seed and number of threads of numpy's BLAS give the same bits.
-
-    codec: of the family "rabitq", "planes" or "int4". sample: (rows, dim) float32, finite, of length 1 for a cosine; at
-        least one row.
+    No mean and no rotation, so that prefixes can be searched. sample: (rows, dim) float32, finite, of length 1 for a
+    cosine; at least one row.
     """
-    dim = sample.shape[1]
-    if codec.family == "int4":
-        return _core.Codebook.of_levels("int4", dim, int4_levels(sample), True), None
+    return _codebook(codec, sample.shape[1], int4_levels(sample), None)
+
+
+def fit_rabitq(codec: Codec, sample: Floats, seed: int) -> tuple[_core.Codebook | None, Basis]:
+    """The mean, and a rotation after which as much as possible of each row's direction is in its coordinates' signs.
+
+    From a random one by alternating between signs and orthogonal Procrustes (Gong, Lazebnik, Iterative Quantization,
+    2011); for more than 1,024 dimensions a random Hadamard rotation. Levels at equal distances (Gao, Long, RaBitQ,
+    2024; Gao et al. 2024 for more than one bit); int8 codes need no codebook. With more than one bit and a learned
+    rotation, too: what errors cost in each direction, as queries that are like the rows see them, so that rounding
+    moves errors to where few look.
+
+    The same sample, seed and number of threads of numpy's BLAS give the same bits. sample: as for `fit_int4`.
+    """
     basis, importance = _coordinates(sample, seed)
-    if codec.kind == "int8":
+    if codec.traits.meaning != "levels":
         return None, basis
-    if codec.family == "rabitq":
-        levels = np.arange(1 - 2**codec.bits, 2**codec.bits, 2, dtype=np.float64)
-    else:
-        rows = np.ascontiguousarray(sample[:: max(1, sample.size // _VALUES)])
-        levels = signs_of_codes(codec.bits) @ plane_weights(basis.rows(rows).reshape(-1), codec.bits)
-        if codec.kind == "int4":
-            levels = np.rint(levels / max(levels[-1], 1e-300) * _FINEST) * (levels[-1] / _FINEST)
-    codebook = _core.Codebook.of_levels(
-        codec.kind, dim, levels.astype(np.float32), codec.scaled, importance if codec.bits > 1 else None
+    levels = np.arange(1 - 2**codec.bits, 2**codec.bits, 2, dtype=np.float64)
+    return _codebook(codec, sample.shape[1], levels, importance), basis
+
+
+def fit_planes(codec: Codec, sample: Floats, seed: int) -> tuple[_core.Codebook, Basis]:
+    """As `fit_rabitq`, with the weight of each bit learned: the mean magnitude of what the bits before it leave.
+
+    From the first on (Gan et al., Binary Embedding-based Retrieval at Tencent, 2023), then improved by least squares.
+    """
+    basis, importance = _coordinates(sample, seed)
+    rows = np.ascontiguousarray(sample[:: max(1, sample.size // _VALUES)])
+    levels = signs_of_codes(codec.bits) @ plane_weights(basis.rows(rows).reshape(-1), codec.bits)
+    if codec.encoding == "int4":
+        levels = np.rint(levels / max(levels[-1], 1e-300) * _FINEST) * (levels[-1] / _FINEST)
+    return _codebook(codec, sample.shape[1], levels, importance), basis
+
+
+def _codebook(codec: Codec, dim: int, levels: npt.NDArray[np.floating], importance: Floats | None) -> _core.Codebook:
+    return _core.Codebook.of_levels(
+        codec.encoding, dim, levels.astype(np.float32), codec.family.scaled, importance if codec.bits > 1 else None
     )
-    return codebook, basis
 
 
 _Coordinates = tuple[Basis, Floats | None]
@@ -100,7 +108,7 @@ def importance_of(sample: Floats, rotation: Floats) -> Floats:
 
 
 def learn_basis(sample: Floats, seed: int) -> Basis:
-    """The mean of the sample and a rotation, learned or random: see `fit_grid`."""
+    """The mean of the sample and a rotation, learned or random: see `fit_rabitq`."""
     dim = sample.shape[1]
     center = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
     draw = np.random.default_rng(seed)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from nestvec import _core
 from nestvec.base.types import Doubles, Floats
 from nestvec.codecs.basis import Basis
-from nestvec.codecs.names import Codec
+from nestvec.codecs.codec import Codec
 
 # Reconstruction errors of opq96x4, where it helps most, after 1, 10 and 30 rotations: 1.038, 1 and 0.980.
 ROTATIONS = 10
@@ -31,34 +31,34 @@ def fit_pq(
     they decode to, which is an orthogonal Procrustes problem (Ge, He, Ke, Sun, Optimized Product Quantization, 2013).
     The same sample, seed and number of threads of numpy's BLAS give the same bits.
 
-    codec: of the family "pq" or "opq". sample: (rows, dim) float32, finite, of length 1 for a cosine; at least one row.
+    codec: of a product quantizer. sample: (rows, dim) float32, finite, of length 1 for a cosine; at least one row.
     progress: is told of each step that is done, and how many there are.
 
     Warns where the sample holds fewer rows than a sub-quantizer has centroids: the rows themselves are these then.
     """
-    count = 256 if codec.kind == "pq8" else 16
+    count = codec.traits.centroids
     if len(sample) < count:
         warnings.warn(
             f"{codec.name} has {count} centroids for each sub-quantizer and learns them from {len(sample)} rows: these "
             f"became the centroids, so rows that are added later may be coded badly; give {count} rows or more",
             stacklevel=2,
         )
-    if codec.family == "pq":
-        return _core.Codebook.train(sample, codec.kind, codec.sub_quantizers, None, seed, ITERATIONS, 0), None
+    if not codec.family.rotates:
+        return _core.Codebook.train(sample, codec.encoding, codec.sub_quantizers, None, seed, ITERATIONS, 0), None
     sample_64 = sample.astype(np.float64)
     rotation = principal_rotation(sample_64, codec.sub_quantizers)
     codebook = None
     for step in range(ROTATIONS):
         rotated = sample @ rotation.astype(np.float32)
         codebook = _core.Codebook.train(
-            rotated, codec.kind, codec.sub_quantizers, codebook, seed, 1 if codebook else _FIRST_ITERATIONS, 0
+            rotated, codec.encoding, codec.sub_quantizers, codebook, seed, 1 if codebook else _FIRST_ITERATIONS, 0
         )
         rotation = nearest_rotation(sample.T @ decoded(codec, codebook, rotated))
         if progress is not None:
             progress(step + 1, ROTATIONS + 1)
     basis = Basis(matrix=np.ascontiguousarray(rotation, np.float32))
     rotated = basis.rows(sample)
-    codebook = _core.Codebook.train(rotated, codec.kind, codec.sub_quantizers, codebook, seed, ITERATIONS, 0)
+    codebook = _core.Codebook.train(rotated, codec.encoding, codec.sub_quantizers, codebook, seed, ITERATIONS, 0)
     if progress is not None:
         progress(ROTATIONS + 1, ROTATIONS + 1)
     return codebook, basis
@@ -98,5 +98,5 @@ def nearest_rotation(products: npt.NDArray[np.floating]) -> Doubles:
 def decoded(codec: Codec, codebook: _core.Codebook, x: Floats) -> Floats:
     """What rows (rows, dim) decode to once they are encoded."""
     dim = x.shape[1]
-    codes = _core.encode_tier(x, codec.kind, False, False, [dim], codebook, 0).codes
-    return _core.decode_rows(codes.reshape(len(x), -1), codec.kind, dim, False, None, codebook, 0)
+    codes = _core.encode_tier(x, codec.encoding, False, False, [dim], codebook, 0).codes
+    return _core.decode_rows(codes.reshape(len(x), -1), codec.encoding, dim, False, None, codebook, 0)

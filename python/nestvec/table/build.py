@@ -13,8 +13,8 @@ import numpy.typing as npt
 from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_array
 from nestvec.base.types import CodeRows, Floats, SupportsCodes
+from nestvec.codecs.codec import Codec
 from nestvec.codecs.fitted import FittedCodec, fit_rows
-from nestvec.codecs.names import Codec
 from nestvec.errors import ArgumentError
 from nestvec.stages.chain import Fittable, Stages
 from nestvec.stages.kinds import Stage
@@ -72,7 +72,7 @@ class _TierSpool:
         """Takes rows that are coded already: whole blocks of 64, the last ones at the end."""
         codec, dim = self._fitted.codec, self._layout.dim
         packed = self._layout.packed
-        self._codes.append(_core.pack_rows(rows.codes, codec.kind, dim) if packed else rows.codes)
+        self._codes.append(_core.pack_rows(rows.codes, codec.encoding, dim) if packed else rows.codes)
         if rows.factors is not None:
             count, dims = rows.factors.shape
             blocks = np.zeros((-(-count // _core.BLOCK_ROWS) * _core.BLOCK_ROWS, dims), np.float32)
@@ -278,7 +278,7 @@ def _fit(
             fitted.append(codec)
             continue
         source = x if fine is None or tier.packed else fine
-        if not codec.family:
+        if codec.family.fit is None:
             fitted.append(FittedCodec(codec, tier.dim, tier.cosine))
             continue
         if source.what not in samples:
@@ -297,13 +297,13 @@ def _fit_stages(stages: Sequence[Fittable | Stage], x: Vectors) -> Stages:
 
 def _code_source(x: Any, codecs: Sequence[Codec | FittedCodec]) -> SupportsCodes | None:
     """`x`, where it can code its rows by itself and no codec learns anything from them."""
-    learns = any(isinstance(codec, FittedCodec) or codec.family for codec in codecs)
+    learns = any(isinstance(codec, FittedCodec) or codec.family.fit is not None for codec in codecs)
     return x if not learns and getattr(x, "gives_codes", False) else None
 
 
 def _coded(source: SupportsCodes, layout: Layout) -> Iterator[Sequence[CodeRows]]:
     """The source's rows as the tiers of a layout have them."""
-    tiers = [_core.TierSpec(tier.codec.kind, tier.coded_cosine, tier.dims) for tier in layout.tiers]
+    tiers = [_core.TierSpec(tier.codec.encoding, tier.coded_cosine, tier.dims) for tier in layout.tiers]
     batches = source.codes(tiers)
     first = next(batches, None)
     if first is None:

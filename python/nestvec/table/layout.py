@@ -10,20 +10,19 @@ from typing import Any
 
 from nestvec import _core
 from nestvec.base.arrays import as_index
+from nestvec.codecs.codec import Codec
 from nestvec.codecs.fitted import MAX_TIERS, check_width
-from nestvec.codecs.names import Codec, codec_named
+from nestvec.codecs.names import codec_named, plain_values
 from nestvec.errors import ArgumentError, TableFileError
 from nestvec.table.formats.container import DTYPES, Section
 from nestvec.table.stages import stage_shapes
 
 METRICS = ("cosine", "ip", "l2")
 _MAX_ROUNDS = 64  # of a Hadamard rotation
-_FLOATS = ("float32", "float16", "bfloat16")
 # A row that a product quantizer decodes to is shorter than the row was, the shorter the more was lost. To divide scores
 # by its length needs a factor a row; (1 - length^2) / 4 added to them does as well: it is what the division amounts to
 # near a cosine of 1/2.
 _LOST_LENGTH = 0.25
-_L2_RESCORES = (*_FLOATS, "int8")
 Shape = tuple[str, tuple[int, ...]]  # dtype and shape of a section
 
 
@@ -82,7 +81,7 @@ class TierLayout:
             yield "codebook", ("F32", codebook)
         if self.has_factors:
             yield "factors", ("F32", self.factors_shape(rows))
-        if not self.codec.rotates:
+        if not self.codec.family.rotates:
             return
         if prefix + "center" in found:
             yield "center", ("F32", (self.dim,))
@@ -94,11 +93,15 @@ class TierLayout:
 
     def check_metric(self) -> None:
         """Raises `ArgumentError` where the codec has no such scores."""
-        if self.metric != "l2" or self.codec.sub_quantizers or (not self.packed and self.codec.kind in _L2_RESCORES):
+        if (
+            self.metric != "l2"
+            or self.codec.sub_quantizers
+            or (not self.packed and self.codec.traits.meaning == "values")
+        ):
             return
         expected = "a product quantizer, such as pq96x8 or opq96x8, which scans distances"
         if not self.packed:
-            expected = f"{', '.join(_L2_RESCORES)} or a product quantizer, which re-score by distance"
+            expected = f"{plain_values()} or a product quantizer, which re-score by distance"
         raise ArgumentError(f'codec is {self.codec.name} and metric is "l2"; expected {expected}, or another metric')
 
     def check_prefix(self, prefix: int) -> None:
@@ -108,7 +111,7 @@ class TierLayout:
         """
         if prefix == self.dim:
             return
-        if self.codec.rotates:
+        if self.codec.family.rotates:
             raise ArgumentError(
                 f"dim is {prefix}; expected {self.dim}: {self.codec.name} codes rotated rows, in which no prefix of "
                 "the dimensions is left; build a table of truncated vectors (nestvec.truncate), or use another codec"
@@ -120,7 +123,7 @@ class TierLayout:
                 f"dim is {prefix}; expected {self.dim}: product-quantized rows keep no lengths of prefixes, which a "
                 'cosine needs; use metric="ip", or another codec'
             )
-        _core.pq_columns(self.codec.kind, self.dim, self.codec.sub_quantizers, prefix)
+        _core.pq_columns(self.codec.encoding, self.dim, self.codec.sub_quantizers, prefix)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from nestvec.base.arrays import ArrayInput, as_floats, as_index
 from nestvec.base.checks import one_of, result_count
 from nestvec.base.device_array import DeviceArray, check_floats, device_arrays, to_host
 from nestvec.base.types import Floats, SupportsEncode
+from nestvec.codecs.names import scanned_both_ways
 from nestvec.errors import ArgumentError
 from nestvec.table.layout import Layout
 
@@ -104,11 +105,11 @@ def takes_floats(layout: Layout, query: str | None) -> bool:
     """Whether the first tier is scanned with the float query, where it has a choice."""
     codec = layout.codecs[0]
     if query is None:
-        return codec.family == "planes"
+        return codec.family.queries[:1] == ("float",)
     one_of(query, "query", ("codes", "float"))
-    if codec.name != "binary" and codec.family != "planes":
+    if not codec.family.queries:
         raise ArgumentError(
-            f"query is {query!r}, for a table of {codec.name}; leave it out: binary and planes<b> have the choice"
+            f"query is {query!r}, for a table of {codec.name}; leave it out: {scanned_both_ways()} have the choice"
         )
     return query == "float"
 

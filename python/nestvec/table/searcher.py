@@ -41,7 +41,7 @@ class TableSearcher:
             factors = f"tier{number}.factors"
             tiers.append(
                 _core.Tier(
-                    encoding=tier.codec.kind,
+                    encoding=tier.codec.encoding,
                     dims=list(tier.dims),
                     cosine=tier.coded_cosine,
                     norm_weight=tier.norm_weight,
@@ -166,7 +166,7 @@ def _fitted(tier: TierLayout, number: int, sections: Sections) -> FittedCodec:
         except ArgumentError as error:
             raise TableFileError(f"the table is damaged: {error}; build it again") from None
     basis = None
-    if tier.codec.rotates:
+    if tier.codec.family.rotates:
         center, rotation = array("center"), array("rotation")
         for values in (center, rotation):
             if values is not None and not np.isfinite(values).all():
@@ -179,5 +179,5 @@ def make_codebook(tier: TierLayout, values: Floats) -> _core.Codebook:
     """The codebook of a tier from the values of its section. Raises `ArgumentError` for values that cannot be one."""
     codec = tier.codec
     if not codec.sub_quantizers:
-        return _core.Codebook.of_levels(codec.kind, tier.dim, values, codec.scaled)
-    return _core.Codebook(codec.kind, codec.sub_quantizers, values)
+        return _core.Codebook.of_levels(codec.encoding, tier.dim, values, codec.family.scaled)
+    return _core.Codebook(codec.encoding, codec.sub_quantizers, values)

@@ -62,21 +62,11 @@ class Table(TableState):
         x: (rows, dim) floats, or an iterator of such batches (or a list of 2-D arrays): then only one batch at a time
             is held. Values must be finite.
         codec: how rows are stored, one name or several from coarse to fine, ("binary", "int8", "float32"): the first is
-            scanned, each that follows re-scores with the float query what the one before it hands on (see
-            `search(oversample=)`). A name stands for
-            - "binary": 1 bit a dimension, Hamming distance;
-            - "int8": symmetric, one scale per row; "bfloat16", "float16", "float32";
-            - "pq<m>x8", "pq<m>x4", such as "pq96x8": product quantizers, m codes of 8 or 4 bits, each the nearest of
-              256 or 16 centroids for its share of the dimensions (Jegou, Douze, Schmid 2011), m from 1 to the
-              dimension;
-              "opq<m>x8", "opq<m>x4": after a learned rotation (Ge, He, Ke, Sun 2014);
-            - "rabitq", "rabitq2" to "rabitq8": 1 to 8 bits a dimension after a random rotation, with a factor per row
-              that makes the inner product's estimate unbiased (Gao, Long 2024; Gao et al. 2025);
-            - "planes1" to "planes8": so many bit planes a dimension, each the sign of what those before it leave
-              (recurrent binarization, Gan et al. 2023);
-            - "int4": one of 16 levels a dimension, learned and shared by all, and one scale per row.
-            Or a codec that was fitted before (`nestvec.fit`). Scores are inner products with what the codes stand for,
-            exact as such.
+            scanned, each that follows rescores with the float query what the one before it hands on (see
+            `search(oversample=)`). docs/codecs.md has the names, their families and papers, `nestvec build --help` and
+            the error for an unknown name list them: "binary" is 1 bit a dimension, scored by Hamming distance, "int8"
+            8 bits with a scale per row, "pq96x8" a product quantizer of 96 bytes a row. Or a codec that was fitted
+            before (`nestvec.fit`). Scores are inner products with what the codes stand for, exact as such.
         rescore: short for a second codec: codec="binary", rescore="int8" is codec=("binary", "int8").
         fine: other vectors of the same rows, (rows, other dim) or batches, from another model or of another length: the
             first codec codes x, all others code these (bi-granular retrieval). Searches need both kinds of queries.
@@ -86,8 +76,7 @@ class Table(TableState):
         ids: one unique integer from 0 for each row, by default the row's number.
         dims: nested (Matryoshka) dimensions that `search(dim=...)` will use, besides the full one. Cosine scores
             need them declared; binary scans and inner products may use any prefix. Product-quantized rows can be cut
-            only for inner products, and only where one of their sub-quantizers ends; rotated rows (opq, rabitq, planes)
-            not at all.
+            only for inner products, and only where one of their sub-quantizers ends; rotated rows not at all.
         texts: one string for each row, stored with it.
         metric: "cosine" scales rows and queries to length 1 (a zero vector scores 0); "ip" scores by inner product,
             "l2" by minus the square of the distance, which product quantizers are scanned by and others re-score by. A

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nestvec.codecs import families
 from nestvec.codecs.names import codec_named
 from nestvec.errors import ArgumentError
 
 OVERSAMPLES = (2, 4, 8, 16)
 CONFIDENCE = 0.99
-WORTH_CUTTING = ("int8", "int4", "binary")  # codecs whose bytes a prefix saves, and that keep the order of dimensions
-
-# Seconds that fitting takes on 10,000 rows of 384 dimensions, for the progress bar's time left; the rest take none.
-_FIT_SECONDS = (("opq.*x8", 5.0), ("opq.*x4", 3.0), ("pq.*x8", 1.5), ("rabitq.*|planes.*|pq.*x4", 0.3))
-_SEARCH_SECONDS = 0.4
+_SEARCH_SECONDS = 0.4  # as families guess the seconds of a fit, for the progress bar's time left
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,8 @@ class Plan:
     @property
     def seconds(self) -> float:
         """A guess of what it takes, in the proportions of a small collection: for the time left."""
-        fits = sum(seconds for codec in self.codec for kind, seconds in _FIT_SECONDS if re.fullmatch(kind, codec))
+        codecs = [codec_named(name) for name in self.codec]
+        fits = sum(codec.family.fit_seconds(codec) for codec in codecs)
         return fits + _SEARCH_SECONDS * len(self.searches)
 
     def name(self, search: Search) -> str:
@@ -130,41 +127,21 @@ def plans(
     return [plan for codec in chosen for plan in _plans_of(codec, dim, prefixes)]
 
 
-def _standard(dim: int, max_bytes: float | None) -> Iterator[tuple[str, ...]]:
-    yield from (("float32",), ("int8",), ("binary",), ("binary", "int8"))
-    yield from (("int4",), ("rabitq",), ("rabitq4",), ("bfloat16",), ("float16",))
-    yield from ((f"rabitq{bits}",) for bits in (2, 3, 8))
-    yield from ((f"planes{bits}",) for bits in (2, 3, 4))
-    yield from (("rabitq", "int8"), ("binary", "int4"), ("rabitq", "int4"), ("binary", "int8", "float32"))
-    sizes = sorted({max(1, dim // divisor) for divisor in (16, 8, 4, 2)})
-    small = sizes[len(sizes) // 3]
-    if max_bytes is not None and 1 <= max_bytes <= dim // 2:
-        sizes.append(int(max_bytes))
-    halves = [2 * size for size in sizes if 2 * size <= dim]  # as many bytes with 4 bits for each
-    yield from ((f"pq{size}x8",) for size in sizes)
-    yield from ((f"pq{size}x4",) for size in halves)
-    yield from ((f"pq{small}x8", "int8"), (f"pq{min(dim, 2 * small)}x4", "int8"))
-    yield from ((f"opq{size}x8",) for size in sizes)
-    if 2 * small < dim:  # the slowest fits: one with 4 bits shows what they give
-        yield (f"opq{2 * small}x4",)
-    yield from ((f"opq{small}x8", "int8"), ("binary", f"opq{max(1, dim // 4)}x8"))
+def _standard(dim: int, max_bytes: float | None) -> list[tuple[str, ...]]:
+    """What the families offer, by turns: those of one turn in the families' order."""
+    offers = [offer for family in families.FAMILIES for offer in family.offers(dim, max_bytes)]
+    return [tuple(tiers.split("+")) for _, tiers in sorted(offers, key=lambda offer: offer[0])]
 
 
 def _plans_of(codec: tuple[str, ...], dim: int, prefixes: Sequence[int]) -> Iterator[Plan]:
     """The table of all dimensions, and for one tier a table of each prefix; several tiers scan the prefix instead."""
-    cut = [prefix for prefix in prefixes if codec[0] in WORTH_CUTTING]
+    scanned = codec_named(codec[0]).family
+    cut = prefixes if scanned.cut else ()
     if len(codec) == 1:
-        for width in (dim, *cut):
-            yield Plan(codec, width, dim, tuple(Search(width, query) for query in _queries(codec[0])))
+        for width in (dim, *cut):  # with the usual query, then with the other where a scan has the choice
+            yield Plan(codec, width, dim, tuple(Search(width, query) for query in (None, *scanned.queries[1:])))
         return
     stages = len(codec) - 1
     steps = [{"oversample": (factor, *[2] * (stages - 1))} for factor in OVERSAMPLES if factor > 2 or stages == 1]
     searches = [Search(width, **how) for width in (dim, *cut) for how in (*steps, {"confidence": CONFIDENCE})]  # type: ignore[arg-type]
     yield Plan(codec, dim, dim, tuple(searches))
-
-
-def _queries(codec: str) -> tuple[str | None, ...]:
-    """What a table of this codec alone can be scanned with: the usual, then the other where there is a choice."""
-    if codec == "binary":
-        return None, "float"
-    return (None, "codes") if codec.startswith("planes") else (None,)

@@ -22,6 +22,7 @@ from nestvec.cli.options import (
     integers,
 )
 from nestvec.cli.reports import encode_facts, encode_report, table_facts
+from nestvec.codecs.names import listed
 from nestvec.encoder.progress_bar import EncodeProgress
 from nestvec.errors import ArgumentError
 from nestvec.io.texts import DOCUMENT_PROMPTS, RecordQueue, TextInput
@@ -43,8 +44,7 @@ def build(
         str,
         typer.Option(
             metavar="NAME,...",
-            help="What is scanned, then what scores the best again: binary, int4, int8, bfloat16, float16, float32, "
-            "pq<m>x8, opq<m>x8 (pq96x8), rabitq<b>, planes<b>.",
+            help=f"What is scanned, then what rescores the best: {listed()}.",
         ),
     ] = "binary,int8",
     dims: Annotated[

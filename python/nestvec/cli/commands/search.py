@@ -20,6 +20,7 @@ from nestvec.cli.options import (
     integers,
 )
 from nestvec.cli.reports import hit_rows, print_hits
+from nestvec.codecs.names import scanned_both_ways
 from nestvec.errors import ArgumentError
 from nestvec.io.texts import TextInput
 from nestvec.io.vectors import load_npy
@@ -57,7 +58,7 @@ def search(
         str | None,
         typer.Option(
             "--query",
-            help="codes (the query compressed, too) or float, for tables of binary and planes<b>.",
+            help=f"codes (the query compressed, too) or float, for tables of {scanned_both_ways()}.",
             show_default=False,
         ),
     ] = None,

@@ -21,6 +21,7 @@ from nestvec.cli.console import (
     step_progress,
 )
 from nestvec.cli.options import Device, Json, Threads, check_output
+from nestvec.codecs.names import listed
 from nestvec.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -79,7 +80,11 @@ def tune(
     metric: Annotated[str, typer.Option(help="cosine, ip or l2.")] = "cosine",
     codecs: Annotated[
         str,
-        typer.Option(metavar="NAME,...", help="Measure only these, such as binary+int8,opq48x8.", show_default=False),
+        typer.Option(
+            metavar="NAME,...",
+            help=f"Measure only these, such as binary+int8,opq48x8. Tiers: {listed()}.",
+            show_default=False,
+        ),
     ] = "",
     limit: Annotated[
         int | None, typer.Option(min=2, help="Measure on so many rows, evenly spaced.", show_default=False)

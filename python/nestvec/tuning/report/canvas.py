@@ -14,27 +14,28 @@ from typing import Any, Protocol
 
 from nestvec.base.files import replacing
 from nestvec.base.optional import require
+from nestvec.codecs import families
+from nestvec.codecs.codec import Mark
 
 XY = tuple[float, float]
 
-# Role: on white, on the report's dark ground. The families of codecs keep a distance of 25 (CIE76) between any two, as
-# seen with protanopia, deuteranopia and tritanopia (Machado et al. 2009) too, and a contrast of 3.2 on their ground.
-PALETTE = {
+# The mark of codecs that are of no family, and of what is said of all.
+OTHER = Mark("other", "other", ("#6e7781", "#8b949e"), corners=24, size=0.8)
+_ROLES = {
     "ground": ("#ffffff", "#16191d"),
     "ink": ("#1b1f24", "#e8eaed"),
     "muted": ("#59616b", "#a3abb5"),
     "grid": ("#e4e7eb", "#2d333b"),
     "front": ("#8b949e", "#7d8793"),
     "chosen": ("#d1242f", "#ff7b72"),
-    "float": ("#3c3c3c", "#d5d5d5"),
-    "int": ("#006bd6", "#19d7ff"),
-    "binary": ("#e16e08", "#d58034"),
-    "planes": ("#6c3c00", "#e8d33f"),
-    "rabitq": ("#00a46c", "#1a996f"),
-    "pq": ("#a95e90", "#c67bb3"),
-    "opq": ("#54007f", "#746bde"),
-    "other": ("#6e7781", "#8b949e"),
 }
+
+
+def palette() -> dict[str, tuple[str, str]]:
+    """The colour of each role, on white and on the report's dark ground; a family's role is the name of its mark."""
+    marks = [*(family.mark for family in families.FAMILIES), OTHER]
+    return _ROLES | {mark.name: mark.colours for mark in marks}
+
 
 RIM = 3.5  # pixels around a text that show the ground, both sides together
 CHARACTER = 0.56  # widths of text, over its size: a little more than fonts need on average
@@ -112,16 +113,17 @@ class PngCanvas:
         self._axes.set(xlim=(0, width), ylim=(height, 0))
         self._axes.set_axis_off()
         self._order = 0
+        self._colours = {role: on_white for role, (on_white, _) in palette().items()}
 
     def line(self, points: Sequence[XY], role: str, width: float, *, dashed: bool = False, faint: bool = False) -> None:
         """See `Canvas`."""
         style = (0, (5 / width, 4 / width)) if dashed else "-"
         x, y = zip(*points, strict=True)
-        self._axes.plot(x, y, lw=0.72 * width, ls=style, **self._style(faint), color=PALETTE[role][0])
+        self._axes.plot(x, y, lw=0.72 * width, ls=style, **self._style(faint), color=self._colours[role])
 
     def polygon(self, points: Sequence[XY], role: str, *, filled: bool, faint: bool = False) -> None:
         """See `Canvas`."""
-        fill, edge = PALETTE[role if filled else "ground"][0], PALETTE[role][0]
+        fill, edge = self._colours[role if filled else "ground"], self._colours[role]
         self._axes.add_patch(
             self._patches.Polygon(points, closed=True, fc=fill, ec=edge, lw=0.72 * 1.6, **self._style(faint))
         )
@@ -132,12 +134,12 @@ class PngCanvas:
             *at,
             printable(text),
             fontsize=0.68 * size,  # 0.72 points to a pixel; DejaVu Sans is wider than what browsers take
-            color=PALETTE[role][0],
+            color=self._colours[role],
             ha={"start": "left", "middle": "center", "end": "right"}[anchor],
             va="baseline",
             weight="bold" if bold else "normal",
             parse_math=False,
-            path_effects=[self._effects.withStroke(linewidth=0.72 * RIM, foreground=PALETTE["ground"][0])],
+            path_effects=[self._effects.withStroke(linewidth=0.72 * RIM, foreground=self._colours["ground"])],
             **self._style(faint=False),
         )
 
@@ -150,7 +152,7 @@ class PngCanvas:
     def save(self, path: Path) -> None:
         """Writes the file, which takes its name when it is complete. Raises OSError."""
         with replacing(path) as file:
-            self._figure.savefig(file, dpi=200, format="png", facecolor=PALETTE["ground"][0])
+            self._figure.savefig(file, dpi=200, format="png", facecolor=self._colours["ground"])
 
     def _style(self, faint: bool) -> dict[str, float]:
         """What is drawn later goes on top, as in SVG."""

@@ -9,12 +9,12 @@ from pathlib import Path
 from nestvec.base.files import replacing, write_all
 from nestvec.evaluate.interval import Interval
 from nestvec.tuning.report.axes import plain, share
-from nestvec.tuning.report.canvas import PALETTE, SvgCanvas, printable
+from nestvec.tuning.report.canvas import SvgCanvas, palette, printable
 from nestvec.tuning.report.plots import Panel, draw, numbers, panels, swatch
 from nestvec.tuning.result import Budget, Measured, TuneResult
 
 _SIZES = {"wide": (960, 540), "narrow": (358, 440)}  # of the drawings for screens and paper, and for phones
-_SURFACES = {"raised": ("#f6f8fa", "#1d2127"), "code": ("#eaeef2", "#272c34")}  # as PALETTE
+_SURFACES = {"raised": ("#f6f8fa", "#1d2127"), "code": ("#eaeef2", "#272c34")}  # as the palette's
 _HOW_TO_READ = (
     "A mark further up finds more of what an exact float32 search finds, one further left costs less, and the grey "
     "line joins those that nothing else measured beats in both: the Pareto front. The bars are 95% bootstrap intervals "
@@ -221,7 +221,7 @@ def _colours() -> str:
     """Custom properties of every role, light and dark; paper is light."""
 
     def properties(shade: int) -> str:
-        return "".join(f"--{role}:{shades[shade]};" for role, shades in {**PALETTE, **_SURFACES}.items())
+        return "".join(f"--{role}:{shades[shade]};" for role, shades in {**palette(), **_SURFACES}.items())
 
     dark = f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {properties(1)} }} }}"
     return f":root {{ {properties(0)} }}\n{dark}\n"

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import cos, dist, pi, sin
 from pathlib import Path
 
 from nestvec.base.optional import require
+from nestvec.codecs import families
+from nestvec.codecs.codec import Mark
+from nestvec.codecs.names import find_codec
 from nestvec.evaluate.interval import Interval
 from nestvec.tuning.report.axes import Axis, bytes_axis, even_axis, plain, recall_axis, share, time_axis
-from nestvec.tuning.report.canvas import CHARACTER, XY, Canvas, PngCanvas
+from nestvec.tuning.report.canvas import CHARACTER, OTHER, XY, Canvas, PngCanvas
 from nestvec.tuning.report.labels import Box, place_labels
 from nestvec.tuning.result import Measured, TuneResult
 
-# Each family has a colour of the palette and a shape of its own, by the codec of the tier that is scanned.
-_FAMILIES = {
-    "float": ("float32, float16, bfloat16", r"b?float\d+"),
-    "int": ("int8, int4", r"int\d"),
-    "binary": ("binary", "binary"),
-    "planes": ("planes", r"planes\d"),
-    "rabitq": ("rabitq", r"rabitq\d?"),
-    "pq": ("pq", r"pq\d+x\d"),
-    "opq": ("opq", r"opq\d+x\d"),
-    "other": ("other", ".*"),
-}
 _Place = Callable[[float, float], XY]
 _SIZE = 12  # of text, in pixels
 _RADIUS = 5.0
+_RING, _HOLLOW = replace(OTHER, name="ring", size=1.0), replace(OTHER, name="hollow", size=1.0)
 
 
 @dataclass(frozen=True)
@@ -39,7 +31,7 @@ class Point:
     index: int
     x: float
     y: Interval
-    family: str
+    mark: Mark
     cascade: bool
     front: bool
     chosen: bool
@@ -100,9 +92,10 @@ def panels(result: TuneResult) -> list[Panel]:
     return found
 
 
-def family(one: Measured) -> str:
-    """The family of the codec that is scanned: a name of a colour and a shape."""
-    return next(name for name, (_, codecs) in _FAMILIES.items() if re.fullmatch(codecs, one.codec[0]))
+def mark_of(one: Measured) -> Mark:
+    """The mark of the codec that is scanned."""
+    codec = find_codec(one.codec[0])
+    return OTHER if codec is None else codec.family.mark
 
 
 def numbers(one: Measured) -> str:
@@ -141,7 +134,8 @@ def draw(panel: Panel, canvas: Canvas, width: float, height: float, *, heading: 
 
 def swatch(one: Measured, canvas: Canvas, size: float) -> None:
     """Draws the mark of a point alone, in the middle of a square."""
-    canvas.polygon(_shape(family(one), size / 2, size / 2, _RADIUS), family(one), filled=len(one.codec) == 1)
+    mark = mark_of(one)
+    canvas.polygon(_shape(mark, size / 2, size / 2, _RADIUS), mark.name, filled=len(one.codec) == 1)
 
 
 def write_plots(result: TuneResult, folder: str | Path) -> list[Path]:
@@ -172,7 +166,7 @@ def _point(result: TuneResult, index: int, x: float, y: Interval, front: bool) -
     label += f", conf {share(one.confidence, 2)}" if one.confidence is not None else ""
     chosen = one.name == result.chosen
     title = f"{one.name}: {numbers(one)}"
-    return Point(index, x, y, family(one), len(one.codec) > 1, front, chosen, _cut(label, 32), title)
+    return Point(index, x, y, mark_of(one), len(one.codec) > 1, front, chosen, _cut(label, 32), title)
 
 
 def _draw_axes(panel: Panel, canvas: Canvas, area: Box, place: _Place) -> None:
@@ -215,11 +209,11 @@ def _draw_point(canvas: Canvas, point: Point, place: _Place) -> None:
     faint = not (point.front or point.chosen)
     canvas.begin(point.index, (x, y), point.title)
     bar = [place(point.x, point.y.low), place(point.x, point.y.high)]
-    canvas.line(bar, point.family, 1 if faint else 1.6, faint=faint)
+    canvas.line(bar, point.mark.name, 1 if faint else 1.6, faint=faint)
     if point.chosen:
-        canvas.polygon(_shape("float", x, y, _RADIUS + 5), "chosen", filled=False)
+        canvas.polygon(_shape(_RING, x, y, _RADIUS + 5), "chosen", filled=False)
     radius = _RADIUS - 1 if faint else _RADIUS
-    canvas.polygon(_shape(point.family, x, y, radius), point.family, filled=not point.cascade, faint=faint)
+    canvas.polygon(_shape(point.mark, x, y, radius), point.mark.name, filled=not point.cascade, faint=faint)
     canvas.end()
 
 
@@ -263,20 +257,21 @@ def _draw_labels(panel: Panel, canvas: Canvas, area: Box, place: _Place, steps: 
         )
 
 
-_Entry = tuple[str, bool, str]  # family, "front" or "chosen"; filled; what it says
+_Entry = tuple[Mark | None, str, str]  # a shape, or None for a line; its colour; what it says
 
 
 def _legend_rows(panel: Panel, width: float) -> list[list[tuple[float, _Entry]]]:
     """The families that are there, then what fill, line and ring say: entries with their left ends, row by row."""
-    present = {point.family for point in panel.points}
-    entries: list[_Entry] = [(name, True, says) for name, (says, _) in _FAMILIES.items() if name in present]
+    present = {point.mark for point in panel.points}
+    marks = dict.fromkeys([*(family.mark for family in families.FAMILIES), OTHER])
+    entries: list[_Entry] = [(mark, mark.name, mark.label) for mark in marks if mark in present]
     if any(point.cascade for point in panel.points):
-        entries.append(("other", False, "hollow: re-scored"))
-    entries.append(("front", True, "Pareto front"))
+        entries.append((_HOLLOW, OTHER.name, "hollow: re-scored"))
+    entries.append((None, "front", "Pareto front"))
     if any(point.chosen for point in panel.points):
-        entries.append(("chosen", False, "the choice"))
+        entries.append((_RING, "chosen", "the choice"))
     if panel.limits:
-        entries.append(("limit", False, "the budget"))
+        entries.append((None, "chosen", "the budget"))
     rows: list[list[tuple[float, _Entry]]] = [[]]
     left = 14.0
     for entry in entries:
@@ -290,30 +285,20 @@ def _legend_rows(panel: Panel, width: float) -> list[list[tuple[float, _Entry]]]
 
 
 def _draw_legend(canvas: Canvas, row: Sequence[tuple[float, _Entry]], y: float) -> None:
-    for left, (name, filled, says) in row:
-        if name in ("front", "limit"):
-            colour = "chosen" if name == "limit" else "front"
-            canvas.line([(left, y), (left + 14, y)], colour, 2 if filled else 1, dashed=not filled)
-        elif name == "chosen":
-            canvas.polygon(_shape("float", left + 7, y, _RADIUS + 2), "chosen", filled=False)
+    for left, (shape, colour, says) in row:
+        if shape is None:
+            solid = colour == "front"
+            canvas.line([(left, y), (left + 14, y)], colour, 2 if solid else 1, dashed=not solid)
         else:
-            canvas.polygon(_shape(name if filled else "float", left + 7, y, _RADIUS), name, filled=filled)
+            radius = _RADIUS + 2 if shape is _RING else _RADIUS
+            canvas.polygon(_shape(shape, left + 7, y, radius), colour, filled=shape not in (_RING, _HOLLOW))
         canvas.text((left + 20, y + 4), says, "muted", _SIZE)
 
 
-def _shape(name: str, x: float, y: float, radius: float) -> list[XY]:
-    """The corners of a family's shape; all look about as large."""
-    corners, turned, larger = {
-        "float": (24, 0.0, 1.0),
-        "int": (4, 0.5, 1.2),
-        "binary": (3, 0.5, 1.3),
-        "planes": (3, 0.0, 1.3),
-        "rabitq": (4, 0.0, 1.25),
-        "pq": (5, 0.5, 1.1),
-        "opq": (6, 0.0, 1.1),
-    }.get(name, (24, 0.0, 0.8))
-    angles = [2 * pi * (corner + turned) / corners for corner in range(corners)]
-    return [(x + radius * larger * sin(angle), y + radius * larger * cos(angle)) for angle in angles]
+def _shape(mark: Mark, x: float, y: float, radius: float) -> list[XY]:
+    """The corners of a mark."""
+    angles = [2 * pi * (corner + mark.turned) / mark.corners for corner in range(mark.corners)]
+    return [(x + radius * mark.size * sin(angle), y + radius * mark.size * cos(angle)) for angle in angles]
 
 
 def _stairs(front: Sequence[XY]) -> list[XY]:
