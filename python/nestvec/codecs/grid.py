@@ -65,7 +65,8 @@ def fit_planes(codec: Codec, sample: Floats, seed: int) -> tuple[_core.Codebook,
     """
     basis, importance = _coordinates(sample, seed)
     rows = np.ascontiguousarray(sample[:: max(1, sample.size // _VALUES)])
-    levels = signs_of_codes(codec.bits) @ plane_weights(basis.rows(rows).reshape(-1), codec.bits)
+    sums = signs_of_codes(codec.bits) @ plane_weights(basis.rows(rows).reshape(-1), codec.bits)
+    levels = np.maximum.accumulate(sums)  # equal ones may differ in their last bit
     if codec.encoding == "int4":
         levels = np.rint(levels / max(levels[-1], 1e-300) * _FINEST) * (levels[-1] / _FINEST)
     return _codebook(codec, sample.shape[1], levels, importance), basis
