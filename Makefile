@@ -14,7 +14,8 @@ CXX_FILES := $(shell find cpp cuda tests/cpp benchmarks -name '*.?pp' -o -name '
 MODULE_SOURCES := CMakeLists.txt pyproject.toml $(shell find cpp cuda)
 
 # The Python tests of devices, and those whose answers come from kernels: worth running on another tier, or on a device.
-DEVICE_TESTS := $(wildcard tests/python/*/test_*device*.py) tests/python/test_docs.py tests/python/test_gpu_check.py
+DEVICE_TESTS := $(wildcard tests/python/*/test_*device*.py) tests/python/test_docs.py tests/python/test_gpu_check.py \
+	tests/python/codecs/test_new_family.py
 KERNEL_TESTS := $(filter-out $(DEVICE_TESTS),$(wildcard $(patsubst %,tests/python/%/test_*.py,codecs pipeline stages table))) \
 	tests/python/encoder/test_encoder.py tests/python/table/formats/test_golden.py
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal

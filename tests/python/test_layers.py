@@ -58,6 +58,7 @@ TESTED_ELSEWHERE = {
     "cli/console": "cli/test_app.py",
     "cli/options": "cli/test_app.py",
     "codecs/basis": "codecs/test_fitted.py",
+    "codecs/codec": "codecs/test_names.py, test_families.py",
     "demo/run": "demo/test_main.py",
     "encoder/progress_bar": "encoder/test_progress.py",
     "encoder/stats": "encoder/test_encoder.py",

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from every_codec import every_codec, named
 
 import nestvec as nv
 from nestvec.errors import ArgumentError
 
 DIM = 40
-NAMES = ["float32", "float16", "bfloat16", "int8", "int4", "binary", "pq8x8", "pq7x4", "opq8x8", "opq20x4"]
-NAMES += ["rabitq", "rabitq3", "rabitq4", "rabitq8"]
-NAMES += ["planes1", "planes2", "planes4", "planes8"]
-LEAST = {"binary": 0.7, "rabitq": 0.7, "planes1": 0.7, "pq8x8": 0.6, "pq7x4": 0.35, "opq8x8": 0.7, "planes2": 0.85}
+CODECS = every_codec()
+NAMES = named(CODECS)
+LEAST = {"binary": 0.7, "rabitq": 0.7, "planes1": 0.7, "pq7x8": 0.6, "pq7x4": 0.35, "opq7x8": 0.7, "opq7x4": 0.5}
 
 
 def rows(count: int = 600, seed: int = 0) -> npt.NDArray[np.float32]:
@@ -89,7 +89,7 @@ def test_rows_with_nothing_to_learn_from(name: str) -> None:
         assert (hits.scores == hits.scores[:, :1]).all()
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "pq" not in name])
+@pytest.mark.parametrize("name", named([codec for codec in CODECS if not codec.sub_quantizers]))
 def test_one_dimension(name: str) -> None:
     x = np.linspace(-1, 1, 300, dtype=np.float32)[:, None]
     table = nv.Table.build(x, codec=name, metric="ip")

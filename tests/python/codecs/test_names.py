@@ -15,7 +15,7 @@ from nestvec.errors import ArgumentError
 @pytest.mark.parametrize("name", ["float32", "float16", "bfloat16", "int8", "int4", "binary"])
 def test_plain_names(name: str) -> None:
     codec = codec_named(name)
-    assert (codec.name, codec.kind, codec.sub_quantizers, codec.columns(70)) == (name, name, 0, 70)
+    assert (codec.name, codec.encoding, codec.sub_quantizers, codec.columns(70)) == (name, name, 0, 70)
     assert [codec_named(name).row_bytes(dim) for dim in (1, 8, 70)] == {
         "float32": [4, 32, 280],
         "float16": [2, 16, 140],
@@ -27,14 +27,14 @@ def test_plain_names(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "sub_quantizers", "row_bytes"),
+    ("name", "encoding", "sub_quantizers", "row_bytes"),
     [("pq96x8", "pq8", 96, 96), ("pq1x8", "pq8", 1, 1), ("pq192x4", "pq4", 192, 96), ("pq7x4", "pq4", 7, 4)],
 )
-def test_product_quantizers(name: str, kind: str, sub_quantizers: int, row_bytes: int) -> None:
+def test_product_quantizers(name: str, encoding: str, sub_quantizers: int, row_bytes: int) -> None:
     codec = codec_named(name)
-    assert (codec.name, codec.kind, codec.sub_quantizers) == (name, kind, sub_quantizers)
+    assert (codec.name, codec.encoding, codec.sub_quantizers) == (name, encoding, sub_quantizers)
     assert (codec.columns(768), codec.row_bytes(768)) == (sub_quantizers, row_bytes)
-    assert codec.codebook_shape(768) == (768, 256 if kind == "pq8" else 16)
+    assert codec.codebook_shape(768) == (768, 256 if encoding == "pq8" else 16)
 
 
 def test_shapes_of_codes() -> None:

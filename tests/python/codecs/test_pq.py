@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 import pytest
+from every_codec import product_quantizers
 
 from nestvec import _core
 from nestvec.codecs.fitted import fit
@@ -44,7 +45,7 @@ def test_a_rotation_loses_less(bits: int, sub_quantizers: int) -> None:
         assert rotated < 0.8 * straight
 
 
-@pytest.mark.parametrize("name", ["pq5x8", "opq5x8", "opq4x4"])
+@pytest.mark.parametrize("name", product_quantizers((5,)))
 def test_the_same_sample_and_seed_give_the_same_codec(name: str) -> None:
     sample, codec = correlated(600, 16), codec_named(name)
     first, again, other = (fit_pq(codec, sample, seed) for seed in (3, 3, 4))
@@ -91,7 +92,7 @@ def test_progress_counts_to_the_end() -> None:
     assert told == [(step, ROTATIONS + 1) for step in range(1, ROTATIONS + 2)]
 
 
-@pytest.mark.parametrize("name", ["pq2x8", "opq2x8", "pq2x4", "opq2x4"])
+@pytest.mark.parametrize("name", product_quantizers((2,)))
 @pytest.mark.parametrize(
     "sample",
     [
@@ -109,13 +110,13 @@ def test_rows_that_repeat_are_kept(name: str, sample: Floats) -> None:
     np.testing.assert_allclose(decoded(codec, codebook, y), y, rtol=0 if basis is None else 1e-4)
 
 
-@pytest.mark.parametrize("name", ["pq1x8", "opq1x8", "pq1x4", "opq1x4"])
+@pytest.mark.parametrize("name", product_quantizers((1,)))
 def test_one_dimension(name: str) -> None:
     sample = np.linspace(-1, 1, 1000, dtype=np.float32)[:, None]
     assert distortion(name, sample, sample) < (1e-4 if name.endswith("8") else 1e-2)
 
 
-@pytest.mark.parametrize("name", ["pq2x8", "opq2x8", "pq2x4", "opq2x4"])
+@pytest.mark.parametrize("name", product_quantizers((2,)))
 def test_fewer_rows_than_centroids_is_a_warning(name: str) -> None:
     codec = codec_named(name)
     count = 256 if name.endswith("8") else 16

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import oracle
 import pytest
+from every_codec import of_values, product_quantizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,7 @@ from nestvec.table.vectors import Vectors
 Floats = npt.NDArray[np.float32]
 METRICS = ("cosine", "ip", "l2")
 ROWS, DIM = 300, 30
-CODECS = ("pq1x8", "pq6x8", "pq7x8", "pq30x8", "pq1x4", "pq6x4", "pq13x4", "pq30x4")
+CODECS = product_quantizers((1, 6, 7, DIM), rotated=False)
 
 
 def rows_of(table: Table) -> Floats:
@@ -73,7 +74,7 @@ def test_equals_the_oracle(codec: str, metric: str) -> None:
         check(table.search(queries, 9, filter=masks[0]), answers(table, x, queries, 9, allowed=masks[0]))
 
 
-@pytest.mark.parametrize("rescore", ["float32", "float16", "bfloat16", "int8"])
+@pytest.mark.parametrize("rescore", of_values())
 @pytest.mark.parametrize(("codec", "metric"), list(product(("pq6x8", "pq13x4"), METRICS)))
 def test_rescored(codec: str, metric: str, rescore: str) -> None:
     rng = np.random.default_rng(2)
@@ -327,7 +328,7 @@ class TestDistances:
         np.testing.assert_allclose(hits.scores, -np.take_along_axis(squares, hits.ids, 1), rtol=1e-4)
         assert np.all(np.diff(hits.scores) <= 0)
 
-    @pytest.mark.parametrize("rescore", ["float32", "float16", "bfloat16", "int8", "pq20x8", "opq20x8"])
+    @pytest.mark.parametrize("rescore", [*of_values(), "pq20x8", "opq20x8"])
     def test_rescored_by_other_codecs(self, rescore: str) -> None:
         x = np.random.default_rng(15).standard_normal((400, 20)).astype(np.float32)
         table = Table.build(x, codec=("opq5x8", rescore), metric="l2")

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import oracle
 import pytest
+from every_codec import of_values, that_learn_nothing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,8 +17,8 @@ from nestvec import Table
 from nestvec.errors import ArgumentError
 from nestvec.table.hits import Hits
 
-CODECS = ("float32", "float16", "bfloat16", "int8", "binary")
-RESCORE = (None, "float32", "float16", "bfloat16", "int8")
+CODECS = that_learn_nothing()
+RESCORE = (None, *of_values())
 METRICS = ("cosine", "ip")
 TABLES = tuple(product(CODECS, RESCORE, METRICS))
 ROWS, DIM, DIMS = 150, 70, (20, 33)

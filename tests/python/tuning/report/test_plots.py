@@ -12,8 +12,8 @@ from tune_results import CODECS, measured, result
 
 from nestvec.errors import MissingDependencyError
 from nestvec.evaluate.interval import Interval
-from nestvec.tuning.report.canvas import PALETTE, XY
-from nestvec.tuning.report.plots import draw, family, panels, write_plots
+from nestvec.tuning.report.canvas import XY, palette
+from nestvec.tuning.report.plots import draw, mark_of, panels, write_plots
 from nestvec.tuning.result import Budget
 
 
@@ -26,15 +26,15 @@ class Sheet:
         self.marks: dict[int, XY] = {}
 
     def line(self, points: Sequence[XY], role: str, width: float, *, dashed: bool = False, faint: bool = False) -> None:
-        assert role in PALETTE
+        assert role in palette()
         self.points += points
 
     def polygon(self, points: Sequence[XY], role: str, *, filled: bool, faint: bool = False) -> None:
-        assert role in PALETTE
+        assert role in palette()
         self.points += points
 
     def text(self, at: XY, text: str, role: str, size: float, anchor: str = "start", *, bold: bool = False) -> None:
-        assert role in PALETTE
+        assert role in palette()
         self.texts[text] = at
         self.points.append(at)
 
@@ -74,11 +74,11 @@ def test_labels_name_what_differs() -> None:
 
 
 def test_families() -> None:
-    found = [family(measured(index)) for index in range(len(CODECS))]
+    found = [mark_of(measured(index)).name for index in range(len(CODECS))]
     assert found == ["float", "int", "binary", "planes", "rabitq", "pq", "opq", "other"]
-    assert set(found) <= set(PALETTE)
-    assert family(replace(measured(0), codec=("bfloat16",))) == "float"
-    assert family(replace(measured(0), codec=("rabitq",))) == "rabitq"
+    assert set(found) <= set(palette())
+    assert mark_of(replace(measured(0), codec=("bfloat16",))).name == "float"
+    assert mark_of(replace(measured(0), codec=("rabitq",))).name == "rabitq"
 
 
 @pytest.mark.parametrize("count", [1, 2, 60])
