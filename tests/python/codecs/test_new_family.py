@@ -143,7 +143,8 @@ def test_tune_measures_and_draws_it(tmp_path: Path) -> None:
 
 
 def test_errors_and_help_name_it() -> None:
-    with pytest.raises(ArgumentError, match=r"expected one of float32, .*, binary, turned; a product .*; planes1 to planes8$"):
+    expected = r"expected one of float32, .*, binary, turned; a product .*; planes1 to planes8$"
+    with pytest.raises(ArgumentError, match=expected):
         nv.Table.build(rows(), codec="twisted")
     for command in ("build", "tune"):
         source = importlib.util.find_spec(f"nestvec.cli.commands.{command}")
