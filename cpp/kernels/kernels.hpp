@@ -1,7 +1,7 @@
-// The table of kernels. reference.cpp fills in every one and defines the right answer; each instruction set's file then
-// overwrites those it does faster. Kernels take plain pointers, check nothing and return nothing: shapes and values
-// were checked once, at the public boundary. Only plain types cross this header, so that no inline library code is
-// compiled with instruction-set flags.
+// The table of kernels. reference/ fills in every one and defines the right answer; the folder of each instruction set
+// then overwrites those it does faster: <isa>/<family>.cpp has the same families in all of them. Kernels take plain
+// pointers, check nothing and return nothing: shapes and values were checked once, at the public boundary. Only plain
+// types cross this header, so that no inline library code is compiled with instruction-set flags.
 //
 // A packed block is 64 rows, word-interleaved: word 0 of the 64 rows, then word 1 of the 64 rows, ... (block.hpp).
 // The scan kernels score a run of blocks against a handful of queries, so that one load of codes serves several
@@ -124,23 +124,22 @@ struct Kernels {
 
 enum class Isa { reference, avx2, avx512, neon, neondot };
 
-void install_reference(Kernels& kernels);
-void install_avx2(Kernels& kernels);
-void install_avx512(Kernels& kernels);
-void install_neon(Kernels& kernels);
-void install_neondot(Kernels& kernels);
-
-// The parts of those that lie in files of their own.
-void install_avx2_direct(Kernels& kernels);
-void install_avx2_linear(Kernels& kernels);
-void install_avx2_pq(Kernels& kernels);
-void install_avx512_direct(Kernels& kernels);
-void install_avx512_linear(Kernels& kernels);
-void install_avx512_lut(Kernels& kernels);
-void install_avx512_pq(Kernels& kernels);
-void install_neon_direct(Kernels& kernels);
-void install_neon_lut(Kernels& kernels);
-void install_neon_rows(Kernels& kernels);
+// Each writes the kernels of its ISA over those that the table has.
+namespace reference {
+void install(Kernels& kernels);
+}
+namespace avx2 {
+void install(Kernels& kernels);
+}
+namespace avx512 {
+void install(Kernels& kernels);
+}
+namespace neon {
+void install(Kernels& kernels);
+}
+namespace neondot {
+void install(Kernels& kernels);
+}
 
 const char* name(Isa isa);
 bool supported(Isa isa);       ///< compiled in, and this CPU has it

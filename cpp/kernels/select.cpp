@@ -92,13 +92,13 @@ bool supported(Isa isa) {
 
 Kernels kernels_for(Isa isa) {
   Kernels kernels;
-  install_reference(kernels);
+  reference::install(kernels);
 #ifdef NESTVEC_X86
-  if (isa == Isa::avx2 || isa == Isa::avx512) install_avx2(kernels);
-  if (isa == Isa::avx512) install_avx512(kernels);
+  if (isa == Isa::avx2 || isa == Isa::avx512) avx2::install(kernels);
+  if (isa == Isa::avx512) avx512::install(kernels);
 #elif defined(NESTVEC_ARM64)
-  if (isa == Isa::neon || isa == Isa::neondot) install_neon(kernels);
-  if (isa == Isa::neondot) install_neondot(kernels);
+  if (isa == Isa::neon || isa == Isa::neondot) neon::install(kernels);
+  if (isa == Isa::neondot) neondot::install(kernels);
 #else
   (void)isa;
 #endif

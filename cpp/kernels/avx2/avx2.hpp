@@ -1,0 +1,43 @@
+// What the AVX2 files share. The functions have internal linkage: none of them may become a weak symbol.
+#pragma once
+#include <immintrin.h>
+
+#include "cpp/kernels/kernels.hpp"
+
+namespace nestvec::avx2 {
+
+void install_hamming(Kernels& kernels);
+void install_dot(Kernels& kernels);
+void install_lut(Kernels& kernels);
+void install_direct(Kernels& kernels);
+void install_layout(Kernels& kernels);
+void install_matrix(Kernels& kernels);
+void install_convert(Kernels& kernels);
+void install_checksum(Kernels& kernels);
+
+namespace {
+
+inline __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline void store(void* p, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
+
+/// 16 bytes into both halves.
+inline __m256i load_twice(const void* p) {
+  return _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+}
+
+/// Beside a load from `codes`.
+inline void prefetch(const BlockRun& run, const void* codes) {
+  const uintptr_t i = reinterpret_cast<uintptr_t>(codes) - reinterpret_cast<uintptr_t>(run.codes);
+  _mm_prefetch(reinterpret_cast<const char*>(run.ahead + (i >> run.ahead_shift)), _MM_HINT_T1);
+}
+
+/// Keeps the scores of 8 rows from `row` on that beat the limit.
+inline void keep(__m256 scores, float limit, size_t row, BlockHits& hits) {
+  if (const int better = _mm256_movemask_ps(_mm256_cmp_ps(scores, _mm256_set1_ps(limit), _CMP_GT_OQ))) {
+    _mm256_storeu_ps(hits.scores + row, scores);
+    hits.rows |= uint64_t(unsigned(better)) << row;
+  }
+}
+
+}  // namespace
+}  // namespace nestvec::avx2

@@ -1,0 +1,186 @@
+// AVX2: Hamming distances. What they cost (256-bit operations, three a cycle, shuffles two):
+//   2 queries   per 3 nibbles and 32 rows: 3 vpshufb, 2 add; add, shift, add    8 for 192 look-ups
+//   1 query     nothing is spread; per word and 4 rows: 2 and, shift, 2 vpshufb, 2 add, and 2 more to compare
+#include "cpp/kernels/avx2/nibbles.hpp"
+
+namespace nestvec::avx2 {
+namespace {
+
+// ---- hamming: a look-up counts the equal bits of a row's nibble and those of two queries, the second's times 16.
+// Three of them fit into a byte; `low` sums these bytes, `high` those of 16-bit lanes shifted right by 4, both modulo
+// 256. With a, b, c, d the sums of the first and second query over the even and the odd row, a 16-bit lane of low is
+// then (a + 16 b, c + 16 d), one of high (b + 16 c, d): d is there, c follows from it, b from c and a from b.
+
+struct EqualBits {
+  alignas(64) uint8_t of[257][16];  // [second query's nibble * 16 + first query's][row's nibble]; the last is all 0
+};
+
+constexpr EqualBits make_equal_bits() {
+  EqualBits table{};
+  for (unsigned pair = 0; pair < 256; ++pair)
+    for (unsigned nibble = 0; nibble < 16; ++nibble) {
+      const unsigned first = ~(nibble ^ pair) & 15, second = ~(nibble ^ pair >> 4) & 15;
+      table.of[pair][nibble] = uint8_t(__builtin_popcount(first) + 16 * __builtin_popcount(second));
+    }
+  return table;
+}
+
+constexpr EqualBits kEqualBits = make_equal_bits();
+
+class Agreement {
+ public:
+  static constexpr size_t kBytes = 8, kWords = 3, kNibbles = kWords * 16;  // 48 * 4 < 256
+  static constexpr size_t kSteps = 170;                                    // 170 * 48 * 4 < 32768
+  static constexpr size_t byte(size_t part, size_t i) { return i * 2 + part; }
+
+  Agreement(const BlockRun& run, const void* queries, size_t query_count)
+      : run_(run), queries_(static_cast<const uint64_t*>(queries)), count_(query_count) {}
+
+  void prepare(size_t first, size_t words) {
+    used_ = words * 16;
+    masked_ = first + words == run_.words && ~run_.last_mask != 0;
+    for (size_t q = 0; q < count_; q += 2) {
+      uint16_t* tables = tables_[q / 2];
+      for (size_t w = 0; w < words; ++w) {
+        const uint64_t mask = first + w + 1 == run_.words ? run_.last_mask : ~uint64_t{0};
+        const uint64_t* query = queries_ + q * run_.words + first + w;
+        store(tables + w * 16, pair_tables(query[0] & mask, q + 1 < count_ ? query[run_.words] & mask : 0));
+      }
+      for (size_t n = used_; n % 3; ++n) tables[n] = 256 * 16;
+    }
+  }
+
+  void add(uint8_t* nibbles, Sums* sums) const {
+    if (masked_) mask_word(nibbles + (used_ - 16) * kNibbleBytes);
+    size_t q = 0;
+    for (; q + 2 < count_; q += 4) add_pairs<2>(q, nibbles, sums);
+    for (; q < count_; q += 2) add_pairs<1>(q, nibbles, sums);
+  }
+
+  int32_t offset() const { return int32_t(run_.words * 64); }
+
+ private:
+  void mask_word(uint8_t* nibbles) const {
+    for (size_t n = 0; n < 16; ++n, nibbles += kNibbleBytes) {
+      const size_t byte = n / 8 * 4 + n % 4, shift = byte * 8 + n / 4 % 2 * 4;
+      const __m256i mask = _mm256_set1_epi8(int8_t(run_.last_mask >> shift & 15));
+      for (size_t half = 0; half < 64; half += 32) store(nibbles + half, _mm256_and_si256(load(nibbles + half), mask));
+    }
+  }
+
+  /// Where the tables of a word's 16 nibbles begin in kEqualBits.
+  static __m256i pair_tables(uint64_t first, uint64_t second) {
+    const uint64_t low_nibbles = 0x0f0f0f0f0f0f0f0f, low = (first & low_nibbles) | (second & low_nibbles) << 4,
+                   high = (first >> 4 & low_nibbles) | (second & ~low_nibbles);
+    const __m128i in_order = _mm_unpacklo_epi32(_mm_cvtsi64_si128(int64_t(low)), _mm_cvtsi64_si128(int64_t(high)));
+    return _mm256_slli_epi16(_mm256_cvtepu8_epi16(in_order), 4);
+  }
+
+  /// P pairs of queries, from query q on.
+  template <int P>
+  void add_pairs(size_t q, const uint8_t* nibbles, Sums* sums) const {
+    __m256i low[P][2], high[P][2];
+    for (int p = 0; p < P; ++p)
+      for (int half = 0; half < 2; ++half) low[p][half] = high[p][half] = _mm256_setzero_si256();
+#pragma GCC unroll 4
+    for (size_t n = 0; n < used_; n += 3) {
+      __m256i three[P][2];
+#pragma GCC unroll 3
+      for (size_t i = 0; i < 3; ++i) {
+        const __m256i rows[2] = {load(nibbles + (n + i) * kNibbleBytes), load(nibbles + (n + i) * kNibbleBytes + 32)};
+#pragma GCC unroll 2
+        for (int p = 0; p < P; ++p) {
+          const __m256i table = load_twice(kEqualBits.of[0] + tables_[q / 2 + size_t(p)][n + i]);
+#pragma GCC unroll 2
+          for (int half = 0; half < 2; ++half) {
+            const __m256i equal = _mm256_shuffle_epi8(table, rows[half]);
+            three[p][half] = i == 0 ? equal : _mm256_add_epi8(three[p][half], equal);
+          }
+        }
+      }
+#pragma GCC unroll 2
+      for (int p = 0; p < P; ++p)
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; ++half) {
+          low[p][half] = _mm256_add_epi8(low[p][half], three[p][half]);
+          high[p][half] = _mm256_add_epi8(high[p][half], _mm256_srli_epi16(three[p][half], 4));
+        }
+    }
+    const __m256i byte = _mm256_set1_epi16(255);
+    for (int p = 0; p < P; ++p)
+      for (int half = 0; half < 2; ++half) {
+        const __m256i d = _mm256_srli_epi16(high[p][half], 8);
+        const __m256i c = _mm256_srli_epi16(_mm256_sub_epi16(low[p][half], _mm256_slli_epi16(d, 12)), 8);
+        const __m256i b = _mm256_and_si256(_mm256_sub_epi16(high[p][half], _mm256_slli_epi16(c, 4)), byte);
+        const __m256i a = _mm256_and_si256(_mm256_sub_epi16(low[p][half], _mm256_slli_epi16(b, 4)), byte);
+        __m256i* first = sums[q + size_t(p) * 2].of[half];
+        __m256i* second = sums[q + size_t(p) * 2 + 1].of[half];
+        first[0] = _mm256_add_epi16(first[0], a);
+        first[1] = _mm256_add_epi16(first[1], c);
+        second[0] = _mm256_add_epi16(second[0], b);
+        second[1] = _mm256_add_epi16(second[1], d);
+      }
+  }
+
+  const BlockRun& run_;
+  const uint64_t* queries_;
+  size_t count_, used_ = 0;
+  bool masked_ = false;
+  uint16_t tables_[kQueryTile / 2][kNibbles];
+};
+
+// ---- hamming, one query
+
+/// The bits of every byte, added to `counts`.
+inline __m256i add_bits(__m256i counts, __m256i v) {
+  const __m256i of_nibble = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,  //
+                                             0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+  const __m256i low = _mm256_set1_epi8(15);
+  counts = _mm256_add_epi8(counts, _mm256_shuffle_epi8(of_nibble, _mm256_and_si256(v, low)));
+  return _mm256_add_epi8(counts, _mm256_shuffle_epi8(of_nibble, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));
+}
+
+/// The counts of a byte gather for up to 31 words (31 * 8 < 256) before vpsadbw adds them up in the row's lane.
+void hamming_one(const BlockRun& run, const uint64_t* query, float limit, BlockHits* hits) {
+  constexpr size_t G = 4;  // groups of 4 rows
+  for (size_t b = 0; b < run.count; ++b) {
+    const uint64_t* block = reinterpret_cast<const uint64_t*>(run.codes + b * run.stride);
+    hits[b].rows = 0;
+    for (size_t row = 0; row < kBlockRows; row += 4 * G) {
+      __m256i sum[G] = {};
+      for (size_t begin = 0; begin < run.words; begin += 31) {
+        const size_t end = begin + 31 < run.words ? begin + 31 : run.words;
+        __m256i bytes[G] = {};
+        for (size_t w = begin; w < end; ++w) {
+          const __m256i value = _mm256_set1_epi64x(int64_t(query[w]));
+          const __m256i mask = _mm256_set1_epi64x(w + 1 == run.words ? int64_t(run.last_mask) : -1);
+#pragma GCC unroll 4
+          for (size_t g = 0; g < G; ++g) {
+            const uint64_t* codes = block + w * kBlockRows + row + g * 4;
+            if (g % 2 == 0) prefetch(run, codes);
+            bytes[g] = add_bits(bytes[g], _mm256_and_si256(_mm256_xor_si256(load(codes), value), mask));
+          }
+        }
+        for (size_t g = 0; g < G; ++g)
+          sum[g] = _mm256_add_epi64(sum[g], _mm256_sad_epu8(bytes[g], _mm256_setzero_si256()));
+      }
+      for (size_t g = 0; g < G; g += 2) {  // 8 distances, each in the low half of a 64-bit lane, to 8 floats in order
+        const __m256 packed =
+            _mm256_shuffle_ps(_mm256_castsi256_ps(sum[g]), _mm256_castsi256_ps(sum[g + 1]), _MM_SHUFFLE(2, 0, 2, 0));
+        const __m256i in_order = _mm256_permute4x64_epi64(_mm256_castps_si256(packed), _MM_SHUFFLE(3, 1, 2, 0));
+        keep(_mm256_sub_ps(_mm256_setzero_ps(), _mm256_cvtepi32_ps(in_order)), limit, row + g * 4, hits[b]);
+      }
+    }
+  }
+}
+
+void hamming(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
+  if (query_count == 1) return hamming_one(run, static_cast<const uint64_t*>(queries), *limits, hits);
+  scan<Agreement>(run, queries, query_count, limits, hits);
+}
+
+}  // namespace
+
+void install_hamming(Kernels& kernels) { kernels.hamming = hamming; }
+
+}  // namespace nestvec::avx2

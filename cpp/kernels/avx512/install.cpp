@@ -1,0 +1,14 @@
+#include "cpp/kernels/avx512/avx512.hpp"
+
+namespace nestvec::avx512 {
+
+void install(Kernels& kernels) {
+  install_hamming(kernels);
+  install_dot(kernels);
+  install_lut(kernels);
+  install_direct(kernels);
+  install_layout(kernels);
+  install_matrix(kernels);
+}
+
+}  // namespace nestvec::avx512

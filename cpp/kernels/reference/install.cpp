@@ -1,0 +1,16 @@
+#include "cpp/kernels/reference/reference.hpp"
+
+namespace nestvec::reference {
+
+void install(Kernels& kernels) {
+  install_hamming(kernels);
+  install_dot(kernels);
+  install_lut(kernels);
+  install_direct(kernels);
+  install_layout(kernels);
+  install_matrix(kernels);
+  install_convert(kernels);
+  install_checksum(kernels);
+}
+
+}  // namespace nestvec::reference
