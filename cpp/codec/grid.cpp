@@ -210,7 +210,14 @@ void GridEncoder::encode_block(Matrix<const float> x, std::uint8_t* rows) const 
   if (refines) {
     const std::vector<float> zeros(padded);
     std::vector<float> pulls(x.rows * padded);
-    kernels().linear(importance_.data(), dim, padded, zeros.data(), errors.data(), dim, x.rows, pulls.data(), padded);
+    const MatrixProduct product{.matrix = importance_.data(),
+                                .in = dim,
+                                .out = padded,
+                                .start = zeros.data(),
+                                .x = errors.data(),
+                                .x_stride = dim,
+                                .rows = x.rows};
+    kernels().linear(product, pulls.data(), padded);
     for (std::size_t r = 0; r < x.rows; ++r) refine(factors[r], &pulls[r * padded], &codes[r * stride]);
   }
   for (std::size_t r = 0; r < x.rows; ++r)

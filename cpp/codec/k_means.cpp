@@ -89,8 +89,14 @@ struct Clusters {
     nearest_start(centroids, points.cols, count, start.data());
     parallel_for(chunks, threads, [&](std::size_t, std::size_t chunk) {
       const std::size_t first = chunk * kChunkRows, end = std::min(first + kChunkRows, points.rows);
-      kernels().nearest(centroids, points.cols, count, start.data(), points.row(first), points.cols, end - first,
-                        &codes[first], 1);
+      const MatrixProduct product{.matrix = centroids,
+                                  .in = points.cols,
+                                  .out = count,
+                                  .start = start.data(),
+                                  .x = points.row(first),
+                                  .x_stride = points.cols,
+                                  .rows = end - first};
+      kernels().nearest(product, &codes[first], 1);
       std::size_t* size = &sizes[chunk * count];
       double* sum = &sums[chunk * count * points.cols];
       std::fill_n(size, count, std::size_t{0});

@@ -60,8 +60,14 @@ void PqEncoder::encode(Matrix<const float> x, std::uint8_t* codes) const {
   for (std::size_t j = 0; j < given_.columns; ++j) {
     const std::size_t first = given_.begin(j), width = given_.begin(j + 1) - first;
     const bool is_high = nibbles && j % 2;
-    kernels().nearest(&scaled_[first * count], width, count, &start_[j * count], x.data + first, x.cols, x.rows,
-                      is_high ? high.data() : codes + (nibbles ? j / 2 : j), is_high ? 1 : bytes);
+    const MatrixProduct product{.matrix = &scaled_[first * count],
+                                .in = width,
+                                .out = count,
+                                .start = &start_[j * count],
+                                .x = x.data + first,
+                                .x_stride = x.cols,
+                                .rows = x.rows};
+    kernels().nearest(product, is_high ? high.data() : codes + (nibbles ? j / 2 : j), is_high ? 1 : bytes);
     for (std::size_t r = 0; r < x.rows && is_high; ++r) codes[r * bytes + j / 2] |= std::uint8_t(high[r] << 4);
   }
 }

@@ -36,8 +36,14 @@ void linear(Matrix<const float> matrix, const float* start, Matrix<const float> 
     const std::size_t begin = task * task_rows, rows = std::min(task_rows, x.rows - begin);
     std::vector<float> wider(whole ? 0 : rows * wide);
     float* to = whole ? result + begin * out : wider.data();
-    kernels().linear(whole ? matrix.data : columns.data(), matrix.rows, wide, first.empty() ? start : first.data(),
-                     x.row(begin), x.cols, rows, to, wide);
+    const MatrixProduct product{.matrix = whole ? matrix.data : columns.data(),
+                                .in = matrix.rows,
+                                .out = wide,
+                                .start = first.empty() ? start : first.data(),
+                                .x = x.row(begin),
+                                .x_stride = x.cols,
+                                .rows = rows};
+    kernels().linear(product, to, wide);
     for (std::size_t r = 0; r < rows && !whole; ++r) std::copy_n(&wider[r * wide], out, result + (begin + r) * out);
   });
 }

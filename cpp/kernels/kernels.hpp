@@ -59,6 +59,17 @@ using ScanKernel = void(const BlockRun& run, const void* queries, size_t query_c
 using RowKernel = void(const uint8_t* rows, size_t stride, size_t count, size_t dim, const void* query, float* scores,
                        float* squares);
 
+/// Rows times a matrix: start[j] + x[r][0] * matrix[0][j] + x[r][1] * matrix[1][j] + ..., products and sums rounded to
+/// float, in this order, so that every ISA agrees to the bit.
+struct MatrixProduct {
+  const float* matrix;  ///< in x out
+  size_t in, out;       ///< out: a multiple of 16
+  const float* start;   ///< out
+  const float* x;       ///< rows x in
+  size_t x_stride;      ///< floats from a row to the next
+  size_t rows;
+};
+
 struct Kernels {
   /// score = -(number of differing bits). A word is a uint64_t. query: words x uint64_t.
   ScanKernel* hamming;
@@ -95,17 +106,12 @@ struct Kernels {
   /// word_bytes: 1, 4 or 8.
   void (*interleave)(const uint8_t* rows, size_t stride, size_t count, size_t words, size_t word_bytes, uint8_t* block);
 
-  /// result[r][j] = start[j] + x[r][0] * matrix[0][j] + x[r][1] * matrix[1][j] + ...: products and sums rounded to
-  /// float, in this order, so that every tier agrees to the bit. matrix: in x out; out: a multiple of 16. x and result:
-  /// `rows` rows of in and out floats, so many floats apart; they do not overlap.
-  void (*linear)(const float* matrix, size_t in, size_t out, const float* start, const float* x, size_t x_stride,
-                 size_t rows, float* result, size_t result_stride);
+  /// result[r * result_stride + j] = the sums of the product; they do not overlap what it reads.
+  void (*linear)(const MatrixProduct& product, float* result, size_t result_stride);
 
-  /// codes[r * code_stride] = the index of the largest of what `linear` gives for row r, the first one of equals; NaN
-  /// is larger than nothing, and 0 stands where no score is above -infinity. centroids: the matrix, dim x count. count:
-  /// 16 or 256.
-  void (*nearest)(const float* centroids, size_t dim, size_t count, const float* start, const float* x, size_t x_stride,
-                  size_t rows, uint8_t* codes, size_t code_stride);
+  /// codes[r * code_stride] = the index of the largest sum of row r, the first one of equals; NaN is larger than
+  /// nothing, and 0 stands where no sum is above -infinity. A column of the matrix is a centroid: 16 or 256 of them.
+  void (*nearest)(const MatrixProduct& product, uint8_t* codes, size_t code_stride);
 
   /// The final score of a row: products in double, where they are exact, added up as 8 sums over dimension mod 8, and
   /// these as ((0+4) + (2+6)) + ((1+5) + (3+7)). The same bits on every tier.

@@ -221,8 +221,14 @@ LookUps look_up_centroids(const Centroids& centroids, const float* query, std::s
       for (std::size_t v = 0; v < count; ++v) start[v] = -float(norm_weight) * centroids.squares[j * count + v];
       squares -= range_of(start.data(), count).first;
     }
-    kernels().linear(centroids.values + first * count, centroids.begin(j + 1) - first, count, start.data(),
-                     query + first, 0, 1, of_column, 0);
+    const MatrixProduct product{.matrix = centroids.values + first * count,
+                                .in = centroids.begin(j + 1) - first,
+                                .out = count,
+                                .start = start.data(),
+                                .x = query + first,
+                                .x_stride = 0,
+                                .rows = 1};
+    kernels().linear(product, of_column, 0);
     const auto [low, high] = range_of(of_column, count);
     lowest[j] = low;
     widest = std::max(widest, high - low);

@@ -146,8 +146,8 @@ void print_linear() {
   for (const Shape& shape : kShapes)
     for (const tiers::Tier& tier : tiers::supported())
       all.push_back({[&] {
-        tier.kernels.linear(matrix.data(), shape.dim, shape.dim, start.data(), x.data(), shape.dim, shape.rows,
-                            result.data(), shape.dim);
+        const MatrixProduct product{matrix.data(), shape.dim, shape.dim, start.data(), x.data(), shape.dim, shape.rows};
+        tier.kernels.linear(product, result.data(), shape.dim);
       }});
   time_all(all);
   std::printf(

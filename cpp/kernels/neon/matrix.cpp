@@ -1,66 +1,39 @@
 // NEON: rows times a matrix, and the nearest of centroids. R rows x 16 outputs in registers; mul and add, since fma
 // rounds once where the reference rounds twice.
+#include "cpp/kernels/matrix_tile.hpp"
 #include "cpp/kernels/neon/neon.hpp"
 
 namespace nestvec::neon {
 namespace {
 
-template <size_t R>
-void linear_rows(const float* matrix, size_t in, size_t out, const float* start, const float* x, size_t x_stride,
-                 float* result, size_t result_stride) {
-  for (size_t j = 0; j < out; j += 16) {
-    float32x4_t sum[R][4];
-#pragma GCC unroll 4
-    for (size_t r = 0; r < R; ++r)
-#pragma GCC unroll 4
-      for (size_t i = 0; i < 4; ++i) sum[r][i] = vld1q_f32(start + j + i * 4);
-    for (size_t d = 0; d < in; ++d) {
-      const float* of_input = matrix + d * out + j;
-      float32x4_t weight[4];
-#pragma GCC unroll 4
-      for (size_t i = 0; i < 4; ++i) weight[i] = vld1q_f32(of_input + i * 4);
-#pragma GCC unroll 4
-      for (size_t r = 0; r < R; ++r) {
-        const float32x4_t value = vdupq_n_f32(x[r * x_stride + d]);
-#pragma GCC unroll 4
-        for (size_t i = 0; i < 4; ++i) sum[r][i] = vaddq_f32(sum[r][i], vmulq_f32(value, weight[i]));
-      }
-    }
-#pragma GCC unroll 4
-    for (size_t r = 0; r < R; ++r)
-#pragma GCC unroll 4
-      for (size_t i = 0; i < 4; ++i) vst1q_f32(result + r * result_stride + j + i * 4, sum[r][i]);
+struct Lanes : PlainColumns {
+  using Floats = float32x4_t;
+  using Indices = int32x4_t;
+  static constexpr size_t kCount = 4;
+
+  static Floats load(const float* x) { return vld1q_f32(x); }
+  static void store(float* x, Floats v) { vst1q_f32(x, v); }
+  static void store(int32_t* x, Indices v) { vst1q_s32(x, v); }
+  static Floats broadcast(float x) { return vdupq_n_f32(x); }
+  static Floats add(Floats a, Floats b) { return vaddq_f32(a, b); }
+  static Floats multiply(Floats a, Floats b) { return vmulq_f32(a, b); }
+
+  static void keep_larger(Floats sums, int32_t index, Floats& best, Indices& found) {
+    const uint32x4_t better = vcgtq_f32(sums, best);  // false for NaN
+    best = vbslq_f32(better, sums, best);
+    found = vbslq_s32(better, vdupq_n_s32(index), found);
   }
+};
+
+void linear(const MatrixProduct& product, float* result, size_t result_stride) {
+  const Linear<Lanes> linear{product, result, result_stride};
+  const size_t rows = product.rows, fours = rows / 4 * 4;
+  linear.panels<4, 4>(0, fours, 0);
+  linear.panels<1, 4>(fours, rows, 0);
 }
 
-void linear(const float* matrix, size_t in, size_t out, const float* start, const float* x, size_t x_stride,
-            size_t rows, float* result, size_t result_stride) {
-  size_t r = 0;
-  for (; r + 4 <= rows; r += 4)
-    linear_rows<4>(matrix, in, out, start, x + r * x_stride, x_stride, result + r * result_stride, result_stride);
-  for (; r < rows; ++r)
-    linear_rows<1>(matrix, in, out, start, x + r * x_stride, x_stride, result + r * result_stride, result_stride);
-}
-
-/// The first of the largest; fmaxnm passes over NaN.
-size_t first_largest(const float* scores, size_t count) {
-  float32x4_t most = vdupq_n_f32(-__builtin_inff());
-  for (size_t j = 0; j < count; j += 4) most = vmaxnmq_f32(most, vld1q_f32(scores + j));
-  const float largest = vmaxnmvq_f32(most);
-  if (!(largest > -__builtin_inff())) return 0;
-  size_t j = 0;
-  while (vmaxvq_u32(vceqq_f32(vld1q_f32(scores + j), vdupq_n_f32(largest))) == 0) j += 4;
-  while (!(scores[j] == largest)) ++j;
-  return j;
-}
-
-void nearest(const float* centroids, size_t dim, size_t count, const float* start, const float* x, size_t x_stride,
-             size_t rows, uint8_t* codes, size_t code_stride) {
-  for (size_t r = 0; r < rows; ++r) {
-    float scores[256];
-    linear(centroids, dim, count, start, x + r * x_stride, 0, 1, scores, 0);
-    codes[r * code_stride] = uint8_t(first_largest(scores, count));
-  }
+void nearest(const MatrixProduct& product, uint8_t* codes, size_t code_stride) {
+  nearest_of<Lanes, 4, 2>(product, codes, code_stride);
 }
 
 }  // namespace

@@ -312,9 +312,10 @@ TEST(nearest_where_scores_overflow) {
     Floats centroids = draw::normal(rng, dim * count, scale), x = draw::normal(rng, rows * dim, scale), start(count);
     for (float& value : start) value = draw::one_of(rng, {-draw::kInfinity, -1e38F, 0.0F, -1.0F});
     Bytes want(rows), found(rows);
-    reference.nearest(centroids.data(), dim, count, start.data(), x.data(), dim, rows, want.data(), 1);
+    const MatrixProduct product{centroids.data(), dim, count, start.data(), x.data(), dim, rows};
+    reference.nearest(product, want.data(), 1);
     for (const Tier& tier : tiers::supported()) {
-      tier.kernels.nearest(centroids.data(), dim, count, start.data(), x.data(), dim, rows, found.data(), 1);
+      tier.kernels.nearest(product, found.data(), 1);
       CHECK(found == want, name(tier.isa) << ", dim " << dim << ", centroids " << count << ", rows " << rows);
     }
   }

@@ -207,6 +207,8 @@ struct Centroids {
       for (float& value : start) value = rng() % 3 ? -draw::kInfinity : value;
   }
 
+  MatrixProduct product() const { return {centroids.data(), dim, count, start.data(), x.data(), x_stride, rows}; }
+
   float score(std::size_t row, std::size_t j) const {
     float sum = start[j];
     for (std::size_t d = 0; d < dim; ++d) {
@@ -236,8 +238,7 @@ TEST(rows_times_a_matrix_are_added_in_one_order) {
     for (const Tier& tier : tiers::supported()) {
       Tight<float> result(want.size(), offset);
       std::fill(result.begin(), result.end(), 999.0F);
-      tier.kernels.linear(drawn.centroids.data(), drawn.dim, drawn.count, drawn.start.data(), drawn.x.data(),
-                          drawn.x_stride, drawn.rows, result.data(), stride);
+      tier.kernels.linear(drawn.product(), result.data(), stride);
       for (std::size_t at = 0; at < want.size(); ++at)
         CHECK(bits_of(result[at]) == bits_of(want[at]), drawn.label(tier)
                                                             << ", stride " << stride << ", value " << at << ": "
@@ -260,8 +261,7 @@ TEST(the_first_of_equally_near_centroids_is_taken) {
     }
     for (const Tier& tier : tiers::supported()) {
       std::vector<std::uint8_t> codes(want.size(), 0xa5);
-      tier.kernels.nearest(drawn.centroids.data(), drawn.dim, drawn.count, drawn.start.data(), drawn.x.data(),
-                           drawn.x_stride, drawn.rows, codes.data(), code_stride);
+      tier.kernels.nearest(drawn.product(), codes.data(), code_stride);
       CHECK(codes == want, drawn.label(tier) << ", code stride " << code_stride);
     }
   }
