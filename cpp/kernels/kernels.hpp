@@ -1,12 +1,12 @@
-// The table of kernels. reference/ fills in every one and defines the right answer; the folder of each instruction set
-// then overwrites those it does faster: <isa>/<family>.cpp has the same families in all of them. Kernels take plain
-// pointers, check nothing and return nothing: shapes and values were checked once, at the public boundary. Only plain
-// types cross this header, so that no inline library code is compiled with instruction-set flags.
+// The table of kernels. reference/ fills in all of them and defines the right answers; the folder of each ISA
+// (instruction set) overwrites those that it does faster. <isa>/<family>.cpp has the same families in all folders.
+// Kernels take plain pointers, check nothing and return nothing: shapes and values were checked once, at the public
+// boundary. Only plain types cross this header, so that no inline library code is compiled with an ISA's flags.
 //
 // A packed block is 64 rows, word-interleaved: word 0 of the 64 rows, then word 1 of the 64 rows, ... (block.hpp).
-// The scan kernels score a run of blocks against a handful of queries, so that one load of codes serves several
-// queries, or one load of a query's look-up table several blocks. They report the rows that beat each query's limit as
-// one bit per row: a vector compare rejects 8 to 64 rows at once.
+// Scan kernels score a run of blocks against up to 8 queries, so that a load of codes serves several queries, or a load
+// of a query's look-up table several blocks. They report the rows that beat each query's limit as a bit per row: a
+// vector compare rejects 8 to 64 rows.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -15,10 +15,10 @@ namespace nestvec {
 
 inline constexpr size_t kBlockRows = 64;
 
-/// A scan kernel is given at most this many queries: what fits into registers beside the codes.
+/// Most queries in a call of a scan kernel: their sums fit into registers beside the codes.
 inline constexpr size_t kQueryTile = 8;
 
-/// And at most this many blocks.
+/// Most blocks in a call of a scan kernel.
 inline constexpr size_t kBlockTile = 4;
 
 /// Bytes of a dot_i4 query before its values: 16 levels and a sum.
@@ -32,35 +32,35 @@ struct BlockRun {
   const uint8_t* codes;  ///< of the first block
   size_t stride;         ///< bytes from a block to the next
   size_t count;          ///< blocks, 1 to kBlockTile
-  size_t words;          ///< of each block, the first so many are scored
-  /// Beside a load from codes + i, the memory at ahead + (i >> ahead_shift) is worth a prefetch into the second-level
-  /// cache. It may lie past the end of the codes.
+  size_t words;          ///< scored, from the first word of each block on
+  /// A load from codes + i should prefetch ahead + (i >> ahead_shift) into the second-level cache. That may be past the
+  /// end of the codes.
   uintptr_t ahead;
   unsigned ahead_shift;
   uint64_t last_mask;    ///< hamming: the bits that count in the last word
-  const float* factors;  ///< dot_*, lut4*: 64 a block, what the sums are multiplied by; null: nothing
+  const float* factors;  ///< dot_*, lut4*: 64 a block, multiplied into the sums; or null
   size_t factor_stride;  ///< floats from a block's factors to the next block's
 };
 
-/// What one query found in one block.
+/// Rows of a block that beat a query's limit.
 struct BlockHits {
   alignas(64) float scores[kBlockRows];  ///< scores[r], larger is better; written where bit r of `rows` is set
   uint64_t rows;                         ///< bit r: the score of row r is larger than the query's limit
 };
 
-/// Scores every block of a run against every query; hits[q * run.count + b] is what query q found in block b.
-/// queries: query_count, one after another, each in the form that the kernel names. limits: one for each query.
+/// Scores every block of a run against every query; hits[q * run.count + b]: query q in block b. queries: query_count
+/// prepared queries, one after another, laid out as each kernel says. limits: one for each query.
 using ScanKernel = void(const BlockRun& run, const void* queries, size_t query_count, const float* limits,
                         BlockHits* hits);
 
-/// Scores `count` row-major rows, `stride` bytes apart, against one query of the form that the block kernel of that
-/// name takes: scores[r] as there, without factors. Float codecs also give squares[r], the row's sum of squares, within
-/// a hundredth, or infinity where that leaves the range of float; the others do not touch it.
+/// Scores `count` row-major rows, `stride` bytes apart, against one query, prepared as for the scan kernel of the same
+/// name: scores[r] is its score without factors. Kernels of floats also write squares[r], the row's sum of squares
+/// within 1%, or infinity on overflow; the others leave it alone.
 using RowKernel = void(const uint8_t* rows, size_t stride, size_t count, size_t dim, const void* query, float* scores,
                        float* squares);
 
-/// Rows times a matrix: start[j] + x[r][0] * matrix[0][j] + x[r][1] * matrix[1][j] + ..., products and sums rounded to
-/// float, in this order, so that every ISA agrees to the bit.
+/// Rows times a matrix. Sum j of row r = start[j] + x[r][0] * matrix[0][j] + x[r][1] * matrix[1][j] + ...: products and
+/// sums are rounded to float in this order, so that all ISAs agree to the bit.
 struct MatrixProduct {
   const float* matrix;  ///< in x out
   size_t in, out;       ///< out: a multiple of 16
@@ -84,16 +84,16 @@ struct Kernels {
   /// values of its 4 low nibbles, then of its 4 high ones. kI4Header + words x 8 bytes, aligned to 4.
   ScanKernel* dot_i4;
 
-  /// score = sum of products * factor, summed in any order: within the bound in queries.cpp of the exact score.
-  /// A word of dot_f32 is one dimension, of the half floats (IEEE binary16; bfloat16, the upper half of a float) two.
+  /// score = sum of products * factor, summed in any order: within the bound in queries.cpp of the exact score. A word
+  /// of dot_f32 is one dimension, a word of half floats (IEEE binary16; bfloat16, the upper half of a float) two.
   /// query: a float for each dimension of the words.
   ScanKernel *dot_f32, *dot_f16, *dot_bf16;
 
-  /// score = sum of table[code], one table a word, a byte of code each. query: words x 256 uint8_t, each at most 127,
-  /// so that two look-ups can be added as bytes.
+  /// score = sum of table[code]. A word is a byte of code and has a table. query: words x 256 uint8_t, at most 127, so
+  /// that two look-ups can be added as bytes.
   ScanKernel* lut8;
 
-  /// score = float(sum of table[code], one table a nibble) * factor. A word is 4 bytes, each a low and a high nibble.
+  /// score = float(sum of table[code]) * factor. A word is 4 bytes; each of its 8 nibbles has a table.
   /// query: words x 8 x 16 int8_t: the tables of the 4 low nibbles, then those of the 4 high ones.
   ScanKernel* lut4;
 
@@ -102,19 +102,19 @@ struct Kernels {
 
   RowKernel *hamming_rows, *dot_i8_rows, *dot_f32_rows, *dot_f16_rows;
 
-  /// Packs whole words of `count` <= 64 row-major rows, `stride` bytes apart, into their lanes of a block.
-  /// word_bytes: 1, 4 or 8.
+  /// Packs whole words of `count` <= 64 row-major rows, `stride` bytes apart, into the lanes of a block: word w of row
+  /// r becomes word w * 64 + r. word_bytes: 1, 4 or 8.
   void (*interleave)(const uint8_t* rows, size_t stride, size_t count, size_t words, size_t word_bytes, uint8_t* block);
 
-  /// result[r * result_stride + j] = the sums of the product; they do not overlap what it reads.
+  /// result[r * result_stride + j] = sum j of row r. The result does not overlap the product's arrays.
   void (*linear)(const MatrixProduct& product, float* result, size_t result_stride);
 
-  /// codes[r * code_stride] = the index of the largest sum of row r, the first one of equals; NaN is larger than
-  /// nothing, and 0 stands where no sum is above -infinity. A column of the matrix is a centroid: 16 or 256 of them.
+  /// codes[r * code_stride] = argmax over j of the sums of row r, the first of equals. NaN is never the largest; 0 if
+  /// no sum is above -infinity. A column of the matrix is a centroid: 16 or 256 columns.
   void (*nearest)(const MatrixProduct& product, uint8_t* codes, size_t code_stride);
 
-  /// The final score of a row: products in double, where they are exact, added up as 8 sums over dimension mod 8, and
-  /// these as ((0+4) + (2+6)) + ((1+5) + (3+7)). The same bits on every tier.
+  /// The final score of a row. Products are exact in double. Sum i of 8 adds up the dimensions d with d mod 8 = i; the
+  /// 8 sums are added as ((0+4) + (2+6)) + ((1+5) + (3+7)). The same bits on every ISA.
   void (*dot_exact)(const float* x, const float* y, size_t dim, double* out);
 
   /// out[i] = codes[i]
@@ -124,13 +124,13 @@ struct Kernels {
   void (*half_to_float)(const uint16_t* half, float* out, size_t count);
   void (*float_to_half)(const float* x, uint16_t* out, size_t count);
 
-  /// CRC-32C (Castagnoli) of each of `count` chunks of `chunk_bytes` bytes that follow one another.
+  /// out[c] = CRC-32C (Castagnoli) of chunk c, of `count` contiguous chunks of `chunk_bytes` bytes.
   void (*crc32c)(const uint8_t* data, size_t chunk_bytes, size_t count, uint32_t* out);
 };
 
 enum class Isa { reference, avx2, avx512, neon, neondot };
 
-// Each writes the kernels of its ISA over those that the table has.
+// Each overwrites the table's kernels with those of its ISA.
 namespace reference {
 void install(Kernels& kernels);
 }
@@ -149,8 +149,8 @@ void install(Kernels& kernels);
 
 const char* name(Isa isa);
 bool supported(Isa isa);       ///< compiled in, and this CPU has it
-Kernels kernels_for(Isa isa);  ///< the reference, overwritten tier by tier up to `isa`
-Isa chosen_isa();              ///< the best supported tier, or the one NESTVEC_ISA names; throws DeviceError
+Kernels kernels_for(Isa isa);  ///< the reference, overwritten ISA by ISA up to `isa`
+Isa chosen_isa();              ///< the best supported ISA, or the one NESTVEC_ISA names; throws DeviceError
 const Kernels& kernels();      ///< kernels_for(chosen_isa()), chosen once
 
 }  // namespace nestvec

@@ -1,15 +1,15 @@
-// Rows times a matrix in registers, written once for all vector ISAs: an ISA's matrix.cpp includes it and brings its
-// Lanes. All is in an anonymous namespace, so that each of these files compiles its own copy with its own flags, and
-// none is weak. Multiply and add are not fused: a portable CPU could not give the same bits.
+// Rows times a matrix in registers, written once for all vector ISAs: <isa>/matrix.cpp includes it and defines Lanes.
+// Everything is in an anonymous namespace: each of these files compiles its own copy with its own flags, and no symbol
+// is weak. Multiply and add are not fused, since the reference rounds twice.
 //
 //   linear: lanes are outputs                      nearest: lanes are rows
 //               weight    weight    (G registers)               row       row       (G registers)
 //            +---------+---------+                           +---------+---------+
 //    value   |   sum   |   sum   |                 centroid  |   sum   |   sum   |
 //    value   |   sum   |   sum   |                 centroid  |   sum   |   sum   |
-//    (R rows)+---------+---------+                 (C of them)+--------+---------+
+//   (R rows) +---------+---------+               (C of them) +---------+---------+
 //
-// A step of either adds the product of one dimension to all sums of the tile: G loads and R or C broadcasts.
+// One step adds the products of one dimension to all sums of the tile, with G loads and R or C broadcasts.
 //
 // Lanes has Floats, a register of kCount floats, with load, store (of unaligned memory), broadcast, add and multiply;
 // and Indices, as many int32_t, with store and keep_larger.
@@ -19,7 +19,7 @@
 namespace nestvec {
 namespace {
 
-/// The matrix is cut into panels of a tile's outputs, which stay in the second-level cache while all rows pass.
+/// A panel is a tile's outputs of the whole matrix. It stays in the second-level cache while all rows pass.
 template <class Lanes>
 struct Linear {
   const MatrixProduct& product;
@@ -51,8 +51,8 @@ struct Linear {
       for (size_t g = 0; g < G; ++g) Lanes::store(to + i * stride + g * Lanes::kCount, sum[i][g]);
   }
 
-  /// All whole panels of G registers from output j on, for those of the rows from `first` to `end` that make whole
-  /// tiles. Returns the output after these panels.
+  /// All whole panels of G registers from output j on, for the whole tiles of R rows in [first, end). Returns the
+  /// output after the last panel.
   template <int R, int G>
   size_t panels(size_t first, size_t end, size_t j) const {
     if (end - first < R) return product.out;
@@ -62,11 +62,10 @@ struct Linear {
   }
 };
 
-/// Dimensions that are summed up before the next centroids get their turn: they and the rows stay in the first-level
-/// cache.
+/// Dimensions to sum before the next centroids: this part of the rows and centroids stays in the first-level cache.
 constexpr size_t kDims = 32;
 
-/// What Lanes may do better: columns[d * R + r] = x[r * x_stride + d], for `rows` <= R rows that exist.
+/// columns[d * R + r] = x[r * x_stride + d] for `rows` <= R rows, without intrinsics: a base of Lanes.
 struct PlainColumns {
   template <size_t R>
   static void to_columns(const float* x, size_t x_stride, size_t rows, size_t dims, float* columns) {
@@ -75,8 +74,8 @@ struct PlainColumns {
   }
 };
 
-/// G registers of rows, of which the first `rows` from number `first_row` on exist, and C centroids at a time. The best
-/// sum and its centroid are found lane by lane.
+/// `rows` rows from `first_row` on, in G registers, against C centroids at a time. Each lane keeps its largest sum and
+/// that centroid's index.
 template <class Lanes, int G, int C>
 void nearest_tile(const MatrixProduct& product, size_t first_row, size_t rows, uint8_t* codes, size_t code_stride) {
   using Floats = typename Lanes::Floats;
@@ -128,7 +127,7 @@ void nearest_tile(const MatrixProduct& product, size_t first_row, size_t rows, u
   for (size_t r = 0; r < rows; ++r) codes[r * code_stride] = uint8_t(indices[r]);
 }
 
-/// Tiles of G registers of rows x C centroids, then of one x 8.
+/// Tiles of G registers of rows x C centroids; the remaining rows in tiles of 1 register x 8 centroids.
 template <class Lanes, int G, int C>
 void nearest_of(const MatrixProduct& product, uint8_t* codes, size_t code_stride) {
   constexpr size_t kLanes = Lanes::kCount, R = G * kLanes;

@@ -1,4 +1,4 @@
-// Which tier runs: the best that this CPU supports, or the one that NESTVEC_ISA names.
+// Chooses the ISA: the best that this CPU supports, or the one that NESTVEC_ISA names.
 #ifdef NESTVEC_X86
 #include <cpuid.h>
 #endif
@@ -28,7 +28,7 @@ bool has_f16c() {
 #ifdef NESTVEC_ARM64
 bool has_dot_products_and_crc32() {
 #if defined(__ARM_FEATURE_DOTPROD) && defined(__ARM_FEATURE_CRC32)
-  return true;  // the compiler uses them everywhere: every Mac has them
+  return true;  // the build targets them anyway: every Mac has them
 #elif defined(__linux__)
   constexpr unsigned long kBoth = HWCAP_ASIMDDP | HWCAP_CRC32;
   return (getauxval(AT_HWCAP) & kBoth) == kBoth;

@@ -1,4 +1,5 @@
-// What the AVX2 files share. The functions have internal linkage: none of them may become a weak symbol.
+// Shared by the AVX2 files (AVX2 with FMA, F16C, POPCNT and SSE4.2: Haswell and later, Zen). The functions have
+// internal linkage: none of them may become a weak symbol.
 #pragma once
 #include <immintrin.h>
 
@@ -20,12 +21,12 @@ namespace {
 inline __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline void store(void* p, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
 
-/// 16 bytes into both halves.
+/// The same 16 bytes in both halves.
 inline __m256i load_twice(const void* p) {
   return _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(p)));
 }
 
-/// Beside a load from `codes`.
+/// For a load from `codes`.
 inline void prefetch(const BlockRun& run, const void* codes) {
   const uintptr_t i = reinterpret_cast<uintptr_t>(codes) - reinterpret_cast<uintptr_t>(run.codes);
   _mm_prefetch(reinterpret_cast<const char*>(run.ahead + (i >> run.ahead_shift)), _MM_HINT_T1);

@@ -1,4 +1,4 @@
-// CRC-32C by SSE4.2: the instruction takes 3 cycles and starts one a cycle, so four chunks go side by side.
+// CRC-32C by SSE4.2: the instruction has a latency of 3 cycles and a throughput of 1, so four chunks go side by side.
 #include "cpp/kernels/avx2/avx2.hpp"
 
 namespace nestvec::avx2 {

@@ -1,4 +1,4 @@
-// AVX2: int8 and half floats to floats and back, the half floats by F16C, the last one to seven values one by one.
+// AVX2: int8 to float, and half floats to floats and back by F16C. The last 1 to 7 values are converted one by one.
 #include "cpp/kernels/avx2/avx2.hpp"
 
 namespace nestvec::avx2 {

@@ -1,5 +1,5 @@
-// AVX2: one query against rows as they lie. A row ends in one horizontal sum, which the wait for the next rows hides:
-// one query is bound by memory.
+// AVX2: one query against row-major rows. A row ends in a horizontal sum; waiting for the next rows hides it, since one
+// query is bound by memory.
 #include "cpp/kernels/avx2/avx2.hpp"
 
 namespace nestvec::avx2 {
@@ -7,7 +7,7 @@ namespace {
 
 constexpr size_t kAhead = 4096;  // bytes
 
-/// Prefetches ahead of every line of a row.
+/// Prefetches kAhead bytes ahead, a cache line at a time.
 inline void prefetch(const uint8_t* row, size_t bytes) {
   for (size_t i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(row + i + kAhead), _MM_HINT_T0);
 }
@@ -61,7 +61,7 @@ inline float add_up(__m256 x) {
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
-/// Rows whose values `load` widens, 8 from index i on, and `one` one at a time.
+/// load(row, i) widens the 8 values from index i on, one(row, i) value i.
 template <class Load, class One>
 inline void dot_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, const float* values, float* scores,
                      float* squares, size_t value_bytes, const Load& load, const One& one) {
@@ -113,24 +113,27 @@ void dot_f16_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, 
       });
 }
 
-// ---- dot_exact: the product of two floats fits a double, so fusing it into the sum rounds no differently
+// ---- dot_exact: the product of two floats is exact in double, so that a fused sum has the same bits
 
 void dot_exact(const float* x, const float* y, size_t dim, double* out) {
-  __m256d low = _mm256_setzero_pd(), high = _mm256_setzero_pd();  // sums 0 to 3 and 4 to 7
+  __m256d low_f64x4 = _mm256_setzero_pd(), high_f64x4 = _mm256_setzero_pd();  // sums 0 to 3 and 4 to 7
   size_t i = 0;
   for (; i + 8 <= dim; i += 8) {
-    low = _mm256_fmadd_pd(_mm256_cvtps_pd(_mm_loadu_ps(x + i)), _mm256_cvtps_pd(_mm_loadu_ps(y + i)), low);
-    high = _mm256_fmadd_pd(_mm256_cvtps_pd(_mm_loadu_ps(x + i + 4)), _mm256_cvtps_pd(_mm_loadu_ps(y + i + 4)), high);
+    low_f64x4 = _mm256_fmadd_pd(_mm256_cvtps_pd(_mm_loadu_ps(x + i)), _mm256_cvtps_pd(_mm_loadu_ps(y + i)), low_f64x4);
+    high_f64x4 =
+        _mm256_fmadd_pd(_mm256_cvtps_pd(_mm_loadu_ps(x + i + 4)), _mm256_cvtps_pd(_mm_loadu_ps(y + i + 4)), high_f64x4);
   }
   if (i < dim) {
     float tail[16] = {};
     for (size_t j = 0; i + j < dim; ++j) tail[j] = x[i + j], tail[8 + j] = y[i + j];
-    low = _mm256_fmadd_pd(_mm256_cvtps_pd(_mm_loadu_ps(tail)), _mm256_cvtps_pd(_mm_loadu_ps(tail + 8)), low);
-    high = _mm256_fmadd_pd(_mm256_cvtps_pd(_mm_loadu_ps(tail + 4)), _mm256_cvtps_pd(_mm_loadu_ps(tail + 12)), high);
+    low_f64x4 =
+        _mm256_fmadd_pd(_mm256_cvtps_pd(_mm_loadu_ps(tail)), _mm256_cvtps_pd(_mm_loadu_ps(tail + 8)), low_f64x4);
+    high_f64x4 =
+        _mm256_fmadd_pd(_mm256_cvtps_pd(_mm_loadu_ps(tail + 4)), _mm256_cvtps_pd(_mm_loadu_ps(tail + 12)), high_f64x4);
   }
-  const __m256d four = _mm256_add_pd(low, high);
-  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
-  *out = _mm_cvtsd_f64(two) + _mm_cvtsd_f64(_mm_unpackhi_pd(two, two));
+  const __m256d sum_f64x4 = _mm256_add_pd(low_f64x4, high_f64x4);
+  const __m128d sum_f64x2 = _mm_add_pd(_mm256_castpd256_pd128(sum_f64x4), _mm256_extractf128_pd(sum_f64x4, 1));
+  *out = _mm_cvtsd_f64(sum_f64x2) + _mm_cvtsd_f64(_mm_unpackhi_pd(sum_f64x2, sum_f64x2));
 }
 
 }  // namespace

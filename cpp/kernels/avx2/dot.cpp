@@ -1,10 +1,10 @@
 // AVX2 with FMA and F16C: inner products. A lane is a row; a tile is Q queries x G groups of 8 rows in the 16
-// registers. Codes are widened to lanes of 32 bits, floats or pairs of 16-bit integers. What a block and a query cost
+// registers. Codes are widened to lanes of 32 bits, floats or pairs of 16-bit integers. Costs for a block and a query
 // (256-bit operations):
 //   dot_f32, dot_f16, dot_bf16   per dimension and 8 rows:     vfmadd, two a cycle            8 products
 //   dot_i8                       per 2 dimensions and 8 rows:  vpmaddwd, add, three a cycle  16 products
 //   dot_i4                       per 4 dimensions and 8 rows:  vpmaddubsw, vpmaddwd, add     32 products
-// What the queries of a tile share, for a word of 8 rows: dot_f16 2 conversions and 2 shuffles, dot_bf16 a shift and an
+// Shared by the queries of a tile, for a word of 8 rows: dot_f16 2 conversions and 2 shuffles, dot_bf16 a shift and an
 // and, dot_i8 three shifts, dot_i4 a shift, 2 and, 2 vpshufb. (vpmaddubsw would take 32 products of dot_i8, but it
 // saturates: two products of bytes need 17 bits, and every way to split the bytes so that they fit costs as much as the
 // widening.)
@@ -14,7 +14,7 @@ namespace nestvec::avx2 {
 namespace {
 
 constexpr size_t kWordBytes = kBlockRows * 4, kGroups = kBlockRows / 8;
-constexpr size_t kChunk = 64;  // words, 16 KiB: they stay in the first-level cache while all tiles pass
+constexpr size_t kChunk = 64;  // words, 16 KiB: they stay in the first-level cache for all tiles
 
 /// Values of a chunk's words, kParts x 4 bytes a word, `stride` bytes from one query to the next.
 struct Values {
@@ -24,8 +24,8 @@ struct Values {
   Values from(size_t query) const { return {first + query * stride, stride}; }
 };
 
-// ---- the codecs: each of kHalves halves of 8 words of codes becomes kParts registers, each to be multiplied by its
-// own value of a query
+// ---- the kinds of codes: each of kHalves halves of 8 words becomes kParts registers; each of them has its own value
+// of a query
 
 struct Float {
   using Lanes = __m256;
@@ -58,7 +58,7 @@ struct Bfloat : Float {
   }
 };
 
-/// The rows of a group lie in the order 0 1 4 5 2 3 6 7 until the end.
+/// The rows of a group are in the order 0 1 4 5 2 3 6 7 until the end.
 struct Half : Bfloat {
   static void widen(const uint8_t* codes, size_t, Lanes (&out)[2]) {
     const __m256 a = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes))),

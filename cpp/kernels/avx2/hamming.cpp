@@ -1,4 +1,4 @@
-// AVX2: Hamming distances. What they cost (256-bit operations, three a cycle, shuffles two):
+// AVX2: Hamming distances. Costs in 256-bit operations, three a cycle, shuffles two:
 //   2 queries   per 3 nibbles and 32 rows: 3 vpshufb, 2 add; add, shift, add    8 for 192 look-ups
 //   1 query     nothing is spread; per word and 4 rows: 2 and, shift, 2 vpshufb, 2 add, and 2 more to compare
 #include "cpp/kernels/avx2/nibbles.hpp"
@@ -6,10 +6,17 @@
 namespace nestvec::avx2 {
 namespace {
 
-// ---- hamming: a look-up counts the equal bits of a row's nibble and those of two queries, the second's times 16.
-// Three of them fit into a byte; `low` sums these bytes, `high` those of 16-bit lanes shifted right by 4, both modulo
-// 256. With a, b, c, d the sums of the first and second query over the even and the odd row, a 16-bit lane of low is
-// then (a + 16 b, c + 16 d), one of high (b + 16 c, d): d is there, c follows from it, b from c and a from b.
+// ---- several queries: a look-up counts the bits in which a row's nibble equals those of two queries, the second
+// query's times 16. Three look-ups fit into a byte (3 * 4 < 16). A 16-bit lane is an even and an odd row, so that it
+// holds four counts: a and b, of the first and the second query over the even row, c and d over the odd row. The bytes
+// of up to 48 nibbles are summed modulo 256, once as they are and once shifted right by a nibble:
+//
+//                  upper byte  lower byte           upper byte     lower byte
+//     three       |  d    c  |  b    a  |    low    c + 16 d       a + 16 b
+//     three >> 4  |  0    d  |  c    b  |    high   d              b + 16 c
+//
+// No sum of counts exceeds 48 * 4 = 192. So d is high's upper byte, and modulo 256 c = low's upper byte - 16 d,
+// b = high's lower byte - 16 c, a = low's lower byte - 16 b.
 
 struct EqualBits {
   alignas(64) uint8_t of[257][16];  // [second query's nibble * 16 + first query's][row's nibble]; the last is all 0
@@ -27,13 +34,13 @@ constexpr EqualBits make_equal_bits() {
 
 constexpr EqualBits kEqualBits = make_equal_bits();
 
-class Agreement {
+class HammingPairs {
  public:
   static constexpr size_t kBytes = 8, kWords = 3, kNibbles = kWords * 16;  // 48 * 4 < 256
   static constexpr size_t kSteps = 170;                                    // 170 * 48 * 4 < 32768
   static constexpr size_t byte(size_t part, size_t i) { return i * 2 + part; }
 
-  Agreement(const BlockRun& run, const void* queries, size_t query_count)
+  HammingPairs(const BlockRun& run, const void* queries, size_t query_count)
       : run_(run), queries_(static_cast<const uint64_t*>(queries)), count_(query_count) {}
 
   void prepare(size_t first, size_t words) {
@@ -68,7 +75,7 @@ class Agreement {
     }
   }
 
-  /// Where the tables of a word's 16 nibbles begin in kEqualBits.
+  /// Offsets in kEqualBits of the tables of a word's 16 nibbles.
   static __m256i pair_tables(uint64_t first, uint64_t second) {
     const uint64_t low_nibbles = 0x0f0f0f0f0f0f0f0f, low = (first & low_nibbles) | (second & low_nibbles) << 4,
                    high = (first >> 4 & low_nibbles) | (second & ~low_nibbles);
@@ -129,7 +136,7 @@ class Agreement {
   uint16_t tables_[kQueryTile / 2][kNibbles];
 };
 
-// ---- hamming, one query
+// ---- one query
 
 /// The bits of every byte, added to `counts`.
 inline __m256i add_bits(__m256i counts, __m256i v) {
@@ -140,7 +147,7 @@ inline __m256i add_bits(__m256i counts, __m256i v) {
   return _mm256_add_epi8(counts, _mm256_shuffle_epi8(of_nibble, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));
 }
 
-/// The counts of a byte gather for up to 31 words (31 * 8 < 256) before vpsadbw adds them up in the row's lane.
+/// Bytes count the bits of up to 31 words (31 * 8 < 256); then vpsadbw sums them in the row's lane.
 void hamming_one(const BlockRun& run, const uint64_t* query, float limit, BlockHits* hits) {
   constexpr size_t G = 4;  // groups of 4 rows
   for (size_t b = 0; b < run.count; ++b) {
@@ -164,7 +171,7 @@ void hamming_one(const BlockRun& run, const uint64_t* query, float limit, BlockH
         for (size_t g = 0; g < G; ++g)
           sum[g] = _mm256_add_epi64(sum[g], _mm256_sad_epu8(bytes[g], _mm256_setzero_si256()));
       }
-      for (size_t g = 0; g < G; g += 2) {  // 8 distances, each in the low half of a 64-bit lane, to 8 floats in order
+      for (size_t g = 0; g < G; g += 2) {  // 8 distances in the low halves of 64-bit lanes become 8 floats in order
         const __m256 packed =
             _mm256_shuffle_ps(_mm256_castsi256_ps(sum[g]), _mm256_castsi256_ps(sum[g + 1]), _MM_SHUFFLE(2, 0, 2, 0));
         const __m256i in_order = _mm256_permute4x64_epi64(_mm256_castps_si256(packed), _MM_SHUFFLE(3, 1, 2, 0));
@@ -176,7 +183,7 @@ void hamming_one(const BlockRun& run, const uint64_t* query, float limit, BlockH
 
 void hamming(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
   if (query_count == 1) return hamming_one(run, static_cast<const uint64_t*>(queries), *limits, hits);
-  scan<Agreement>(run, queries, query_count, limits, hits);
+  scan<HammingPairs>(run, queries, query_count, limits, hits);
 }
 
 }  // namespace

@@ -1,17 +1,17 @@
-// AVX2: look-ups in tables of 256 bytes, one for each byte of code, or of 16 bytes, one for each nibble.
+// AVX2: look-ups in tables of 256 bytes (lut8) or 16 bytes (lut4, lut4_bits).
 //
-// A query by itself looks up 32 rows at a time: a table is 16 registers of 16 entries, and VPSHUFB gives 0 for an index
-// whose top bit is set. With x_h = code mod 128 - 16 h, saturated, the registers 0 to h of a chain, each the difference
-// (xor) of 16 entries to the 16 before, add up to the wanted entry and nothing else. Two chains, one for codes below
-// 128 and one for what the others differ by, share x_h. Per 32 look-ups: 16 shuffles, 16 xor, 8 subtractions, 4 to
-// choose, 2 to sum up; per word and call 32 xor for the chains.
+// lut8, one query: 32 rows at a time. A table is 16 registers of 16 entries, and VPSHUFB gives 0 for an index whose top
+// bit is set. Each register of a chain is the difference (xor) of 16 entries to the 16 before; with indices
+// x_h = code mod 128 - 16 h, saturated, the look-ups in registers 0, 1, ... xor to the wanted entry. One chain serves
+// codes below 128, a second holds the difference of codes from 128 on; both share x_h. Per 32 look-ups: 16 shuffles, 16
+// xor, 8 subtractions, 4 to choose, 2 to sum; per word and call 32 xor for the chains.
 //
-// Several queries go together, a row at a time: their tables are interleaved, so that 8 bytes hold what 8 queries find
-// for a code. Per 8 look-ups: two loads (the code; the 8 bytes, widened) and an add; per word and call 256 shuffles to
+// lut8, several queries: a row at a time. The tables are interleaved, so that 8 bytes hold the entries of 8 queries for
+// a code. Per 8 look-ups: two loads (the code; the 8 bytes, widened) and an add; per word and call 256 shuffles to
 // interleave the tables, a third of the time for 4 blocks.
 //
-// lut4 and lut4_bits look 32 spread nibbles up by one VPSHUFB. Per 2 nibbles and 32 rows: 2 vpshufb, 2 unpack,
-// 2 vpmaddubsw, 2 add, 8 operations for 64 look-ups.
+// lut4, lut4_bits: a VPSHUFB looks 32 spread nibbles up. Per 2 nibbles and 32 rows: 2 vpshufb, 2 unpack, 2 vpmaddubsw,
+// 2 add, 8 operations for 64 look-ups.
 #include "cpp/kernels/avx2/nibbles.hpp"
 
 namespace nestvec::avx2 {
@@ -19,7 +19,7 @@ namespace {
 
 // ---- lut8, one query
 
-/// Chain differences of one table: 8 registers for codes below 128, then 8 for what codes from 128 on differ by.
+/// The chains of a table: 8 registers for codes below 128, then 8 for the difference of codes from 128 on.
 inline void make_chains(const uint8_t* table, uint8_t* chains) {
   const auto get = [&](size_t h) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(table + h * 16)); };
   __m128i low = _mm_setzero_si128(), high = _mm_setzero_si128();
@@ -60,13 +60,12 @@ inline void look_up(const uint8_t* chains, const __m256i (&codes)[N], __m256i (&
   }
 }
 
-/// Sums of 64 rows, 16 bits each, of pairs of rows as even + 256 * odd, and of the odd rows; 65536 is lost from the
-/// former.
+/// 16-bit sums of 64 rows: even rows + 256 * odd rows modulo 65536, and the odd rows alone.
 struct PairSums {
   __m256i both[2], odd[2];
 };
 
-/// Adds one or two words' look-ups (two add up to less than 256) of N / 2 blocks.
+/// Adds the look-ups of 1 or 2 words (2 * 127 < 256) of N / 2 blocks.
 template <int N>
 inline void add_words(const BlockRun& run, const uint8_t* codes, bool two, const uint8_t* chains, PairSums* sums) {
   __m256i in[N], found[N];
@@ -131,23 +130,24 @@ void scan_one(const BlockRun& run, const uint8_t* tables, float limit, BlockHits
 
 constexpr size_t kChunk = 8;  // words, 16 KiB of tables
 constexpr size_t kRowGroup = 8;
-constexpr size_t kSeparate = 3;  // so many queries are faster one by one
+constexpr size_t kSeparate = 3;  // up to 3 queries are faster one by one
 
-/// out[code][query], missing queries being 0.
+/// out[code][query]; 0 for missing queries.
 inline void interleave_tables(const uint8_t* tables, size_t stride, size_t query_count, uint8_t* out) {
   for (size_t code = 0; code < 256; code += 32, out += 32 * 8) {
-    __m256i v[8], pairs[8], fours[8];
-    for (size_t q = 0; q < 8; ++q) v[q] = q < query_count ? load(tables + q * stride + code) : _mm256_setzero_si256();
+    __m256i queries_u8x32[8], pairs[8], fours[8];
+    for (size_t q = 0; q < 8; ++q)
+      queries_u8x32[q] = q < query_count ? load(tables + q * stride + code) : _mm256_setzero_si256();
     for (size_t q = 0; q < 4; ++q) {
-      pairs[q] = _mm256_unpacklo_epi8(v[2 * q], v[2 * q + 1]);
-      pairs[4 + q] = _mm256_unpackhi_epi8(v[2 * q], v[2 * q + 1]);
+      pairs[q] = _mm256_unpacklo_epi8(queries_u8x32[2 * q], queries_u8x32[2 * q + 1]);
+      pairs[4 + q] = _mm256_unpackhi_epi8(queries_u8x32[2 * q], queries_u8x32[2 * q + 1]);
     }
     for (size_t i = 0; i < 8; i += 4)
       for (size_t q = 0; q < 2; ++q) {
         fours[i + q] = _mm256_unpacklo_epi16(pairs[i + 2 * q], pairs[i + 2 * q + 1]);
         fours[i + 2 + q] = _mm256_unpackhi_epi16(pairs[i + 2 * q], pairs[i + 2 * q + 1]);
       }
-    for (size_t i = 0; i < 4; ++i) {  // 4 codes of either half
+    for (size_t i = 0; i < 4; ++i) {  // 4 codes of each half
       const __m256i a = _mm256_unpacklo_epi32(fours[2 * i], fours[2 * i + 1]),
                     b = _mm256_unpackhi_epi32(fours[2 * i], fours[2 * i + 1]);
       store(out + i * 32, _mm256_permute2x128_si256(a, b, 0x20));
@@ -194,12 +194,12 @@ void scan_together(const BlockRun& run, const uint8_t* queries, size_t query_cou
         sums[b][row] = _mm_setzero_si128();
       }
   }
-  float own_limits[kQueryTile] = {};
+  float padded_limits[kQueryTile] = {};
   for (size_t q = 0; q < query_count; ++q) {
-    own_limits[q] = limits[q];
+    padded_limits[q] = limits[q];
     for (size_t b = 0; b < run.count; ++b) hits[q * run.count + b].rows = 0;
   }
-  const __m256 all_limits = _mm256_loadu_ps(own_limits);
+  const __m256 all_limits = _mm256_loadu_ps(padded_limits);
   for (size_t b = 0; b < run.count; ++b)
     for (size_t row = 0; row < kBlockRows; ++row) {
       const __m256 scores = _mm256_cvtepi32_ps(load(wide[b][row]));
@@ -219,7 +219,7 @@ void lut8(const BlockRun& run, const void* queries, size_t query_count, const fl
   for (size_t q = 0; q < query_count; ++q) scan_one(run, tables + q * run.words * 256, limits[q], hits + q * run.count);
 }
 
-// ---- lut4: the look-ups of two nibbles lie side by side for vpmaddubsw to add them.
+// ---- lut4: unpacking puts the look-ups of two nibbles side by side, and vpmaddubsw adds them.
 
 template <size_t kWordBytes>
 class LookUps {

@@ -1,9 +1,9 @@
-// What hamming and lut4 share: spread nibbles, on which VPSHUFB looks 32 up in 16 entries at a time, and the sums of
+// Shared by hamming and lut4: spread nibbles, of which VPSHUFB looks 32 up in a table of 16 entries, and the sums of
 // the look-ups.
 //
-// Rows of a word lie side by side, and each of their bytes has a table of its own. So a few words of a block are first
-// spread, once for all queries: 64 bytes hold nibble 0 of the 64 rows, the next 64 nibble 1, ... It costs 64 shuffles
-// and 48 other 256-bit operations for 8 bytes of 64 rows.
+// A block holds a word of 64 rows side by side, but each nibble of a word has its own table. So a few words of a block
+// are spread, once for all queries: 64 bytes hold nibble 0 of the 64 rows, the next 64 bytes nibble 1, ... This costs
+// 64 shuffles and 48 other 256-bit operations for 8 bytes of 64 rows.
 #pragma once
 #include "cpp/kernels/avx2/avx2.hpp"
 
@@ -12,10 +12,10 @@ namespace {
 
 // ---- spreading
 
-constexpr size_t kNibbleBytes = kBlockRows;  // a nibble of every row
+constexpr size_t kNibbleBytes = kBlockRows;  // the same nibble of every row
 
-/// Four times 8 words of 4 bytes become four times one byte of 32 words: byte 4k + j of half h is from word 4h + j of
-/// register k.
+/// Before: register k holds 8 words of 4 bytes. After: register i holds byte i of the 32 words; byte 4k + j of its half
+/// h is from word 4h + j of register k.
 inline void transpose_bytes(__m256i (&v)[4]) {
   const __m256i by_byte = _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15,  //
                                            0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
@@ -28,7 +28,7 @@ inline void transpose_bytes(__m256i (&v)[4]) {
   v[3] = _mm256_unpackhi_epi64(high_01, high_23);
 }
 
-/// The nibbles of 32 words of 4 bytes: the 4 low ones, then the 4 high ones.
+/// Spreads 32 words of 4 bytes: the 4 low nibbles, then the 4 high nibbles.
 inline void spread_words(__m256i (&v)[4], uint8_t* nibbles) {
   const __m256i low = _mm256_set1_epi8(15);
   transpose_bytes(v);
@@ -69,15 +69,15 @@ constexpr size_t spread_row(size_t i) {
 
 // ---- sums of look-ups
 
-/// Those of one block and query, 16 bits each: for every 32 spread rows two registers, which rows is the method's
-/// choice (Method::byte).
+/// The sums of a block for one query, 16 bits each: two registers for 32 spread rows. Method::byte says which rows.
 struct Sums {
   __m256i of[2][2];
 };
 
-/// Where no score can beat the limit, reports so and returns true. A score is a sum - offset.
+/// Reports no rows and returns true if no score beats the limit. A score is a sum - offset.
 inline bool none_beats(const Sums& sums, int32_t offset, float limit, BlockHits& hits) {
-  const float whole = _mm_cvtss_f32(_mm_floor_ss(_mm_setzero_ps(), _mm_set_ss(limit)));  // what an integer has to beat
+  const float whole =
+      _mm_cvtss_f32(_mm_floor_ss(_mm_setzero_ps(), _mm_set_ss(limit)));  // an integer beats it if it beats the limit
   if (!(whole >= -0x1p20f)) return false;
   const int32_t beaten = whole < 0x1p20f ? int32_t(whole) + offset : 0x7fff;
   if (beaten < -0x8000) return false;
@@ -90,7 +90,7 @@ inline bool none_beats(const Sums& sums, int32_t offset, float limit, BlockHits&
   return true;
 }
 
-/// Moves the sums into sums of 32 bits.
+/// Adds the sums to sums of 32 bits, and clears them.
 inline void widen(Sums& sums, int32_t* wide) {
   for (auto& rows : sums.of)
     for (__m256i& sum : rows) {
@@ -104,7 +104,7 @@ inline void widen(Sums& sums, int32_t* wide) {
     }
 }
 
-/// The row of the sum that is number i of the 64 widened ones.
+/// The row of widened sum i.
 template <class Method>
 constexpr size_t wide_row(size_t i) {
   return spread_row<Method::kBytes>(i / 32 * 32 + i / 8 % 2 * 16 + Method::byte(i / 16 % 2, i % 8));
@@ -129,8 +129,9 @@ void report(const int32_t* wide, int32_t offset, const float* factors, float lim
   }
 }
 
-/// Scores all words of a run, Method::kWords of every block at a time: the method prepares its tables for these words
-/// and then, block by block, adds the spread nibbles' look-ups to the sums, which have room for Method::kSteps steps.
+/// Scores all words of a run, Method::kWords of every block at a time. The method prepares its tables for these words,
+/// then adds the look-ups of the spread nibbles to the sums, block by block. The sums overflow after Method::kSteps
+/// steps.
 template <class Method>
 void scan(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
   constexpr size_t kBytes = Method::kBytes, kWordBytes = kBytes * kBlockRows, kWords = Method::kWords;

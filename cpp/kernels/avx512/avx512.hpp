@@ -1,7 +1,7 @@
-// What the AVX-512 files share. AVX-512 with VPOPCNTDQ, VNNI and VBMI (Ice Lake and later, Zen 4 and later). One lane
-// is one row, so no score needs a horizontal sum. Each template of a scan holds Q queries x G groups of rows in
-// registers: a load of codes serves Q queries, a broadcast of a query G groups. Costs are those of 512-bit operations
-// on Intel: two ports, 0 and 5. The functions have internal linkage: none of them may become a weak symbol.
+// Shared by the AVX-512 files (AVX-512 with VPOPCNTDQ, VNNI and VBMI: Ice Lake and later, Zen 4 and later). A lane is a
+// row, so no score needs a horizontal sum. A scan kernel holds Q queries x G groups of rows in registers: a load of
+// codes serves Q queries, a broadcast of a query's value G groups. Costs are those of 512-bit operations on Intel (two
+// ports, 0 and 5). The functions have internal linkage: none of them may become a weak symbol.
 #pragma once
 #include <immintrin.h>
 
@@ -18,7 +18,7 @@ void install_matrix(Kernels& kernels);
 
 namespace {
 
-/// Runs `Body` for tiles of 8, 4, 2 and 1 queries until all are done. query_size: values from one query to the next.
+/// Runs `Body` for tiles of 8, 4, 2 and 1 queries. query_size: values from a query to the next.
 template <template <int> class Body, class Query>
 inline void for_query_tiles(const BlockRun& run, const Query* queries, size_t query_size, size_t query_count,
                             const float* limits, BlockHits* hits) {
@@ -34,17 +34,17 @@ inline void for_query_tiles(const BlockRun& run, const Query* queries, size_t qu
   tile(Body<1>{}, 1);
 }
 
-/// The 64 bytes of codes at `offset` from the first block, and what is worth reading ahead beside them.
+/// Loads the 64 bytes of codes at `offset` from the first block, and prefetches as the run says.
 inline __m512i load(const BlockRun& run, size_t offset) {
   _mm_prefetch(reinterpret_cast<const char*>(run.ahead + (offset >> run.ahead_shift)), _MM_HINT_T1);
   return _mm512_loadu_si512(run.codes + offset);
 }
 
-/// The numbers of the lanes of 32 bits in the first of every two, and in the second.
+/// Indices of the even and of the odd 32-bit lanes of two registers.
 inline __m512i even_lanes() { return _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30); }
 inline __m512i odd_lanes() { return _mm512_add_epi32(even_lanes(), _mm512_set1_epi32(1)); }
 
-/// Reports those of the 16 rows from `row` on whose scores beat the limit.
+/// Reports the rows of [row, row + 16) whose scores beat the limit.
 inline void keep(__m512 scores, size_t row, float limit, BlockHits& hits) {
   const __mmask16 better = _mm512_cmp_ps_mask(scores, _mm512_set1_ps(limit), _CMP_GT_OQ);
   if (better) {
@@ -53,7 +53,7 @@ inline void keep(__m512 scores, size_t row, float limit, BlockHits& hits) {
   }
 }
 
-/// As keep, once the sums have been multiplied by the rows' factors.
+/// Multiplies the sums by the rows' factors, then keep().
 inline void keep_scaled(__m512 sums, const BlockRun& run, size_t b, size_t row, float limit, BlockHits& hits) {
   if (run.factors) sums = _mm512_mul_ps(sums, _mm512_loadu_ps(run.factors + b * run.factor_stride + row));
   keep(sums, row, limit, hits);

@@ -1,5 +1,5 @@
-// AVX-512: one query against rows as they lie. A row ends in one horizontal sum, which the wait for the next rows
-// hides: one query is bound by memory.
+// AVX-512: one query against row-major rows. A row ends in a horizontal sum; waiting for the next rows hides it, since
+// one query is bound by memory.
 #include "cpp/kernels/avx512/avx512.hpp"
 
 namespace nestvec::avx512 {
@@ -15,7 +15,7 @@ inline Mask first_lanes(size_t n) {
   return n >= N ? Mask(~Mask{0}) : Mask((uint64_t{1} << n) - 1);
 }
 
-/// Calls step(i, mask) for every 64 bytes of a row; mask: those that the row has.
+/// Calls step(i, mask) for every 64 bytes of a row; the mask selects the bytes in the row.
 template <class Step>
 inline void for_registers(const uint8_t* row, size_t bytes, const Step& step) {
   size_t i = 0;
@@ -37,9 +37,9 @@ void hamming_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, 
   for (size_t r = 0; r < count; ++r) {
     const uint8_t* row = rows + r * stride;
     __m512i sum = _mm512_setzero_si512();
-    for_registers(row, bytes, [&](size_t i, __mmask64 some) {
+    for_registers(row, bytes, [&](size_t i, __mmask64 mask) {
       const __m512i differ =
-          _mm512_xor_si512(_mm512_maskz_loadu_epi8(some, row + i), _mm512_maskz_loadu_epi8(some, bits + i));
+          _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, row + i), _mm512_maskz_loadu_epi8(mask, bits + i));
       sum = _mm512_add_epi64(sum, _mm512_popcnt_epi64(differ));
     });
     int64_t distance = _mm512_reduce_add_epi64(sum);
@@ -57,9 +57,9 @@ void dot_i8_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, c
   for (size_t r = 0; r < count; ++r) {
     const uint8_t* row = rows + r * stride;
     __m512i sum = _mm512_setzero_si512();
-    for_registers(row, dim, [&](size_t i, __mmask64 some) {
-      const __m512i codes = _mm512_xor_si512(_mm512_maskz_loadu_epi8(some, row + i), top_bits);
-      sum = _mm512_dpbusd_epi32(sum, codes, _mm512_maskz_loadu_epi8(some, values + i));
+    for_registers(row, dim, [&](size_t i, __mmask64 mask) {
+      const __m512i codes = _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, row + i), top_bits);
+      sum = _mm512_dpbusd_epi32(sum, codes, _mm512_maskz_loadu_epi8(mask, values + i));
     });
     scores[r] = float(_mm512_reduce_add_epi32(sum) - 128 * sum_of_values);
   }
@@ -71,9 +71,9 @@ void dot_f32_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, 
   for (size_t r = 0; r < count; ++r) {
     const uint8_t* row = rows + r * stride;
     __m512 sum = _mm512_setzero_ps(), square = _mm512_setzero_ps();
-    for_registers(row, dim * 4, [&](size_t i, __mmask64 some) {
-      const __m512 x = _mm512_castsi512_ps(_mm512_maskz_loadu_epi8(some, row + i));
-      sum = _mm512_fmadd_ps(x, _mm512_castsi512_ps(_mm512_maskz_loadu_epi8(some, values + i)), sum);
+    for_registers(row, dim * 4, [&](size_t i, __mmask64 mask) {
+      const __m512 x = _mm512_castsi512_ps(_mm512_maskz_loadu_epi8(mask, row + i));
+      sum = _mm512_fmadd_ps(x, _mm512_castsi512_ps(_mm512_maskz_loadu_epi8(mask, values + i)), sum);
       square = _mm512_fmadd_ps(x, x, square);
     });
     scores[r] = _mm512_reduce_add_ps(sum);
@@ -87,9 +87,9 @@ void dot_f16_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, 
   for (size_t r = 0; r < count; ++r) {
     const uint8_t* row = rows + r * stride;
     __m512 sum = _mm512_setzero_ps(), square = _mm512_setzero_ps();
-    for_registers(row, dim * 2, [&](size_t i, __mmask64 some) {
-      const __m512i halves = _mm512_maskz_loadu_epi8(some, row + i);
-      const bool whole = some == ~__mmask64{0};
+    for_registers(row, dim * 2, [&](size_t i, __mmask64 mask) {
+      const __m512i halves = _mm512_maskz_loadu_epi8(mask, row + i);
+      const bool whole = mask == ~__mmask64{0};
       const size_t left = whole ? 32 : dim - i / 2;
       const __m512 low = _mm512_cvtph_ps(_mm512_castsi512_si256(halves)),
                    high = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1));

@@ -1,4 +1,4 @@
-// AVX-512: inner products. What a block and one query cost, per word and 16 rows:
+// AVX-512: inner products. Costs for a block and a query, per word and 16 rows:
 //   dot_i8     vpdpbusd                                         0.5 to 0.75 cycle for 64 products
 //   dot_i4     2 vpdpbusd; a shift and 2 vpermb are shared      1 to 1.5 cycles for 128 products
 //   dot_f32    vfmadd                                           0.5 cycle for 16 products
@@ -10,7 +10,7 @@ namespace nestvec::avx512 {
 namespace {
 
 // ---- dot_i8: VPDPBUSD multiplies unsigned by signed bytes. The codes are made unsigned by flipping their top bit,
-// which adds 128 to each: every sum starts at -128 * (sum of the query) to take that out again.
+// which adds 128 to each: sums start at -128 * (sum of the query) to make up for it.
 
 template <int Q>
 struct DotI8 {

@@ -1,4 +1,4 @@
-// AVX-512: Hamming distances. Per word and 8 rows: xor, vpopcntq (port 5), add: 1.5 cycles for 64 bytes.
+// AVX-512: Hamming distances. Costs per word and 8 rows: xor, vpopcntq (port 5), add, 1.5 cycles for 64 bytes.
 #include "cpp/kernels/avx512/avx512.hpp"
 
 namespace nestvec::avx512 {
@@ -52,7 +52,8 @@ struct Hamming {
           any = _mm512_or_si512(any, over[q][g]);
         }
       }
-      if (_mm512_movepi64_mask(any) == 0) continue;  // the usual case: one branch for all queries
+      if (_mm512_movepi64_mask(any) == 0)
+        continue;  // the usual case: a single branch rejects 8 * G rows of all queries
       for (int q = 0; q < Q; ++q)
         for (int g = 0; g < G; ++g) {
           const __mmask8 better = _mm512_movepi64_mask(over[q][g]);

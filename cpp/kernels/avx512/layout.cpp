@@ -4,7 +4,7 @@
 namespace nestvec::avx512 {
 namespace {
 
-/// Rows become columns: afterwards rows[j] holds what was number j of every row.
+/// Transposes: rows[j] becomes element j of every row.
 inline void transpose(__m512i (&rows)[8]) {
   __m512i pairs[8], fours[8];
   for (int i = 0; i < 8; i += 2) {
@@ -45,17 +45,17 @@ inline void transpose(__m512i (&rows)[16]) {
   }
 }
 
-/// One tile of rows x words: loads are masked to the words that are left, stores to the rows.
+/// A tile of N rows x N words: loads are masked to the remaining words, stores to the remaining rows.
 template <int N, class Mask>
 inline void interleave_tile(const uint8_t* rows, size_t stride, size_t count, size_t words, size_t word_bytes,
                             uint8_t* block) {
   const auto first = [](size_t n) { return n >= N ? Mask(~Mask{0}) : Mask((1u << n) - 1); };
   __m512i tile[N];
   for (size_t r = 0; r < N; ++r) {
-    const Mask some = r < count ? first(words) : Mask{0};
+    const Mask mask = r < count ? first(words) : Mask{0};
     _mm_prefetch(reinterpret_cast<const char*>(rows + (r + 2 * N) * stride), _MM_HINT_T0);
-    tile[r] = N == 8 ? _mm512_maskz_loadu_epi64(__mmask8(some), rows + r * stride)
-                     : _mm512_maskz_loadu_epi32(__mmask16(some), rows + r * stride);
+    tile[r] = N == 8 ? _mm512_maskz_loadu_epi64(__mmask8(mask), rows + r * stride)
+                     : _mm512_maskz_loadu_epi32(__mmask16(mask), rows + r * stride);
   }
   transpose(tile);
   for (size_t w = 0; w < N && w < words; ++w) {

@@ -1,5 +1,5 @@
-// AVX-512 with VBMI: VPERMI2B looks 64 bytes up in a table of 128, VPERMB in one of 64. What a block and one query
-// cost:
+// AVX-512 with VBMI: VPERMI2B looks 64 bytes up in a table of 128, VPERMB in a table of 64. Costs for a block and a
+// query:
 //   lut8    per word and 64 rows:        2 vpermi2b (2 port 5 each), a blend, its mask, sums    6 cycles for 64
 //   look-ups lut4    per 4 nibbles and 16 rows:   vpermb (port 5), vpdpbusd                              1 cycle for 64
 //   look-ups
@@ -19,7 +19,7 @@ namespace {
 constexpr size_t kWordsIn16Bits = 512;  // 512 * 127 < 65,536
 constexpr size_t kGroup = 16;           // words; a divisor of kWordsIn16Bits, even
 
-/// The sums of a block's rows: `both` adds up even rows + 256 * odd rows, whatever overflows of it, `odd` the odd rows.
+/// The sums of a block's rows: `both` is even rows + 256 * odd rows modulo 65,536, `odd` the odd rows alone.
 struct Sums {
   __m512i both = _mm512_setzero_si512(), odd = _mm512_setzero_si512();
 
@@ -39,7 +39,7 @@ inline __m512i look_up(const __m512i (&table)[4], __m512i codes) {
 /// Words first to end of all B blocks of a run, for one query.
 template <int B>
 inline void sum_for_one(const BlockRun& run, size_t first, size_t end, const uint8_t* tables, Sums* sums) {
-  Sums own[B];
+  Sums in_registers[B];
   const auto look_up_word = [&](size_t w, __m512i(&found)[B]) {
     __m512i table[4];
     for (size_t i = 0; i < 4; ++i) table[i] = _mm512_loadu_si512(tables + w * 256 + i * 64);
@@ -52,16 +52,16 @@ inline void sum_for_one(const BlockRun& run, size_t first, size_t end, const uin
     look_up_word(w, found);
     look_up_word(w + 1, next);
 #pragma GCC unroll 4
-    for (int b = 0; b < B; ++b) own[b].add(_mm512_add_epi8(found[b], next[b]));
+    for (int b = 0; b < B; ++b) in_registers[b].add(_mm512_add_epi8(found[b], next[b]));
   }
   if (w < end) {
     look_up_word(w, found);
-    for (int b = 0; b < B; ++b) own[b].add(found[b]);
+    for (int b = 0; b < B; ++b) in_registers[b].add(found[b]);
   }
-  for (int b = 0; b < B; ++b) sums[b] = own[b];
+  for (int b = 0; b < B; ++b) sums[b] = in_registers[b];
 }
 
-/// The codes of 64 rows, and which of them have their second highest, their highest, and both of these bits set.
+/// The codes of 64 rows, and masks of those whose second highest bit, highest bit, or both are set.
 struct Codes {
   __m512i codes;
   __mmask64 second, first, both;
@@ -87,23 +87,23 @@ inline void sum_for_several(const BlockRun& run, size_t first, size_t end, const
     const size_t stop = begin + kGroup < end ? begin + kGroup : end;
     for (size_t b = 0; b < run.count; ++b) {
       const auto codes_of = [&](size_t w) { return Codes(load(run, b * run.stride + w * kBlockRows)); };
-      Sums own[Q];
+      Sums in_registers[Q];
       if (begin > first)
-        for (int q = 0; q < Q; ++q) own[q] = sums[b * Q + size_t(q)];
+        for (int q = 0; q < Q; ++q) in_registers[q] = sums[b * Q + size_t(q)];
       size_t w = begin;
       for (; w + 2 <= stop; w += 2) {
         const Codes codes = codes_of(w), next = codes_of(w + 1);
 #pragma GCC unroll 4
         for (size_t q = 0; q < Q; ++q) {
           const uint8_t* table = tables + (q * run.words + w) * 256;
-          own[q].add(_mm512_add_epi8(codes.look_up(table), next.look_up(table + 256)));
+          in_registers[q].add(_mm512_add_epi8(codes.look_up(table), next.look_up(table + 256)));
         }
       }
       if (w < stop) {
         const Codes codes = codes_of(w);
-        for (size_t q = 0; q < Q; ++q) own[q].add(codes.look_up(tables + (q * run.words + w) * 256));
+        for (size_t q = 0; q < Q; ++q) in_registers[q].add(codes.look_up(tables + (q * run.words + w) * 256));
       }
-      for (int q = 0; q < Q; ++q) sums[b * Q + size_t(q)] = own[q];
+      for (int q = 0; q < Q; ++q) sums[b * Q + size_t(q)] = in_registers[q];
     }
   }
 }
@@ -118,13 +118,13 @@ inline void widen(const Sums& sums, uint32_t (&rows)[kBlockRows]) {
   }
 }
 
-/// Reports the rows of one block whose sums beat the limit.
+/// Reports the rows of a block whose sums beat the limit.
 inline void keep_sums(const uint32_t (&rows)[kBlockRows], float limit, BlockHits& hits) {
   for (size_t row = 0; row < kBlockRows; row += 16)
     keep(_mm512_cvtepu32_ps(_mm512_loadu_si512(rows + row)), row, limit, hits);
 }
 
-/// Whether a sum may beat the limit: compared as whole numbers of 16 bits, the limit rounded down.
+/// Whether a sum may beat the limit: 16-bit compares with the limit rounded down.
 inline bool may_beat(const Sums& sums, float limit) {
   if (limit < 0) return true;
   const __m512i most = _mm512_set1_epi16(limit < 65535.0f ? int16_t(uint16_t(limit)) : int16_t(-1));

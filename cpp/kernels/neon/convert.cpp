@@ -1,4 +1,4 @@
-// NEON: int8 and half floats to floats and back.
+// NEON: int8 to float, and half floats to floats and back.
 #include "cpp/kernels/neon/neon.hpp"
 
 namespace nestvec::neon {

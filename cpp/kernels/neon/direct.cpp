@@ -1,4 +1,4 @@
-// NEON: one query against rows as they lie. A row ends in one horizontal sum.
+// NEON: one query against row-major rows. A row ends in a horizontal sum.
 #include "cpp/kernels/neon/neon.hpp"
 
 namespace nestvec::neon {
@@ -6,7 +6,7 @@ namespace {
 
 constexpr size_t kAhead = 4096;  // bytes
 
-/// Prefetches ahead of every line of a row.
+/// Prefetches kAhead bytes ahead, a cache line at a time.
 inline void prefetch(const uint8_t* row, size_t bytes) {
   for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i + kAhead);
 }
@@ -48,7 +48,7 @@ void dot_i8_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, c
   }
 }
 
-/// Rows whose values `load` widens, 4 from index i on.
+/// load(bytes) widens 4 values.
 template <class Load>
 inline void dot_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, const float* values, float* scores,
                      float* squares, size_t value_bytes, const Load& load) {
@@ -91,26 +91,26 @@ void dot_f16_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, 
            [](const uint8_t* at) { return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(at))); });
 }
 
-// ---- dot_exact: the product of two floats fits a double, so fusing it into the sum rounds no differently
+// ---- dot_exact: the product of two floats is exact in double, so that a fused sum has the same bits
 
-inline void add_products(const float* x, const float* y, float64x2_t (&sum)[4]) {
+inline void add_products(const float* x, const float* y, float64x2_t (&sum_f64x2)[4]) {
   const float32x4_t x0 = vld1q_f32(x), x1 = vld1q_f32(x + 4), y0 = vld1q_f32(y), y1 = vld1q_f32(y + 4);
-  sum[0] = vfmaq_f64(sum[0], vcvt_f64_f32(vget_low_f32(x0)), vcvt_f64_f32(vget_low_f32(y0)));
-  sum[1] = vfmaq_f64(sum[1], vcvt_high_f64_f32(x0), vcvt_high_f64_f32(y0));
-  sum[2] = vfmaq_f64(sum[2], vcvt_f64_f32(vget_low_f32(x1)), vcvt_f64_f32(vget_low_f32(y1)));
-  sum[3] = vfmaq_f64(sum[3], vcvt_high_f64_f32(x1), vcvt_high_f64_f32(y1));
+  sum_f64x2[0] = vfmaq_f64(sum_f64x2[0], vcvt_f64_f32(vget_low_f32(x0)), vcvt_f64_f32(vget_low_f32(y0)));
+  sum_f64x2[1] = vfmaq_f64(sum_f64x2[1], vcvt_high_f64_f32(x0), vcvt_high_f64_f32(y0));
+  sum_f64x2[2] = vfmaq_f64(sum_f64x2[2], vcvt_f64_f32(vget_low_f32(x1)), vcvt_f64_f32(vget_low_f32(y1)));
+  sum_f64x2[3] = vfmaq_f64(sum_f64x2[3], vcvt_high_f64_f32(x1), vcvt_high_f64_f32(y1));
 }
 
 void dot_exact(const float* x, const float* y, size_t dim, double* out) {
-  float64x2_t sum[4] = {};
+  float64x2_t sum_f64x2[4] = {};
   size_t i = 0;
-  for (; i + 8 <= dim; i += 8) add_products(x + i, y + i, sum);
+  for (; i + 8 <= dim; i += 8) add_products(x + i, y + i, sum_f64x2);
   if (i < dim) {
     float tail_x[8] = {}, tail_y[8] = {};
     for (size_t j = 0; i + j < dim; ++j) tail_x[j] = x[i + j], tail_y[j] = y[i + j];
-    add_products(tail_x, tail_y, sum);
+    add_products(tail_x, tail_y, sum_f64x2);
   }
-  *out = vaddvq_f64(vaddq_f64(vaddq_f64(sum[0], sum[2]), vaddq_f64(sum[1], sum[3])));
+  *out = vaddvq_f64(vaddq_f64(vaddq_f64(sum_f64x2[0], sum_f64x2[2]), vaddq_f64(sum_f64x2[1], sum_f64x2[3])));
 }
 
 }  // namespace

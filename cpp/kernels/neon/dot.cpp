@@ -1,4 +1,4 @@
-// NEON: inner products. What a block and one query cost, per word and 4 rows:
+// NEON: inner products. Costs for a block and a query, per word and 4 rows:
 //   dot_i8    2 smull, 2 sadalp                          4 operations for 16 products
 //   dot_i4    4 smull, 4 sadalp; and, ushr, 2 tbl shared   8 operations for 32 products
 //   dot_f32   fmla by lane                               1 operation for 4 products
@@ -9,9 +9,8 @@
 namespace nestvec::neon {
 namespace {
 
-// ---- dot_i8, dot_i4: products in 16 bits are exact for every value (-128 * -128 = 2^14), and so are two of them added
-// up in
-// 32. A row has two sums, which lie side by side and are added at the end.
+// ---- dot_i8, dot_i4: products are exact in 16 bits (-128 * -128 = 2^14), their sums in 32 bits. A row has two
+// adjacent sums, which are added at the end.
 
 template <class Codes, int Q>
 void dot_integer_tile(const Tile& tile) {
@@ -57,7 +56,7 @@ void dot_integers(const BlockRun& run, const void* queries, size_t query_count, 
             dot_integer_tile<Codes, 4>, dot_integer_tile<Codes, 2>, dot_integer_tile<Codes, 1>);
 }
 
-// ---- dot_f32, dot_f16, dot_bf16: a format turns a word of 8 rows into kDims dimensions of 2 x 4 floats
+// ---- dot_f32, dot_f16, dot_bf16: a format widens a word of 8 rows to kDims dimensions of 2 x 4 floats
 
 struct Float32 {
   static constexpr int kDims = 1;
@@ -93,7 +92,7 @@ struct Bfloat16 {
   }
 };
 
-/// query[q]: 4 values, of which those from kLane on belong to this word.
+/// query[q]: 4 values; this word's begin at kLane.
 template <class Format, int kLane, int Q, int G>
 inline void add_word(const uint8_t* codes, const float32x4_t (&query)[Q], float32x4_t (&sum)[Q][G]) {
 #pragma GCC unroll 8

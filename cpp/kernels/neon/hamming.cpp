@@ -1,5 +1,5 @@
-// NEON: Hamming distances. Per word and 2 rows: eor, cnt, add, 3 operations for 16 bytes. The counts of a byte gather
-// for up to 31 words (31 * 8 < 256), then in 16 bits, where 2 bytes x 8 bits a word leave room for 4,095 words.
+// NEON: Hamming distances. Costs per word and 2 rows: eor, cnt, add, 3 operations for 16 bytes. Bytes count the bits of
+// up to 31 words (31 * 8 < 256), 16-bit lanes those of 2 bytes in up to 4,095 words.
 #include "cpp/kernels/neon/neon.hpp"
 
 namespace nestvec::neon {

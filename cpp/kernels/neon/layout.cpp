@@ -54,7 +54,7 @@ struct Words1 {
   }
 };
 
-/// 64 bytes at a time: a cache line of each row is read whole while the lines that it goes to stay close by.
+/// 64 bytes at a time: a cache line of each row is read whole while the lines that are written stay in the cache.
 template <class Words>
 void interleave_words(const uint8_t* rows, size_t stride, size_t count, size_t words, uint8_t* block) {
   constexpr size_t kBytes = Words::kBytes, kLine = 64 / kBytes;

@@ -1,4 +1,4 @@
-// NEON: look-ups in tables of 256 bytes or of 16. What a block and one query cost:
+// NEON: look-ups in tables of 256 bytes or 16 bytes. Costs for a block and a query:
 //   lut8       per word and 16 rows:  tbl and 3 tbx of 4 registers, 3 sub, 1.5 to add up     8.5 for 16 look-ups
 //   lut4       per word and 8 rows:   4 tbl of 2 registers, 4 sadalp; ld2, 4 for the indices   8 for 64 look-ups
 //   lut4_bits  per word and 8 rows:   8 tbl of 2 registers, 8 sadalp; ld4, 8 for the indices   8 for 64 look-ups
@@ -8,9 +8,8 @@
 namespace nestvec::neon {
 namespace {
 
-// ---- lut8: a table is taken 64 entries at a time. An index past them leaves the result of the others alone: tbl gives
-// 0 there, tbx keeps what it had. The 64 rows' sums in 16 bits and the codes stay in registers, for one query at a
-// time.
+// ---- lut8: 64 entries of a table at a time. For an index past them tbl gives 0, and tbx keeps its result. The codes
+// and 16-bit sums of 64 rows stay in registers, one query at a time.
 
 /// found[g]: the table's entries for 16 rows.
 template <int G>
@@ -67,9 +66,9 @@ void lut8(const BlockRun& run, const void* queries, size_t query_count, const fl
   for_tiles(run, queries, run.words * 256, query_count, limits, hits, nullptr, nullptr, lut8_tile);
 }
 
-// ---- lut4, lut4_bits: a register holds two neighbouring bytes of 8 rows (ld2 and ld4 part the pairs of a word). Two
-// tables side by side serve both: the second byte's indices are 16 larger. sadalp adds the two look-ups to the row's
-// sum in 16 bits, which has room for 256 of them (256 * 127 < 2^15).
+// ---- lut4, lut4_bits: a register holds two neighbouring bytes of 8 rows (ld2 and ld4 separate the pairs of a word).
+// Two adjacent tables serve both: the second byte's indices are 16 larger. sadalp adds the two look-ups to the row's
+// 16-bit sum, which has room for 256 of them (256 * 127 < 2^15).
 
 struct Pairs2 {
   static constexpr int kPairs = 2;  // in a word of 4 bytes

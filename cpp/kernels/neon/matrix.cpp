@@ -1,5 +1,4 @@
-// NEON: rows times a matrix, and the nearest of centroids. R rows x 16 outputs in registers; mul and add, since fma
-// rounds once where the reference rounds twice.
+// NEON: rows times a matrix, and the nearest centroids. 4 outputs cost a multiply and an add for each value of a row.
 #include "cpp/kernels/matrix_tile.hpp"
 #include "cpp/kernels/neon/neon.hpp"
 

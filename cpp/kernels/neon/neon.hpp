@@ -1,9 +1,8 @@
-// What the files of NEON and of neondot share: tiles of queries, prefetches, and the comparison with the limits. The
-// functions lie in an anonymous namespace, so that each file compiles its own copy with its own flags, and none is
-// weak.
+// Shared by the files of neon and neondot: tiles of queries, prefetches, and the comparison with the limits. The
+// functions are in an anonymous namespace: each file compiles its own copy with its own flags, and no symbol is weak.
 //
 // Every AArch64 CPU has NEON. A lane is a row. A tile of a scan holds Q queries x G groups of rows in 16 of the 32
-// registers: a load of codes serves Q queries. Costs are counted in 128-bit operations; speed: not measured.
+// registers: a load of codes serves Q queries. Costs are counted in 128-bit operations; speed is not measured.
 #pragma once
 #include <arm_neon.h>
 
@@ -34,7 +33,7 @@ struct Tile {
 
 using TileKernel = void(const Tile& tile);
 
-/// Cuts the blocks and queries of a run into tiles. A null kernel: no tiles of so many queries.
+/// Cuts the blocks and queries of a run into tiles of 4, 2 and 1 queries; without 4 or 2 where that kernel is null.
 inline void for_tiles(const BlockRun& run, const void* queries, size_t query_bytes, size_t query_count,
                       const float* limits, BlockHits* hits, TileKernel* four, TileKernel* two, TileKernel* one) {
   for (size_t b = 0; b < run.count; ++b)
@@ -50,13 +49,13 @@ inline void for_tiles(const BlockRun& run, const void* queries, size_t query_byt
     }
 }
 
-/// What belongs beside a load of `bytes` bytes at codes + at: one PRFM a cache line.
+/// For a load of `bytes` bytes at codes + at: a PRFM for each cache line.
 inline void prefetch(const Tile& tile, size_t at, size_t bytes) {
   for (size_t i = tile.offset + at; i < tile.offset + at + bytes; i += 64)
     __builtin_prefetch(reinterpret_cast<const void*>(tile.run.ahead + (i >> tile.run.ahead_shift)), 0, 2);
 }
 
-/// What dot_i8 and dot_i4 multiply: 16 signed bytes, 4 of each of 4 rows, once or twice a word. kHeader: 4-byte words
+/// The factors of dot_i8 and dot_i4: 16 signed bytes, 4 for each of 4 rows, kHalves times a word. kHeader: 4-byte words
 /// of a query before its values.
 struct Bytes {
   static constexpr size_t kHalves = 1, kHeader = 1;
@@ -77,7 +76,7 @@ struct Nibbles {
   }
 };
 
-/// Reports those of the 8 rows from `row` on whose scores beat the limit of query q.
+/// Reports the rows of [row, row + 8) whose scores beat the limit of query q.
 inline void keep(const Tile& tile, int q, size_t row, float32x4_t low, float32x4_t high) {
   const float32x4_t limit = vdupq_n_f32(tile.limits[q]);
   const uint32x4_t better_low = vcgtq_f32(low, limit), better_high = vcgtq_f32(high, limit);
@@ -90,7 +89,7 @@ inline void keep(const Tile& tile, int q, size_t row, float32x4_t low, float32x4
   hits.rows |= uint64_t{vaddv_u8(vand_u8(better, bit_of_row))} << row;
 }
 
-/// The same once the sums have been multiplied by the rows' factors.
+/// Multiplies the sums by the rows' factors, then keep().
 inline void keep_scaled(const Tile& tile, int q, size_t row, float32x4_t low, float32x4_t high) {
   if (tile.factors) {
     low = vmulq_f32(low, vld1q_f32(tile.factors + row));

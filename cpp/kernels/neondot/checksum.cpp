@@ -1,5 +1,5 @@
-// CRC-32C by crc32cx: the instruction takes 2 cycles and more, and one or two start in each, so four chunks go side by
-// side.
+// CRC-32C by crc32cx: the instruction has a latency of 2 cycles and more, and one or two start in each, so four chunks
+// go side by side.
 #include <arm_acle.h>
 
 #include "cpp/kernels/neondot/neondot.hpp"

@@ -1,4 +1,4 @@
-// NEON with dot products: inner products of bytes. What a block and one query cost, per word and 4 rows:
+// NEON with dot products: inner products of bytes. Costs for a block and a query, per word and 4 rows:
 //   dot_i8    sdot by lane                              1 operation for 16 products
 //   dot_i4    2 sdot by lane; and, ushr, 2 tbl shared   2 operations for 32 products
 #include "cpp/kernels/neondot/neondot.hpp"
@@ -13,7 +13,7 @@ using neon::Nibbles;
 using neon::prefetch;
 using neon::Tile;
 
-/// query[q]: 4 x 4 values, of which number kLane is for this half of a word.
+/// query[q]: 4 x 4 values; lane kLane is for this half of a word.
 template <int kLane, class Codes, int Q, int G>
 inline void add_half(const Codes& codes, const uint8_t* word, size_t half, const int8x16_t (&query)[Q],
                      int32x4_t (&sum)[Q][G]) {

@@ -1,5 +1,5 @@
 // NEON with the dot product and CRC-32 instructions (Armv8.2 with dotprod: Cortex-A76 and later, Neoverse, every Apple
-// M). What it shares with NEON is in neon.hpp.
+// M). neon.hpp holds what it shares with NEON.
 #pragma once
 #include "cpp/kernels/neon/neon.hpp"
 

@@ -1,4 +1,4 @@
-// int8 and half floats to floats and back.
+// int8 to float, and half floats to floats and back.
 #include "cpp/kernels/reference/half.hpp"
 
 namespace nestvec::reference {

@@ -1,4 +1,4 @@
-// One query against rows as they lie.
+// One query against row-major rows.
 #include "cpp/kernels/reference/half.hpp"
 
 namespace nestvec::reference {
@@ -26,7 +26,7 @@ void dot_i8_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, c
   }
 }
 
-/// Rows of values that `widen` makes floats of, one at a time.
+/// `widen` makes a Value a float.
 template <class Value, class Widen>
 void dot_rows(const uint8_t* rows, size_t stride, size_t count, size_t dim, const void* query, float* scores,
               float* squares, const Widen& widen) {

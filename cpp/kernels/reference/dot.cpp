@@ -50,7 +50,7 @@ void dot_f32(const BlockRun& run, const void* queries, size_t query_count, const
   });
 }
 
-/// Half floats of either kind, two a word, widened by `widen` a word at a time.
+/// Half floats of either kind, two a word. widen(halves, floats, count) makes them floats.
 template <class Widen>
 void dot_halves(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits,
                 const Widen& widen) {

@@ -4,7 +4,7 @@
 namespace nestvec::reference {
 namespace {
 
-/// 16 words at a time: a cache line of each row is read whole while the 64 lines that it goes to stay close by.
+/// 16 words at a time: a cache line of each row is read whole while the 64 lines that are written stay in the cache.
 template <size_t kWordBytes>
 void interleave_words(const uint8_t* rows, size_t stride, size_t count, size_t words, uint8_t* block) {
   for (size_t first = 0; first < words; first += 16)

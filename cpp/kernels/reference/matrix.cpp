@@ -6,7 +6,7 @@
 namespace nestvec::reference {
 namespace {
 
-/// Those of row r.
+/// The sums of row r.
 void sums_of(const MatrixProduct& product, size_t r, float* sums) {
   for (size_t j = 0; j < product.out; ++j) sums[j] = product.start[j];
   for (size_t d = 0; d < product.in; ++d) {

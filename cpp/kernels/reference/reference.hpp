@@ -1,4 +1,4 @@
-// The portable kernels: the definition of every answer, written to be read. This is what their files share.
+// The portable kernels define every answer and are written to be read. This header holds what their files share.
 #pragma once
 #include "cpp/kernels/kernels.hpp"
 
@@ -21,7 +21,7 @@ const Word* lanes(const BlockRun& run, size_t block) {
   return reinterpret_cast<const Word*>(run.codes + block * run.stride);
 }
 
-/// Reports the rows of one block that beat the limit, once their sums have been multiplied by their factors.
+/// Multiplies the sums of a block by its factors, and reports the rows that beat the limit.
 inline void keep(const float* sums, const BlockRun& run, size_t block, float limit, BlockHits& hits) {
   const float* factors = run.factors ? run.factors + block * run.factor_stride : nullptr;
   hits.rows = 0;
@@ -33,7 +33,7 @@ inline void keep(const float* sums, const BlockRun& run, size_t block, float lim
   }
 }
 
-/// Calls sums_of(q, b, sums) for every query and block, and keeps what beats the limit.
+/// Calls sums_of(q, b, sums) for every query and block, and keeps the rows that beat the limit.
 template <class Sums>
 void scan(const BlockRun& run, size_t query_count, const float* limits, BlockHits* hits, const Sums& sums_of) {
   for (size_t q = 0; q < query_count; ++q)
