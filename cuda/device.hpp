@@ -52,7 +52,7 @@ enum class Memory {
   pinned,  ///< of the host, which the device reads and writes without a copy in between
 };
 
-/// Bytes of one kind of memory. DeviceError where there are not so many: how many were needed, for what, and how many
+/// Bytes of one kind of memory. DeviceError where they do not fit: how many were needed, for what, and how many
 /// are free.
 class Buffer {
  public:

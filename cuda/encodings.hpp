@@ -8,7 +8,7 @@
 
 namespace nestvec::cuda {
 
-/// The kernels of one scorer, for tiles of so many queries.
+/// The kernels of one scorer, for one tile size in queries.
 struct ScanKernels {
   const char* name;  ///< of the scorer; null: there is none
   void (*scan)(ScanView);

@@ -12,7 +12,7 @@
 namespace nestvec {
 namespace {
 
-constexpr std::size_t kLanes = 16;                           // the kernel's results come in multiples of so many
+constexpr std::size_t kLanes = 16;                           // the kernel's outputs: a multiple of this
 constexpr std::size_t kTaskProducts = std::size_t{1} << 22;  // about 0.3 ms
 constexpr std::size_t kLeastTaskRows = 16;                   // to share what a task reads of the matrix
 
@@ -131,7 +131,7 @@ class Rotation {
     }
   }
 
-  /// The part as a matrix of so many columns: transformed along its columns, transposed, and along its columns again.
+  /// The part as a matrix with this many columns: transform the columns, transpose, transform the columns again.
   /// It is left transposed, which is as good a rotation, and its inverse the same with the transposed shape.
   void transform(float* __restrict x, float* __restrict scratch, std::size_t columns) const {
     const std::size_t rows = part_ / columns;

@@ -13,7 +13,7 @@
 namespace nestvec {
 namespace {
 
-/// A value that is rounded to the nearest of so many steps lies within half a step of it; the rest covers the float
+/// A value rounded to the nearest step lies within half a step of it; the rest covers the float
 /// arithmetic: 4 operations.
 constexpr double rounding(int steps) { return 0.5 + 4e-7 * steps; }
 

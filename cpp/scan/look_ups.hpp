@@ -9,12 +9,12 @@
 namespace nestvec {
 
 /// The sum of a row's look-ups, times scale, plus offset, is its inner product with the query, minus norm_weight times
-/// the square of its length, off by at most `error`, plus per_length * the length of what the row stands for (beside
-/// the rounding of float products and sums).
+/// the square of its length, within `error` plus per_length * the length of the decoded row (float rounding of
+/// products and sums not included).
 struct LookUps {
   float scale;
   double offset = 0, error = 0;
-  double largest = 0;  ///< that a sum times scale can be
+  double largest = 0;  ///< largest value of a sum times scale
   double per_length = 0;
   double squares = 0;  ///< at least norm_weight times the square of any row's length
 };
@@ -28,16 +28,16 @@ LookUps look_up_bits(const float* query, std::size_t dim, std::uint8_t* tables);
 /// `error` allows for it.
 LookUps look_up_levels(const Levels& levels, const float* query, std::size_t dim, std::uint8_t* tables);
 
-/// How many of the first `columns` sub-quantizers deserve a second look-up: where the products with their centroids lie
-/// much further apart than those of the rest, steps as wide as a byte would need for them let too many rows pass. Whole
-/// words; none without ranges. What opq learns has its wide sub-quantizers first.
+/// The number of leading sub-quantizers that get a second look-up, in whole words; none without ranges. Their products
+/// with a query spread much wider than those of the rest: one byte for both would need steps so wide that too many rows
+/// pass the limit. opq puts its wide sub-quantizers first.
 std::size_t wide_columns(const Centroids& centroids, std::size_t columns);
 
-/// How many times a second look-up counts in the sum.
+/// The weight of a second look-up in the sum.
 inline float wide_weight(Encoding encoding) { return float(traits(encoding).product.look_up_steps + 1); }
 
 /// Against the centroids of the first `columns` sub-quantizers. query: the values of their dimensions. wide_tables: the
-/// second look-ups of the first `wide` of them, prepared_bytes of so many columns.
+/// second look-ups of the first `wide` of them, prepared_bytes for `wide` columns.
 LookUps look_up_centroids(const Centroids& centroids, const float* query, std::size_t columns, double norm_weight,
                           std::size_t wide, std::uint8_t* tables, std::uint8_t* wide_tables);
 

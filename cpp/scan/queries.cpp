@@ -36,7 +36,7 @@ bool keeps_values(const EncodingTraits& of, QueryKind kind) {
   return kind == QueryKind::look_ups || of.meaning == Meaning::levels;
 }
 
-/// Any order of n float products and sums, fused or not, is within so many times the two lengths of the exact sum
+/// Any order of n float products and sums, fused or not, lies within this times both lengths of the exact sum
 /// (Higham, Accuracy and Stability of Numerical Algorithms, 3.1); 8 more cover the factor, the rounding of the final
 /// score and of unit lengths.
 double summing_error(std::size_t dim) {

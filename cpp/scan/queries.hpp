@@ -20,22 +20,21 @@ struct QueryScale {
   double offset = 0;
   ScoreError error;
   double per_length = 0;
-  double constant = 0;  ///< the part of the offset that the exact score has, too
+  double constant = 0;  ///< the part of the offset that exact scores include
 };
 
 /// What float queries are prepared for.
 struct QuerySpec {
   Encoding encoding;  ///< of the rows
   QueryKind kind;
-  /// Dimensions of rows and queries that are used, from the first on; with centroids one where a sub-quantizer begins,
-  /// or the codebook's.
+  /// The prefix of rows and queries that is scored; with centroids it ends where a sub-quantizer ends.
   std::size_t dim;
   /// Queries are scaled to length 1 (zero stays zero), or for look-ups in bits, whose rows have a length of sqrt(dim),
   /// to 1 / sqrt(dim).
   bool unit = false;
   /// Of the encodings that have one. By codes, levels count as uniform_levels, in queries as in rows.
   const Codebook* codebook = nullptr;
-  /// How many times the square of a row's length is taken off its score; with look-ups in centroids only.
+  /// Weight of a row's squared length, which is subtracted from its score; with look-ups in centroids only.
   double norm_weight = 0;
 };
 
@@ -43,7 +42,7 @@ struct QuerySpec {
 class ScanQueries {
  public:
   /// From float vectors of at least spec.dim columns. Bits are x > 0; int8 is symmetric with a scale per query.
-  /// constants: what is added to every score of a query that is not by bits or levels, one for each; null: nothing.
+  /// constants: one per query, added to its scores, but not by bits or levels; null: zeros.
   static ScanQueries from_floats(const QuerySpec& spec, Matrix<const float> x, const double* constants = nullptr);
 
   /// From row-major codes, bits or int8 (whose scores are integers).

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "cpp/base/error.hpp"
@@ -22,15 +23,30 @@ constexpr std::size_t kTileBytes = 256 << 10;     // of codes: stays in the seco
 constexpr std::size_t kWorkerBytes = 1 << 20;     // codes x queries below which a second thread does not pay
 constexpr std::size_t kCollectorBytes = 8 << 20;  // for all candidates that are held at one time
 constexpr std::size_t kDirectBytes = 128;         // of a row: below, its horizontal sum costs more than packing
-constexpr std::size_t kAhead = 4096;  // bytes: a core waits 100 ns for memory and reads 15 to 20 bytes in each of them
+constexpr std::size_t kAhead = 4096;  // bytes: about twice latency times bandwidth, 100 ns at 15 to 20 bytes/ns
 
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
 constexpr float kNoLimits[kQueryTile] = {kLowest, kLowest, kLowest, kLowest, kLowest, kLowest, kLowest, kLowest};
 
-/// One scan: rows, queries, and where the work is cut into tiles of blocks x chunks of queries.
+/// Tiles of up to `blocks_per_tile` blocks, none across the end of a range.
+std::vector<BlockRange> tiles_of(std::span<const BlockRange> ranges, std::size_t blocks_per_tile) {
+  std::vector<BlockRange> tiles;
+  for (const BlockRange& range : ranges)
+    for (std::size_t done = 0; done < range.count; done += blocks_per_tile)
+      tiles.push_back({range.first + done, std::min(blocks_per_tile, range.count - done)});
+  return tiles;
+}
+
+std::size_t blocks_in(std::span<const BlockRange> ranges) {
+  std::size_t blocks = 0;
+  for (const BlockRange& range : ranges) blocks += range.count;
+  return blocks;
+}
+
+/// One scan: ranges of rows, queries, and where the work is cut into tiles of blocks x chunks of queries.
 class Scan {
  public:
-  Scan(const ScanRows& rows, const ScanQueries& queries, std::size_t k)
+  Scan(const ScanRows& rows, std::span<const BlockRange> ranges, const ScanQueries& queries, std::size_t k)
       : rows_(rows),
         queries_(queries),
         k_(k),
@@ -40,7 +56,7 @@ class Scan {
         row_kernel_(row_kernel(rows, queries)),
         uniform_(uniform_codebook(rows, queries)),
         scorer_{RowReader(rows.encoding, uniform_ ? &*uniform_ : rows.codebook), queries.dim, queries.norm_weight},
-        blocks_(block_count(rows.count)),
+        blocks_(blocks_in(ranges)),
         stored_bytes_(block_bytes(rows.encoding, rows.columns)),
         used_bytes_(block_bytes(rows.encoding, queries.columns)),
         words_(word_count(rows.encoding, queries.columns)),
@@ -50,7 +66,7 @@ class Scan {
                : used_bytes_ == stored_bytes_ ? kAhead
                                               : (kAhead + stored_bytes_ - 1) / stored_bytes_ * stored_bytes_),
         blocks_per_tile_(std::clamp<std::size_t>(kTileBytes / used_bytes_, 1, blocks_)),
-        tiles_((blocks_ + blocks_per_tile_ - 1) / blocks_per_tile_) {
+        tiles_(tiles_of(ranges, blocks_per_tile_)) {
     if (!measures()) queries.require_range(rows.longest);
   }
 
@@ -72,7 +88,7 @@ class Scan {
     return uniform;
   }
 
-  /// What scans row-major rows where they lie; null where they are packed first.
+  /// The kernel that scans row-major rows in place; null: rows are packed first.
   static RowKernel* row_kernel(const ScanRows& rows, const ScanQueries& queries) {
     const EncodingTraits& of = traits(rows.encoding);
     RowKernel* Kernels::* const kernel = of.scan(queries.kind).row_kernel;
@@ -91,7 +107,7 @@ class Scan {
 
   /// A tile and the queries that pass over it: those from `first` on that belong to one run_group.
   struct Pass {
-    const std::uint8_t* blocks;          // of the tile; null where its rows are scanned as they lie
+    const std::uint8_t* blocks;          // of the tile; null: row-major rows are scanned in place
     std::size_t first_block, end_block;  // their numbers
     std::uintptr_t ahead;                // the tile that comes next
     std::size_t first, begin, end;       // queries: the first of run_group, and from it the chunk
@@ -99,28 +115,29 @@ class Scan {
 
   void run_group(std::size_t first, std::size_t count, std::size_t workers, Candidate* out) {
     // Few tiles and many queries: cut the queries too, so that every thread has work.
-    const std::size_t cuts = workers == 1 ? 1 : std::max<std::size_t>(1, 4 * workers / tiles_);
+    const std::size_t cuts = workers == 1 ? 1 : std::max<std::size_t>(1, 4 * workers / tiles_.size());
     const std::size_t chunk = ((count + cuts - 1) / cuts + kQueryTile - 1) / kQueryTile * kQueryTile;
-    const std::size_t chunks = (count + chunk - 1) / chunk, tasks = tiles_ * chunks;
+    const std::size_t chunks = (count + chunk - 1) / chunk, tasks = tiles_.size() * chunks;
     workers = std::min(workers, tasks);
     std::vector<Worker> state(workers);
     parallel_for(tasks, workers, [&](std::size_t number, std::size_t task) {
       Worker& worker = state[number];
       if (worker.best.empty()) prepare(worker, first, count);
-      const std::size_t begin = task % chunks * chunk, first_block = task / chunks * blocks_per_tile_;
-      Pass pass{
-          nullptr,
-          first_block,
-          std::min(first_block + blocks_per_tile_, blocks_),
-          reinterpret_cast<std::uintptr_t>(rows_.blocks) + (first_block + workers * blocks_per_tile_) * stored_bytes_,
-          first,
-          begin,
-          std::min(begin + chunk, count)};
+      const std::size_t begin = task % chunks * chunk, t = task / chunks;
+      const auto [first_block, blocks] = tiles_[t];
+      const std::size_t next_block = tiles_[std::min(t + workers, tiles_.size() - 1)].first;
+      Pass pass{nullptr,
+                first_block,
+                first_block + blocks,
+                reinterpret_cast<std::uintptr_t>(rows_.blocks) + next_block * stored_bytes_,
+                first,
+                begin,
+                std::min(begin + chunk, count)};
       if (row_kernel_) return scan_rows(worker, pass);
       pass.blocks = rows_.row_major ? pack_tile(worker, pass) : rows_.blocks + first_block * stored_bytes_;
       scan_tile(worker, pass);
     });
-    std::erase_if(state, [](const Worker& idle) { return idle.best.empty(); });  // came too late for a task
+    std::erase_if(state, [](const Worker& idle) { return idle.best.empty(); });  // had no task
     double longest = rows_.longest;
     if (measures())
       longest = std::max_element(state.begin(), state.end(), [](const Worker& a, const Worker& b) {
@@ -255,7 +272,7 @@ class Scan {
     }
   }
 
-  /// One query over row-major rows as they lie.
+  /// One query over row-major rows, in place.
   void scan_rows(Worker& worker, const Pass& pass) const {
     const std::size_t bytes = row_bytes(rows_.encoding, rows_.columns);
     for (std::size_t b = pass.first_block; b < pass.end_block; ++b) {
@@ -309,7 +326,7 @@ class Scan {
     }
   }
 
-  /// The rows of block b that at least one of `count` queries from q on may have.
+  /// The rows of block b that the filter of at least one of `count` queries from q on allows.
   std::uint64_t live_rows(std::size_t b, std::size_t q, std::size_t count) const {
     const std::uint64_t real = rows_of_block(rows_.count, b);
     if (!rows_.allowed) return real;
@@ -348,14 +365,16 @@ class Scan {
   const std::size_t blocks_, stored_bytes_, used_bytes_, words_, wide_words_;
   const std::uint64_t last_mask_;
   const std::size_t ahead_;  // bytes: whole blocks where only their first words are read
-  const std::size_t blocks_per_tile_, tiles_;
+  const std::size_t blocks_per_tile_;
+  const std::vector<BlockRange> tiles_;
 };
 
 }  // namespace
 
 void scan(const ScanRows& rows, const ScanQueries& queries, std::size_t k, std::size_t threads, Candidate* out) {
   if (rows.count == 0 || queries.count == 0 || k == 0) return;
-  Scan(rows, queries, k).run(threads, out);
+  const BlockRange all{0, block_count(rows.count)};
+  Scan(rows, {&all, 1}, queries, k).run(threads, out);
 }
 
 }  // namespace nestvec

@@ -12,6 +12,11 @@ namespace nestvec {
 
 class Placement;
 
+/// Whole blocks, one after another: what a scan reads is cut out of such ranges.
+struct BlockRange {
+  std::size_t first, count;
+};
+
 /// The rows of a scan. Either `blocks` or `row_major` is set.
 struct ScanRows {
   Encoding encoding;
@@ -19,10 +24,10 @@ struct ScanRows {
   std::size_t columns;                      ///< stored (dimensions, or sub-quantizers); queries may use fewer
   const std::uint8_t* blocks = nullptr;     ///< block_count(count) packed blocks
   const std::uint8_t* row_major = nullptr;  ///< count rows of row_bytes(encoding, columns)
-  const float* factors = nullptr;      ///< what a row's sum of products is multiplied by: 64 a block; null: nothing
-  std::size_t factor_stride = 0;       ///< floats from one block's factors to the next block's
-  const Codebook* codebook = nullptr;  ///< the codebook of the encodings that have one
-  /// At least what Tier::row_bound says, for float scores; NaN: row-major floats, measured as they are read.
+  const float* factors = nullptr;           ///< of the rows, 64 a block: they multiply sums of products; null: all 1
+  std::size_t factor_stride = 0;            ///< floats from one block's factors to the next block's
+  const Codebook* codebook = nullptr;       ///< the codebook of the encodings that have one
+  /// Upper bound on |row| * factor, for float scores. NaN: unknown, computed during the scan (row-major floats only).
   double longest = 0;
   const std::int64_t* ids = nullptr;       ///< null: a row's number is its id
   const std::uint64_t* allowed = nullptr;  ///< one bit a row, 64 rows a word: the rows to consider; null: all

@@ -1,4 +1,4 @@
-// The scan: a block of threads takes a tile of queries and every so many-th stretch of rows, a warp one packed block of
+// The scan: a block of threads takes a tile of queries and a strided share of the rows, a warp one packed block of
 // 64 rows at a time. Rows that beat their query's limit become candidates in a buffer that belongs to this block of
 // threads and that query; when it is full it is cut to its k best, and the worst of these raises the limit for all.
 //
@@ -50,7 +50,7 @@ __device__ __forceinline__ void add_scores(const ScanView& view, const unsigned 
   if constexpr (!Scorer::kTables) {
     if (block) Scorer::template add<kQueries>(view, block, first_query, tables, sums);
   } else {
-    // The second look-ups come first, and count so many times as much. Tables lie as long as they fit.
+    // The second look-ups come first, with their weight. Tables stay in shared memory as long as they fit.
     const unsigned stride = view.table_words * Scorer::kWordTables, wide = view.wide_words, all = wide + view.words;
     for (unsigned first = 0; first < all; first += view.table_words) {
       const unsigned end = first + view.table_words < all ? first + view.table_words : all;

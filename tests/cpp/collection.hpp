@@ -318,7 +318,7 @@ inline std::vector<Candidate> scanned(const Rows& rows, const Ask& ask, Layout l
   return found;
 }
 
-/// Scans in one layout, with so many threads, and compares.
+/// Scans in one layout on `threads` threads, and compares.
 inline void check_scan(const Rows& rows, const Ask& ask, Layout layout, std::size_t threads, const Wanted& want,
                        const std::string& what) {
   constexpr const char* kLayouts[] = {", packed",

@@ -38,7 +38,7 @@ def measured(index: int, *, judged: bool = True, name: str | None = None) -> Mea
 
 
 def result(count: int, *, judged: bool = True, **changes: Any) -> TuneResult:
-    """A result of so many; the last is the choice."""
+    """A result with `count` measurements; the last is the choice."""
     found = with_fronts([measured(index, judged=judged) for index in range(count)])
     given: dict[str, Any] = {
         "title": "docs.npy",

@@ -27,7 +27,7 @@ class Codec:
     """A codec: the name that callers know it by, and how the compiled code knows it.
 
     encoding: how the codes lie in memory and what they stand for, by the compiled code's name.
-    sub_quantizers: a product quantizer shares the dimensions out among so many, and a row holds a code for each; 0 for
+    sub_quantizers: a product quantizer splits the dimensions among them, and a row holds a code for each; 0 for
         the other codecs, whose rows hold a code for each dimension.
     bits: of a code that was learned; 0 for codecs that learn none.
     """

@@ -126,7 +126,7 @@ def fit(codec: str | Codec, sample: ArrayInput, *, metric: str = "cosine", seed:
 
 
 def check_width(codec: Codec, dim: int) -> None:
-    """Raises `ArgumentError` where a codec cannot code vectors of so many dimensions."""
+    """Raises `ArgumentError` where a codec cannot code vectors of `dim` dimensions."""
     if codec.sub_quantizers > dim:
         raise ArgumentError(
             f"codec is {codec.name!r}, whose {codec.sub_quantizers} sub-quantizers cannot share out {dim} "

@@ -15,7 +15,7 @@ from nestvec.evaluate.measures import alignment, cka, exact_neighbours, jaccard,
 from nestvec.pipeline.rows import normalize
 from nestvec.table.table import Table
 
-_GEOMETRY_ROWS = 4096  # compare looks at so many rows' geometry: 8 million pairs
+_GEOMETRY_ROWS = 4096  # rows whose geometry is compared: 8 million pairs
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _CHUNK_BYTES = 64 << 20  # what a measure holds beside its arguments, about
-_PAIR_ROWS = 1024  # uniformity goes through squares of so many rows
+_PAIR_ROWS = 1024  # uniformity works on squares of this many rows
 
 
 def exact_neighbours(queries: ArrayInput, x: ArrayInput, k: int = 10, metric: str = "cosine") -> Ids:

@@ -145,7 +145,7 @@ def code_rows_on_device(
 ) -> tuple[DeviceArray, DeviceArray | None]:
     """Codes the rows of an array on a device, and gives their scales if they are wanted.
 
-    Each row goes through the compiled epilogue as the hidden state of a text of one token. dim: keep so many values.
+    Each row goes through the compiled epilogue as the hidden state of a text of one token. dim: values kept.
     unit: scale rows to length 1. as_host: does the same with an array in main memory: it is called for rows with values
     that cannot be coded, and raises the error that says where these are.
     """

@@ -249,7 +249,7 @@ class Pipeline:
         hidden: (texts, tokens, hidden_dim), float16 or float32 (float64 is rounded); sums are in float32 for all.
         mask: (texts, tokens), integers or bool, 1 for a token and 0 for padding on either side.
         prompt_tokens: how many tokens at the start of each text are its prompt; used where the pooling leaves it out.
-        dim: keep the first so many values of each row, after the steps; they are brought back to unit length if the
+        dim: keep the first `dim` values of each row, after the steps; they are brought back to unit length if the
         last step is `Normalize`. None keeps all.
         precision: "float32", "float16", "int8", "uint8", "binary" or "ubinary", by the conventions of `quantize`.
         threads: at most this many, by default all that the process may use.

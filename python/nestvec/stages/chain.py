@@ -17,7 +17,7 @@ from nestvec.stages.onnx import ModelRun
 
 
 class Fittable(Protocol):
-    """What `fit` makes a stage of: `nestvec.stages.PCA` and its like."""
+    """A recipe that `fit` turns into a stage, such as `nestvec.stages.PCA`."""
 
     def fit(self, sample: ArrayInput, /) -> Stage:
         """Learns the stage from (rows, dim) floats."""

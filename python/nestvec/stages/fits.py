@@ -41,7 +41,7 @@ class PCA:
         directions in which the sample does not vary are not blown up. Needs more rows than components.
     center: subtracts the mean first, as the textbooks do. Without, the directions are those of largest mean square, and
         inner products and cosines are kept best: see docs/stages.md for the recall.
-    groups: cuts the dimensions into so many equal runs, each rotated by itself onto dim / groups components: a dense
+    groups: number of equal runs of dimensions, each rotated by itself onto dim / groups components: a dense
         matrix, but one that needs fewer rows to be learned.
 
     Components come in order of falling variance, in each group, so a prefix of them can be searched. The sign of each
@@ -151,8 +151,8 @@ class RemoveDirections:
 
     directions: (directions, dim) floats, of any length and at any angles, that span less than all dimensions; what a
         difference of mean vectors or a probe has found. Or
-    count: the sample's mean and so many of its principal components (all-but-the-top: Mu and Viswanath 2018, who advise
-        a hundredth of the dimensions).
+    count: how many principal components are removed beside the sample's mean (all-but-the-top: Mu and Viswanath 2018,
+        who advise a hundredth of the dimensions).
     """
 
     def __init__(self, directions: ArrayInput | None = None, *, count: int | None = None) -> None:

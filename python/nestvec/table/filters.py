@@ -52,8 +52,8 @@ Filter: TypeAlias = ArrayInput | Bits
 def filter_words(filter: Filter, row_ids: RowIds, rows: int, queries: int) -> Words:
     """The filter as bits, (1, words) for all queries or (queries, words): bit r % 64 of word r // 64 is row r.
 
-    Raises `ArgumentError` for a filter of another length, shape or dtype, for as many filters as there are not queries,
-    and for ids that the table does not hold.
+    Raises `ArgumentError` for a filter of another length, shape or dtype, if the number of filters differs from the
+    number of queries, and for ids that the table does not hold.
     """
     if isinstance(filter, Bits):
         return _from_bits(filter.packed, rows, queries)

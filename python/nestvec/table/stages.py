@@ -106,7 +106,7 @@ def stage_sections(stages: Stages, prefix: str) -> dict[str, Section]:
 
 
 def stage_shapes(description: Mapping[str, Any], dim: int) -> Shapes:
-    """The sections of all stages that a file describes, for rows of so many dimensions in the end.
+    """The sections of all stages that a file describes; their rows end with `dim` dimensions.
 
     Raises `TableFileError` where a stage is none, or does not take what the one before it gives.
     """

@@ -83,7 +83,7 @@ def read_tune_input(
         lines with "text", or plain lines.
     queries: such a file, not for a folder. encoder: for texts.
     field: the tensor, column or JSON field, of both files.
-    limit: at most so many rows, evenly spaced.
+    limit: the most rows to keep, evenly spaced.
 
     Raises `ArgumentError` for what cannot be read or does not fit together; `ModelError`; OSError.
     """
@@ -143,7 +143,7 @@ def _read_folder(folder: Path, encoder: TextEncoder, limit: int | None) -> TuneI
 
 
 def _spread(rows: int, limit: int | None) -> npt.NDArray[np.int64]:
-    """The rows that are kept: all, or so many, evenly spaced."""
+    """The rows that are kept: all, or `limit` of them, evenly spaced."""
     count = rows if limit is None else min(rows, limit)
     return np.arange(count) * rows // max(count, 1)
 

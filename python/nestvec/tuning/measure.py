@@ -112,7 +112,7 @@ class Question:
 
 
 def _median_seconds(call: Callable[[int], object], least: int) -> float:
-    """The median time of call(0), call(1), ...: at least so many, and more while there is time."""
+    """The median time of call(0), call(1), ...: at least `least` of them, and more while there is time."""
     times: list[float] = []
     started = time.perf_counter()
     while len(times) < _CALLS_TIMED:

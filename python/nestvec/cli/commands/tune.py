@@ -87,7 +87,7 @@ def tune(
         ),
     ] = "",
     limit: Annotated[
-        int | None, typer.Option(min=2, help="Measure on so many rows, evenly spaced.", show_default=False)
+        int | None, typer.Option(min=2, help="Measure on this many rows, evenly spaced.", show_default=False)
     ] = None,
     field: Annotated[
         str | None,

@@ -19,7 +19,7 @@ from nestvec.codecs.codec import Mark
 
 XY = tuple[float, float]
 
-# The mark of codecs that are of no family, and of what is said of all.
+# The mark of codecs without a family, and of notes on all families.
 OTHER = Mark("other", "other", ("#6e7781", "#8b949e"), corners=24, size=0.8)
 _ROLES = {
     "ground": ("#ffffff", "#16191d"),
