@@ -34,13 +34,17 @@ enum class QueryKind {
   look_ups,  ///< the float query as tables of its products with all codes; for dot_i4 rounded to int8
 };
 
+// Which kernel of the table. Aliases, for nvcc adds parentheses to such declarations, of which GCC warns.
+using ScanKernelMember = ScanKernel* Kernels::*;
+using RowKernelMember = RowKernel* Kernels::*;
+
 /// A scan with one kind of query: the kernels, and the bytes of a prepared query as they read it.
 struct QueryScan {
-  ScanKernel* Kernels::* kernel = nullptr;     ///< over packed blocks; null: no such scan
-  RowKernel* Kernels::* row_kernel = nullptr;  ///< over row-major rows, for a single query; null: rows are packed first
-  std::size_t header_bytes = 0;                ///< of a prepared query: before its words,
-  std::size_t bytes_per_word = 0;              ///< and for each word of a row
-  bool blocks_side_by_side = false;            ///< the kernel reads word w of all blocks of a run, then word w + 1
+  ScanKernelMember kernel = nullptr;     ///< over packed blocks; null: no such scan
+  RowKernelMember row_kernel = nullptr;  ///< over row-major rows, for a single query; null: rows are packed first
+  std::size_t header_bytes = 0;          ///< of a prepared query: before its words,
+  std::size_t bytes_per_word = 0;        ///< and for each word of a row
+  bool blocks_side_by_side = false;      ///< the kernel reads word w of all blocks of a run, then word w + 1
 };
 
 /// Codes x: row-major codes, one row after another. scales: x.rows floats, which an encoding with row_scale writes.

@@ -91,7 +91,7 @@ class Scan {
   /// The kernel that scans row-major rows in place; null: rows are packed first.
   static RowKernel* row_kernel(const ScanRows& rows, const ScanQueries& queries) {
     const EncodingTraits& of = traits(rows.encoding);
-    RowKernel* Kernels::* const kernel = of.scan(queries.kind).row_kernel;
+    const RowKernelMember kernel = of.scan(queries.kind).row_kernel;
     const bool pays = rows.row_major && queries.count == 1 && of.layout.row_bytes(rows.columns) >= kDirectBytes;
     return pays && kernel ? kernels().*kernel : nullptr;
   }
