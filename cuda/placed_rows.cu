@@ -1,6 +1,7 @@
 #include "cuda/placed_rows.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <numeric>
 #include <string>
@@ -88,7 +89,7 @@ RowMeaning PlacedRows::meaning(const ScanRows& rows, std::size_t dim, const floa
   const EncodingTraits& of = traits(rows.encoding);
   return {.meaning = of.meaning,
           .number = device_encoding(rows.encoding).number,
-          .number_bytes = unsigned(of.layout.bits_per_dim / 8),
+          .word_shift = unsigned(std::countr_zero(of.layout.dims_per_word())),
           .dim = unsigned(rows.codebook ? rows.codebook->dim() : dim),
           .columns = unsigned(rows.columns),
           .word_bytes = unsigned(of.layout.word_bytes),

@@ -40,7 +40,7 @@ __device__ __forceinline__ float number_at(Number number, const unsigned char* v
 struct RowMeaning {
   Meaning meaning;
   Number number;          ///< of values
-  unsigned number_bytes;  ///< of one of them
+  unsigned word_shift;    ///< of values: 2^word_shift fill a word
   unsigned dim, columns;  ///< of the codebook; without one, of a row
   unsigned word_bytes;
   unsigned centroids;   ///< of a sub-quantizer: 16, whose numbers are nibbles, or 256
@@ -70,14 +70,14 @@ struct RowMeaning {
   __device__ float value(const RowCodes& row, unsigned d) const {
     switch (meaning) {
       case Meaning::values: {
-        const unsigned per_word = word_bytes / number_bytes;
-        return number_at(number, row.base + d / per_word * row.stride, d % per_word);
+        const unsigned in_word = d & ((1u << word_shift) - 1);
+        return number_at(number, row.base + (d >> word_shift) * row.stride, in_word);
       }
       case Meaning::signs:
         return bit(row, d) ? 1.0f : -1.0f;
       case Meaning::centroids: {
-        const unsigned j = sub_quantizer(d);
-        return book[std::size_t{d} * centroids + (centroids == 16 ? nibble(row, j) : byte(row, j))];
+        const unsigned j = sub_quantizer(d), code = centroids == 16 ? nibble(row, j) : byte(row, j);
+        return book[std::size_t{d} * centroids + code];
       }
       case Meaning::levels:
         break;

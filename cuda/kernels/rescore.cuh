@@ -31,8 +31,17 @@ struct RescoreView {
   unsigned k, keep;
 };
 
+/// Blocks of rescore_rows on a multiprocessor, at least: gathers wait for memory, so as many threads as there is room
+/// for.
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900 || __CUDA_ARCH__ == 1000)
+inline constexpr unsigned kGatherBlocks = 2048 / kThreads;
+#else
+inline constexpr unsigned kGatherBlocks = 1024 / kThreads;  // every architecture has room for these
+#endif
+
 /// Scores the candidates from `begin` to `end`. grid: (queries, slices of 32 candidates).
-static __global__ void __launch_bounds__(kThreads) rescore_rows(RescoreView view, unsigned begin, unsigned end) {
+static __global__ void __launch_bounds__(kThreads, kGatherBlocks)
+    rescore_rows(RescoreView view, unsigned begin, unsigned end) {
   const unsigned q = blockIdx.x;
   const unsigned last = end < view.counts[q] ? end : view.counts[q];
   if (!view.wanted[q]) return;
