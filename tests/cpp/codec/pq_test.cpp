@@ -1,4 +1,4 @@
-// Product quantizers: what training promises, codes against brute force, and nearest centroids where floats overflow.
+// Product quantizers: the promises of training, and codes against brute force.
 #include "cpp/codec/pq.hpp"
 
 #include <algorithm>
@@ -12,14 +12,12 @@
 #include "cpp/file/checksum.hpp"
 #include "tests/cpp/check.hpp"
 #include "tests/cpp/draw.hpp"
-#include "tests/cpp/tiers.hpp"
 
 namespace {
 
 using namespace nestvec;
 using draw::Rng;
 using draw::Tight;
-using tiers::Tier;
 using Floats = std::vector<float>;
 using Bytes = std::vector<std::uint8_t>;
 
@@ -301,24 +299,6 @@ TEST(every_cpu_learns_the_same) {
   };
   CHECK(checksum(Encoding::pq8) == 0xa414bdf8, std::hex << checksum(Encoding::pq8));
   CHECK(checksum(Encoding::pq4) == 0xe95bc833, std::hex << checksum(Encoding::pq4));
-}
-
-TEST(nearest_where_scores_overflow) {
-  Rng rng(11);
-  const Kernels reference = kernels_for(Isa::reference);
-  for (std::size_t i = 0; i < 300; ++i) {
-    const std::size_t dim = 1 + i / 4, count = i % 2 ? 16 : 256, rows = 1 + draw::below(rng, 100);
-    const float scale = draw::one_of(rng, {1e15F, 1e19F, 1e25F, 1e36F});
-    Floats centroids = draw::normal(rng, dim * count, scale), x = draw::normal(rng, rows * dim, scale), start(count);
-    for (float& value : start) value = draw::one_of(rng, {-draw::kInfinity, -1e38F, 0.0F, -1.0F});
-    Bytes want(rows), found(rows);
-    const MatrixProduct product{centroids.data(), dim, count, start.data(), x.data(), dim, rows};
-    reference.nearest(product, want.data(), 1);
-    for (const Tier& tier : tiers::supported()) {
-      tier.kernels.nearest(product, found.data(), 1);
-      CHECK(found == want, name(tier.isa) << ", dim " << dim << ", centroids " << count << ", rows " << rows);
-    }
-  }
 }
 
 TEST(columns_of_a_prefix) {

@@ -1,4 +1,4 @@
-// The kernels that score row-major rows, of every tier, against their definitions.
+// Every tier's scores of row-major rows against their definitions: approximate ones, and final ones bit for bit.
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -132,4 +132,36 @@ TEST(a_square_that_leaves_the_range_of_float_is_not_finite) {
         const Scored found = scored(tier.kernels.dot_f32_rows, bytes_of(x), 37 * 4, 37 * 4, 1, 37, bytes_of(query));
         CHECK(!std::isfinite(found.squares[0]), name(tier.isa) << ", value " << bad << " at " << at);
       }
+}
+
+namespace {
+
+/// The order of additions that kernels.hpp gives; values are drawn from far apart, so that any other shows.
+double exact_by_definition(const float* x, const float* y, std::size_t dim) {
+  double sum[8] = {};
+  for (std::size_t i = 0; i < dim; ++i) sum[i % 8] += double(x[i]) * double(y[i]);
+  return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+}
+
+}  // namespace
+
+TEST(final_scores_are_added_in_one_order) {
+  Rng rng(4);
+  std::normal_distribution<float> normal;
+  for (std::size_t dim = 1; dim <= 300; ++dim)
+    for (int kind = 0; kind < 6; ++kind) {
+      Tight<float> x(dim, dim % 4), y(dim, dim % 3);
+      for (float& value : x) value = kind == 1 ? 0x1p-149F : std::ldexp(normal(rng), int(rng() % 60) - 30);
+      for (float& value : y) value = kind == 2 ? -0.0F : normal(rng);
+      if (kind == 3) x[rng() % dim] = draw::kInfinity;
+      if (kind == 4) x[rng() % dim] = draw::kNaN;
+      const double want = exact_by_definition(x.data(), y.data(), dim);
+      for (const Tier& tier : tiers::supported()) {
+        double sum = 99;
+        tier.kernels.dot_exact(x.data(), y.data(), dim, &sum);
+        CHECK(std::bit_cast<std::uint64_t>(sum) == std::bit_cast<std::uint64_t>(want) ||
+                  (std::isnan(sum) && std::isnan(want)),
+              name(tier.isa) << ", dim " << dim << ": " << sum << ", expected " << want);
+      }
+    }
 }

@@ -1,20 +1,17 @@
-// Every tier's scan kernels of float scores, within the bound that queries.cpp gives for any order of additions.
+// Every tier's inner products: of integers exact, of floats within the bound that queries.cpp gives for any order of
+// additions.
 #include <bit>
 #include <cmath>
+#include <numeric>
 #include <span>
 
 #include "cpp/codec/block.hpp"
-#include "cpp/kernels/kernels.hpp"
-#include "tests/cpp/scan_kernels.hpp"
+#include "tests/cpp/kernels/exact_scores.hpp"
 
 namespace {
 
 using namespace nestvec;
-using draw::kInfinity;
-using draw::Rng;
-using draw::Tight;
-using runs::Blocks;
-using runs::Shape;
+using namespace runs;
 
 /// Values as the float codecs may meet them: ordinary ones, all equal, the smallest, and, where `rare`, now and then
 /// one that is not finite.
@@ -102,6 +99,63 @@ void check_codec(unsigned seed, std::size_t per_word, ScanKernel* Kernels::* ker
 }
 
 }  // namespace
+
+TEST(dot_i8_is_exact) {
+  runs::for_all_shapes(2, {255, 256, 1025, kMaxDim / 4}, [](const Shape& shape, Rng& rng) {
+    const std::size_t dims = shape.words * 4, unused = rng() % 4;  // the codes past the query are other dimensions'
+    Blocks<std::int8_t> blocks(rng, shape, 4);
+    Tight<std::int8_t> values(shape.queries * dims);
+    fill(rng, bytes_of(blocks.values()), bytes_of(values));
+    blocks.draw_factors(rng);
+    Tight<std::int32_t> queries(shape.queries * (shape.words + 1), rng() % 3);
+    for (std::size_t q = 0; q < shape.queries; ++q) {
+      std::int8_t* of_query = values.data() + q * dims;
+      std::fill(of_query + dims - unused, of_query + dims, std::int8_t(0));
+      std::int32_t* form = &queries[q * (shape.words + 1)];
+      for (std::size_t i = 0; i < dims; ++i) form[0] += of_query[i];
+      std::memcpy(form + 1, of_query, dims);
+    }
+    Scores want;
+    for_all_scores(shape, want, [&](std::size_t q, std::size_t b, std::size_t r) {
+      std::int64_t dot = 0;
+      for (std::size_t i = 0; i < dims; ++i) dot += blocks.at(b, r, i / 4, i % 4) * values[q * dims + i];
+      return blocks.run().factors ? float(dot) * blocks.factor(b, r) : float(dot);
+    });
+    check_exact(&Kernels::dot_i8, blocks, queries.data(), want);
+  });
+}
+
+TEST(dot_i4_is_exact) {
+  runs::for_all_shapes(6, {255, 256, 1025, kMaxDim / 8}, [](const Shape& shape, Rng& rng) {
+    const std::size_t dims = shape.words * 8, unused = rng() % 8;  // the codes past the query are other dimensions'
+    Blocks<std::uint8_t> blocks(rng, shape, 4);
+    Tight<std::int8_t> values(shape.queries * dims), levels(16);
+    fill(rng, bytes_of(blocks.values()), bytes_of(values));
+    fill_tables(rng, levels, -kI4Level, kI4Level);
+    blocks.draw_factors(rng);
+    const std::size_t words = kI4Header / 4 + dims / 4;  // of 4 bytes, to which queries are aligned
+    Tight<std::int32_t> queries(shape.queries * words, rng() % 3);
+    for (std::size_t q = 0; q < shape.queries; ++q) {
+      std::int8_t* of_query = values.data() + q * dims;
+      std::fill(of_query + dims - unused, of_query + dims, std::int8_t(0));
+      std::int32_t* form = &queries[q * words];
+      std::memcpy(form, levels.data(), 16);
+      form[4] = std::accumulate(of_query, of_query + dims, 0);
+      auto* bytes = reinterpret_cast<std::int8_t*>(form + 5);
+      for (std::size_t i = 0; i < dims; ++i) bytes[i / 8 * 8 + i % 2 * 4 + i % 8 / 2] = of_query[i];
+    }
+    Scores want;
+    for_all_scores(shape, want, [&](std::size_t q, std::size_t b, std::size_t r) {
+      std::int64_t dot = 0;
+      for (std::size_t i = 0; i < dims; ++i) {
+        const unsigned byte = blocks.at(b, r, i / 8, i % 8 / 2);
+        dot += levels[i % 2 ? byte >> 4 : byte & 15] * values[q * dims + i];
+      }
+      return blocks.run().factors ? float(dot) * blocks.factor(b, r) : float(dot);
+    });
+    check_exact(&Kernels::dot_i4, blocks, queries.data(), want);
+  });
+}
 
 TEST(dot_f32_is_within_its_bound) {
   const auto same = [](float x) { return x; };
