@@ -13,7 +13,7 @@ CXX_FILES := $(shell find cpp cuda tests/cpp benchmarks -name '*.?pp' -o -name '
 # What the compiled module is made of: the Python files are used where they lie (an editable install).
 MODULE_SOURCES := CMakeLists.txt pyproject.toml $(shell find cpp cuda)
 
-# The Python tests of devices, and those whose answers come from kernels: worth running on another tier, or on a device.
+# The Python tests of devices, and those whose answers come from kernels: worth running on another ISA, or on a device.
 DEVICE_TESTS := $(wildcard tests/python/*/test_*device*.py) tests/python/test_docs.py tests/python/test_gpu_check.py \
 	tests/python/codecs/test_new_family.py
 KERNEL_TESTS := $(filter-out $(DEVICE_TESTS),$(wildcard $(patsubst %,tests/python/%/test_*.py,codecs pipeline stages table))) \
@@ -36,7 +36,7 @@ help: ## List the targets
 	@echo
 	@echo 'Variables: PYTHON=python3.12 (makes .venv), JOBS=2 (parallel compiles and tests), CXX=clang++,'
 	@echo '           CMAKE_ARGS=-DNESTVEC_WERROR=ON, ARGS (handed to the demo, pytest or the benchmarks), ISA=reference'
-	@echo '           (forces a tier of kernels, and leaves out the Python tests whose answers do not come from one)'
+	@echo '           (forces an ISA, and leaves out the Python tests whose answers do not come from one)'
 
 # Stamps are written last, so an interrupted step is done again; .unfinished is explained in .ci/venv.
 .venv/.installed: $(MODULE_SOURCES) $(if $(wildcard .venv/.unfinished),FORCE)

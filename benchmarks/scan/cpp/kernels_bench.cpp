@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "cpp/kernels/kernels.hpp"
-#include "tests/cpp/tiers.hpp"
+#include "tests/cpp/isas.hpp"
 
 namespace {
 
@@ -113,11 +113,11 @@ void print_scans(std::size_t dim) {
     for (Line& line : *drawn)
       for (std::uint64_t& word : line.words) word = rng();
   std::vector<Timed> all;
-  for (const tiers::Tier& tier : tiers::supported())
+  for (const isas::Tested& tested : isas::supported())
     for (const ScanCase& one : cases)
       for (std::size_t count : {kQueries, std::size_t{1}})
         all.push_back({[&, count] {
-          scan(one, tier.kernels, reinterpret_cast<const std::uint8_t*>(codes.data()),
+          scan(one, tested.kernels, reinterpret_cast<const std::uint8_t*>(codes.data()),
                reinterpret_cast<const std::uint8_t*>(queries.data()), count);
         }});
   time_all(all);
@@ -126,11 +126,11 @@ void print_scans(std::size_t dim) {
               kQueries);
   std::printf("1 query, GB/s |\n| --- | ---: | --- | ---: | ---: | ---: |\n");
   for (std::size_t c = 0; c < cases.size(); ++c)
-    for (std::size_t t = 0; t < tiers::supported().size(); ++t) {
+    for (std::size_t t = 0; t < isas::supported().size(); ++t) {
       const std::size_t i = (t * cases.size() + c) * 2, bytes = cases[c].words * cases[c].word_bytes;
       const double rows = double(kBlocks * kBlockRows), one = all[i + 1].median();
       std::printf("| %s | %zu | %s | %.1f | %.1f | %.1f |\n", cases[c].name.c_str(), bytes,
-                  name(tiers::supported()[t].isa), rows * double(dim * kQueries) / all[i].median() * 1e-9,
+                  name(isas::supported()[t].isa), rows * double(dim * kQueries) / all[i].median() * 1e-9,
                   rows * double(dim) / one * 1e-9, rows * double(bytes) / one * 1e-9);
     }
 }
@@ -144,18 +144,18 @@ void print_linear() {
   std::vector<float> result(256 * 768);
   std::vector<Timed> all;
   for (const Shape& shape : kShapes)
-    for (const tiers::Tier& tier : tiers::supported())
+    for (const isas::Tested& tested : isas::supported())
       all.push_back({[&] {
         const MatrixProduct product{matrix.data(), shape.dim, shape.dim, start.data(), x.data(), shape.dim, shape.rows};
-        tier.kernels.linear(product, result.data(), shape.dim);
+        tested.kernels.linear(product, result.data(), shape.dim);
       }});
   time_all(all);
   std::printf(
       "\n**`linear`, one thread**\n\n| rows x inputs x outputs | ISA | 10^9 products/s |\n| --- | --- | ---: |\n");
   std::size_t i = 0;
   for (const Shape& shape : kShapes)
-    for (const tiers::Tier& tier : tiers::supported())
-      std::printf("| %zu x %zu x %zu | %s | %.1f |\n", shape.rows, shape.dim, shape.dim, name(tier.isa),
+    for (const isas::Tested& tested : isas::supported())
+      std::printf("| %zu x %zu x %zu | %s | %.1f |\n", shape.rows, shape.dim, shape.dim, name(tested.isa),
                   double(shape.rows * shape.dim * shape.dim) / all[i++].median() * 1e-9);
 }
 

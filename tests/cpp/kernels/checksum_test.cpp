@@ -1,4 +1,4 @@
-// Every tier's CRC-32C against its definition, bit by bit.
+// Every ISA's CRC-32C against its definition, bit by bit.
 #include <ios>
 #include <utility>
 #include <vector>
@@ -6,14 +6,14 @@
 #include "cpp/kernels/kernels.hpp"
 #include "tests/cpp/check.hpp"
 #include "tests/cpp/draw.hpp"
-#include "tests/cpp/tiers.hpp"
+#include "tests/cpp/isas.hpp"
 
 namespace {
 
 using namespace nestvec;
 using draw::Rng;
 using draw::Tight;
-using tiers::Tier;
+using isas::Tested;
 
 std::uint32_t crc_by_bits(const std::uint8_t* data, std::size_t size) {
   std::uint32_t crc = 0xffffffff;
@@ -40,11 +40,11 @@ TEST(crc32c_of_known_vectors) {
       {rising, 0x46dd794e},
       {falling, 0x113fdb5c},
       {read_command, 0xd9963a56}};
-  for (const Tier& tier : tiers::supported())
+  for (const Tested& tested : isas::supported())
     for (const auto& [data, want] : vectors) {
       std::uint32_t crc = 0;
-      tier.kernels.crc32c(data.data(), data.size(), 1, &crc);
-      CHECK(crc == want, name(tier.isa) << ": " << std::hex << crc << ", expected " << want);
+      tested.kernels.crc32c(data.data(), data.size(), 1, &crc);
+      CHECK(crc == want, name(tested.isa) << ": " << std::hex << crc << ", expected " << want);
     }
 }
 
@@ -54,13 +54,13 @@ TEST(crc32c_of_every_length_and_count) {
     for (std::size_t count : {0, 1, 2, 3, 4, 5, 8, 9, 11}) {
       Tight<std::uint8_t> data(length * count, length % 8);
       for (std::uint8_t& value : data) value = length % 10 == 9 ? 0xff : draw::byte(rng);
-      for (const Tier& tier : tiers::supported()) {
+      for (const Tested& tested : isas::supported()) {
         std::vector<std::uint32_t> crc(count + 1, 0xabcdabcd);
-        tier.kernels.crc32c(data.data(), length, count, crc.data());
-        CHECK(crc[count] == 0xabcdabcd, name(tier.isa) << ", length " << length << ", count " << count);
+        tested.kernels.crc32c(data.data(), length, count, crc.data());
+        CHECK(crc[count] == 0xabcdabcd, name(tested.isa) << ", length " << length << ", count " << count);
         for (std::size_t c = 0; c < count; ++c)
           CHECK(crc[c] == crc_by_bits(data.data() + c * length, length),
-                name(tier.isa) << ", length " << length << ", chunk " << c << " of " << count);
+                name(tested.isa) << ", length " << length << ", chunk " << c << " of " << count);
       }
     }
 }

@@ -1,4 +1,4 @@
-// Every tier's conversions of int8 and half floats, bit for bit.
+// Every ISA's conversions of int8 and half floats, bit for bit.
 #include <bit>
 #include <cmath>
 #include <string_view>
@@ -7,14 +7,14 @@
 #include "cpp/kernels/kernels.hpp"
 #include "tests/cpp/check.hpp"
 #include "tests/cpp/draw.hpp"
-#include "tests/cpp/tiers.hpp"
+#include "tests/cpp/isas.hpp"
 
 namespace {
 
 using namespace nestvec;
 using draw::Rng;
 using draw::Tight;
-using tiers::Tier;
+using isas::Tested;
 
 std::uint32_t bits_of(float x) { return std::bit_cast<std::uint32_t>(x); }
 float from_bits(std::uint32_t bits) { return std::bit_cast<float>(bits); }
@@ -39,11 +39,11 @@ std::uint16_t nearest_half(float x) {
 }
 
 void check_narrowing(const std::vector<float>& x, std::string_view what) {
-  for (const Tier& tier : tiers::supported()) {
+  for (const Tested& tested : isas::supported()) {
     std::vector<std::uint16_t> halves(x.size());
-    tier.kernels.float_to_half(x.data(), halves.data(), x.size());
+    tested.kernels.float_to_half(x.data(), halves.data(), x.size());
     for (std::size_t i = 0; i < x.size(); ++i)
-      CHECK(halves[i] == nearest_half(x[i]), what << ", " << name(tier.isa) << ": " << x[i] << " became " << halves[i]
+      CHECK(halves[i] == nearest_half(x[i]), what << ", " << name(tested.isa) << ": " << x[i] << " became " << halves[i]
                                                   << ", expected " << nearest_half(x[i]));
   }
 }
@@ -51,27 +51,27 @@ void check_narrowing(const std::vector<float>& x, std::string_view what) {
 }  // namespace
 
 TEST(bytes_widen_to_their_values) {
-  for (const Tier& tier : tiers::supported())
+  for (const Tested& tested : isas::supported())
     for (std::size_t count = 0; count <= 300; ++count) {
       Tight<std::int8_t> codes(count, count % 7);
       for (std::size_t i = 0; i < count; ++i) codes[i] = std::int8_t(i * 5 - 128);
       std::vector<float> x(count + 1, 999);
-      tier.kernels.int8_to_float(codes.data(), x.data(), count);
-      for (std::size_t i = 0; i < count; ++i) CHECK(x[i] == codes[i], name(tier.isa) << ", count " << count);
-      CHECK(x[count] == 999, name(tier.isa) << ", count " << count);
+      tested.kernels.int8_to_float(codes.data(), x.data(), count);
+      for (std::size_t i = 0; i < count; ++i) CHECK(x[i] == codes[i], name(tested.isa) << ", count " << count);
+      CHECK(x[count] == 999, name(tested.isa) << ", count " << count);
     }
 }
 
 TEST(every_half_widens_to_its_value) {
   std::vector<std::uint16_t> halves(65536);
   for (std::size_t i = 0; i < halves.size(); ++i) halves[i] = std::uint16_t(i);
-  for (const Tier& tier : tiers::supported()) {
+  for (const Tested& tested : isas::supported()) {
     std::vector<float> x(halves.size()), one(halves.size());
-    tier.kernels.half_to_float(halves.data(), x.data(), halves.size());
+    tested.kernels.half_to_float(halves.data(), x.data(), halves.size());
     for (std::size_t i = 0; i < halves.size(); ++i) {
-      tier.kernels.half_to_float(&halves[i], &one[i], 1);
+      tested.kernels.half_to_float(&halves[i], &one[i], 1);
       const std::uint32_t want = bits_of(half_value(halves[i]));
-      CHECK(bits_of(x[i]) == want && bits_of(one[i]) == want, name(tier.isa) << ", half " << i);
+      CHECK(bits_of(x[i]) == want && bits_of(one[i]) == want, name(tested.isa) << ", half " << i);
     }
   }
 }
@@ -92,10 +92,10 @@ TEST(halves_narrow_at_every_boundary) {
   const std::vector<float> known = {0x1p-24F,   0x1p-25F, 0x1.000002p-25F, 0x1.8p-24F,      0x1p-14F,  65504.0F,
                                     65519.996F, 65520.0F, 1e10F,           draw::kInfinity, 0x1p-149F, -0x1p-149F};
   const std::vector<std::uint16_t> want = {1, 0, 1, 2, 0x400, 0x7bff, 0x7bff, 0x7c00, 0x7c00, 0x7c00, 0, 0x8000};
-  for (const Tier& tier : tiers::supported()) {
+  for (const Tested& tested : isas::supported()) {
     std::vector<std::uint16_t> halves(known.size());
-    tier.kernels.float_to_half(known.data(), halves.data(), known.size());
-    CHECK(halves == want, name(tier.isa));
+    tested.kernels.float_to_half(known.data(), halves.data(), known.size());
+    CHECK(halves == want, name(tested.isa));
   }
 }
 
@@ -114,16 +114,16 @@ TEST(halves_narrow_from_any_bits) {
 TEST(halves_of_any_count_and_alignment) {
   Rng rng(2);
   for (std::size_t count = 0; count <= 200; ++count)
-    for (const Tier& tier : tiers::supported()) {
+    for (const Tested& tested : isas::supported()) {
       Tight<float> x(count, count % 7), back(count, count % 3);
       for (float& value : x) value = std::normal_distribution<float>()(rng);
       std::vector<std::uint16_t> halves(count + 2, 0xabcd);
-      tier.kernels.float_to_half(x.data(), halves.data() + 1, count);
-      CHECK(halves.front() == 0xabcd && halves.back() == 0xabcd, name(tier.isa) << ", count " << count);
+      tested.kernels.float_to_half(x.data(), halves.data() + 1, count);
+      CHECK(halves.front() == 0xabcd && halves.back() == 0xabcd, name(tested.isa) << ", count " << count);
       Tight<std::uint16_t> tight(count, count % 5);
       std::copy_n(halves.data() + 1, count, tight.begin());
-      tier.kernels.half_to_float(tight.data(), back.data(), count);
+      tested.kernels.half_to_float(tight.data(), back.data(), count);
       for (std::size_t i = 0; i < count; ++i)
-        CHECK(back[i] == half_value(nearest_half(x[i])), name(tier.isa) << ", count " << count << ", value " << i);
+        CHECK(back[i] == half_value(nearest_half(x[i])), name(tested.isa) << ", count " << count << ", value " << i);
     }
 }

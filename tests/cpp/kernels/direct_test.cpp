@@ -1,4 +1,4 @@
-// Every tier's scores of row-major rows against their definitions: approximate ones, and final ones bit for bit.
+// Every ISA's scores of row-major rows against their definitions; final scores bit for bit.
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -8,21 +8,21 @@
 #include "cpp/kernels/kernels.hpp"
 #include "tests/cpp/check.hpp"
 #include "tests/cpp/draw.hpp"
-#include "tests/cpp/tiers.hpp"
+#include "tests/cpp/isas.hpp"
 
 namespace {
 
 using namespace nestvec;
 using draw::Rng;
 using draw::Tight;
-using tiers::Tier;
+using isas::Tested;
 
 struct Scored {
   std::vector<float> scores, squares;
 };
 
-/// What a kernel gives for rows that end where their memory ends, `stride` bytes apart. It must write nothing past
-/// the last row's results.
+/// A kernel's results for rows `stride` bytes apart, whose memory ends with the last row. It must not write past the
+/// last result.
 Scored scored(RowKernel* kernel, const std::vector<std::uint8_t>& rows, std::size_t row_bytes, std::size_t stride,
               std::size_t count, std::size_t dim, const std::vector<std::uint8_t>& query) {
   Tight<std::uint8_t> tight((count - 1) * stride + row_bytes), tight_query(query.size());
@@ -34,8 +34,8 @@ Scored scored(RowKernel* kernel, const std::vector<std::uint8_t>& rows, std::siz
   return found;
 }
 
-std::string label(const Tier& tier, std::size_t dim, std::size_t count, std::size_t r) {
-  return std::string(name(tier.isa)) + ", dim " + std::to_string(dim) + ", row " + std::to_string(r) + " of " +
+std::string label(const Tested& tested, std::size_t dim, std::size_t count, std::size_t r) {
+  return std::string(name(tested.isa)) + ", dim " + std::to_string(dim) + ", row " + std::to_string(r) + " of " +
          std::to_string(count);
 }
 
@@ -59,13 +59,13 @@ TEST(hamming_rows_count_the_bits_that_differ) {
   for_all_shapes(1, [](std::size_t dim, std::size_t count, std::size_t gap, Rng& rng) {
     const std::size_t bytes = (dim + 7) / 8;
     const std::vector<std::uint8_t> rows = draw::bytes(rng, count * bytes);
-    std::vector<std::uint8_t> query = draw::bytes(rng, (dim + 63) / 64 * 8);  // what lies past dim does not count
-    for (const Tier& tier : tiers::supported()) {
-      const Scored found = scored(tier.kernels.hamming_rows, rows, bytes, bytes + gap, count, dim, query);
+    std::vector<std::uint8_t> query = draw::bytes(rng, (dim + 63) / 64 * 8);  // bits past dim do not count
+    for (const Tested& tested : isas::supported()) {
+      const Scored found = scored(tested.kernels.hamming_rows, rows, bytes, bytes + gap, count, dim, query);
       for (std::size_t r = 0; r < count; ++r) {
         int distance = 0;
         for (std::size_t i = 0; i < dim; ++i) distance += ((rows[r * bytes + i / 8] ^ query[i / 8]) >> (7 - i % 8)) & 1;
-        CHECK(found.scores[r] == -float(distance), label(tier, dim, count, r) << ": " << found.scores[r]);
+        CHECK(found.scores[r] == -float(distance), label(tested, dim, count, r) << ": " << found.scores[r]);
       }
     }
   });
@@ -82,12 +82,12 @@ TEST(int8_rows_are_exact) {
       sum += std::int8_t(query[4 + i]);
     }
     std::memcpy(query.data(), &sum, 4);
-    for (const Tier& tier : tiers::supported()) {
-      const Scored found = scored(tier.kernels.dot_i8_rows, rows, dim, dim + gap, count, dim, query);
+    for (const Tested& tested : isas::supported()) {
+      const Scored found = scored(tested.kernels.dot_i8_rows, rows, dim, dim + gap, count, dim, query);
       for (std::size_t r = 0; r < count; ++r) {
         std::int32_t dot = 0;
         for (std::size_t i = 0; i < dim; ++i) dot += std::int8_t(rows[r * dim + i]) * std::int8_t(query[4 + i]);
-        CHECK(found.scores[r] == float(dot), label(tier, dim, count, r) << ": " << found.scores[r]);
+        CHECK(found.scores[r] == float(dot), label(tested, dim, count, r) << ": " << found.scores[r]);
       }
     }
   });
@@ -104,8 +104,8 @@ TEST(float_rows_are_within_the_rounding_of_their_sums) {
       if (halves) reference.half_to_float(codes.data(), x.data(), x.size());
       const std::vector<std::uint8_t> rows = halves ? bytes_of(codes) : bytes_of(x);
       const std::size_t bytes = rows.size() / count;
-      for (const Tier& tier : tiers::supported()) {
-        const Scored found = scored(halves ? tier.kernels.dot_f16_rows : tier.kernels.dot_f32_rows, rows, bytes,
+      for (const Tested& tested : isas::supported()) {
+        const Scored found = scored(halves ? tested.kernels.dot_f16_rows : tested.kernels.dot_f32_rows, rows, bytes,
                                     bytes + 4 * gap, count, dim, bytes_of(query));
         for (std::size_t r = 0; r < count; ++r) {
           double dot = 0, magnitudes = 0, square = 0;
@@ -116,27 +116,27 @@ TEST(float_rows_are_within_the_rounding_of_their_sums) {
             square += double(x[r * dim + i]) * x[r * dim + i];
           }
           CHECK(std::abs(found.scores[r] - dot) <= double(dim) * 0x1p-24 * magnitudes + 1e-30,
-                label(tier, dim, count, r) << ": " << found.scores[r] << ", expected " << dot);
-          CHECK(std::abs(found.squares[r] - square) <= 0.01 * square, label(tier, dim, count, r) << ": squares");
+                label(tested, dim, count, r) << ": " << found.scores[r] << ", expected " << dot);
+          CHECK(std::abs(found.squares[r] - square) <= 0.01 * square, label(tested, dim, count, r) << ": squares");
         }
       }
     });
 }
 
 TEST(a_square_that_leaves_the_range_of_float_is_not_finite) {
-  for (const Tier& tier : tiers::supported())
+  for (const Tested& tested : isas::supported())
     for (float bad : {1e20F, draw::kInfinity, draw::kNaN})
       for (std::size_t at : {0, 15, 16, 36}) {
         std::vector<float> x(37, 1), query(37, 0);
         x[at] = bad;
-        const Scored found = scored(tier.kernels.dot_f32_rows, bytes_of(x), 37 * 4, 37 * 4, 1, 37, bytes_of(query));
-        CHECK(!std::isfinite(found.squares[0]), name(tier.isa) << ", value " << bad << " at " << at);
+        const Scored found = scored(tested.kernels.dot_f32_rows, bytes_of(x), 37 * 4, 37 * 4, 1, 37, bytes_of(query));
+        CHECK(!std::isfinite(found.squares[0]), name(tested.isa) << ", value " << bad << " at " << at);
       }
 }
 
 namespace {
 
-/// The order of additions that kernels.hpp gives; values are drawn from far apart, so that any other shows.
+/// The order of additions of kernels.hpp. Values have very different magnitudes, so that another order shows.
 double exact_by_definition(const float* x, const float* y, std::size_t dim) {
   double sum[8] = {};
   for (std::size_t i = 0; i < dim; ++i) sum[i % 8] += double(x[i]) * double(y[i]);
@@ -156,12 +156,12 @@ TEST(final_scores_are_added_in_one_order) {
       if (kind == 3) x[rng() % dim] = draw::kInfinity;
       if (kind == 4) x[rng() % dim] = draw::kNaN;
       const double want = exact_by_definition(x.data(), y.data(), dim);
-      for (const Tier& tier : tiers::supported()) {
+      for (const Tested& tested : isas::supported()) {
         double sum = 99;
-        tier.kernels.dot_exact(x.data(), y.data(), dim, &sum);
+        tested.kernels.dot_exact(x.data(), y.data(), dim, &sum);
         CHECK(std::bit_cast<std::uint64_t>(sum) == std::bit_cast<std::uint64_t>(want) ||
                   (std::isnan(sum) && std::isnan(want)),
-              name(tier.isa) << ", dim " << dim << ": " << sum << ", expected " << want);
+              name(tested.isa) << ", dim " << dim << ": " << sum << ", expected " << want);
       }
     }
 }

@@ -1,5 +1,4 @@
-// Every tier's inner products: of integers exact, of floats within the bound that queries.cpp gives for any order of
-// additions.
+// Every ISA's inner products: exact for integers, within the bound of queries.cpp (any order of additions) for floats.
 #include <bit>
 #include <cmath>
 #include <numeric>
@@ -13,8 +12,7 @@ namespace {
 using namespace nestvec;
 using namespace runs;
 
-/// Values as the float codecs may meet them: ordinary ones, all equal, the smallest, and, where `rare`, now and then
-/// one that is not finite.
+/// Normal values, equal values, the smallest values, or, if `rare`, some that are not finite.
 void fill_floats(Rng& rng, std::span<float> values, bool rare) {
   const std::size_t pattern = draw::below(rng, 6);
   std::normal_distribution<float> normal(0, pattern == 0 && values.size() < 4096 ? 1e-39F : 1);
@@ -30,7 +28,7 @@ struct Sum {
   double product, squares;
 };
 
-/// In exact arithmetic, but for the last bits of a double.
+/// Exact but for the last bits of a double.
 Sum sum_of(const float* codes, const float* query, std::size_t dims) {
   Sum sum{0, 0};
   for (std::size_t d = 0; d < dims; ++d) {
@@ -40,8 +38,8 @@ Sum sum_of(const float* codes, const float* query, std::size_t dims) {
   return sum;
 }
 
-/// Within the bound, for blocks whose values as floats these are: `dims` a row, block after block. Where the sum is
-/// infinite or NaN in exact arithmetic, it is in every order, and no other row changes.
+/// Scores are within the bound. codes: the blocks' values as floats, `dims` a row, block after block. A sum that is
+/// infinite or NaN in exact arithmetic is so in every order, and changes no other row.
 template <class T>
 void check_float(ScanKernel* Kernels::* kernel, Blocks<T>& blocks, const std::vector<float>& codes,
                  const Tight<float>& queries, std::size_t dims) {
@@ -54,11 +52,11 @@ void check_float(ScanKernel* Kernels::* kernel, Blocks<T>& blocks, const std::ve
     const float* query = queries.data() + q * dims;
     const Sum sum = sum_of(&codes[row * dims], query, dims);
     want[i] = sum.product * factor;
-    // What is lost below the normal floats is lost before the factor.
+    // Underflow loses bits before the factor is applied.
     bound[i] = 1.01 * n / (1 - n) * std::sqrt(sum.squares * sum_of(query, query, dims).squares) * factor +
                n * 0x1p-102 * std::max(factor, 1.0);
   }
-  runs::check_tiers(kernel, blocks, queries.data(), [&](const std::string& label, const runs::Hits& all) {
+  runs::check_isas(kernel, blocks, queries.data(), [&](const std::string& label, const runs::Hits& all) {
     for (std::size_t i = 0; i < all.size(); ++i) {
       const double *exact = &want[i * kBlockRows], *bounds = &bound[i * kBlockRows];
       const std::size_t bad = runs::first_bad_row([&](std::size_t r) {
@@ -80,7 +78,7 @@ void check_codec(unsigned seed, std::size_t per_word, ScanKernel* Kernels::* ker
                  const Widen& to_float) {
   runs::for_all_shapes(seed, {511, 1984, 4097, kMaxDim / per_word}, [&](const Shape& shape, Rng& rng) {
     const std::size_t dims = shape.words * per_word;
-    const bool odd = per_word == 2 && rng() % 2;  // the query ends in a 0, and the code there is another dimension's
+    const bool odd = per_word == 2 && rng() % 2;  // the query ends in 0, where the codes have another dimension
     Blocks<T> blocks(rng, shape, per_word);
     std::vector<float> codes(shape.blocks * kBlockRows * dims);
     Tight<float> queries(shape.queries * dims, rng() % 3);

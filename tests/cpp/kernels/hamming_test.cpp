@@ -1,4 +1,4 @@
-// Every tier's Hamming distances against their definition.
+// Every ISA's Hamming distances against their definition.
 #include <bit>
 
 #include "cpp/codec/block.hpp"

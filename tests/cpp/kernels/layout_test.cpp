@@ -1,17 +1,17 @@
-// Every tier's packing of rows into blocks, byte for byte.
+// Every ISA's packing of rows into blocks, byte for byte.
 #include <vector>
 
 #include "cpp/kernels/kernels.hpp"
 #include "tests/cpp/check.hpp"
 #include "tests/cpp/draw.hpp"
-#include "tests/cpp/tiers.hpp"
+#include "tests/cpp/isas.hpp"
 
 namespace {
 
 using namespace nestvec;
 using draw::Rng;
 using draw::Tight;
-using tiers::Tier;
+using isas::Tested;
 
 }  // namespace
 
@@ -27,11 +27,11 @@ TEST(words_of_rows_are_interleaved) {
       for (std::size_t r = 0; r < count; ++r)
         for (std::size_t b = 0; b < words * word_bytes; ++b)
           want[(b / word_bytes * 64 + r) * word_bytes + b % word_bytes] = rows[r * stride + b];
-      for (const Tier& tier : tiers::supported()) {
+      for (const Tested& tested : isas::supported()) {
         std::vector<std::uint8_t> block(want.size(), 0xa5);  // the lanes of missing rows stay as they were
-        tier.kernels.interleave(rows.data(), stride, count, words, word_bytes, block.data());
-        CHECK(block == want, name(tier.isa) << ", word bytes " << word_bytes << ", words " << words << ", rows "
-                                            << count << ", stride " << stride);
+        tested.kernels.interleave(rows.data(), stride, count, words, word_bytes, block.data());
+        CHECK(block == want, name(tested.isa) << ", word bytes " << word_bytes << ", words " << words << ", rows "
+                                              << count << ", stride " << stride);
       }
     }
 }

@@ -1,4 +1,4 @@
-// Every tier's sums of look-ups against their definition.
+// Every ISA's sums of look-ups against their definition.
 #include "cpp/codec/block.hpp"
 #include "tests/cpp/kernels/exact_scores.hpp"
 

@@ -1,4 +1,4 @@
-// Every tier's rows times a matrix and nearest centroids, bit for bit.
+// Every ISA's rows times a matrix and nearest centroids, bit for bit.
 #include <bit>
 #include <cmath>
 #include <string>
@@ -7,19 +7,19 @@
 #include "cpp/kernels/kernels.hpp"
 #include "tests/cpp/check.hpp"
 #include "tests/cpp/draw.hpp"
-#include "tests/cpp/tiers.hpp"
+#include "tests/cpp/isas.hpp"
 
 namespace {
 
 using namespace nestvec;
 using draw::Rng;
 using draw::Tight;
-using tiers::Tier;
+using isas::Tested;
 
 std::uint32_t bits_of(float x) { return std::bit_cast<std::uint32_t>(x); }
 
-/// Centroids, what their scores start from, and rows: values from far apart, so that the order of additions shows; or
-/// few, small and integer, so that many scores are equal.
+/// Centroids, starts of their scores, and rows: values of very different magnitudes, so that the order of additions
+/// shows, or few small integers, so that many scores are equal.
 struct Centroids {
   std::size_t dim, count, rows, x_stride;
   Tight<float> centroids, start, x;
@@ -53,8 +53,8 @@ struct Centroids {
     }
     return sum;
   }
-  std::string label(const Tier& tier) const {
-    return std::string(name(tier.isa)) + ", dim " + std::to_string(dim) + ", centroids " + std::to_string(count) +
+  std::string label(const Tested& tested) const {
+    return std::string(name(tested.isa)) + ", dim " + std::to_string(dim) + ", centroids " + std::to_string(count) +
            ", rows " + std::to_string(rows);
   }
 };
@@ -68,15 +68,15 @@ TEST(rows_times_a_matrix_are_added_in_one_order) {
                           i % 2 ? 1 : draw::below(rng, 24));
     const std::size_t stride = drawn.count + draw::below(rng, 3), offset = rng() % 4;
     Tight<float> want(drawn.rows ? (drawn.rows - 1) * stride + drawn.count : 0);
-    std::fill(want.begin(), want.end(), 999.0F);  // what lies between the rows stays as it was
+    std::fill(want.begin(), want.end(), 999.0F);  // memory between the rows stays as it was
     for (std::size_t r = 0; r < drawn.rows; ++r)
       for (std::size_t j = 0; j < drawn.count; ++j) want[r * stride + j] = drawn.score(r, j);
-    for (const Tier& tier : tiers::supported()) {
+    for (const Tested& tested : isas::supported()) {
       Tight<float> result(want.size(), offset);
       std::fill(result.begin(), result.end(), 999.0F);
-      tier.kernels.linear(drawn.product(), result.data(), stride);
+      tested.kernels.linear(drawn.product(), result.data(), stride);
       for (std::size_t at = 0; at < want.size(); ++at)
-        CHECK(bits_of(result[at]) == bits_of(want[at]), drawn.label(tier)
+        CHECK(bits_of(result[at]) == bits_of(want[at]), drawn.label(tested)
                                                             << ", stride " << stride << ", value " << at << ": "
                                                             << result[at] << ", expected " << want[at]);
     }
@@ -95,10 +95,10 @@ TEST(the_first_of_equally_near_centroids_is_taken) {
         if (drawn.score(r, j) > drawn.score(r, best)) best = j;
       want[r * code_stride] = std::uint8_t(best);
     }
-    for (const Tier& tier : tiers::supported()) {
+    for (const Tested& tested : isas::supported()) {
       std::vector<std::uint8_t> codes(want.size(), 0xa5);
-      tier.kernels.nearest(drawn.product(), codes.data(), code_stride);
-      CHECK(codes == want, drawn.label(tier) << ", code stride " << code_stride);
+      tested.kernels.nearest(drawn.product(), codes.data(), code_stride);
+      CHECK(codes == want, drawn.label(tested) << ", code stride " << code_stride);
     }
   }
 }
@@ -115,9 +115,9 @@ TEST(nearest_centroids_where_scores_overflow) {
     std::vector<std::uint8_t> want(rows), found(rows);
     const MatrixProduct product{centroids.data(), dim, count, start.data(), x.data(), dim, rows};
     reference.nearest(product, want.data(), 1);
-    for (const Tier& tier : tiers::supported()) {
-      tier.kernels.nearest(product, found.data(), 1);
-      CHECK(found == want, name(tier.isa) << ", dim " << dim << ", centroids " << count << ", rows " << rows);
+    for (const Tested& tested : isas::supported()) {
+      tested.kernels.nearest(product, found.data(), 1);
+      CHECK(found == want, name(tested.isa) << ", dim " << dim << ", centroids " << count << ", rows " << rows);
     }
   }
 }

@@ -1,4 +1,4 @@
-// Runs of drawn blocks for the scan kernels, and what holds for each of these kernels whatever it computes.
+// Runs of drawn blocks for the scan kernels, and the properties that all of these kernels have.
 #pragma once
 #include <bit>
 #include <cmath>
@@ -10,7 +10,7 @@
 #include "cpp/kernels/kernels.hpp"
 #include "tests/cpp/check.hpp"
 #include "tests/cpp/draw.hpp"
-#include "tests/cpp/tiers.hpp"
+#include "tests/cpp/isas.hpp"
 
 namespace runs {
 
@@ -27,13 +27,13 @@ struct Shape {
   std::size_t words, queries, blocks;
 };
 
-inline std::string label_of(const tiers::Tier& tier, const Shape& shape) {
-  return std::string(name(tier.isa)) + ", words " + std::to_string(shape.words) + ", queries " +
+inline std::string label_of(const isas::Tested& tested, const Shape& shape) {
+  return std::string(name(tested.isa)) + ", words " + std::to_string(shape.words) + ", queries " +
          std::to_string(shape.queries) + ", blocks " + std::to_string(shape.blocks);
 }
 
-/// Calls body(shape, rng) for every number of words to 70, with all numbers of queries and blocks in turn, and for
-/// `large` numbers of words.
+/// Calls body(shape, rng) for 1 to 70 words, with every number of queries and blocks in turn, and for the numbers of
+/// words in `large`.
 inline void for_all_shapes(unsigned seed, const std::vector<std::size_t>& large,
                            const std::function<void(const Shape&, Rng&)>& body) {
   Rng rng(seed);
@@ -43,8 +43,8 @@ inline void for_all_shapes(unsigned seed, const std::vector<std::size_t>& large,
     body({words, 1 + draw::below(rng, words > 10'000 ? 2 : 8), 1 + draw::below(rng, words > 10'000 ? 2 : 4)}, rng);
 }
 
-/// A run of blocks of T, `per_word` of them a word and row. The memory ends where the last block's words end, and no
-/// block begins on more than the alignment of T.
+/// A run of blocks of T, `per_word` values a word. The memory ends with the last block's last word, and blocks are
+/// aligned to T only.
 template <class T>
 class Blocks {
  public:
@@ -60,7 +60,7 @@ class Blocks {
     run_.last_mask = ~std::uint64_t{0};
     run_.factors = nullptr;
     run_.factor_stride = 0;
-    // A prefetch is a hint: wherever it points, nothing must happen.
+    // A prefetch is a hint: no address may fault.
     const auto codes = reinterpret_cast<std::uintptr_t>(run_.codes);
     run_.ahead = draw::one_of<std::uintptr_t>(
         rng, {codes, codes + 4096, codes + values_.size() * sizeof(T), 0, codes + (std::uintptr_t{1} << 46),
@@ -74,7 +74,7 @@ class Blocks {
     return values_[block * stride_ + (word * kBlockRows + row) * per_word_ + i];
   }
 
-  /// None, or a factor for each row, 64 or more apart from block to block.
+  /// Without factors, or with a factor for each row and a stride of 64 or more from block to block.
   void draw_factors(Rng& rng) {
     if (rng() % 2) return;
     run_.factor_stride = kBlockRows * (1 + draw::below(rng, 3));
@@ -97,14 +97,14 @@ class Blocks {
   BlockRun run_;
 };
 
-/// One kernel of a tier with all its arguments but the limits.
+/// A kernel of an ISA with all its arguments but the limits.
 struct Bound {
   nestvec::ScanKernel* kernel;
   const BlockRun& run;
   const void* queries;
   std::size_t query_count;
 
-  /// What the kernel reports for these limits. It must write nothing past the hits.
+  /// The hits for these limits. The kernel must not write past them.
   Hits operator()(const std::vector<float>& limits) const {
     Tight<float> tight(limits.size());
     std::copy(limits.begin(), limits.end(), tight.begin());
@@ -122,7 +122,7 @@ inline bool reported(const BlockHits& hits, std::size_t row) { return hits.rows 
 
 inline bool same_bits(float a, float b) { return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b); }
 
-/// The first row for which `good` is false; 64 where it is true for all.
+/// The first row for which `good` is false; 64 if none is.
 template <class Good>
 std::size_t first_bad_row(const Good& good) {
   std::size_t row = 0;
@@ -130,8 +130,8 @@ std::size_t first_bad_row(const Good& good) {
   return row;
 }
 
-/// Whatever the limits, a row is reported exactly when its score is larger, and with the same score. `all` is what the
-/// kernel reports where every limit is -infinity; `turn` changes which query gets which kind of limit.
+/// For all limits, a row is reported if and only if its score is larger, and with the same score. `all`: the hits where
+/// every limit is -infinity. `turn` varies which query gets which kind of limit.
 inline void check_limits(const Bound& scan, const Hits& all, std::size_t turn, const std::string& label) {
   const std::size_t blocks = scan.run.count;
   std::vector<float> limits(scan.query_count);
@@ -155,14 +155,14 @@ inline void check_limits(const Bound& scan, const Hits& all, std::size_t turn, c
   }
 }
 
-/// Every tier's `kernel` over these blocks: check_hits(label, hits) where every limit is -infinity, then check_limits.
+/// Runs every ISA's `kernel` over these blocks: check_hits(label, hits) with every limit -infinity, then check_limits.
 template <class T, class Check>
-void check_tiers(nestvec::ScanKernel* Kernels::* kernel, Blocks<T>& blocks, const void* queries,
-                 const Check& check_hits) {
+void check_isas(nestvec::ScanKernel* Kernels::* kernel, Blocks<T>& blocks, const void* queries,
+                const Check& check_hits) {
   const Shape& shape = blocks.shape();
-  for (const tiers::Tier& tier : tiers::supported()) {
-    const std::string label = label_of(tier, shape);
-    const Bound scan{tier.kernels.*kernel, blocks.run(), queries, shape.queries};
+  for (const isas::Tested& tested : isas::supported()) {
+    const std::string label = label_of(tested, shape);
+    const Bound scan{tested.kernels.*kernel, blocks.run(), queries, shape.queries};
     const Hits all = scan(std::vector<float>(shape.queries, -kInfinity));
     check_hits(label, all);
     check_limits(scan, all, shape.words + shape.queries, label);

@@ -1,4 +1,4 @@
-// NESTVEC_ISA chooses the tier, once per process: each choice is made in a child.
+// NESTVEC_ISA chooses the ISA once per process: each choice is made in a child process.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,7 +10,7 @@
 #include "cpp/base/error.hpp"
 #include "cpp/kernels/kernels.hpp"
 #include "tests/cpp/check.hpp"
-#include "tests/cpp/tiers.hpp"
+#include "tests/cpp/isas.hpp"
 
 namespace {
 
@@ -20,7 +20,7 @@ bool same_kernels(const Kernels& a, const Kernels& b) {
   return std::memcmp(&a, &b, sizeof a) == 0;  // pointers alone
 }
 
-/// What a process with this NESTVEC_ISA (null: without it) chooses: the tier's name, or the message of its DeviceError.
+/// The name of the ISA that a process with this NESTVEC_ISA (null: unset) chooses, or the message of its DeviceError.
 std::string chosen_with(const char* forced) {
   int ends[2];
   if (pipe(ends) != 0) return "no pipe";
@@ -34,7 +34,7 @@ std::string chosen_with(const char* forced) {
     try {
       answer = name(chosen_isa());
       setenv("NESTVEC_ISA", "too late", 1);
-      if (!same_kernels(kernels(), kernels_for(chosen_isa()))) answer += ", but has another's kernels";
+      if (!same_kernels(kernels(), kernels_for(chosen_isa()))) answer += ", but has the kernels of another";
     } catch (const DeviceError& error) {
       answer = std::string("DeviceError: ") + error.what();
     }
@@ -53,25 +53,25 @@ std::string chosen_with(const char* forced) {
 
 }  // namespace
 
-TEST(every_supported_tier_can_be_forced) {
-  for (const tiers::Tier& tier : tiers::supported())
-    CHECK(chosen_with(name(tier.isa)) == name(tier.isa), chosen_with(name(tier.isa)));
+TEST(every_supported_isa_can_be_forced) {
+  for (const isas::Tested& tested : isas::supported())
+    CHECK(chosen_with(name(tested.isa)) == name(tested.isa), chosen_with(name(tested.isa)));
 }
 
-TEST(without_a_choice_the_best_tier_runs) {
-  const char* best = name(tiers::supported().back().isa);
+TEST(without_a_choice_the_best_isa_runs) {
+  const char* best = name(isas::supported().back().isa);
   CHECK(chosen_with(nullptr) == best, chosen_with(nullptr));
   CHECK(chosen_with("") == best, chosen_with(""));
 }
 
 TEST(an_unusable_choice_names_the_usable_ones) {
   std::vector<std::string> unusable = {"sse9", "AVX2", "avx2 ", "reference,avx2"};
-  for (Isa isa : tiers::kAll)
+  for (Isa isa : isas::kAll)
     if (!supported(isa)) unusable.push_back(name(isa));
   for (const std::string& forced : unusable) {
     const std::string message = chosen_with(forced.c_str());
     CHECK(message.starts_with("DeviceError: NESTVEC_ISA is \"" + forced + "\""), message);
-    for (const tiers::Tier& tier : tiers::supported())
-      CHECK(message.find(name(tier.isa)) != std::string::npos, message);
+    for (const isas::Tested& tested : isas::supported())
+      CHECK(message.find(name(tested.isa)) != std::string::npos, message);
   }
 }

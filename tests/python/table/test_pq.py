@@ -270,18 +270,18 @@ class TestDeterminism:
             assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
 
     @pytest.mark.parametrize("isa", ["reference", "avx2"])
-    def test_the_same_bytes_and_answers_on_every_tier(self, isa: str, tmp_path: Path) -> None:
+    def test_the_same_bytes_and_answers_on_every_isa(self, isa: str, tmp_path: Path) -> None:
         if isa not in _core.capabilities()["isas"]:
             pytest.skip(f"this machine has no {isa}")
         results = {}
-        for tier in ("", isa):
-            folder = tmp_path / (tier or "default")
+        for forced in ("", isa):
+            folder = tmp_path / (forced or "default")
             folder.mkdir()
-            environment = {**os.environ, "NESTVEC_ISA": tier}
-            if not tier:
+            environment = {**os.environ, "NESTVEC_ISA": forced}
+            if not forced:
                 del environment["NESTVEC_ISA"]
             subprocess.run([sys.executable, "-c", BUILD, str(folder)], env=environment, check=True, timeout=100)
-            results[tier] = {path.name: path.read_bytes() for path in folder.iterdir()}
+            results[forced] = {path.name: path.read_bytes() for path in folder.iterdir()}
         assert results[""] == results[isa]
         assert len(results[""]) == 10
 
