@@ -91,7 +91,7 @@ void DeviceScan::run(std::size_t threads, Candidate* out) {
 
 std::size_t DeviceScan::blocks_per_piece() const {
   if (!placed_.streamed()) return blocks_;
-  const std::size_t block = used_bytes_ + (rows_.factors ? kRowsPerBlock * sizeof(float) : 0);
+  const std::size_t block = used_bytes_ + (rows_.factors ? kBlockRows * sizeof(float) : 0);
   const std::size_t blocks = placed_.stream_bytes() / 2 / block / kWarps * kWarps;
   return std::clamp<std::size_t>(blocks, kWarps, divided(blocks_, kWarps) * kWarps);
 }
@@ -224,7 +224,7 @@ void DeviceScan::run_group(const Plan& plan, std::size_t first, std::size_t coun
 
 void DeviceScan::scan_piece(const Plan& plan, const ScanView& view, bool sample) {
   const dim3 tiles(unsigned(divided(view.query_count, kernels_.tile)));
-  const std::size_t rows = view.block_count * kRowsPerBlock;
+  const std::size_t rows = view.block_count * kBlockRows;
   const std::size_t most = std::clamp<std::size_t>(kSampleBytes / (view.query_count * kStepRows * sizeof(unsigned)),
                                                    kFewestSampleSteps, kMostSampleSteps);
   const unsigned steps = unsigned(std::clamp<std::size_t>(rows / 256 / kStepRows, kFewestSampleSteps, most));
@@ -247,7 +247,7 @@ void DeviceScan::scan_streamed(const Plan& plan, ScanView view, std::size_t thre
     float *staged_factors, *factors;
     Event copied, scanned;
   };
-  const std::size_t most = blocks_per_piece(), factors = rows_.factors ? kRowsPerBlock : 0;
+  const std::size_t most = blocks_per_piece(), factors = rows_.factors ? kBlockRows : 0;
   std::array<Piece, 2> pieces;
   for (Piece& piece : pieces) {
     piece.staged = work_.pinned.take<std::uint8_t>(most * used_bytes_, "the rows that are streamed");

@@ -68,7 +68,7 @@ EncodedTier encode(const Floats& x, const std::string& encoding, bool packed, bo
   Bytes codes(std::vector<std::size_t>{packed ? blocks * block_bytes(spec.encoding, columns)
                                               : rows.rows * row_bytes(spec.encoding, columns)});
   std::optional<Floats> factors;
-  if (has_factors(spec)) factors.emplace(std::vector<std::size_t>{blocks, dims.size(), kRowsPerBlock});
+  if (has_factors(spec)) factors.emplace(std::vector<std::size_t>{blocks, dims.size(), kBlockRows});
   std::uint8_t* codes_out = codes.mutable_data();
   float* factors_out = factors ? factors->mutable_data() : nullptr;
   double longest;
@@ -132,7 +132,7 @@ Array<std::uint32_t> checksums(const Bytes& data) {
 void bind_build(py::module_& m) {
   using namespace nestvec;
   m.attr("MAX_DIM") = kMaxDim;
-  m.attr("BLOCK_ROWS") = kRowsPerBlock;
+  m.attr("BLOCK_ROWS") = kBlockRows;
   m.attr("CHECKSUM_CHUNK") = kChecksumChunk;
   m.def(
       "pq_columns",

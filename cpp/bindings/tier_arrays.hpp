@@ -49,7 +49,7 @@ struct TierArrays {
     }
     if (has_factors(spec) != factors.has_value())
       throw ArgumentError("a tier of int8, of scaled rows or of cosine scores has factors, and no other has");
-    if (factors) tier.factors = sized(*factors, blocks * dims.size() * kRowsPerBlock, "factors");
+    if (factors) tier.factors = sized(*factors, blocks * dims.size() * kBlockRows, "factors");
     return tier;
   }
 };

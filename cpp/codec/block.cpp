@@ -7,8 +7,6 @@
 
 namespace nestvec {
 
-static_assert(kRowsPerBlock == kBlockRows);
-
 std::size_t word_count(Encoding encoding, std::size_t dim) { return traits(encoding).layout.words(dim); }
 std::size_t row_bytes(Encoding encoding, std::size_t dim) { return traits(encoding).layout.row_bytes(dim); }
 std::size_t block_bytes(Encoding encoding, std::size_t dim) { return traits(encoding).layout.block_bytes(dim); }

@@ -26,8 +26,6 @@
 
 namespace nestvec {
 
-inline constexpr std::size_t kRowsPerBlock = 64;
-
 /// More than any embedding model has, and small enough that int32 sums of int8 products cannot overflow.
 inline constexpr std::size_t kMaxDim = 65536;
 

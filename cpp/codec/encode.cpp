@@ -136,8 +136,8 @@ void decode_rows(const TierSpec& spec, Matrix<const std::uint8_t> rows, const fl
   const std::size_t dim = spec.dims.back();
   const float scale = decoded_scale(spec.encoding, dim, spec.cosine);
   const RowReader reader(spec.encoding, spec.codebook);
-  parallel_for((rows.rows + kRowsPerBlock - 1) / kRowsPerBlock, threads, [&](std::size_t, std::size_t task) {
-    for (std::size_t r = task * kRowsPerBlock; r < std::min((task + 1) * kRowsPerBlock, rows.rows); ++r)
+  parallel_for((rows.rows + kBlockRows - 1) / kBlockRows, threads, [&](std::size_t, std::size_t task) {
+    for (std::size_t r = task * kBlockRows; r < std::min((task + 1) * kBlockRows, rows.rows); ++r)
       reader.decode(rows.row(r), dim, (factors ? factors[r] : 1) * scale, out + r * dim);
   });
 }

@@ -183,8 +183,8 @@ void GridEncoder::refine(float factor, float* pull, std::uint8_t* codes) const {
 }
 
 void GridEncoder::encode(Matrix<const float> x, std::uint8_t* codes) const {
-  for (std::size_t first = 0; first < x.rows; first += kRowsPerBlock)
-    encode_block({x.row(first), std::min(kRowsPerBlock, x.rows - first), x.cols},
+  for (std::size_t first = 0; first < x.rows; first += kBlockRows)
+    encode_block({x.row(first), std::min(kBlockRows, x.rows - first), x.cols},
                  codes + first * row_bytes(levels_.encoding, levels_.columns));
 }
 

@@ -35,7 +35,7 @@ struct ScanRows {
   const Placement* placement = nullptr;    ///< the rows on the device that scans them; null on the CPU
 
   float factor(std::size_t row) const {
-    return factors ? factors[row / kRowsPerBlock * factor_stride + row % kRowsPerBlock] : 1;
+    return factors ? factors[row / kBlockRows * factor_stride + row % kBlockRows] : 1;
   }
 };
 

@@ -25,8 +25,8 @@ ScanRows rows_of(const Segment& segment, const Tier& tier, std::size_t dim) {
           .count = segment.rows,
           .columns = tier.columns(),
           .blocks = tier.codes,
-          .factors = tier.factors ? tier.factors + factor_index(tier, dim) * kRowsPerBlock : nullptr,
-          .factor_stride = tier.dims.size() * kRowsPerBlock,
+          .factors = tier.factors ? tier.factors + factor_index(tier, dim) * kBlockRows : nullptr,
+          .factor_stride = tier.dims.size() * kBlockRows,
           .codebook = tier.codebook ? &*tier.codebook : nullptr,
           .longest = tier.row_bound,
           .ids = segment.ids,
@@ -41,14 +41,14 @@ void decode_rows(const Segment& segment, const Tier& tier, std::span<const std::
                     block = block_bytes(tier.encoding, tier.columns());
   const RowReader reader(tier.encoding, source.codebook);
   const float scale = decoded_scale(tier.encoding, tier.dim, tier.cosine);
-  parallel_for((rows.size() + kRowsPerBlock - 1) / kRowsPerBlock, threads, [&](std::size_t, std::size_t task) {
+  parallel_for((rows.size() + kBlockRows - 1) / kBlockRows, threads, [&](std::size_t, std::size_t task) {
     std::vector<std::uint8_t> unpacked(bytes);
-    for (std::size_t i = task * kRowsPerBlock; i < std::min((task + 1) * kRowsPerBlock, rows.size()); ++i) {
+    for (std::size_t i = task * kBlockRows; i < std::min((task + 1) * kBlockRows, rows.size()); ++i) {
       const auto row = std::size_t(rows[i]);
-      const std::uint8_t* codes = packed ? tier.codes + row / kRowsPerBlock * block : tier.codes + row * bytes;
+      const std::uint8_t* codes = packed ? tier.codes + row / kBlockRows * block : tier.codes + row * bytes;
       if (segment.checked) segment.checked->require(codes, packed ? block : bytes, 1);
       if (packed) {
-        unpack_row(tier.encoding, tier.columns(), codes, row % kRowsPerBlock, unpacked.data());
+        unpack_row(tier.encoding, tier.columns(), codes, row % kBlockRows, unpacked.data());
         codes = unpacked.data();
       }
       reader.decode(codes, tier.dim, source.factor(row) * scale, out + i * tier.dim);

@@ -36,8 +36,7 @@ void count_scan(const Segment& segment, const ScanRows& rows, std::size_t used_c
                 TierStats* stats) {
   if (!stats) return;
   const std::size_t blocks = block_count(segment.rows);
-  const std::size_t block =
-      block_bytes(rows.encoding, used_columns) + (rows.factors ? kRowsPerBlock * sizeof(float) : 0);
+  const std::size_t block = block_bytes(rows.encoding, used_columns) + (rows.factors ? kBlockRows * sizeof(float) : 0);
   if (!rows.allowed) {
     stats->rows += std::uint64_t(segment.rows) * queries;
     stats->bytes += std::uint64_t(blocks) * block;
@@ -75,7 +74,7 @@ void place_tiers(Table& table, std::size_t memory) {
                                       : segment.rows * row_bytes(tier.encoding, tier.columns());
     if (segment.checked && (scanned || bytes <= memory)) segment.checked->require(tier.codes, bytes, 0);
     PlaceRequest request{.rows = rows_of(segment, tier, tier.dim),
-                         .factor_count = tier.factors ? blocks * tier.dims.size() * kRowsPerBlock : 0,
+                         .factor_count = tier.factors ? blocks * tier.dims.size() * kBlockRows : 0,
                          .memory = memory};
     request.rows.factors = tier.factors;
     if (!scanned) std::swap(request.rows.blocks, request.rows.row_major);

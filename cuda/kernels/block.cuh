@@ -11,7 +11,7 @@ namespace nestvec::cuda {
 inline constexpr unsigned kTileBytes = 128, kTileUnits = kTileBytes / 4, kPackThreads = 256;
 
 struct PackShared {
-  unsigned tile[kRowsPerBlock][kTileUnits + 1];  // one more: 64 rows' units lie in different banks
+  unsigned tile[kBlockRows][kTileUnits + 1];  // one more: 64 rows' units lie in different banks
 };
 
 /// Row-major rows and the blocks that they are packed into.
@@ -29,9 +29,9 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(Packing packing) {
   auto& shared = shared_memory<PackShared>();
   const std::size_t block = blockIdx.x / packing.tiles, first = std::size_t{blockIdx.x % packing.tiles} * kTileBytes;
 #pragma unroll
-  for (unsigned i = 0; i < kRowsPerBlock * kTileUnits / kPackThreads; ++i) {
+  for (unsigned i = 0; i < kBlockRows * kTileUnits / kPackThreads; ++i) {
     const unsigned r = (i * kPackThreads + threadIdx.x) / kTileUnits, u = threadIdx.x % kTileUnits;
-    const std::size_t row = block * kRowsPerBlock + r, byte = first + u * 4;
+    const std::size_t row = block * kBlockRows + r, byte = first + u * 4;
     const unsigned char* at = packing.rows + row * packing.row_bytes + byte;
     unsigned unit = 0;
     if (row < packing.count) {
@@ -45,10 +45,10 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(Packing packing) {
   __syncthreads();
 
   // The tile's bytes are one after another in the block, whatever its words.
-  unsigned* out = reinterpret_cast<unsigned*>(packing.blocks + block * packing.block_bytes + first * kRowsPerBlock);
-  const std::size_t left = packing.block_bytes / 4 - first * kRowsPerBlock / 4;
+  unsigned* out = reinterpret_cast<unsigned*>(packing.blocks + block * packing.block_bytes + first * kBlockRows);
+  const std::size_t left = packing.block_bytes / 4 - first * kBlockRows / 4;
 #pragma unroll
-  for (unsigned i = 0; i < kRowsPerBlock * kTileUnits / kPackThreads; ++i) {
+  for (unsigned i = 0; i < kBlockRows * kTileUnits / kPackThreads; ++i) {
     const unsigned k = i * kPackThreads + threadIdx.x;
     if (k >= left) break;
     unsigned unit = 0;

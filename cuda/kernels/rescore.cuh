@@ -54,8 +54,7 @@ static __global__ void __launch_bounds__(kThreads, kGatherBlocks)
     const unsigned lanes = __ballot_sync(kWholeWarp, i < last);
     if (i >= last) continue;
     const unsigned row = view.rows[base + i];
-    const float factor =
-        view.factors ? view.factors[row / kRowsPerBlock * view.factor_stride + row % kRowsPerBlock] : 1.0f;
+    const float factor = view.factors ? view.factors[row / kBlockRows * view.factor_stride + row % kBlockRows] : 1.0f;
     const RowCodes codes{view.codes + row * view.row_bytes, view.meaning.word_bytes};
     const float score = exact_score(view.meaning, codes, values, view.dim, factor, constant, lanes);
     if (threadIdx.x % 8 == 0)

@@ -137,7 +137,7 @@ __device__ __forceinline__ void keep_wanted(const ScanView& view, ScanShared<kQu
                                             unsigned first_query, const unsigned char* block, unsigned b,
                                             std::uint64_t marked, const Sums<Scorer, kQueries>& sums) {
   using Lane = typename Scorer::template Lane<kQueries>;
-  const unsigned lane = threadIdx.x % kWarpSize, first_row = (view.first_block + b) * unsigned(kRowsPerBlock);
+  const unsigned lane = threadIdx.x % kWarpSize, first_row = (view.first_block + b) * unsigned(kBlockRows);
   const auto keep = [&](unsigned q, unsigned row, unsigned score) {
     const Key key = make_key(score, view.ranks ? __ldg(view.ranks + first_row + row) : first_row + row);
     if (key > shared.least[q]) buffers[std::size_t{q} * view.capacity + atomicAdd(&shared.counts[q], 1u)] = key;
@@ -167,7 +167,7 @@ __device__ __forceinline__ void keep_wanted(const ScanView& view, ScanShared<kQu
         const unsigned group_q = __shfl_sync(kWholeWarp, q, from), group_row = __shfl_sync(kWholeWarp, row, from);
         if (rest == 0) continue;
         const unsigned query = query_of(view, first_query, group_q);
-        const RowCodes codes{block + group_row * view.meaning.word_bytes, kRowsPerBlock * view.meaning.word_bytes};
+        const RowCodes codes{block + group_row * view.meaning.word_bytes, kBlockRows * view.meaning.word_bytes};
         const float exact = exact_score(view.meaning, codes, view.values + std::size_t{query} * view.dim, view.dim,
                                         view.factor(b, group_row), view.scales[query].constant, active);
         if (lane % 8 == 0 && exact == exact) keep(group_q, group_row, ordered(exact));
@@ -251,7 +251,7 @@ __global__ void __launch_bounds__(kThreads, Scorer::template Lane<kQueries>::kRe
   for (unsigned c = 0; c < Lane::kColumns; ++c) {
     const unsigned query = first_query + Lane::query(c);
     if (query >= view.query_count) continue;
-    unsigned* scores = samples + (std::size_t{query} * gridDim.y + blockIdx.y) * kStepRows + warp * kRowsPerBlock;
+    unsigned* scores = samples + (std::size_t{query} * gridDim.y + blockIdx.y) * kStepRows + warp * kBlockRows;
     const std::uint64_t live = block ? view.live_rows(b, query) : 0;
 #pragma unroll
     for (unsigned r = 0; r < Lane::kRows; ++r) {

@@ -13,8 +13,8 @@ enum class Finish {
   exact,    ///< computed again by exact_score: the kernel's is only near it
 };
 
-inline constexpr unsigned kStepRows = kWarps * kRowsPerBlock;  ///< of a block of threads in one step
-inline constexpr unsigned kStepsPerCut = 2;                    ///< between two looks at the buffers
+inline constexpr unsigned kStepRows = kWarps * kBlockRows;  ///< of a block of threads in one step
+inline constexpr unsigned kStepsPerCut = 2;                 ///< between two looks at the buffers
 
 /// What a buffer must have left before the next look.
 inline constexpr unsigned kSlack = kStepRows * kStepsPerCut;
@@ -53,8 +53,8 @@ struct ScanView {
 
   /// The rows of block b of this launch that query q may have.
   __device__ std::uint64_t live_rows(unsigned b, unsigned q) const {
-    const unsigned number = first_block + b, left = row_count - number * unsigned(kRowsPerBlock);
-    std::uint64_t rows = left >= kRowsPerBlock ? ~std::uint64_t{0} : (std::uint64_t{1} << left) - 1;
+    const unsigned number = first_block + b, left = row_count - number * unsigned(kBlockRows);
+    std::uint64_t rows = left >= kBlockRows ? ~std::uint64_t{0} : (std::uint64_t{1} << left) - 1;
     if (allowed) rows &= __ldg(reinterpret_cast<const unsigned long long*>(allowed) + q * allowed_stride + number);
     return rows;
   }

@@ -21,7 +21,7 @@ using draw::Rng;
 using draw::Tight;
 using nestvec::Candidate;
 using nestvec::Encoding;
-using nestvec::kRowsPerBlock;
+using nestvec::kBlockRows;
 using nestvec::QueryKind;
 using oracle::Bytes;
 using oracle::Floats;
@@ -233,7 +233,7 @@ struct Rows {
             .count = count,
             .columns = columns(),
             .factors = factors.empty() ? nullptr : factors.data(),
-            .factor_stride = 2 * kRowsPerBlock,
+            .factor_stride = 2 * kBlockRows,
             .codebook = codebook_or_null(),
             .ids = ids.empty() ? nullptr : ids.data()};
   }

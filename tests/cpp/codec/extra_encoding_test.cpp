@@ -50,7 +50,7 @@ struct Built {
     const TierSpec spec{encoding_named("int7"), packed, cosine, {kDim}};
     const std::size_t blocks = block_count(kRows);
     codes.resize(packed ? blocks * block_bytes(spec.encoding, kDim) : kRows * row_bytes(spec.encoding, kDim));
-    factors.resize(blocks * kRowsPerBlock);
+    factors.resize(blocks * kBlockRows);
     const double longest = encode_tier(spec, {x.data(), kRows, kDim}, codes.data(), factors.data(), 2);
     tier = {spec.encoding, kDim, {kDim}, cosine, codes.data(), factors.data(), 1.01 * longest};
   }

@@ -20,8 +20,8 @@ Bytes packed_on_host(Encoding encoding, std::size_t columns, const Bytes& rows, 
   const std::size_t block = block_bytes(encoding, columns), row = row_bytes(encoding, columns);
   Bytes blocks(block_count(count) * block);
   for (std::size_t b = 0; b < block_count(count); ++b)
-    pack_block(encoding, columns, rows.data() + b * kRowsPerBlock * row,
-               std::min(kRowsPerBlock, count - b * kRowsPerBlock), blocks.data() + b * block);
+    pack_block(encoding, columns, rows.data() + b * kBlockRows * row, std::min(kBlockRows, count - b * kBlockRows),
+               blocks.data() + b * block);
   return blocks;
 }
 
