@@ -33,13 +33,11 @@ class VectorOutput:
     def __init__(self, pipeline: Pipeline, dim: int, precision: str, threads: int) -> None:
         self._pipeline = pipeline
         self._options: dict[str, Any] = {"dim": dim, "precision": precision, "threads": threads}
-        # Rows of this dtype and width, from the pipeline itself, which also checks the precision.
-        nothing = np.zeros((1, 1, pipeline.hidden_dim), np.float32), np.ones((1, 1), np.int64)
-        self._none = pipeline(*nothing, **self._options)[:0]
+        self._columns, self._dtype = pipeline.output(dim, precision)
 
     def empty(self, texts: int) -> npt.NDArray[Any]:
         """An array for the rows of a window."""
-        return np.empty((texts, self._none.shape[1]), self._none.dtype)
+        return np.empty((texts, self._columns), self._dtype)
 
     def put(self, rows: npt.NDArray[Any], batch: list[int], hidden: Any, mask: Ids, prompt_tokens: int) -> None:
         """Runs the pipeline where the hidden states lie; only its rows leave a device."""

@@ -210,6 +210,12 @@ class Pipeline:
         """The width of the rows that it makes, before truncation."""
         return self._epilogue.dim
 
+    def output(self, dim: int | None = None, precision: str = "float32") -> tuple[int, np.dtype[Any]]:
+        """The columns and the dtype of its rows. Raises `ArgumentError` for a dim or precision that it cannot give."""
+        dim = self.dim if dim is None else as_index(dim, "dim", 1, self.dim)
+        no_rows, _ = _core.quantize(np.empty((0, dim), np.float32), as_name(precision, "precision"))
+        return no_rows.shape[1], no_rows.dtype
+
     @overload
     def __call__(  # type: ignore[overload-overlap]
         self,

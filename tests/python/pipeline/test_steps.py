@@ -199,6 +199,17 @@ def test_many_python_threads_share_one_pipeline() -> None:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_output_is_known_without_a_run(precision: str) -> None:
+    pipeline = nv.Pipeline([nv.Pooling(("mean", "cls"))], 12)
+    for dim in (None, 1, 8, 11, 24):
+        rows = pipeline(np.ones((2, 3, 12), np.float32), np.ones((2, 3), int), dim=dim, precision=precision)
+        assert pipeline.output(dim, precision) == (rows.shape[1], rows.dtype)
+    for wrong in ({"dim": 0}, {"dim": 25}, {"precision": "int4"}, {"precision": None}):
+        with pytest.raises(ArgumentError, match=f"{next(iter(wrong))} is "):
+            pipeline.output(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_an_empty_batch_gives_an_empty_result(precision: str) -> None:
     pipeline = nv.Pipeline([nv.Pooling(), nv.Normalize()], 12)
     some = pipeline(np.ones((2, 3, 12), np.float32), np.ones((2, 3), int), dim=11, precision=precision)
