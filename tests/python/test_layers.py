@@ -61,7 +61,6 @@ TESTED_ELSEWHERE = {
     "codecs/codec": "codecs/test_names.py, test_families.py",
     "demo/run": "demo/test_main.py",
     "encoder/progress_bar": "encoder/test_progress.py",
-    "encoder/stats": "encoder/test_encoder.py",
     "evaluate/compare": "evaluate/test_evaluate.py",
     "evaluate/interval": "evaluate/test_evaluate.py",
     "evaluate/measures": "evaluate/test_evaluate.py",

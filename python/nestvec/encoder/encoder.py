@@ -201,8 +201,7 @@ class Encoder:
                     done += len(rows)
         finally:
             if stats is not None:
-                for name, value in vars(run).items():
-                    setattr(stats, name, getattr(stats, name) + value)
+                stats.add(run)
         return out[0] if single else out
 
     def encode_batches(

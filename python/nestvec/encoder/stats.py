@@ -24,3 +24,14 @@ class EncodeStats:
     seconds_tokenize: float = 0.0
     seconds_onnx: float = 0.0
     seconds_rest: float = 0.0
+
+    def add(self, other: EncodeStats) -> None:
+        """Adds what another call took."""
+        self.texts += other.texts
+        self.tokens += other.tokens
+        self.padded_tokens += other.padded_tokens
+        self.batches += other.batches
+        self.seconds_total += other.seconds_total
+        self.seconds_tokenize += other.seconds_tokenize
+        self.seconds_onnx += other.seconds_onnx
+        self.seconds_rest += other.seconds_rest
