@@ -20,7 +20,7 @@ import tokenizers
 from benchmarks.common import Column, Report, Timing, interleave, parser, progress, verdict
 from nestvec import Encoder, EncodeStats
 from nestvec.demo.corpus import collect, spread
-from nestvec.encoder.engines.onnx import OnnxModel
+from nestvec.encoder.engines.onnx import OnnxEngine
 from nestvec.model.directory import read_model_dir
 
 NESTVEC = "nestvec"
@@ -46,7 +46,7 @@ class Policy:
     """A fixed number of texts per batch in a given order; each batch is tokenized and padded just before it runs."""
 
     encoder: Encoder
-    onnx: OnnxModel
+    engine: OnnxEngine
     tokenizer: tokenizers.Tokenizer
     texts: Sequence[str]
     order: Sequence[int]
@@ -63,7 +63,7 @@ class Policy:
             encodings = self.tokenizer.encode_batch([self.texts[i] for i in batch])
             ids = np.array([encoding.ids for encoding in encodings], np.int64)
             mask = np.array([encoding.attention_mask for encoding in encodings], np.int64)
-            out[batch] = self.encoder.pipeline(self.onnx.run(ids, mask), mask, threads=self.encoder.threads)
+            out[batch] = self.encoder.pipeline(self.engine.run(ids, mask), mask, threads=self.encoder.threads)
             self.padded_tokens += ids.size
             self.batches += 1
         return out
@@ -74,14 +74,14 @@ def contenders(
 ) -> tuple[dict[str, Callable[[], npt.NDArray[Any]]], dict[str, Policy]]:
     """The timed calls by name, and those among them that are policies."""
     source = read_model_dir(Path(model))
-    onnx = OnnxModel(source.onnx, device="cpu", threads=encoder.threads, position_offset=source.position_offset)
+    engine = OnnxEngine(source.onnx, device="cpu", threads=encoder.threads, position_offset=source.position_offset)
     tokenizer = tokenizers.Tokenizer.from_file(str(source.tokenizer))
     tokenizer.enable_truncation(encoder.max_length)
     tokenizer.enable_padding()
     by_characters = [int(i) for i in np.argsort([-len(text) for text in texts])]
     policies = {
-        SORTED_32: Policy(encoder, onnx, tokenizer, texts, by_characters, 32),
-        ARRIVAL_256: Policy(encoder, onnx, tokenizer, texts, range(len(texts)), 256),
+        SORTED_32: Policy(encoder, engine, tokenizer, texts, by_characters, 32),
+        ARRIVAL_256: Policy(encoder, engine, tokenizer, texts, range(len(texts)), 256),
     }
     policies = {name: policy for name, policy in policies.items() if name in names}
     return {NESTVEC: lambda: encoder.encode(texts), **policies}, policies

@@ -25,6 +25,7 @@ class FakeCudaSession:
     def __init__(self, session: Any) -> None:
         self.session = session
         self.get_inputs, self.get_outputs = session.get_inputs, session.get_outputs
+        self.get_modelmeta = session.get_modelmeta
         self.runs = 0
 
     def io_binding(self) -> FakeBinding:

@@ -1,9 +1,7 @@
-"""onnxruntime sessions, and the digest of what they run."""
+"""onnxruntime sessions."""
 
 from __future__ import annotations
 
-import hashlib
-import mmap
 import re
 from pathlib import Path
 from typing import Any
@@ -11,27 +9,11 @@ from typing import Any
 from nestvec.base.optional import require
 from nestvec.errors import ArgumentError, DeviceError, ModelError
 
-# The protobuf bytes of an external_data entry with the key "location": field 1, 8 bytes; field 2, its length and value.
-_LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of an ONNX file, followed by those of the files with its external data, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as graph:
-        digest.update(graph)
-        names = {graph[match.end() : match.end() + match[1][0]] for match in _LOCATION.finditer(graph)}
-    for name in sorted(names):
-        with (path.parent / name.decode()).open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()
-
 
 def start_session(path: Path, device: str, threads: int, purpose: str) -> Any:
     """An onnxruntime session over a file. `purpose` is what lacks onnxruntime where it is not installed.
 
-    Raises `ArgumentError`, `DeviceError`, `ModelError` as `OnnxModel` does.
+    Raises `ArgumentError`, `DeviceError`, `ModelError` as `OnnxEngine` does.
     """
     match = re.fullmatch(r"cpu|cuda(?::(\d+))?", device) if isinstance(device, str) else None
     if match is None:

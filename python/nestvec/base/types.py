@@ -33,6 +33,9 @@ class SupportsEncode(Protocol):
     def fingerprint(self) -> dict[str, Any]:
         """Plain values that change wherever its vectors may."""
 
+    def differences(self, stored: Mapping[str, Any]) -> list[str]:
+        """The keys in which its fingerprint and a stored one differ, in order; none for the encoder that it is of."""
+
     def encode(self, texts: str | Sequence[str], *, prompt: str | None = None, dim: int | None = None) -> Floats:
         """(texts, dim) float32, or (dim,) for one text."""
 

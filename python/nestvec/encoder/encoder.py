@@ -19,7 +19,8 @@ from nestvec import _core
 from nestvec.base.arrays import as_index
 from nestvec.base.types import Ids
 from nestvec.encoder.batching import one_ahead, pack, windows
-from nestvec.encoder.engines.onnx import OnnxModel
+from nestvec.encoder.engine import Engine
+from nestvec.encoder.engines.onnx import OnnxEngine
 from nestvec.encoder.model_pipeline import fit_pipeline
 from nestvec.encoder.outputs import CodeOutput, Output, Rows, TextVectors, VectorOutput
 from nestvec.encoder.progress import encode_progress
@@ -100,10 +101,10 @@ class Encoder:
             lower_case=self._source.lower_case,
             max_length=_max_length(self._source, max_length),
         )
-        self._onnx = OnnxModel(
+        self._engine: Engine = OnnxEngine(
             self._source.onnx, device=device, threads=self._threads, position_offset=self._source.position_offset
         )
-        self._pipeline = fit_pipeline(self._source, self._onnx, pooling)
+        self._pipeline = fit_pipeline(self._source, self._engine, pooling)
         self._dim = min(self._pipeline.dim, self._source.truncate_dim or self._pipeline.dim)
         self._device = device
         self._budget = TOKENS_PER_THREAD * self._threads if device == "cpu" else TOKENS_ON_CUDA
@@ -123,8 +124,13 @@ class Encoder:
 
     @property
     def threads(self) -> int:
-        """How many threads the ONNX run and the pipeline use."""
+        """How many threads the engine and the pipeline use."""
         return self._threads
+
+    @property
+    def engine(self) -> str:
+        """What runs the model: "onnxruntime"."""
+        return self._engine.name
 
     @property
     def prompts(self) -> dict[str, str]:
@@ -133,21 +139,33 @@ class Encoder:
 
     @property
     def pipeline(self) -> Pipeline:
-        """What follows the ONNX run."""
+        """What follows the engine."""
         return self._pipeline
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """JSON values that two encoders share only if they make the same vectors: hashes of the files, and settings.
+        """JSON values that two encoders share only if they make the same vectors: digests, and settings.
 
+        It names the model by its weights: files that `nestvec export` made of the same ones have the same fingerprint.
         The first use reads the ONNX file, which takes about 0.1 seconds for 90 MB.
         """
         return dict(self._fingerprint)
 
+    def differences(self, stored: Mapping[str, Any]) -> list[str]:
+        """The keys in which a stored fingerprint differs from this encoder's, in order; none if it is its own.
+
+        Fingerprints of before 0.1.0 name the model by the digest of its ONNX file, and are compared by that.
+        """
+        given = self.fingerprint
+        if "onnx_sha256" in stored:
+            del given["model_sha256"]
+            given["onnx_sha256"] = self._engine.onnx_sha256()
+        return sorted(key for key in stored.keys() | given.keys() if stored.get(key) != given.get(key))
+
     @cached_property
     def _fingerprint(self) -> dict[str, Any]:
         return {
-            "onnx_sha256": self._onnx.sha256(),
+            "model_sha256": self._engine.digest(),
             "tokenizer_sha256": hashlib.sha256(self._source.tokenizer.read_bytes()).hexdigest(),
             "lower_case": self._source.lower_case,
             "max_length": self.max_length,
@@ -290,14 +308,14 @@ class Encoder:
         mask = np.zeros_like(ids)
         for i, row in enumerate(rows):
             # Padding goes to the right, where it moves no position; a graph that pools may want it at its own side.
-            at = width - len(row) if self._onnx.pools and self._tokenizer.pads_left else 0
+            at = width - len(row) if self._engine.pools and self._tokenizer.pads_left else 0
             ids[i, at : at + len(row)] = row
             mask[i, at : at + len(row)] = 1
         ready = time.perf_counter()
-        hidden = self._onnx.run(ids, mask)
+        hidden = self._engine.run(ids, mask)
         done = time.perf_counter()
         pooled_mask, prompt_tokens = mask, job.prompt_tokens
-        if self._onnx.pools:
+        if self._engine.pools:
             hidden, pooled_mask, prompt_tokens = hidden.reshape(len(rows), 1, -1), np.ones((len(rows), 1), np.int64), 0
         put(hidden, pooled_mask, prompt_tokens)
         stats.texts += len(rows)

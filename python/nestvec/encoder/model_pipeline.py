@@ -1,33 +1,31 @@
-"""The pipeline of a model: what its files say follows the transformer, less what its ONNX graph does by itself."""
+"""The pipeline of a model: what its files say follows the transformer, less what its engine does by itself."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from nestvec.encoder.engines.onnx import OnnxModel
+from nestvec.encoder.engine import Engine
 from nestvec.errors import ArgumentError, ModelError
 from nestvec.model.directory import ModelDir
 from nestvec.pipeline.steps import Normalize, Pipeline, Pooling
 
 
-def fit_pipeline(source: ModelDir, onnx: OnnxModel, pooling: str | Sequence[str] | None) -> Pipeline:
-    """The steps after the ONNX run. A graph that `pools` has made finished vectors, which pass as a single token each.
+def fit_pipeline(source: ModelDir, engine: Engine, pooling: str | Sequence[str] | None) -> Pipeline:
+    """The steps after the engine. One that `pools` gives finished vectors, which pass as a single token each.
 
     pooling: for hidden states without a modules.json. Raises `ArgumentError` where it is unknown or has no place, and
-    `ModelError` where it is missing, and for modules that fit neither each other nor the graph.
+    `ModelError` where it is missing, and for modules that fit neither each other nor the engine's output.
     """
-    if pooling is not None and (source.modules is not None or onnx.pools):
+    if pooling is not None and (source.modules is not None or engine.pools):
         by = "the ONNX file pools by itself" if source.modules is None else "modules.json says how to pool"
         raise ArgumentError(f"pooling is {pooling!r}, and {by}; leave it out")
-    dim = onnx.dim or _probe_dim(onnx)
+    dim = engine.dim
     if source.modules is None:
-        if onnx.pools:
+        if engine.pools:
             return Pipeline([Pooling(("cls",))], dim)
         if pooling is None:
             raise ModelError(
-                f"{onnx.path} gives a hidden state for each token, and no modules.json says how to pool them; give "
+                f"{engine.path} gives a hidden state for each token, and no modules.json says how to pool them; give "
                 "pooling='mean', 'cls' or another mode of nestvec.Pooling, whichever the model was trained with"
             )
         return Pipeline([Pooling((pooling,) if isinstance(pooling, str) else tuple(pooling))], dim)
@@ -35,22 +33,16 @@ def fit_pipeline(source: ModelDir, onnx: OnnxModel, pooling: str | Sequence[str]
     try:
         pipeline = Pipeline(steps, hidden_dim)
     except ArgumentError as error:
-        raise ModelError(f"the modules after {onnx.path} do not fit together: {error}") from error
-    expected = pipeline.dim if onnx.pools else hidden_dim
+        raise ModelError(f"the modules after {engine.path} do not fit together: {error}") from error
+    expected = pipeline.dim if engine.pools else hidden_dim
     if dim != expected:
-        raise ModelError(f"{onnx.path} gives {dim} dimensions, and modules.json expects {expected}; export it again")
-    if not onnx.pools:
+        raise ModelError(f"{engine.path} gives {dim} dimensions, and modules.json expects {expected}; export it again")
+    if not engine.pools:
         return pipeline
     if any(isinstance(step, Pooling) and not step.include_prompt for step in steps):
         raise ModelError(
-            f"{onnx.path} pools by itself and cannot leave prompts out of it, as the model's Pooling module says; "
+            f"{engine.path} pools by itself and cannot leave prompts out of it, as the model's Pooling module says; "
             "export it with last_hidden_state"
         )
     # Normalizing what is normalized changes nothing, and has the pipeline normalize again after a truncation.
     return Pipeline([Pooling(("cls",)), *(step for step in steps[-1:] if isinstance(step, Normalize))], dim)
-
-
-def _probe_dim(onnx: OnnxModel) -> int:
-    """The width of the output of a file that does not fix it, from a run on one token."""
-    token = np.ones((1, 1), np.int64)
-    return int(onnx.run(token, token).shape[-1])

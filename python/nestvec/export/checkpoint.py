@@ -123,6 +123,11 @@ class Architecture:
         """The longest sequence that has positions, special tokens included."""
         return self.positions - (self.padding_id + 1 if self.layout.padding_positions else 0)
 
+    def facts(self) -> dict[str, Any]:
+        """What decides the hidden states besides the tensors, by names that docs/format.md has."""
+        names = ("model_type", "heads", "padding_id", "epsilon", "activation")
+        return {name: getattr(self, name) for name in names}
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The tensors that the checkpoint must have, without the prefix."""
         layout, hidden, wide = self.layout, self.hidden, self.intermediate

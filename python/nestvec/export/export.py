@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nestvec.base.digests import MODEL_KEY, SEAL_KEY, UNSEALED, model_sha256, seal
 from nestvec.base.optional import require
 from nestvec.errors import ArgumentError, ModelError
 from nestvec.export.checkpoint import Architecture, Checkpoint, read_architecture, transformer_folder
@@ -50,9 +51,10 @@ def export_onnx(
     The graph (opset 17) takes int64 input_ids, attention_mask and, where the model has several token types,
     token_type_ids, each (batch, sequence), and gives float32 last_hidden_state (batch, sequence, hidden). It computes
     what transformers computes in float32. Weights of more than 2 GB go to a second file beside it, named after its
-    SHA-256. The same weights give the same bytes; model_type, nestvec's version and the SHA-256 of the weight files
-    stand in the metadata. The file takes its name only when it is complete and, with `check`, when ONNX Runtime has
-    run it: finite hidden states of the right shape that do not depend on padding. Until then an older file stays.
+    SHA-256. The same weights give the same bytes; model_type, nestvec's version, and the SHA-256 of the weight files,
+    of the weights in them and of the result are in the metadata. The file takes its name only when it is complete and,
+    with `check`, when ONNX Runtime has run it: finite hidden states of the right shape that do not depend on padding.
+    Until then an older file stays.
 
     `progress(stage, fraction)` is called with what is being done and the part of the whole that is done, 0 to 1.
 
@@ -71,10 +73,14 @@ def export_onnx(
     folder = transformer_folder(Path(model_dir))
     architecture = read_architecture(folder)
     with Checkpoint(folder, architecture) as checkpoint:
-        source_sha256 = _hash(checkpoint, report)
+        facts = {
+            "model_type": architecture.model_type,
+            "weights_sha256": _hash(checkpoint, report),
+            MODEL_KEY: _model_sha256(architecture, checkpoint, report),
+        }
         target.parent.mkdir(parents=True, exist_ok=True)
         with _Output(target) as files:
-            model = _build(architecture, checkpoint, files, source_sha256, report)
+            model = _build(architecture, checkpoint, files, facts, report)
             report("writing the file", 0.8)
             files.write(model)
             if check:
@@ -92,13 +98,25 @@ def _hash(checkpoint: Checkpoint, report: Progress) -> str:
     def on_bytes(count: int) -> None:
         nonlocal done
         done += count
-        report("reading the weights", 0.3 * min(1.0, done / total))
+        report("reading the weights", 0.15 * min(1.0, done / total))
 
     return checkpoint.sha256(on_bytes)
 
 
+def _model_sha256(architecture: Architecture, checkpoint: Checkpoint, report: Progress) -> str:
+    names, read = architecture.shapes(), 0
+
+    def tensor(name: str) -> Array:
+        nonlocal read
+        read += 1
+        report("reading the weights", 0.15 + 0.15 * read / len(names))
+        return checkpoint.tensor(name)
+
+    return model_sha256(architecture.facts(), names, tensor)
+
+
 def _build(
-    architecture: Architecture, checkpoint: Checkpoint, files: _Output, source_sha256: str, report: Progress
+    architecture: Architecture, checkpoint: Checkpoint, files: _Output, facts: dict[str, str], report: Progress
 ) -> ModelProto:
     from onnx import ModelProto
 
@@ -115,8 +133,7 @@ def _build(
         files.store_external if weight_bytes > MAX_INLINE_BYTES else files.store_inline,
         lambda layer: report("building the graph", 0.3 + 0.5 * (layer + 1) / architecture.layers),
     )
-    facts = {"producer": "nestvec", "version": __version__, "model_type": architecture.model_type}
-    for key, value in {**facts, "weights_sha256": source_sha256}.items():
+    for key, value in {"producer": "nestvec", "version": __version__, **facts, SEAL_KEY: UNSEALED}.items():
         model.metadata_props.add(key=key, value=value)
     return model
 
@@ -169,12 +186,13 @@ class _Output:
         self._digest.update(block)
 
     def write(self, model: ModelProto) -> None:
-        """Writes and syncs the files."""
+        """Writes, seals and syncs the files."""
         if self._data_file is not None:
             self._finish_data(model)
         with self.model.open("xb") as file:
             file.write(model.SerializeToString(deterministic=True))
             file.flush()
+            seal(self.model)
             os.fsync(file.fileno())
 
     def _finish_data(self, model: ModelProto) -> None:

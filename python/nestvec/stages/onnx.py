@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_floats
-from nestvec.base.onnx_session import sha256_of, start_session
+from nestvec.base.digests import sha256_of
+from nestvec.base.onnx_session import start_session
 from nestvec.base.types import Floats
 from nestvec.errors import ArgumentError, ModelError
 from nestvec.stages.kinds import Axes, Stage

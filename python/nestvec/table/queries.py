@@ -65,8 +65,7 @@ def _encoded(
         raise ArgumentError("queries are strings, and no encoder was given: pass encoder=, or vectors")
     mapped = "query_stages" in description
     stored = description.get("query_encoder" if mapped else "encoder")
-    if isinstance(stored, dict) and stored != (given := encoder.fingerprint):
-        differ = sorted(key for key in stored.keys() | given.keys() if stored.get(key) != given.get(key))
+    if isinstance(stored, dict) and (differ := encoder.differences(stored)):
         made = "queries are mapped from" if mapped else "made this table"
         raise ArgumentError(
             f"the encoder is not the one that {made}: {', '.join(differ)} differ; use the same model and settings, "

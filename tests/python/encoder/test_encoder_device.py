@@ -67,7 +67,7 @@ def test_a_graph_that_pools(tmp_path: Path) -> None:
     path = bare(tmp_path, output="sentence_embedding")
     here, there = Encoder(path, max_length=16, device="cpu"), Encoder(path, max_length=16, device="cuda")
     np.testing.assert_array_equal(there.encode(TEXTS, dim=5), here.encode(TEXTS, dim=5))
-    assert isinstance(there._onnx.run(np.ones((2, 3), np.int64), np.ones((2, 3), np.int64)), nv.DeviceArray)
+    assert isinstance(there._engine.run(np.ones((2, 3), np.int64), np.ones((2, 3), np.int64)), nv.DeviceArray)
 
 
 @needs_cuda

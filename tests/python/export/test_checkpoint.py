@@ -34,6 +34,11 @@ def assert_same_graph(path: Path, expected: Path) -> None:
     assert list(first) == list(second)
     for name, value in second.items():
         np.testing.assert_array_equal(first[name], value, err_msg=name)
+    assert metadata(path)["model_sha256"] == metadata(expected)["model_sha256"]
+
+
+def metadata(path: Path) -> dict[str, str]:
+    return {item.key: item.value for item in onnx.load(path).metadata_props}
 
 
 def change_config(folder: Path, **changes: object) -> None:

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from tiny_models import write_bert
 
 import nestvec
+from nestvec.base.digests import model_sha256
 from nestvec.errors import ArgumentError, MissingDependencyError, ModelError
 from nestvec.export import export
 from nestvec.export.export import export_onnx
@@ -54,13 +55,19 @@ def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_metadata(tmp_path: Path) -> None:
     folder = write_bert(tmp_path)
-    model = onnx.load(export_onnx(folder))
+    path = export_onnx(folder)
+    model = onnx.load(path)
     assert (model.producer_name, model.producer_version) == ("nestvec", nestvec.__version__)
+    weights = load_file(folder / "model.safetensors")
+    facts = {"model_type": "bert", "heads": 4, "padding_id": 0, "epsilon": 1e-12, "activation": "gelu"}
+    digits = model.metadata_props[-1].value.encode()
     assert {item.key: item.value for item in model.metadata_props} == {
         "producer": "nestvec",
         "version": nestvec.__version__,
         "model_type": "bert",
         "weights_sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+        "model_sha256": model_sha256(facts, weights, weights.__getitem__),
+        "file_sha256": hashlib.sha256(path.read_bytes().replace(digits, b"0" * 64)).hexdigest(),
     }
 
 

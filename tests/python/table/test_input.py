@@ -190,6 +190,10 @@ class FakeEncoder:
         self.fingerprint = {"model": "fake", "pooling": ["mean"], "max_length": 128, **fingerprint}
         self.asked: list[tuple[Any, Any]] = []
 
+    def differences(self, stored: dict[str, Any]) -> list[str]:
+        keys = stored.keys() | self.fingerprint.keys()
+        return sorted(key for key in keys if stored.get(key) != self.fingerprint.get(key))
+
     def encode(
         self, texts: str | Sequence[str], *, prompt: str | None = None, dim: int | None = None
     ) -> npt.NDArray[np.float32]:

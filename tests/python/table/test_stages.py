@@ -147,6 +147,10 @@ class FakeEncoder:
         self.dim = x.shape[1]
         self._x = x
 
+    def differences(self, stored: dict[str, Any]) -> list[str]:
+        keys = stored.keys() | self.fingerprint.keys()
+        return sorted(key for key in keys if stored.get(key) != self.fingerprint.get(key))
+
     def encode(self, texts: list[str], prompt: str | None, dim: int | None) -> Floats:
         return self._x[[int(text) for text in texts], :dim]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.base.device_array import DeviceArray
-from nestvec.base.onnx_session import sha256_of, start_session
+from nestvec.base.digests import MODEL_KEY, is_sealed, sha256_of
+from nestvec.base.onnx_session import start_session
+from nestvec.base.types import Ids
 from nestvec.errors import ModelError
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
@@ -20,17 +23,18 @@ HIDDEN_STATES = ("last_hidden_state", "token_embeddings")
 VECTORS = "sentence_embedding"
 
 
-class OnnxModel:
-    """A session over an ONNX file, whose inputs are matched by name.
+class OnnxEngine:
+    """A session over an ONNX file, whose inputs are matched by name; an `Engine`.
 
     device: "cpu", "cuda" or "cuda:1", a GPU by number. There its results stay, and what follows the run has to go on: a
     nestvec without CUDA is refused. threads: how many a run may use on the CPU.
-    pools: whether the output is a finished vector per text (`sentence_embedding`) and not a hidden state per token.
-    dim: the width of the output, if the file fixes it.
+    It `pools` if the file's output is `sentence_embedding`.
 
     Raises `ArgumentError` for an unknown device, `DeviceError` for one that cannot be used, and `ModelError` for a file
     that onnxruntime cannot load, inputs that nestvec cannot fill, and outputs that it cannot use.
     """
+
+    name = "onnxruntime"
 
     def __init__(self, path: Path, *, device: str, threads: int, position_offset: int) -> None:
         self.path = path
@@ -52,13 +56,18 @@ class OnnxModel:
             self._inputs[given.name] = INTEGERS[given.type]
         if "input_ids" not in self._inputs:
             raise ModelError(f"{path} has the inputs {list(self._inputs)}; expected input_ids among them")
-        self._output, self.pools, self.dim = _choose_output(path, self._session.get_outputs())
+        self._output, self.pools, self._fixed_dim = _choose_output(path, self._session.get_outputs())
 
-    def run(self, input_ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]) -> npt.NDArray[Any] | DeviceArray:
-        """Runs a batch. input_ids, mask: (texts, tokens).
+    @cached_property
+    def dim(self) -> int:
+        """The width of the output; of a file that does not fix it, found by a run on one token."""
+        if self._fixed_dim is not None:
+            return self._fixed_dim
+        token = np.ones((1, 1), np.int64)
+        return int(self.run(token, token).shape[-1])
 
-        Returns (texts, tokens, dim); (texts, dim) if it `pools`; on a device as an array of that device.
-        """
+    def run(self, input_ids: Ids, mask: Ids) -> npt.NDArray[Any] | DeviceArray:
+        """As `Engine.run`; on a device the output is an array of that device."""
         arrays = {"input_ids": input_ids, "attention_mask": mask}
         if "token_type_ids" in self._inputs:
             arrays["token_type_ids"] = np.zeros_like(input_ids)
@@ -84,7 +93,12 @@ class OnnxModel:
             _core.DeviceArray.from_pointer(*memory, None, None, number, value, f"the output {self._output}")
         )
 
-    def sha256(self) -> str:
+    def digest(self) -> str:
+        """Of the weights that `nestvec export` found; of a file that it did not write, or was changed, `sha256_of`."""
+        known: str | None = self._session.get_modelmeta().custom_metadata_map.get(MODEL_KEY)
+        return known if known and is_sealed(self.path) else self.onnx_sha256()
+
+    def onnx_sha256(self) -> str:
         """`sha256_of` the file."""
         return sha256_of(self.path)
 

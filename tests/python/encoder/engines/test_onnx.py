@@ -1,4 +1,4 @@
-"""Sessions: inputs and outputs by name, devices, and the hash of a file."""
+"""Sessions: inputs and outputs by name, devices, and digests."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 from onnx_graphs import table, write_graph
+from tiny_models import write_bert
 
-from nestvec.encoder.engines.onnx import OnnxModel
+from nestvec.base.digests import sha256_of
+from nestvec.encoder.engines.onnx import OnnxEngine
 from nestvec.errors import ArgumentError, DeviceError, ModelError
+from nestvec.export import export, graph
+from nestvec.export.export import export_onnx
 
 IDS = np.array([[5, 6, 7], [8, 9, 0]])
 MASK = np.array([[1, 1, 1], [1, 1, 0]])
 
 
-def load(path: Path, device: str = "cpu", position_offset: int = 0) -> OnnxModel:
-    return OnnxModel(path, device=device, threads=1, position_offset=position_offset)
+def load(path: Path, device: str = "cpu", position_offset: int = 0) -> OnnxEngine:
+    return OnnxEngine(path, device=device, threads=1, position_offset=position_offset)
 
 
 @pytest.mark.parametrize("integers", [TensorProto.INT64, TensorProto.INT32])
@@ -50,7 +55,7 @@ def test_a_finished_vector_half_precision_and_a_width_that_is_not_fixed(tmp_path
     model = load(write_graph(tmp_path / "a.onnx", output="sentence_embedding", floats=TensorProto.FLOAT16))
     assert (model.pools, model.dim) == (True, 8)
     np.testing.assert_array_equal(model.run(IDS, MASK), table(128, 8)[IDS[:, 0]].astype(np.float16))
-    assert load(write_graph(tmp_path / "b.onnx", fixed_dim=False)).dim is None
+    assert load(write_graph(tmp_path / "b.onnx", fixed_dim=False)).dim == 8  # by a run
     assert load(write_graph(tmp_path / "c.onnx", output="token_embeddings")).dim == 8
     assert load(write_graph(tmp_path / "d.onnx", output="output_0")).dim == 8  # the only one there is
 
@@ -113,19 +118,49 @@ def test_threads_and_spinning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         return session(path, options, providers=providers)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", start)
-    OnnxModel(write_graph(tmp_path / "model.onnx"), device="cpu", threads=3, position_offset=0)
+    OnnxEngine(write_graph(tmp_path / "model.onnx"), device="cpu", threads=3, position_offset=0)
     assert (given[0].intra_op_num_threads, given[0].inter_op_num_threads) == (3, 1)
     assert given[0].get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
-def test_the_hash_covers_external_data(tmp_path: Path) -> None:
+def test_a_file_made_elsewhere_has_its_hash_as_its_digest(tmp_path: Path) -> None:
     path = write_graph(tmp_path / "model.onnx", external="weights.bin")
     data = tmp_path / "weights.bin"
     model = load(path)
-    assert model.sha256() == hashlib.sha256(path.read_bytes() + data.read_bytes()).hexdigest()
+    assert model.onnx_sha256() == model.digest() == hashlib.sha256(path.read_bytes() + data.read_bytes()).hexdigest()
     changed = bytearray(data.read_bytes())
     changed[-1] ^= 1
     data.write_bytes(changed)
-    assert model.sha256() == hashlib.sha256(path.read_bytes() + data.read_bytes()).hexdigest()
+    assert model.onnx_sha256() == model.digest() == hashlib.sha256(path.read_bytes() + data.read_bytes()).hexdigest()
     alone = write_graph(tmp_path / "alone.onnx")
-    assert load(alone).sha256() == hashlib.sha256(alone.read_bytes()).hexdigest()
+    assert load(alone).digest() == hashlib.sha256(alone.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["one file", "external data"])
+def test_an_exported_file_has_the_digest_of_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    digests: set[str] = set()
+    for seed in (0, 0, 1):  # the other export is of another name
+        folder = write_bert(tmp_path / f"model{len(digests)}{seed}", seed=seed)
+        digests.add(load(export_onnx(folder, check=False)).digest())
+        with monkeypatch.context() as patch:
+            patch.setattr(export, "MAX_INLINE_BYTES", 0 if large else export.MAX_INLINE_BYTES)
+            patch.setattr(graph, "OPSET", 18)
+            again = load(export_onnx(folder, tmp_path / "again" / f"other{seed}.onnx", check=False))
+        assert again.digest() in digests
+        assert again.onnx_sha256() not in digests
+    assert len(digests) == 2
+
+
+def test_a_changed_copy_of_an_exported_file_has_a_digest_of_its_own(tmp_path: Path) -> None:
+    # Tools keep the metadata of what they quantize or round.
+    path, copy = export_onnx(write_bert(tmp_path), check=False), tmp_path / "copy.onnx"
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if "weight" in tensor.name:
+            halves = numpy_helper.to_array(tensor).astype(np.float16).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(halves, tensor.name))
+    onnx.save(model, copy)
+    assert onnx.load(copy).metadata_props == onnx.load(path).metadata_props
+    assert load(copy).digest() == sha256_of(copy) != load(path).digest()
