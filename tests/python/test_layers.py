@@ -72,6 +72,7 @@ TESTED_ELSEWHERE = {
     "table/layout": "table/formats/test_container.py, test_forged.py",
     "table/queries": "table/test_input.py",
     "table/rows": "table/test_table.py",
+    "table/section_names": "table/formats/test_v1.py",
     "table/searcher": "table/test_table.py, test_cascade.py",
     "table/state": "table/test_table.py",
     "table/vectors": "table/test_build.py, test_input.py",

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from nestvec.cli.console import duration, one_line, print_facts, print_table, size
+from nestvec.table.section_names import CODES, FACTORS, TEXT_BYTES, of_tier
 
 if TYPE_CHECKING:
     from nestvec.encoder.stats import EncodeStats
@@ -67,14 +68,14 @@ def print_table_info(console: Console, path: Path, table: Table) -> None:
     """The table's facts, its tiers, and the encoder that made it."""
     info = table.info()
     console.print(f"[bold]{escape(str(path))}[/]  {size(path.stat().st_size)}")
-    texts = info["sections"].get("texts.bytes")
+    texts = info["sections"].get(TEXT_BYTES)
     ids = "own" if info["has_ids"] else "row numbers"
     print_facts(console, [*table_facts(table), ("ids", ids), ("texts", size(texts["bytes"]) if texts else "none")])
     grid = Grid(box=None, pad_edge=False, padding=(0, 1))
     for heading in ("tier", "codec", "bytes/row", "bytes", "of float32"):
         grid.add_column(heading, justify="left" if heading in ("tier", "codec") else "right")
     for number, codec in enumerate(table.codecs):
-        parts = (info["sections"].get(f"tier{number}.{part}", {"bytes": 0}) for part in ("codes", "factors"))
+        parts = (info["sections"].get(of_tier(number, part), {"bytes": 0}) for part in (CODES, FACTORS))
         used, rows = sum(part["bytes"] for part in parts), max(table.rows, 1)
         role, dim = ("re-scores", table.fine_dim or table.dim) if number else ("scanned", table.dim)
         grid.add_row(role, codec, f"{used / rows:.4g}", size(used), f"{used / rows / (4 * dim):.1%}")

@@ -18,8 +18,11 @@ from nestvec.codecs.fitted import FittedCodec, fit_rows
 from nestvec.errors import ArgumentError
 from nestvec.stages.chain import Fittable, Stages
 from nestvec.stages.kinds import Stage
+from nestvec.table.description import Description
 from nestvec.table.formats.container import Section
-from nestvec.table.layout import Layout, TierLayout, ordered
+from nestvec.table.formats.v1 import ordered
+from nestvec.table.layout import Layout, TierLayout
+from nestvec.table.section_names import CODEBOOK, CODES, FACTORS, IDS, STAGE, TEXT_BYTES, TEXT_OFFSETS, of_tier
 from nestvec.table.spool import make_spool
 from nestvec.table.stages import stage_sections
 from nestvec.table.vectors import NO_BATCH, StagedVectors, Vectors
@@ -80,18 +83,19 @@ class _TierSpool:
             self._factors.append(np.ascontiguousarray(blocks.reshape(-1, _core.BLOCK_ROWS, dims).transpose(0, 2, 1)))
         self.longest = max(self.longest, rows.longest_row)
 
-    def sections(self, name: str, rows: int) -> dict[str, Section]:
+    def sections(self, number: int, rows: int) -> dict[str, Section]:
         fitted = self._fitted
         dtype, shape = fitted.codec.codes_shape(self._layout.packed, rows, fitted.dim)
-        sections = {f"{name}.codes": Section(dtype, shape, self._codes.map())}
+        sections = {of_tier(number, CODES): Section(dtype, shape, self._codes.map())}
         learned: dict[str, npt.NDArray[Any]] = {} if fitted.basis is None else dict(fitted.basis.arrays())
         if fitted.codebook is not None:
-            learned["codebook"] = fitted.codebook.values
+            learned[CODEBOOK] = fitted.codebook.values
         for part, array in learned.items():
             dtype = "U8" if array.dtype == np.uint8 else "F32"
-            sections[f"{name}.{part}"] = Section(dtype, array.shape, array.reshape(-1).view(np.uint8))
+            sections[of_tier(number, part)] = Section(dtype, array.shape, array.reshape(-1).view(np.uint8))
         if fitted.has_factors:
-            sections[f"{name}.factors"] = Section("F32", self._layout.factors_shape(rows), self._factors.map())
+            shape = self._layout.factors_shape(rows)
+            sections[of_tier(number, FACTORS)] = Section("F32", shape, self._factors.map())
         return sections
 
 
@@ -217,7 +221,7 @@ class Builder:
             self._offsets.append(ends)
             self._texts.append(np.frombuffer(b"".join(encoded), np.uint8))
 
-    def finish(self, has_ids: bool, has_texts: bool) -> tuple[dict[str, Section], list[float]]:
+    def finish(self, has_ids: bool, has_texts: bool) -> tuple[dict[str, Section], tuple[float, ...]]:
         """The sections, and for each tier the length of the longest row. Raises `ArgumentError` for duplicate ids."""
         self._x.end()
         for coded in self._coded:
@@ -226,17 +230,16 @@ class Builder:
             raise ArgumentError(f"fine holds {count} rows and x {self.rows}; expected as many, the same ones in order")
         sections: dict[str, Section] = {}
         for number, tier in enumerate(self._tiers):
-            sections |= tier.sections(f"tier{number}", self.rows)
+            sections |= tier.sections(number, self.rows)
         if has_ids:
             section = Section("I64", (self.rows,), self._ids.map())
             _check_unique(section.array())
-            sections["ids"] = section
+            sections[IDS] = section
         if has_texts:
-            sections["texts.offsets"] = Section("I64", (self.rows + 1,), self._offsets.map())
+            sections[TEXT_OFFSETS] = Section("I64", (self.rows + 1,), self._offsets.map())
             texts = self._texts.map()
-            sections["texts.bytes"] = Section("U8", (texts.nbytes,), texts)
-        order = self._layout.sections(self.rows, sections)
-        return {name: sections[name] for name in order}, [tier.longest for tier in self._tiers]
+            sections[TEXT_BYTES] = Section("U8", (texts.nbytes,), texts)
+        return sections, tuple(tier.longest for tier in self._tiers)
 
 
 def _as_ids(ids: Sequence[int]) -> npt.NDArray[np.int64]:
@@ -327,8 +330,11 @@ def build_sections(
     texts: Iterable[str] | None,
     directory: Path | None,
     seed: int,
-) -> tuple[Layout, Stages, int, dict[str, Section], list[float]]:
-    """Runs a Builder over everything. `layout_of` is asked once, with the dimensions of both kinds of vectors."""
+) -> tuple[Description, Stages, dict[str, Section]]:
+    """Runs a Builder over everything. Returns a description that names no encoder yet, fitted stages, ordered sections.
+
+    `layout_of` is asked once, with the dimensions of both kinds of vectors.
+    """
     beside_ids = None if ids is None else _Beside(as_array(ids, "ids") if isinstance(ids, np.ndarray) else ids, "ids")
     beside_texts = None if texts is None else _Beside(texts, "texts")
     second = None if fine is None else Vectors(fine, "fine")
@@ -359,4 +365,6 @@ def build_sections(
     for batch in second or ():
         builder.add_fine(batch)
     sections, longest = builder.finish(ids is not None, texts is not None)
-    return layout, fitted, builder.rows, ordered({**sections, **stage_sections(fitted, "stage")}), longest
+    described = tuple(stage.describe() for stage in fitted)
+    description = Description(builder.rows, layout, longest, stages=described)
+    return description, fitted, ordered({**sections, **stage_sections(fitted, STAGE)})

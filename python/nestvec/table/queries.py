@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ from nestvec.base.device_array import DeviceArray, check_floats, device_arrays, 
 from nestvec.base.types import Floats, SupportsEncode
 from nestvec.codecs.names import scanned_both_ways
 from nestvec.errors import ArgumentError
+from nestvec.table.description import Description
 from nestvec.table.layout import Layout
 
 
 def query_vectors(
-    queries: ArrayInput | str | Sequence[str], encoder: SupportsEncode | None, description: Mapping[str, Any], dim: int
+    queries: ArrayInput | str | Sequence[str], encoder: SupportsEncode | None, description: Description, dim: int
 ) -> Floats:
     """The queries as an array (queries, columns); texts are encoded.
 
@@ -59,12 +60,12 @@ def _are_texts(queries: Sequence[Any], encoder: SupportsEncode | None) -> bool:
 
 
 def _encoded(
-    queries: str | Sequence[str], encoder: SupportsEncode | None, description: Mapping[str, Any], dim: int
+    queries: str | Sequence[str], encoder: SupportsEncode | None, description: Description, dim: int
 ) -> npt.NDArray[Any]:
     if encoder is None:
         raise ArgumentError("queries are strings, and no encoder was given: pass encoder=, or vectors")
-    mapped = "query_stages" in description
-    stored = description.get("query_encoder" if mapped else "encoder")
+    mapped = description.query_stages is not None
+    stored = description.query_encoder if mapped else description.encoder
     if isinstance(stored, dict) and (differ := encoder.differences(stored)):
         made = "queries are mapped from" if mapped else "made this table"
         raise ArgumentError(

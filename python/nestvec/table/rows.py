@@ -8,6 +8,7 @@ from nestvec.base.types import Ids
 from nestvec.errors import ArgumentError, TableFileError
 from nestvec.table.formats.container import Sections
 from nestvec.table.hits import Texts
+from nestvec.table.section_names import IDS, TEXT_BYTES, TEXT_OFFSETS
 
 
 class RowIds:
@@ -21,7 +22,7 @@ class RowIds:
 
     def stored(self) -> Ids | None:
         """The id of each row, where they are stored."""
-        return self._sections.verified("ids").array() if "ids" in self._sections else None
+        return self._sections.verified(IDS).array() if IDS in self._sections else None
 
     def rows_of(self, ids: Ids) -> Ids:
         """The row of each id, -1 where the table holds no such id.
@@ -44,7 +45,7 @@ class RowIds:
 
     def rows_in_any_order(self, ids: Ids) -> Ids:
         """The rows of `rows_of`, and as many -1, in any order: of many ids, 3 to 10 times as fast."""
-        return self.rows_of(np.sort(ids) if "ids" in self._sections else ids)
+        return self.rows_of(np.sort(ids) if IDS in self._sections else ids)
 
 
 def _rise(ids: Ids) -> bool:
@@ -67,7 +68,7 @@ class StoredTexts:
         unknown = ids[(rows < 0) & (ids != -1)]
         if unknown.size:
             raise ArgumentError(f"the table holds no row with the id {unknown[0]}")
-        offsets, texts = self._sections.verified("texts.offsets").array(), self._sections["texts.bytes"].data
+        offsets, texts = self._sections.verified(TEXT_OFFSETS).array(), self._sections[TEXT_BYTES].data
 
         def text(row: int) -> str:
             begin, end = int(offsets[row]), int(offsets[row + 1])

@@ -13,39 +13,41 @@ from nestvec.base.types import Doubles, Floats, Words
 from nestvec.codecs.basis import Basis
 from nestvec.codecs.fitted import FittedCodec
 from nestvec.errors import ArgumentError, TableFileError
+from nestvec.table.description import Description
 from nestvec.table.forecast import learn_forecasts
 from nestvec.table.formats.container import Sections
 from nestvec.table.hits import TierStats
-from nestvec.table.layout import Layout, TierLayout
+from nestvec.table.layout import TierLayout
+from nestvec.table.section_names import CENTER, CODEBOOK, CODES, FACTORS, ROTATION, SIGNS, of_tier
 
 
 class TableSearcher:
     """Searches a table's tiers. Codes are verified as searches reach them; what is small, at once.
 
-    longest_rows: of each tier, at least the length of its longest row. place: the device that searches, and the memory
-    there that the rows may take, as in `Table.to`. Raises `TableFileError` and `DeviceError`.
+    place: the device that searches, and the memory that the rows may take on it, as in `Table.to`. Raises
+    `TableFileError` and `DeviceError`.
     """
 
     def __init__(
         self,
-        layout: Layout,
-        rows: int,
+        description: Description,
         sections: Sections,
         ids: npt.NDArray[np.int64] | None,
-        longest_rows: Sequence[float],
         place: tuple[str, int | None],
     ) -> None:
+        layout, rows = description.layout, description.rows
         self.codecs = [_fitted(tier, number, sections) for number, tier in enumerate(layout.tiers)]
         tiers = []
-        for number, (tier, fitted, longest_row) in enumerate(zip(layout.tiers, self.codecs, longest_rows, strict=True)):
-            factors = f"tier{number}.factors"
+        of_tiers = zip(layout.tiers, self.codecs, description.longest_rows, strict=True)
+        for number, (tier, fitted, longest_row) in enumerate(of_tiers):
+            factors = of_tier(number, FACTORS)
             tiers.append(
                 _core.Tier(
                     encoding=tier.codec.encoding,
                     dims=list(tier.dims),
                     cosine=tier.coded_cosine,
                     norm_weight=tier.norm_weight,
-                    codes=sections[f"tier{number}.codes"].data,
+                    codes=sections[of_tier(number, CODES)].data,
                     factors=sections.verified(factors).array() if factors in sections else None,
                     row_bound=1.01 * longest_row,  # codes may round a little outwards
                     codebook=fitted.codebook,
@@ -156,22 +158,22 @@ def _fitted(tier: TierLayout, number: int, sections: Sections) -> FittedCodec:
     """The codec of a tier, with what it learned: read from the sections, and verified."""
 
     def array(part: str) -> npt.NDArray[Any] | None:
-        name = f"tier{number}.{part}"
+        name = of_tier(number, part)
         return sections.verified(name).array() if name in sections else None
 
     codebook = None
-    if (values := array("codebook")) is not None:
+    if (values := array(CODEBOOK)) is not None:
         try:
             codebook = make_codebook(tier, values)
         except ArgumentError as error:
             raise TableFileError(f"the table is damaged: {error}; build it again") from None
     basis = None
     if tier.codec.family.rotates:
-        center, rotation = array("center"), array("rotation")
+        center, rotation = array(CENTER), array(ROTATION)
         for values in (center, rotation):
             if values is not None and not np.isfinite(values).all():
                 raise TableFileError("the table is damaged: a rotation holds NaN or infinite values; build it again")
-        basis = Basis(center, rotation, array("signs"))
+        basis = Basis(center, rotation, array(SIGNS))
     return FittedCodec(tier.codec, tier.dim, tier.cosine, codebook, basis)
 
 

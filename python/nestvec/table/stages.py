@@ -1,8 +1,7 @@
 """The stages of a table file: what describes them, the sections that hold what was fitted, and the way of a query.
 
-A table's description has two lists of stages. Rows went through those of "stages", and so do queries, after those of
-"query_stages", which take another model's vectors into the space of the model that encoded the rows. The arrays of
-stage n are the sections `stage<n>.<array>` and `query<n>.<array>`.
+A table's description has two lists of stages. Rows went through its `stages`, and so do queries, after its
+`query_stages`, which take another model's vectors into the space of the model that encoded the rows.
 """
 
 from __future__ import annotations
@@ -21,19 +20,20 @@ from nestvec.stages.chain import Stages
 from nestvec.stages.kinds import Affine, Cosines, Limits, Rotation, Scale, Shapes, Stage
 from nestvec.stages.onnx import ModelRun
 from nestvec.table.formats.container import DTYPES, Section, Sections
+from nestvec.table.section_names import QUERY, STAGE, of_stage
 
 _KINDS: dict[str, type[Stage]] = {kind.kind: kind for kind in (Affine, Scale, Rotation, Limits, Cosines, ModelRun)}
 _MAX_STAGES = 8  # in each list
-_LISTS = (("query_stages", "query"), ("stages", "stage"))  # in the order of a query's way
+StageJson = Mapping[str, Any]  # what `Stage.describe` gives
 
 
 class TableStages:
     """The stages that a table's queries go through, read from its sections at the first use."""
 
-    def __init__(self, description: Mapping[str, Any], sections: Sections) -> None:
-        """description: one whose stages `stage_shapes` has found sound."""
-        self._lists = [(description.get(key, []), prefix) for key, prefix in _LISTS]
-        self._described = [stage for stages, _ in self._lists for stage in stages]
+    def __init__(self, query_stages: Sequence[StageJson], stages: Sequence[StageJson], sections: Sections) -> None:
+        """query_stages, stages: descriptions that `stage_shapes` has found sound."""
+        self._lists = [(query_stages, QUERY), (stages, STAGE)]  # in the order of a query's way
+        self._described = [*query_stages, *stages]
         self._sections = sections
         self._stages: Stages | None = None
 
@@ -47,8 +47,8 @@ class TableStages:
         stages = self._stages
         if stages is None:
             found = [
-                _read(stage, f"{prefix}{number}.", self._sections)
-                for described, prefix in self._lists
+                _read(stage, owner, number, self._sections)
+                for described, owner in self._lists
                 for number, stage in enumerate(described)
             ]
             self._stages = stages = Stages(found)
@@ -67,8 +67,8 @@ class TableStages:
         model = self.ready().model
         return model.path if model else None
 
-    def mapped(self, stage: Stage, dim: int) -> tuple[list[dict[str, Any]], dict[str, Section]]:
-        """The "query_stages", and their sections, of a table whose queries first go through one more stage.
+    def mapped(self, stage: Stage, dim: int) -> tuple[tuple[StageJson, ...], dict[str, Section]]:
+        """The `query_stages`, and their sections, of a table whose queries first go through one more stage.
 
         dim: what queries have now. Raises `ArgumentError` where the stage cannot be stored or gives anything else.
         """
@@ -77,7 +77,7 @@ class TableStages:
         if stage.dim != dim:
             raise ArgumentError(f"stage is {stage!r}; expected one that gives the {dim} dimensions of queries")
         stages = Stages([stage, *list(self.ready())[: len(self._lists[0][0])]])
-        return [one.describe() for one in stages], stage_sections(stages, "query")
+        return tuple(one.describe() for one in stages), stage_sections(stages, QUERY)
 
     def queries(self, q: Floats, threads: int | None) -> Floats:
         """Queries (queries, input_dim) as the codecs take them. Raises `ArgumentError` for another width."""
@@ -92,8 +92,11 @@ class TableStages:
         return self.ready().transform(q, threads, what="queries")
 
 
-def stage_sections(stages: Stages, prefix: str) -> dict[str, Section]:
-    """The sections that store the stages. Raises `ArgumentError` where there are more than a reader takes."""
+def stage_sections(stages: Stages, owner: str) -> dict[str, Section]:
+    """The sections that store the stages, of the owner STAGE or QUERY.
+
+    Raises `ArgumentError` where there are more than a reader takes.
+    """
     if len(stages) > _MAX_STAGES:
         raise ArgumentError(f"{len(stages)} stages are no one matrix product each; expected at most {_MAX_STAGES}")
     sections: dict[str, Section] = {}
@@ -101,26 +104,25 @@ def stage_sections(stages: Stages, prefix: str) -> dict[str, Section]:
         arrays = stage.arrays()
         for name, (dtype, shape) in stage.shapes(stage.input_dim, stage.dim).items():
             data = np.ascontiguousarray(arrays[name], DTYPES[dtype])
-            sections[f"{prefix}{number}.{name}"] = Section(dtype, shape, data.reshape(-1).view(np.uint8))
+            sections[of_stage(owner, number, name)] = Section(dtype, shape, data.reshape(-1).view(np.uint8))
     return sections
 
 
-def stage_shapes(description: Mapping[str, Any], dim: int) -> Shapes:
-    """The sections of all stages that a file describes; their rows end with `dim` dimensions.
+def stage_shapes(query_stages: object, stages: object, dim: int) -> Shapes:
+    """The sections of all stages that a file describes, the last of which gives `dim` dimensions.
 
     Raises `TableFileError` where a stage is none, or does not take what the one before it gives.
     """
     shapes: Shapes = {}
     before: int | None = None
-    for key, prefix in _LISTS:
-        stages = description.get(key, [])
-        if not isinstance(stages, list) or len(stages) > _MAX_STAGES:
-            raise TableFileError(f"its {key} are {stages!r:.60}; expected a list of at most {_MAX_STAGES}")
-        for number, stage in enumerate(stages):
+    for key, described, owner in (("query_stages", query_stages, QUERY), ("stages", stages, STAGE)):
+        if not isinstance(described, list | tuple) or len(described) > _MAX_STAGES:
+            raise TableFileError(f"its {key} are {described!r:.60}; expected a list of at most {_MAX_STAGES}")
+        for number, stage in enumerate(described):
             found = _kind_and_shapes(stage)[1]
             if before not in (None, stage["input_dim"]):
                 raise TableFileError(f"its {key} do not take what those before them give")
-            shapes |= {f"{prefix}{number}.{name}": shape for name, shape in found.items()}
+            shapes |= {of_stage(owner, number, name): shape for name, shape in found.items()}
             before = stage["dim"]
     if before not in (None, dim):
         raise TableFileError(f"its stages give {before} dimensions and its rows have {dim}")
@@ -142,9 +144,10 @@ def stage_from(description: object, arrays: Mapping[str, npt.NDArray[Any]]) -> S
     return stage
 
 
-def _read(description: Mapping[str, Any], prefix: str, sections: Sections) -> Stage:
+def _read(description: StageJson, owner: str, number: int, sections: Sections) -> Stage:
     names = _kind_and_shapes(description)[1]
-    return stage_from(description, {name: sections.verified(prefix + name).array() for name in names})
+    arrays = {name: sections.verified(of_stage(owner, number, name)).array() for name in names}
+    return stage_from(description, arrays)
 
 
 def _kind_and_shapes(description: object) -> tuple[type[Stage], Shapes]:

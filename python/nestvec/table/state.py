@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from threading import Lock
 from typing import Any, NoReturn, TypeVar
 
@@ -11,10 +10,11 @@ import numpy.typing as npt
 
 from nestvec.errors import ArgumentError
 from nestvec.stages.chain import Stages
+from nestvec.table.description import Description
 from nestvec.table.formats.container import Sections
-from nestvec.table.layout import Layout
 from nestvec.table.rows import RowIds, StoredTexts
 from nestvec.table.searcher import TableSearcher
+from nestvec.table.section_names import IDS, TEXT_OFFSETS, is_learned
 from nestvec.table.stages import TableStages
 
 _Part = TypeVar("_Part")
@@ -24,16 +24,16 @@ _Self = TypeVar("_Self", bound="TableState")
 class TableState:
     """The parts of a table, until it is closed."""
 
-    def __init__(self, layout: Layout, rows: int, sections: Sections, description: Mapping[str, Any]) -> None:
+    def __init__(self, description: Description, sections: Sections) -> None:
         """Use `Table.build` or `Table.open`."""
-        self._layout = layout
-        self._rows = rows
+        self._description = description
+        self._layout = description.layout
+        self._rows = description.rows
         self._sections: Sections | None = sections
-        row_ids = RowIds(sections, rows)
+        row_ids = RowIds(sections, self._rows)
         self._row_ids: RowIds | None = row_ids
-        self._texts = StoredTexts(sections, row_ids) if "texts.offsets" in sections else None
-        self._description = dict(description)
-        stages = TableStages(description, sections)
+        self._texts = StoredTexts(sections, row_ids) if TEXT_OFFSETS in sections else None
+        stages = TableStages(description.query_stages or (), description.stages, sections)
         self._stages: TableStages | None = stages
         self._input_dim = stages.input_dim
         self._searcher: TableSearcher | None = None
@@ -98,7 +98,7 @@ class TableState:
     @property
     def encoder(self) -> dict[str, Any] | None:
         """The fingerprint of the encoder that made the rows, if it was given to `build`."""
-        fingerprint = self._description.get("encoder")
+        fingerprint = self._description.encoder
         return dict(fingerprint) if isinstance(fingerprint, dict) else None
 
     @property
@@ -110,7 +110,7 @@ class TableState:
     @property
     def has_texts(self) -> bool:
         """Whether texts are stored with the rows."""
-        return "texts.offsets" in opened(self._sections)
+        return TEXT_OFFSETS in opened(self._sections)
 
     @property
     def nbytes(self) -> int:
@@ -126,13 +126,7 @@ class TableState:
     @property
     def codebook_bytes(self) -> int:
         """Bytes of what codecs and stages learned, whatever the number of rows: centroids, levels, means, rotations."""
-        learned = ("codebook", "center", "rotation", "signs")
-        sections = opened(self._sections)
-        return sum(
-            section.data.nbytes
-            for name, section in sections.items()
-            if name.partition(".")[2] in learned or name.startswith(("stage", "query"))
-        )
+        return sum(section.data.nbytes for name, section in opened(self._sections).items() if is_learned(name))
 
     def info(self) -> dict[str, Any]:
         """What the table holds, as plain values: rows, dims, codecs, bytes of each section, the encoder, the device.
@@ -154,16 +148,16 @@ class TableState:
             "bytes_per_row": self.bytes_per_row,
             "codebook_bytes": self.codebook_bytes,
             "float32_bytes": 4 * self.rows * self.dim,
-            "has_ids": "ids" in opened(self._sections),
+            "has_ids": IDS in opened(self._sections),
             "has_texts": self.has_texts,
             "sections": {
                 name: {"dtype": section.dtype, "shape": list(section.shape), "bytes": section.data.nbytes}
                 for name, section in opened(self._sections).items()
             },
-            "stages": self._description.get("stages", []),
-            "query_stages": self._description.get("query_stages", []),
+            "stages": list(self._description.stages),
+            "query_stages": list(self._description.query_stages or ()),
             "encoder": self.encoder,
-            "query_encoder": self._description.get("query_encoder"),
+            "query_encoder": self._description.query_encoder,
             "device": self.device,
             "placed": [{"device": "cpu", "bytes": 0}] * len(self.codecs)
             if self.device == "cpu"
@@ -200,9 +194,8 @@ class TableState:
         with self._lock:
             if self._searcher is None:
                 sections, row_ids = opened(self._sections), opened(self._row_ids)
-                bounds = [tier["longest_row"] for tier in self._description["tiers"]]
                 place = self._device, memory
-                self._searcher = TableSearcher(self._layout, self._rows, sections, row_ids.stored(), bounds, place)
+                self._searcher = TableSearcher(self._description, sections, row_ids.stored(), place)
             return self._searcher
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,16 @@ from nestvec.base.device_array import moved, on_device
 from nestvec.base.files import refuse_folder
 from nestvec.base.types import Floats, SupportsEncode
 from nestvec.codecs.fitted import CodecLike, FittedCodec, codecs_of
-from nestvec.errors import ArgumentError, TableFileError
+from nestvec.errors import ArgumentError
 from nestvec.stages.chain import Fittable
 from nestvec.stages.kinds import Stage
 from nestvec.table.build import Ids, build_sections
 from nestvec.table.filters import Filter, filter_words
-from nestvec.table.formats.container import Sections, open_table, write_table
+from nestvec.table.formats.container import Sections
+from nestvec.table.formats.v1 import ordered
+from nestvec.table.formats.versions import open_table, write_table
 from nestvec.table.hits import Hits, Texts
-from nestvec.table.layout import METRICS, Layout, checked_layout, ordered
+from nestvec.table.layout import METRICS, Layout
 from nestvec.table.queries import (
     oversampling,
     queries_from,
@@ -30,6 +33,7 @@ from nestvec.table.queries import (
     second_queries,
     takes_floats,
 )
+from nestvec.table.section_names import QUERY, split
 from nestvec.table.state import TableState, opened
 
 
@@ -106,27 +110,15 @@ class Table(TableState):
             return Layout.of(dim, dims, metric, names, fine_dim)
 
         directory = None if target is None else target.resolve().parent
-        layout, fitted, rows, sections, longest = build_sections(
+        description, fitted, sections = build_sections(
             x, fine, stages, layout_of, codecs, ids, texts, directory, as_index(seed, "seed", 0, 2**63 - 1)
         )
-        description = {
-            "rows": rows,
-            "dim": layout.dim,
-            "dims": list(layout.dims),
-            "metric": metric,
-            "tiers": [
-                {"codec": one.name, "longest_row": bound} for one, bound in zip(layout.codecs, longest, strict=True)
-            ],
-            "encoder": None if encoder is None else encoder.fingerprint,
-        }
-        if layout.fine_dim is not None:
-            description["fine_dim"] = layout.fine_dim
-        if len(fitted):
-            description["stages"] = [stage.describe() for stage in fitted]
+        if encoder is not None:
+            description = replace(description, encoder=encoder.fingerprint)
         onnx = fitted.model.path if fitted.model else None
         if target is None:
-            return cls(layout, rows, Sections(sections), description)._with_model(onnx)
-        write_table(target, sections, description)
+            return cls(description, Sections(sections))._with_model(onnx)
+        write_table(target, description, sections)
         return cls.open(target, onnx=onnx)
 
     @classmethod
@@ -139,13 +131,7 @@ class Table(TableState):
         The file must not be written to while it is open; `save` replaces files, which is safe. Raises `TableFileError`
         for a file that is truncated, damaged or no table, here or at first use; OSError where it cannot be read.
         """
-        path = Path(path)
-        file = open_table(path)
-        try:
-            layout, rows = checked_layout(file.description, file.sections)
-        except TableFileError as error:
-            raise TableFileError(f"{path}: {error}; restore the file from a copy, or build it again") from None
-        return cls(layout, rows, file.sections, file.description)._with_model(onnx)
+        return cls(*open_table(Path(path)))._with_model(onnx)
 
     def map_queries(self, stage: Stage, *, encoder: SupportsEncode | None = None) -> Table:
         """A table over the same rows whose queries come from another model; they are not encoded or copied again.
@@ -158,14 +144,11 @@ class Table(TableState):
         """
         sections, stages = opened(self._sections), opened(self._stages)
         described, added = stages.mapped(stage, self.input_dim)
-        description = {
-            **self._description,
-            "query_stages": described,
-            "query_encoder": None if encoder is None else encoder.fingerprint,
-        }
-        rows = {name: section for name, section in sections.items() if not name.startswith("query")}
+        fingerprint = None if encoder is None else encoder.fingerprint
+        description = replace(self._description, query_stages=described, query_encoder=fingerprint)
+        rows = {name: section for name, section in sections.items() if split(name)[0] != QUERY}
         merged = Sections(ordered({**rows, **added}), sections.region, sections.own | added.keys())
-        mapped = Table(self._layout, self._rows, merged, description)._with_model(stages.model_path)
+        mapped = Table(description, merged)._with_model(stages.model_path)
         mapped._device, mapped._searcher = self._device, self._ready()  # the rows are the same, where they lie
         return mapped
 
@@ -187,7 +170,7 @@ class Table(TableState):
         most = None if memory is None else as_index(memory, "memory", 1, 2**63 - 1)
         if name == "cpu" and most is not None:
             raise ArgumentError(f"memory is {memory}, and device is 'cpu'; leave it out: rows stay where they are")
-        table = Table(self._layout, self._rows, sections, self._description)._with_model(stages.model_path)
+        table = Table(self._description, sections)._with_model(stages.model_path)
         table._device = name
         table._ready(most)
         return table
@@ -197,7 +180,7 @@ class Table(TableState):
         sections = opened(self._sections)
         for name in sections:
             sections.verified(name)
-        write_table(Path(path), sections, self._description)
+        write_table(Path(path), self._description, sections)
 
     def search(
         self,

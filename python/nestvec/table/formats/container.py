@@ -1,13 +1,14 @@
 """The container of a table: one conforming safetensors file, checked against its checksums as it is used.
 
-`docs/format.md` describes it. Nothing here knows codecs: it writes and maps named sections, and a JSON description.
+`docs/format.md` describes it. Nothing here knows codecs or versions: it writes and maps named sections, and the JSON
+that describes the table.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -22,7 +23,8 @@ from nestvec.base.types import Bytes
 from nestvec.errors import ArgumentError, TableFileError
 
 FORMAT = "nestvec-table"
-VERSION = 1
+MEND = "restore the file from a copy, or build it again"
+_CHECKSUMS = "checksums"  # the last section
 _ALIGNMENT = 64  # of the data within the file: a cache line, and the widest SIMD load
 _MAX_HEADER_BYTES = 1 << 20
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -51,11 +53,13 @@ class Section:
         return aligned.view(dtype).reshape(self.shape)
 
 
-def _header(sections: Mapping[str, tuple[str, tuple[int, ...], int]], description: Mapping[str, Any]) -> bytes:
+def _header(
+    sections: Mapping[str, tuple[str, tuple[int, ...], int]], version: str, description: Mapping[str, Any]
+) -> bytes:
     """The length and the JSON of a header, padded so that the data that follows is aligned."""
     metadata = {
         "format": FORMAT,
-        "version": str(VERSION),
+        "version": version,
         "table": json.dumps(description, sort_keys=True),
         "header_crc32c": "0" * 8,
     }
@@ -81,12 +85,12 @@ def _signed(text: bytes) -> bytes:
     return before + field + b"%08x" % crc + after[8:] if field else b""
 
 
-def write_table(path: Path, sections: Mapping[str, Section], description: Mapping[str, Any]) -> None:
+def write_container(path: Path, version: str, description: Mapping[str, Any], sections: Mapping[str, Section]) -> None:
     """Writes sections and their checksums to `path`, replacing what is there in one step. OSError on a full disk."""
     size = sum(section.data.nbytes for section in sections.values())
     chunks = -(-size // _core.CHECKSUM_CHUNK)
     layout = {name: (section.dtype, section.shape, section.data.nbytes) for name, section in sections.items()}
-    header = _header({**layout, "checksums": ("U32", (chunks,), 4 * chunks)}, description)
+    header = _header({**layout, _CHECKSUMS: ("U32", (chunks,), 4 * chunks)}, version, description)
     with replacing(path) as file:
         write_all(file, memoryview(header))
         for section in sections.values():
@@ -139,24 +143,25 @@ class Sections(dict[str, Section]):
 
 
 @dataclass(frozen=True)
-class TableFile:
-    """An open table file: its sections, as views of one map, and its description of the table."""
+class Container:
+    """An open table file: the version of its format, its JSON, and its sections as views of one map."""
 
-    sections: Sections
+    version: str
     description: dict[str, Any]
+    sections: Sections
 
 
-def open_table(path: Path) -> TableFile:
+def open_container(path: Path, versions: Collection[str]) -> Container:
     """Maps a table file and checks its header; the data is checked as it is used.
 
-    Raises `TableFileError` for a file that is no table of this version, or whose header or size is damaged;
-    FileNotFoundError and other OSErrors as they come.
+    versions: those that there are readers for. Raises `TableFileError` for a file that is no table of these, or whose
+    header or size is damaged; FileNotFoundError and other OSErrors as they come.
     """
     with path.open("rb") as file:
         content = map_file(file)
     try:
-        entries = _parse(content)
-        metadata = entries.pop("__metadata__", None)
+        entries = _parse(content, versions)
+        metadata = entries.pop("__metadata__")
         description = _description(metadata)
         data = content[8 + struct.unpack_from("<Q", content.data)[0] :]
         sections = _sections(entries, data)
@@ -165,29 +170,27 @@ def open_table(path: Path) -> TableFile:
     last, checksums = sections.popitem() if sections else ("", None)
     covered = sum(section.data.nbytes for section in sections.values())
     shape = (-(-covered // _core.CHECKSUM_CHUNK),)
-    if last != "checksums" or checksums is None or (checksums.dtype, checksums.shape) != ("U32", shape):
+    if last != _CHECKSUMS or checksums is None or (checksums.dtype, checksums.shape) != ("U32", shape):
         raise TableFileError(
-            f"{path}: its last section is no list of checksums, one for every chunk of 65536 bytes; {_MEND}"
+            f"{path}: its last section is no list of checksums, one for every chunk of 65536 bytes; {MEND}"
         )
-    return TableFile(Sections(sections, _core.Region(data[:covered], checksums.array())), description)
+    region = _core.Region(data[:covered], checksums.array())
+    return Container(metadata["version"], description, Sections(sections, region))
 
 
-_MEND = "restore the file from a copy, or build it again"
-
-
-def _parse(content: Bytes) -> dict[str, Any]:
+def _parse(content: Bytes, versions: Collection[str]) -> dict[str, Any]:
     if content.nbytes < 8:
         raise TableFileError(f"holds {content.nbytes} bytes; expected a nestvec table, a safetensors file")
     (length,) = struct.unpack_from("<Q", content.data)
     if length > min(_MAX_HEADER_BYTES, content.nbytes - 8):
         raise TableFileError(
-            f"is truncated or no nestvec table: its header claims {length} bytes of {content.nbytes}; {_MEND}"
+            f"is truncated or no nestvec table: its header claims {length} bytes of {content.nbytes}; {MEND}"
         )
     text = content[8 : 8 + length].tobytes()
     try:
         entries = json.loads(text)
     except (ValueError, RecursionError):
-        raise TableFileError(f"is no nestvec table, or its header is damaged; {_MEND}") from None
+        raise TableFileError(f"is no nestvec table, or its header is damaged; {MEND}") from None
     if not isinstance(entries, dict) or not isinstance(entries.get("__metadata__"), dict):
         raise TableFileError(
             "is no nestvec table: its header has no metadata; make one with Table.build(...).save(...)"
@@ -195,10 +198,11 @@ def _parse(content: Bytes) -> dict[str, Any]:
     metadata = entries["__metadata__"]
     if metadata.get("format") != FORMAT:
         raise TableFileError("is a safetensors file, but no nestvec table; make one with Table.build(...).save(...)")
-    if metadata.get("version") != str(VERSION):
-        raise TableFileError(f"has format version {metadata.get('version')!r}; this nestvec reads version {VERSION}")
+    version = metadata.get("version")
+    if not isinstance(version, str) or version not in versions:
+        raise TableFileError(f"has format version {version!r}; this nestvec reads version {', '.join(versions)}")
     if _signed(text) != text:
-        raise TableFileError(f"has a damaged header: it differs from its checksum; {_MEND}")
+        raise TableFileError(f"has a damaged header: it differs from its checksum; {MEND}")
     return entries
 
 
@@ -208,7 +212,7 @@ def _description(metadata: Mapping[str, Any]) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError, RecursionError):
         description = None
     if not isinstance(description, dict):
-        raise TableFileError(f"has no readable description of the table in its header; {_MEND}")
+        raise TableFileError(f"has no readable description of the table in its header; {MEND}")
     return description
 
 
@@ -223,19 +227,17 @@ def _sections(entries: Mapping[str, Any], data: Bytes) -> dict[str, Section]:
             for extent in shape:
                 size *= extent
             if begin != end or stop - begin != size:
-                raise TableFileError(f"has a header that misplaces the section {name!r}; {_MEND}")
+                raise TableFileError(f"has a header that misplaces the section {name!r}; {MEND}")
             if stop > data.nbytes:
-                raise TableFileError(
-                    f"is truncated: the section {name!r} ends at byte {stop} of {data.nbytes}; {_MEND}"
-                )
+                raise TableFileError(f"is truncated: the section {name!r} ends at byte {stop} of {data.nbytes}; {MEND}")
             sections[name] = Section(dtype, shape, data[begin:stop])
             end = stop
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, TableFileError):
             raise
-        raise TableFileError(f"has a header that describes its sections wrongly ({error}); {_MEND}") from None
+        raise TableFileError(f"has a header that describes its sections wrongly ({error}); {MEND}") from None
     if end != data.nbytes:
-        raise TableFileError(f"holds {data.nbytes - end} bytes more than its header describes; {_MEND}")
+        raise TableFileError(f"holds {data.nbytes - end} bytes more than its header describes; {MEND}")
     return sections
 
 

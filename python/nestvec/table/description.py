@@ -1,0 +1,112 @@
+"""The description of a table: what its file says of it as JSON, besides the sections."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nestvec import _core
+from nestvec.codecs.fitted import MAX_TIERS
+from nestvec.codecs.names import codec_named
+from nestvec.errors import ArgumentError, TableFileError
+from nestvec.table.layout import METRICS, Layout, declared
+from nestvec.table.stages import StageJson, stage_shapes
+
+_MAX_ROWS = 1 << 48
+_KEYS = {
+    *("rows", "dim", "dims", "metric", "tiers", "fine_dim"),
+    *("encoder", "stages", "query_stages", "query_encoder"),
+}
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a table holds. docs/format.md, item 3, has its JSON.
+
+    longest_rows: of each tier, at least the length of its longest row.
+    encoder: the fingerprint of the encoder that made the rows, which is only compared; None without one.
+    stages: of the rows. query_stages: of queries that come from another model, first to last, before `stages`; None
+        where they come from the same. query_encoder: the fingerprint of that model.
+    other: keys of a file that mean nothing to this nestvec, and are kept.
+    """
+
+    rows: int
+    layout: Layout
+    longest_rows: tuple[float, ...]
+    encoder: Any = None
+    stages: tuple[StageJson, ...] = ()
+    query_stages: tuple[StageJson, ...] | None = None
+    query_encoder: Any = None
+    other: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Description:
+        """What a file says, checked. Raises `TableFileError` where it is incomplete, unknown, or contradicts itself."""
+        if not _well_formed(found):
+            raise _unsound()
+        try:
+            codecs = [codec_named(tier["codec"]) for tier in found["tiers"]]
+        except ArgumentError as error:
+            raise TableFileError(f"it is of a kind that this nestvec does not read: {error}") from None
+        try:
+            layout = Layout.of(found["dim"], found["dims"], found["metric"], codecs, found.get("fine_dim"))
+        except ArgumentError:
+            raise _unsound() from None
+        stages, query_stages = found.get("stages", []), found.get("query_stages", [])
+        stage_shapes(query_stages, stages, layout.dim)
+        return cls(
+            found["rows"],
+            layout,
+            tuple(tier["longest_row"] for tier in found["tiers"]),
+            encoder=found.get("encoder"),
+            stages=tuple(stages),
+            query_stages=tuple(query_stages) if "query_stages" in found else None,
+            query_encoder=found.get("query_encoder"),
+            other={key: value for key, value in found.items() if key not in _KEYS},
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As a file has it."""
+        layout = self.layout
+        tiers = zip(layout.names, self.longest_rows, strict=True)
+        found = {
+            **self.other,
+            "rows": self.rows,
+            "dim": layout.dim,
+            "dims": list(layout.dims),
+            "metric": layout.metric,
+            "tiers": [{"codec": codec, "longest_row": longest_row} for codec, longest_row in tiers],
+            "encoder": self.encoder,
+        }
+        if layout.fine_dim is not None:
+            found["fine_dim"] = layout.fine_dim
+        if self.stages:
+            found["stages"] = list(self.stages)
+        if self.query_stages is not None:
+            found |= {"query_stages": list(self.query_stages), "query_encoder": self.query_encoder}
+        return found
+
+
+def _well_formed(found: Mapping[str, Any]) -> bool:
+    """Whether the keys that every table has hold values of their types and ranges."""
+    try:
+        rows, dim, dims, fine_dim = found["rows"], found["dim"], found["dims"], found.get("fine_dim")
+        tiers = [(tier["codec"], tier["longest_row"]) for tier in found["tiers"]]
+        return (
+            all(type(number) is int for number in (rows, dim, *dims))
+            and (fine_dim is None or (type(fine_dim) is int and 1 <= fine_dim <= _core.MAX_DIM))
+            and 0 <= rows < _MAX_ROWS
+            and list(declared(dims, dim)) == dims
+            and found["metric"] in METRICS
+            and 1 <= len(tiers) <= MAX_TIERS
+            and all(isinstance(codec, str) for codec, _ in tiers)
+            and all(isinstance(bound, float | int) and 0 <= bound <= sys.float_info.max for _, bound in tiers)
+        )
+    except (ArgumentError, KeyError, TypeError):
+        return False
+
+
+def _unsound() -> TableFileError:
+    return TableFileError("its description of the table is incomplete or contradicts itself")
