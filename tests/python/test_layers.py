@@ -70,7 +70,6 @@ TESTED_ELSEWHERE = {
     "stages/onnx": "stages/test_stages.py",
     "table/forecast": "table/test_cascade.py",
     "table/layout": "table/formats/test_container.py, test_forged.py",
-    "table/queries": "table/test_input.py",
     "table/rows": "table/test_table.py",
     "table/section_names": "table/formats/test_v1.py",
     "table/searcher": "table/test_table.py, test_cascade.py",

@@ -9,6 +9,7 @@ import numpy as np
 from nestvec._core import Forecast
 from nestvec.base.types import Doubles, Floats, Ids
 from nestvec.codecs.fitted import FittedCodec
+from nestvec.table.queries import SearchPlan
 
 _QUERIES = 64
 _CANDIDATES = 200  # the best of each query: where the forecast will be asked for
@@ -27,29 +28,27 @@ class Tiers(Protocol):
     def vectors(self, tier: int, rows: Ids) -> Floats:
         """What rows of a tier stand for, (rows, dim)."""
 
-    def candidates(
-        self, coarse: Floats, fine: Floats, tiers: int, k: int, dim: int, float_query: bool
-    ) -> tuple[Doubles, Ids]:
+    def candidates(self, queries: Floats, rescoring: Floats, tiers: int, plan: SearchPlan) -> tuple[Doubles, Ids]:
         """Scores, larger is better, and ids of the first tier's k best by the last of the first `tiers` tiers."""
 
 
-def learn_forecasts(searcher: Tiers, rows: int, ids: Ids | None, float_query: bool, dim: int) -> list[Forecast]:
+def learn_forecasts(searcher: Tiers, rows: int, ids: Ids | None, plan: SearchPlan) -> list[Forecast]:
     """For each tier but the last, by least squares over the best candidates of rows that are taken as queries.
 
-    A row is not its own candidate: its score would be far above the others.
+    plan: of the search that they are for. A row is not its own candidate: its score would be far above the others.
     """
     tiers = len(searcher.codecs)
     if rows < 2:
         return [UNKNOWN] * (tiers - 1)
-    count = min(_CANDIDATES, rows)
+    plan = plan._replace(k=min(_CANDIDATES, rows), threads=0)
     taken = np.arange(min(_QUERIES, rows), dtype=np.int64) * rows // min(_QUERIES, rows)
-    fine = searcher.vectors(tiers - 1, taken)
-    coarse = fine if searcher.codecs[0].dim == fine.shape[1] else searcher.vectors(0, taken)
+    rescoring = searcher.vectors(tiers - 1, taken)
+    queries = rescoring if searcher.codecs[0].dim == rescoring.shape[1] else searcher.vectors(0, taken)
     own = (taken if ids is None else ids[taken])[:, None]
 
     def scores(used: int) -> tuple[Doubles, Ids]:
         """Of the same candidates for any number of tiers, in order of their ids."""
-        found, found_ids = searcher.candidates(coarse, fine, used, count, dim, float_query)
+        found, found_ids = searcher.candidates(queries, rescoring, used, plan)
         order = np.argsort(found_ids, axis=1)
         return np.take_along_axis(found, order, 1), np.take_along_axis(found_ids, order, 1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from nestvec.table.forecast import learn_forecasts
 from nestvec.table.formats.container import Sections
 from nestvec.table.hits import TierStats
 from nestvec.table.layout import TierLayout
+from nestvec.table.queries import SearchPlan
 from nestvec.table.section_names import CENTER, CODEBOOK, CODES, FACTORS, ROTATION, SIGNS, of_tier
 
 
@@ -62,30 +62,24 @@ class TableSearcher:
         self._learned: dict[tuple[bool, int], list[_core.Forecast]] = {}
 
     def search(
-        self,
-        coarse: Floats,
-        fine: Floats,
-        k: int,
-        dim: int,
-        oversample: Sequence[int],
-        float_query: bool,
-        confidence: float | None,
-        filter: Words | None,
-        threads: int,
+        self, queries: Floats, rescoring: Floats, plan: SearchPlan, filter: Words | None
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], tuple[TierStats, ...]]:
-        """Scores, ids, and what each tier did; arguments as for `Table.search`, checked there."""
-        queries = self._queries(coarse, fine, dim, threads)
-        forecasts = [] if confidence is None or len(queries) == 1 else self._forecasts(float_query, dim)
+        """Scores, ids, and what each tier did. rescoring: the queries of all tiers but the first; maybe the same array.
+
+        filter: one bit a row, (1, words) or (queries, words).
+        """
+        made = self._queries(queries, rescoring, plan)
+        forecasts = [] if plan.confidence is None or len(made) == 1 else self._forecasts(plan)
         options = _core.SearchOptions(
-            k=k,
-            dim=dim,
-            oversample=oversample,
-            float_query=float_query,
+            k=plan.k,
+            dim=plan.dim,
+            oversample=plan.oversample,
+            float_query=plan.float_query,
             forecasts=forecasts,
-            confidence=confidence or 1,
-            threads=threads,
+            confidence=plan.confidence or 1,
+            threads=plan.threads,
         )
-        scores, ids, stats = self.compiled.search(queries, options, filter)
+        scores, ids, stats = self.compiled.search(made, options, filter)
         counted = zip(self._names, stats, strict=True)
         return scores, ids, tuple([TierStats(name, tier.rows, tier.bytes, tier.seconds) for name, tier in counted])
 
@@ -100,38 +94,45 @@ class TableSearcher:
         ]
 
     def candidates(
-        self, coarse: Floats, fine: Floats, tiers: int, k: int, dim: int, float_query: bool
+        self, queries: Floats, rescoring: Floats, tiers: int, plan: SearchPlan
     ) -> tuple[Doubles, npt.NDArray[np.int64]]:
-        """Scores, larger is better, and ids of the first tier's k best by the last of the first `tiers` tiers."""
-        queries = self._queries(coarse, fine, dim, 0)[:tiers]
-        options = _core.SearchOptions(k=k, dim=dim, oversample=[1] * (tiers - 1), float_query=float_query)
-        scores, ids, _ = self.compiled.search(queries, options)
+        """Scores, larger is better, and ids of the first tier's best by the last of the first `tiers` tiers.
+
+        plan: of which `k`, `dim` and `float_query` count.
+        """
+        made = self._queries(queries, rescoring, plan)[:tiers]
+        options = _core.SearchOptions(
+            k=plan.k, dim=plan.dim, oversample=[1] * (tiers - 1), float_query=plan.float_query
+        )
+        scores, ids, _ = self.compiled.search(made, options)
         distances = scores.dtype == np.int32
         return (-scores if distances else scores).astype(np.float64), ids
 
-    def _forecasts(self, float_query: bool, dim: int) -> list[_core.Forecast]:
+    def _forecasts(self, plan: SearchPlan) -> list[_core.Forecast]:
         """Learned at the first use, and the same from then on: two threads that learn at once learn the same."""
-        known = self._learned.get((float_query, dim))
+        key = plan.float_query, plan.dim
+        known = self._learned.get(key)
         if known is None:
-            known = learn_forecasts(self, self._rows, self._row_ids, float_query, dim)
-            self._learned[float_query, dim] = known
+            known = learn_forecasts(self, self._rows, self._row_ids, plan)
+            self._learned[key] = known
         return known
 
-    def _queries(self, coarse: Floats, fine: Floats, dim: int, threads: int) -> list[_core.TierQueries]:
-        """The queries of every tier. fine: those of all tiers but the first; maybe the same array. dim: scanned."""
+    def _queries(self, queries: Floats, rescoring: Floats, plan: SearchPlan) -> list[_core.TierQueries]:
+        """The queries of every tier."""
+        threads = plan.threads
         if self._rotates:  # the compiled search checks, too, but what has been rotated
-            _core.check_finite(coarse, "queries", threads)
-        if fine is not coarse:
-            _core.check_finite(fine, "fine", threads)
+            _core.check_finite(queries, "queries", threads)
+        if rescoring is not queries:
+            _core.check_finite(rescoring, "fine", threads)
         made = []
         for number, (tier, fitted) in enumerate(zip(self._tiers, self.codecs, strict=True)):
-            given = coarse if number == 0 else fine
+            given = queries if number == 0 else rescoring
             if fitted.basis is not None and given.shape[1] != fitted.dim:
                 raise ArgumentError(
                     f"queries have {given.shape[1]} columns; expected {fitted.dim}: {fitted.codec.name} codes rotated "
                     "rows, in which no prefix of the dimensions is left"
                 )
-            made.append(_completed(tier, *fitted.queries(given, threads), dim if number == 0 else given.shape[1]))
+            made.append(_completed(tier, *fitted.queries(given, threads), plan.dim if number == 0 else given.shape[1]))
         return made
 
     def vectors(self, tier: int, rows: npt.NDArray[np.int64], threads: int = 0) -> Floats:

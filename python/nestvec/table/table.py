@@ -10,7 +10,7 @@ import numpy as np
 
 from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_array, as_index, as_name
-from nestvec.base.checks import one_of, result_count, thread_count
+from nestvec.base.checks import one_of
 from nestvec.base.device_array import moved, on_device
 from nestvec.base.files import refuse_folder
 from nestvec.base.types import Floats, SupportsEncode
@@ -25,14 +25,7 @@ from nestvec.table.formats.v1 import ordered
 from nestvec.table.formats.versions import open_table, write_table
 from nestvec.table.hits import Hits, Texts
 from nestvec.table.layout import METRICS, Layout
-from nestvec.table.queries import (
-    oversampling,
-    queries_from,
-    query_vectors,
-    scanned_width,
-    second_queries,
-    takes_floats,
-)
+from nestvec.table.queries import queries_from, query_vectors, rescoring_queries, search_plan
 from nestvec.table.section_names import QUERY, split
 from nestvec.table.state import TableState, opened
 
@@ -231,25 +224,28 @@ class Table(TableState):
         NaN or infinite ones, for a filter that does not, or that names ids the table does not hold, and for an encoder
         other than the one that made the table; `TableFileError` where the file proves damaged.
         """
-        there = on_device(queries) or on_device(fine)
-        if there:
+        hits_on_device = on_device(queries) or on_device(fine)
+        if hits_on_device:
             queries, fine = queries_from(self.device, queries, fine)
         vectors = query_vectors(queries, encoder, self._description, self.input_dim)
         vectors = opened(self._stages).queries(vectors, threads)
-        width = scanned_width(self._layout, vectors.shape[1], dim)
-        second = second_queries(self._layout, fine, vectors)
-        float_query = takes_floats(self._layout, query)
-        count, most = result_count(k), thread_count(threads)
-        shares = oversampling(oversample, confidence, len(self.codecs))
+        plan = search_plan(
+            self._layout,
+            vectors.shape[1],
+            k=k,
+            dim=dim,
+            oversample=oversample,
+            confidence=confidence,
+            query=query,
+            threads=threads,
+        )
+        rescoring = rescoring_queries(self._layout, fine, vectors)
         texts = self._texts  # before the search: another thread may close the table in the middle of it
         words = None if filter is None else filter_words(filter, opened(self._row_ids), self._rows, len(vectors))
-        searcher = self._ready()
-        scores, ids, stats = searcher.search(
-            vectors, second, count, width, shares, float_query, confidence, words, most
-        )
-        if there:
+        scores, ids, stats = self._ready().search(vectors, rescoring, plan, words)
+        if hits_on_device:
             scores, ids = moved((scores, ids), self.device)
-        metric = self._layout.metric if float_query else self.metric
+        metric = self._layout.metric if plan.float_query else self.metric
         return Hits(scores, ids, metric, stats, None if texts is None else texts.look_up)
 
     def vectors(self, ids: ArrayInput | None = None, *, tier: int = -1) -> Floats:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from nestvec import Bits, Table, _core
 from nestvec.errors import ArgumentError
+from nestvec.table.queries import SearchPlan
 
 DIM = 24
 Mask = npt.NDArray[np.bool_]
@@ -196,10 +197,10 @@ def test_filters_that_are_refused(filter: Any, message: str) -> None:
 def test_the_compiled_code_checks_what_it_writes_to() -> None:
     with pytest.raises(ArgumentError, match="the filter holds 1 values; expected 2"):
         _core.allow_rows(np.array([0]), np.zeros(1, np.uint64), 65)
-    searcher = TABLES["row numbers"]._ready()
+    searcher, plan = TABLES["row numbers"]._ready(), SearchPlan(k=1, dim=DIM, float_query=False, oversample=())
     for shape in ((1, 1), (1, 3), (3, 2), (0, 2), (2,)):
         with pytest.raises(ArgumentError, match="filter"):
-            searcher.search(X[:2], X[:2], 1, DIM, [], False, None, np.zeros(shape, np.uint64), 0)
+            searcher.search(X[:2], X[:2], plan, np.zeros(shape, np.uint64))
 
 
 class TestBits:
