@@ -74,7 +74,7 @@ def compare(
         raise ArgumentError(f"x has the shape {full.shape}; expected the table's ({table.rows}, {table.dim})")
     found = table.search(queries, k, **search).ids
     ids = table.ids
-    metric = table._layout.metric  # that of a scan by Hamming distance too
+    metric = table._state.description.layout.metric  # that of a scan by Hamming distance too
     exact = ids[exact_neighbours(queries, full, k, metric)]
     sample = np.arange(min(len(full), _GEOMETRY_ROWS)) * len(full) // min(len(full), _GEOMETRY_ROWS)
     original, decoded = full[sample], table.vectors(ids[sample])

@@ -41,6 +41,18 @@ class Description:
     query_encoder: Any = None
     other: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def fingerprint(self) -> dict[str, Any] | None:
+        """That of `encoder`, where it is one: a file may hold anything."""
+        return dict(self.encoder) if isinstance(self.encoder, dict) else None
+
+    @property
+    def input_dim(self) -> int:
+        """The dimensions that queries come with: those of the rows, unless stages take them from another number."""
+        for stage in (*(self.query_stages or ()), *self.stages):
+            return int(stage["input_dim"])
+        return self.layout.dim
+
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Description:
         """What a file says, checked. Raises `TableFileError` where it is incomplete, unknown, or contradicts itself."""

@@ -140,6 +140,16 @@ class Layout:
         dim, dims = (self.dim, self.dims) if self.fine_dim is None else (self.fine_dim, (self.fine_dim,))
         return (first, *(TierLayout(codec, dim, dims, self.metric, False) for codec in self.codecs[1:]))
 
+    @cached_property  # every search asks
+    def score_metric(self) -> str:
+        """What scores are: the metric, or "hamming" for bits that nothing rescores."""
+        return "hamming" if self.names == ("binary",) else self.metric
+
+    @property
+    def bytes_per_row(self) -> float:
+        """Bytes of codes and factors per row, over all tiers; without padding."""
+        return float(sum(tier.bytes_per_row for tier in self.tiers))
+
     @property
     def cosine(self) -> bool:
         """Whether rows and queries are scaled to length 1 before they are encoded or scored."""

@@ -60,14 +60,14 @@ def search_plan(
 
 
 def query_vectors(
-    queries: ArrayInput | str | Sequence[str], encoder: SupportsEncode | None, description: Description, dim: int
+    queries: ArrayInput | str | Sequence[str], encoder: SupportsEncode | None, description: Description
 ) -> Floats:
     """The queries as an array (queries, columns); texts are encoded.
 
-    description: of the table, which names the encoder that queries must come from. dim: what they must have.
+    description: of the table, which names the encoder that queries must come from.
     """
     if isinstance(queries, str) or (isinstance(queries, list | tuple) and _are_texts(queries, encoder)):
-        vectors = _encoded(queries, encoder, description, dim)
+        vectors = _encoded(queries, encoder, description)
     elif encoder is not None:
         raise ArgumentError(
             f"encoder= was given with queries of type {type(queries).__name__}; expected a str or a list of str"
@@ -101,7 +101,7 @@ def _are_texts(queries: Sequence[Any], encoder: SupportsEncode | None) -> bool:
 
 
 def _encoded(
-    queries: str | Sequence[str], encoder: SupportsEncode | None, description: Description, dim: int
+    queries: str | Sequence[str], encoder: SupportsEncode | None, description: Description
 ) -> npt.NDArray[Any]:
     if encoder is None:
         raise ArgumentError("queries are strings, and no encoder was given: pass encoder=, or vectors")
@@ -113,7 +113,7 @@ def _encoded(
             f"the encoder is not the one that {made}: {', '.join(differ)} differ; use the same model and settings, "
             f"or {'map_queries from' if mapped else 'build the table again with'} this one"
         )
-    shorter = dim if dim < encoder.dim else None
+    shorter = description.input_dim if description.input_dim < encoder.dim else None
     return encoder.encode(queries, prompt="query" if "query" in encoder.prompts else None, dim=shorter)
 
 

@@ -19,23 +19,17 @@ from nestvec.table.hits import TierStats
 from nestvec.table.layout import TierLayout
 from nestvec.table.queries import SearchPlan
 from nestvec.table.section_names import CENTER, CODEBOOK, CODES, FACTORS, ROTATION, SIGNS, of_tier
+from nestvec.table.segment import Segment
 
 
 class TableSearcher:
     """Searches a table's tiers. Codes are verified as searches reach them; what is small, at once.
 
-    place: the device that searches, and the memory that the rows may take on it, as in `Table.to`. Raises
-    `TableFileError` and `DeviceError`.
+    memory: of the device, that the rows may take, as in `Table.to`. Raises `TableFileError` and `DeviceError`.
     """
 
-    def __init__(
-        self,
-        description: Description,
-        sections: Sections,
-        ids: npt.NDArray[np.int64] | None,
-        place: tuple[str, int | None],
-    ) -> None:
-        layout, rows = description.layout, description.rows
+    def __init__(self, description: Description, segment: Segment, device: str, memory: int | None) -> None:
+        layout, sections, ids = description.layout, segment.sections, segment.ids.stored()
         self.codecs = [_fitted(tier, number, sections) for number, tier in enumerate(layout.tiers)]
         tiers = []
         of_tiers = zip(layout.tiers, self.codecs, description.longest_rows, strict=True)
@@ -53,11 +47,11 @@ class TableSearcher:
                     codebook=fitted.codebook,
                 )
             )
-        self.compiled = _core.Searcher(rows, tiers, ids, sections.region, *place)
+        self.compiled = _core.Searcher(segment.rows, tiers, ids, sections.region, device, memory)
         self._names = layout.names
         self._tiers = layout.tiers
         self._rotates = any(fitted.basis is not None for fitted in self.codecs)
-        self._rows = rows
+        self._rows = segment.rows
         self._row_ids = ids
         self._learned: dict[tuple[bool, int], list[_core.Forecast]] = {}
 

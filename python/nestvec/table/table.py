@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_array, as_index, as_name
@@ -16,7 +18,7 @@ from nestvec.base.files import refuse_folder
 from nestvec.base.types import Floats, SupportsEncode
 from nestvec.codecs.fitted import CodecLike, FittedCodec, codecs_of
 from nestvec.errors import ArgumentError
-from nestvec.stages.chain import Fittable
+from nestvec.stages.chain import Fittable, Stages
 from nestvec.stages.kinds import Stage
 from nestvec.table.build import Ids, build_sections
 from nestvec.table.filters import Filter, filter_words
@@ -27,15 +29,21 @@ from nestvec.table.hits import Hits, Texts
 from nestvec.table.layout import METRICS, Layout
 from nestvec.table.queries import queries_from, query_vectors, rescoring_queries, search_plan
 from nestvec.table.section_names import QUERY, split
-from nestvec.table.state import TableState, opened
+from nestvec.table.state import TableState
 
 
-class Table(TableState):
+class Table:
     """Rows of compressed embeddings with ids, searched exactly: the k best by (score, then smaller id).
 
     Make one with `Table.build` or `Table.open`. Searching is safe from many threads at once; the result is the same for
     any number of queries and threads and on any CPU.
     """
+
+    def __init__(self, state: TableState, onnx: str | Path | None = None) -> None:
+        """Use `Table.build` or `Table.open`. onnx: the file of a stage that runs a model."""
+        self._state = state
+        if onnx is not None:
+            state.stages.bind(onnx)
 
     @classmethod
     def build(
@@ -110,7 +118,7 @@ class Table(TableState):
             description = replace(description, encoder=encoder.fingerprint)
         onnx = fitted.model.path if fitted.model else None
         if target is None:
-            return cls(description, Sections(sections))._with_model(onnx)
+            return cls(TableState(description, Sections(sections)), onnx)
         write_table(target, description, sections)
         return cls.open(target, onnx=onnx)
 
@@ -124,7 +132,7 @@ class Table(TableState):
         The file must not be written to while it is open; `save` replaces files, which is safe. Raises `TableFileError`
         for a file that is truncated, damaged or no table, here or at first use; OSError where it cannot be read.
         """
-        return cls(*open_table(Path(path)))._with_model(onnx)
+        return cls(TableState(*open_table(Path(path))), onnx)
 
     def map_queries(self, stage: Stage, *, encoder: SupportsEncode | None = None) -> Table:
         """A table over the same rows whose queries come from another model; they are not encoded or copied again.
@@ -135,15 +143,15 @@ class Table(TableState):
 
         Raises `ArgumentError` for a stage that is not fitted, gives another dimension, or runs a model.
         """
-        sections, stages = opened(self._sections), opened(self._stages)
+        state = self._state
+        sections, stages = state.segment.sections, state.stages
         described, added = stages.mapped(stage, self.input_dim)
         fingerprint = None if encoder is None else encoder.fingerprint
-        description = replace(self._description, query_stages=described, query_encoder=fingerprint)
+        description = replace(state.description, query_stages=described, query_encoder=fingerprint)
         rows = {name: section for name, section in sections.items() if split(name)[0] != QUERY}
         merged = Sections(ordered({**rows, **added}), sections.region, sections.own | added.keys())
-        mapped = Table(description, merged)._with_model(stages.model_path)
-        mapped._device, mapped._searcher = self._device, self._ready()  # the rows are the same, where they lie
-        return mapped
+        # The rows are the same, on the device where they are.
+        return Table(TableState(description, merged, self.device, state.searcher()), stages.model_path)
 
     def to(self, device: str, *, memory: int | None = None) -> Table:
         """A table over the same rows that is searched on another device, with the same hits; both can be used.
@@ -158,22 +166,23 @@ class Table(TableState):
         device memory. Raises `DeviceError` for a device that cannot be used, or whose memory does not suffice,
         `ArgumentError`, and `TableFileError` where the file proves damaged.
         """
-        sections, stages = opened(self._sections), opened(self._stages)
+        state = self._state
+        sections, stages = state.segment.sections, state.stages
         name = _core.device_name(as_name(device, "device"))
         most = None if memory is None else as_index(memory, "memory", 1, 2**63 - 1)
         if name == "cpu" and most is not None:
             raise ArgumentError(f"memory is {memory}, and device is 'cpu'; leave it out: rows stay where they are")
-        table = Table(self._description, sections)._with_model(stages.model_path)
-        table._device = name
-        table._ready(most)
+        target = TableState(state.description, sections, name)
+        table = Table(target, stages.model_path)
+        target.searcher(most)
         return table
 
     def save(self, path: str | Path) -> None:
         """Writes the table to a file, in one step: a crash or a full disk leaves what was there. Raises OSError."""
-        sections = opened(self._sections)
+        sections = self._state.segment.sections
         for name in sections:
             sections.verified(name)
-        write_table(Path(path), self._description, sections)
+        write_table(Path(path), self._state.description, sections)
 
     def search(
         self,
@@ -224,13 +233,15 @@ class Table(TableState):
         NaN or infinite ones, for a filter that does not, or that names ids the table does not hold, and for an encoder
         other than the one that made the table; `TableFileError` where the file proves damaged.
         """
-        hits_on_device = on_device(queries) or on_device(fine)
-        if hits_on_device:
+        queries_on_device = on_device(queries) or on_device(fine)
+        if queries_on_device:
             queries, fine = queries_from(self.device, queries, fine)
-        vectors = query_vectors(queries, encoder, self._description, self.input_dim)
-        vectors = opened(self._stages).queries(vectors, threads)
+        state = self._state
+        description, layout = state.description, state.description.layout
+        vectors = query_vectors(queries, encoder, description)
+        vectors = state.stages.queries(vectors, threads)
         plan = search_plan(
-            self._layout,
+            layout,
             vectors.shape[1],
             k=k,
             dim=dim,
@@ -239,14 +250,14 @@ class Table(TableState):
             query=query,
             threads=threads,
         )
-        rescoring = rescoring_queries(self._layout, fine, vectors)
-        texts = self._texts  # before the search: another thread may close the table in the middle of it
-        words = None if filter is None else filter_words(filter, opened(self._row_ids), self._rows, len(vectors))
-        scores, ids, stats = self._ready().search(vectors, rescoring, plan, words)
-        if hits_on_device:
+        rescoring = rescoring_queries(layout, fine, vectors)
+        segment = state.segment  # before the search: another thread may close the table in the middle of it
+        words = None if filter is None else filter_words(filter, segment.ids, segment.rows, len(vectors))
+        scores, ids, stats = state.searcher().search(vectors, rescoring, plan, words)
+        if queries_on_device:
             scores, ids = moved((scores, ids), self.device)
-        metric = self._layout.metric if plan.float_query else self.metric
-        return Hits(scores, ids, metric, stats, None if texts is None else texts.look_up)
+        metric = layout.metric if plan.float_query else layout.score_metric
+        return Hits(scores, ids, metric, stats, None if segment.texts is None else segment.texts.look_up)
 
     def vectors(self, ids: ArrayInput | None = None, *, tier: int = -1) -> Floats:
         """What the codes of rows stand for: (rows, dim) float32, for a cosine of about length 1.
@@ -254,24 +265,23 @@ class Table(TableState):
         ids: (rows,) ids that the table holds; by default all rows, in their order. tier: 0 is the one that is scanned,
             -1 the finest. Raises `ArgumentError` for unknown ids and tiers.
         """
-        row_ids = opened(self._row_ids)
+        segment = self._state.segment
         number = as_index(tier, "tier", -len(self.codecs), len(self.codecs) - 1) % len(self.codecs)
-        rows = np.arange(self._rows, dtype=np.int64)
+        rows = np.arange(segment.rows, dtype=np.int64)
         if ids is not None:
             wanted = as_array(ids, "ids")
             if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
                 raise ArgumentError(
                     f"ids has the shape {wanted.shape} and dtype {wanted.dtype}; expected integers (n,)"
                 )
-            rows = row_ids.rows_of(wanted.astype(np.int64))
+            rows = segment.ids.rows_of(wanted.astype(np.int64))
             if (rows < 0).any():
                 raise ArgumentError(f"the table holds no row with the id {wanted[rows < 0][0]}")
-        return self._ready().vectors(number, rows)
+        return self._state.searcher().vectors(number, rows)
 
     def texts(self, ids: ArrayInput) -> Texts:
         """The stored texts of ids of shape (queries, k), None for the id -1. Raises `ArgumentError` for unknown ids."""
-        texts = self._texts
-        opened(self._sections)
+        texts = self._state.segment.texts
         if texts is None:
             raise ArgumentError("this table stores no texts; pass texts= to Table.build")
         array = as_array(ids, "ids")
@@ -281,8 +291,117 @@ class Table(TableState):
             )
         return texts.look_up(array.astype(np.int64))
 
-    def _with_model(self, onnx: str | Path | None) -> Table:
-        """Gives the stage that runs a model its file."""
-        if onnx is not None:
-            opened(self._stages).bind(onnx)
+    @property
+    def device(self) -> str:
+        """Where it is searched: "cpu", or "cuda:0" for instance."""
+        return self._state.device
+
+    @property
+    def rows(self) -> int:
+        """How many rows the table holds."""
+        return self._state.description.rows
+
+    @property
+    def dim(self) -> int:
+        """How many dimensions a row has, after the stages."""
+        return self._state.description.layout.dim
+
+    @property
+    def input_dim(self) -> int:
+        """How many dimensions queries have: `dim`, unless stages take them from another number to it."""
+        return self._state.description.input_dim
+
+    @property
+    def stages(self) -> Stages:
+        """What queries go through before the codecs; rows went through all but what `map_queries` added."""
+        return self._state.stages.ready()
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The declared dimensions, rising; the last is `dim`."""
+        return self._state.description.layout.dims
+
+    @property
+    def fine_dim(self) -> int | None:
+        """How many dimensions the second vectors have, where the table was built with fine=."""
+        return self._state.description.layout.fine_dim
+
+    @property
+    def codec(self) -> str:
+        """The codec of the tier that is scanned."""
+        return self.codecs[0]
+
+    @property
+    def codecs(self) -> tuple[str, ...]:
+        """The codecs of all tiers, from the one that is scanned to the finest."""
+        return self._state.description.layout.names
+
+    @property
+    def rescore(self) -> str | None:
+        """The codec of the tier that re-scores, if there is one; the first of them, where there are several."""
+        return self.codecs[1] if len(self.codecs) > 1 else None
+
+    @property
+    def metric(self) -> str:
+        """What scores are: "cosine", "ip", or "hamming" for a binary table that is not re-scored."""
+        return self._state.description.layout.score_metric
+
+    @property
+    def encoder(self) -> dict[str, Any] | None:
+        """The fingerprint of the encoder that made the rows, if it was given to `build`."""
+        return self._state.description.fingerprint
+
+    @property
+    def ids(self) -> npt.NDArray[np.int64]:
+        """The id of each row, (rows,) int64, read-only."""
+        stored = self._state.segment.ids.stored()
+        return np.arange(self.rows, dtype=np.int64) if stored is None else stored
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether texts are stored with the rows."""
+        return self._state.segment.texts is not None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all sections: codes, codebook, factors, ids and texts."""
+        return self._state.segment.nbytes
+
+    @property
+    def bytes_per_row(self) -> float:
+        """Bytes of codes and factors per row, over all tiers; without what codecs learned, and without padding."""
+        return self._state.bytes_per_row
+
+    @property
+    def codebook_bytes(self) -> int:
+        """Bytes of what codecs and stages learned, whatever the number of rows: centroids, levels, means, rotations."""
+        return self._state.segment.learned_bytes
+
+    def info(self) -> dict[str, Any]:
+        """What the table holds, as plain values: rows, dims, codecs, bytes of each section, the encoder, the device.
+
+        "placed" says of each tier where it lies: "cpu", a device, or for one that is streamed "cpu to cuda:0", and how
+        many bytes of device memory it takes.
+        """
+        return self._state.info()
+
+    def close(self) -> None:
+        """Ends the table's use. Its file or memory is let go once no array and no hit from it is in use."""
+        self._state.close()
+
+    def __enter__(self) -> Table:
         return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Table cannot be copied or pickled; save it, and open the file where it is needed")
+
+    def __repr__(self) -> str:
+        codec = repr(self.codecs[0] if len(self.codecs) == 1 else self.codecs)
+        where = "" if self.device == "cpu" else f", device={self.device!r}"
+        return f"Table(rows={self.rows}, dim={self.dim}, codec={codec}, metric={self.metric!r}{where})"

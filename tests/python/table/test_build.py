@@ -27,7 +27,7 @@ KINDS = (
 
 
 def sections_of(table: Table) -> Sections:
-    return {name: (one.dtype, one.shape, one.data.tobytes()) for name, one in table._sections.items()}
+    return {name: (one.dtype, one.shape, one.data.tobytes()) for name, one in table._state.segment.sections.items()}
 
 
 def cut(x: Any, sizes: list[int]) -> Iterator[Any]:

@@ -31,7 +31,7 @@ CODECS = product_quantizers((1, 6, 7, DIM), rotated=False)
 
 def rows_of(table: Table) -> Floats:
     """What the table's rows are decoded to."""
-    sections = table._sections
+    sections = table._state.segment.sections
     assert sections is not None
     blocks, codebook = sections["tier0.codes"].array(), sections["tier0.codebook"].array()
     return oracle.decoded(blocks, codebook, int(table.codec[2:].split("x")[0]), table.rows)
@@ -161,7 +161,7 @@ def test_codes_name_the_nearest_centroids(codec: str, metric: str) -> None:
     x = vectors(np.random.default_rng(6))
     table = Table.build(x, codec=codec, metric=metric)
     values = oracle.unit(x) if metric == "cosine" else x
-    sections = table._sections
+    sections = table._state.segment.sections
     assert sections is not None
     codebook = sections["tier0.codebook"].array().astype(np.float64)
     count = int(codec[2:].split("x")[0])
@@ -226,7 +226,7 @@ class TestSample:
         x = np.random.default_rng(9).standard_normal((200, 6)).astype(np.float32)
 
         def codebook(x: Any) -> Any:
-            sections = Table.build(x, codec="pq3x4", metric="ip")._sections
+            sections = Table.build(x, codec="pq3x4", metric="ip")._state.segment.sections
             assert sections is not None
             return sections["tier0.codebook"].array()
 

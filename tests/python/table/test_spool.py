@@ -123,7 +123,7 @@ class TestMemory:
     def test_a_table_in_memory_is_in_it_and_outlives_the_build(self) -> None:
         x = np.random.default_rng(1).standard_normal((9000, 128)).astype(np.float32)
         table = Table.build(x, codec="float32", metric="ip")
-        sections = table._sections
+        sections = table._state.segment.sections
         assert sections is not None
         codes: Any = sections["tier0.codes"].data
         while isinstance(codes, np.ndarray):

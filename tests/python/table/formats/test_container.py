@@ -81,7 +81,7 @@ class TestContainer:
         path = tmp_path / "table.safetensors"
         table.save(path)
         tensors = dict(deserialize(path.read_bytes()))
-        sections = table._sections
+        sections = table._state.segment.sections
         assert tensors.keys() == {*sections, "checksums"}
         for name, section in sections.items():
             tensor = tensors[name]
@@ -101,7 +101,7 @@ class TestContainer:
         (length,) = struct.unpack("<Q", path.read_bytes()[:8])
         assert (8 + length) % 64 == 0
         table = Table.open(path)
-        for name, section in table._sections.items():
+        for name, section in table._state.segment.sections.items():
             first = name in ("tier0.codes", "tier0.codebook", "tier0.factors", "tier1.factors")
             alignment = 64 if first else section.array().itemsize
             assert section.data.ctypes.data % alignment == 0
