@@ -40,10 +40,10 @@ class DeviceArray:
 
     def __init__(self, x: ArrayInput, device: str | None = None) -> None:
         if on_device(x):
-            there = as_device_array(x, "x")
-            if device is not None and _core.device_name(device) != there.device:
-                raise ArgumentError(f"x lies on {there.device}, and device is {device!r}; copy it between the two")
-            self.compiled = there.compiled
+            given = as_device_array(x, "x")
+            if device is not None and _core.device_name(device) != given.device:
+                raise ArgumentError(f"x lies on {given.device}, and device is {device!r}; copy it between the two")
+            self.compiled = given.compiled
         else:
             array = np.asarray(as_array(x, "x"), order="C")
             self.compiled = _core.DeviceArray.from_numpy(array, "cuda" if device is None else device)
@@ -240,13 +240,13 @@ def device_arrays(**values: Any) -> list[DeviceArray] | None:
 
     Raises `ArgumentError` for arrays that do not all lie in one place.
     """
-    there = [on_device(value) for value in values.values()]
-    if not any(there):
+    placed = [on_device(value) for value in values.values()]
+    if not any(placed):
         return None
     places: dict[str, str] = {}
     arrays = []
-    for (name, value), far in zip(values.items(), there, strict=True):
-        array = as_device_array(value, name) if far else None
+    for (name, value), is_placed in zip(values.items(), placed, strict=True):
+        array = as_device_array(value, name) if is_placed else None
         places[name] = "the CPU" if array is None else array.device
         if array is not None:
             arrays.append(array)

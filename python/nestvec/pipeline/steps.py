@@ -269,8 +269,8 @@ class Pipeline:
         dim = self.dim if dim is None else as_index(dim, "dim", 1, self.dim)
         precision, limit = as_name(precision, "precision"), thread_count(threads)
         shape = "texts", "tokens", "hidden_dim"
-        if (there := device_arrays(hidden=hidden, mask=mask)) is not None:
-            states, kept = check_floats(there[0], "hidden", shape).compiled, _mask_on_device(there[1]).compiled
+        if (on_device := device_arrays(hidden=hidden, mask=mask)) is not None:
+            states, kept = check_floats(on_device[0], "hidden", shape).compiled, _mask_on_device(on_device[1]).compiled
             return DeviceArray.of(self._epilogue.run_on_device(states, kept, prompt_tokens, dim, precision, False)[0])
         here = as_floats_or_halves(hidden, "hidden", shape), as_mask(mask, "mask")
         return self._epilogue.run(*here, prompt_tokens, dim, precision, limit)
@@ -325,8 +325,8 @@ def pool(hidden: ArrayInput, mask: ArrayInput, mode: str | Sequence[str] = "mean
     """
     shape = "texts", "tokens", "hidden_dim"
     steps = [Pooling((mode,) if isinstance(mode, str) else tuple(mode))]
-    if (there := device_arrays(hidden=hidden, mask=mask)) is not None:
-        far = check_floats(there[0], "hidden", shape)
-        return Pipeline(steps, far.shape[-1])(far, there[1])
+    if (on_device := device_arrays(hidden=hidden, mask=mask)) is not None:
+        checked = check_floats(on_device[0], "hidden", shape)
+        return Pipeline(steps, checked.shape[-1])(checked, on_device[1])
     states = as_floats_or_halves(hidden, "hidden", shape)
     return Pipeline(steps, states.shape[-1])(states, mask)

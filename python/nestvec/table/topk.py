@@ -70,8 +70,8 @@ _Rows: TypeAlias = "npt.NDArray[Any] | DeviceArray"
 
 def _placed(queries: ArrayInput, what: str, rows: ArrayInput) -> tuple[Any, Any, str | None]:
     """The arguments, and the device they lie on: the queries in main memory, the rows as an array of the device."""
-    there = device_arrays(**{"queries": queries, what: rows})
-    return (queries, rows, None) if there is None else (to_host(there[0]), there[1], there[1].device)
+    arrays = device_arrays(**{"queries": queries, what: rows})
+    return (queries, rows, None) if arrays is None else (to_host(arrays[0]), arrays[1], arrays[1].device)
 
 
 def _compiled(rows: _Rows) -> npt.NDArray[Any] | _core.DeviceArray:
