@@ -38,7 +38,7 @@ class DeviceRescore {
     auto* done = work_.pinned.take<unsigned>(queries_, "the results");
     work_.copy(found, best, queries_ * task_.keep, cudaMemcpyDeviceToHost, "the results");
     work_.copy(done, view.done, queries_, cudaMemcpyDeviceToHost, "the results");
-    work_.stream.synchronize("re-scoring");
+    work_.stream.synchronize("rescoring");
     for (std::size_t i = 0; i < queries_ * task_.keep; ++i) out[i] = placed_.candidate(found[i], false);
     if (!task_.stats) return;
     const std::size_t bytes = row_bytes(rows_.encoding, rows_.columns) + (rows_.factors ? sizeof(float) : 0);

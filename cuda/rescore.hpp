@@ -1,4 +1,4 @@
-// Re-scoring on a CUDA device.
+// Rescoring on a CUDA device.
 #pragma once
 #include "cpp/scan/rescore.hpp"
 

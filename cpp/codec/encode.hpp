@@ -17,7 +17,7 @@ namespace nestvec {
 /// What a tier's codes are made from.
 struct TierSpec {
   Encoding encoding;
-  bool packed;                         ///< blocks, to be scanned; or rows, to re-score
+  bool packed;                         ///< blocks, to be scanned; or rows, to rescore
   bool cosine;                         ///< rows are scaled to length 1 first
   std::vector<std::size_t> dims;       ///< the declared dimensions: each gets a factor per row
   const Codebook* codebook = nullptr;  ///< the codebook of the encodings that have one

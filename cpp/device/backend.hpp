@@ -26,7 +26,7 @@ class Placement {
 
 /// Rows that a device is to keep.
 struct PlaceRequest {
-  ScanRows rows;                 ///< blocks, to be scanned; or row_major, to re-score with
+  ScanRows rows;                 ///< blocks, to be scanned; or row_major, to rescore with
   std::size_t factor_count = 0;  ///< floats at rows.factors, for all dimensions that have factors
   std::size_t memory = 0;        ///< bytes that may be used
   /// row_major lies on the device: its rows are packed there, to be scanned.
@@ -56,7 +56,7 @@ struct Backend {
   /// Returns once the work given to a stream is done: 1 is the default stream, 2 that of the thread, else a handle.
   void (*wait)(std::uintptr_t stream, int device);
   int (*device_of)(const void* memory);  ///< that it lies on; -1: on none of this backend
-  /// Null where the rows are to re-score and do not fit into the memory: the CPU does it then. Rows to be scanned that
+  /// Null where the rows are to rescore and do not fit into the memory: the CPU does it then. Rows to be scanned that
   /// do not fit stay where they are and are streamed; their memory must outlive the placement.
   std::shared_ptr<const Placement> (*place)(const PlaceRequest& request, int device);
   void (*scan)(const ScanRows& rows, const ScanQueries& queries, std::size_t k, std::size_t threads, Candidate* out);

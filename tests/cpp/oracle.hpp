@@ -134,7 +134,7 @@ inline Query prepared(Encoding encoding, QueryKind kind, const float* query, std
   return has_levels(encoding) && kind == QueryKind::codes ? coded(made, *codebook->levels()) : made;
 }
 
-/// The final score of float queries: what the float encodings give, and every encoding that re-scores.
+/// The final score of float queries: what the float encodings give, and every encoding that rescores.
 inline double float_score(const Floats& row, const Query& query, float factor, double constant = 0,
                           double norm_weight = 0) {
   const double square = dot(row, row) * factor * factor;

@@ -12,7 +12,7 @@ CODECS = ("float32", "int8", "binary", "planes3", "rabitq4", "pq48x8", "opq96x4"
 
 
 def measured(index: int, *, judged: bool = True, name: str | None = None) -> Measured:
-    """One of a family of codecs in turn; every third is re-scored, every fifth scans a prefix."""
+    """One of a family of codecs in turn; every third is rescored, every fifth scans a prefix."""
     codec = CODECS[index % len(CODECS)]
     recall = 1 - 0.8 * 0.9**index
     re_scored = index % 3 == 0

@@ -52,8 +52,8 @@ def table_facts(table: Table) -> Facts:
     """Rows, codecs and sizes of a table, a line each."""
     nested = [str(dim) for dim in table.dims if dim != table.dim]
     prefixes = f"; prefixes {', '.join(nested)}" if nested else ""
-    codecs = ", re-scored with ".join(table.codecs)
-    fine = f"; re-scored over {table.fine_dim}" if table.fine_dim else ""
+    codecs = ", rescored with ".join(table.codecs)
+    fine = f"; rescored over {table.fine_dim}" if table.fine_dim else ""
     smaller = (table.dim + (table.fine_dim or 0)) * 4 / table.bytes_per_row
     learned = [("learned", size(table.codebook_bytes))] if table.codebook_bytes else []
     return [
@@ -77,7 +77,7 @@ def print_table_info(console: Console, path: Path, table: Table) -> None:
     for number, codec in enumerate(table.codecs):
         parts = (info["sections"].get(of_tier(number, part), {"bytes": 0}) for part in (CODES, FACTORS))
         used, rows = sum(part["bytes"] for part in parts), max(table.rows, 1)
-        role, dim = ("re-scores", table.fine_dim or table.dim) if number else ("scanned", table.dim)
+        role, dim = ("rescores", table.fine_dim or table.dim) if number else ("scanned", table.dim)
         grid.add_row(role, codec, f"{used / rows:.4g}", size(used), f"{used / rows / (4 * dim):.1%}")
     console.print()
     print_table(console, grid)

@@ -89,7 +89,7 @@ def run(cache: Path, limit: int | None) -> None:
     start = time.perf_counter()
     built = prepare_table(console, folder, encoder, documents)
     with built.table:
-        facts = f"{built.table.rows:,} rows, {CODEC}, re-scored with {RESCORE}"
+        facts = f"{built.table.rows:,} rows, {CODEC}, rescored with {RESCORE}"
         took = f"encoded and built in {duration(time.perf_counter() - start)}" if built.fresh else EARLIER
         _step(console, "table", facts, took)
         for question in QUESTIONS:

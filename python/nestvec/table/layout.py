@@ -25,7 +25,7 @@ class TierLayout:
     """One tier: its codec, and the vectors that it codes.
 
     dims: the declared dimensions, rising, the last one `dim`. packed: blocks of 64 rows, to be scanned; else one row
-    after another, to re-score.
+    after another, to rescore.
     """
 
     codec: Codec
@@ -75,7 +75,7 @@ class TierLayout:
             return
         expected = "a product quantizer, such as pq96x8 or opq96x8, which scans distances"
         if not self.packed:
-            expected = f"{plain_values()} or a product quantizer, which re-score by distance"
+            expected = f"{plain_values()} or a product quantizer, which rescore by distance"
         raise ArgumentError(f'codec is {self.codec.name} and metric is "l2"; expected {expected}, or another metric')
 
     def check_prefix(self, prefix: int) -> None:

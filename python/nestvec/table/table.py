@@ -84,7 +84,7 @@ class Table:
             only for inner products, and only where one of their sub-quantizers ends; rotated rows not at all.
         texts: one string for each row, stored with it.
         metric: "cosine" scales rows and queries to length 1 (a zero vector scores 0); "ip" scores by inner product,
-            "l2" by minus the square of the distance, which product quantizers are scanned by and others re-score by. A
+            "l2" by minus the square of the distance, which product quantizers are scanned by and others rescore by. A
             cosine with product-quantized rows has (1 - length^2) / 4 added, for the length that coding took off a row.
             A table of one tier of bits scores by Hamming distance whatever the metric, unless a search says
             query="float".
@@ -159,7 +159,7 @@ class Table:
         device: "cuda", "cuda:1" for a GPU by its number, or "cpu".
         memory: bytes of the device's memory that the rows may take; by default nine tenths of what is free. The tiers
             are taken there from the one that is scanned to the finest. A scanned tier that does not fit stays in main
-            memory or in its file, and is streamed to the device at every search; tiers that re-score and do not fit are
+            memory or in its file, and is streamed to the device at every search; tiers that rescore and do not fit are
             left to the CPU. `info` says where each of them lies.
 
         A file's rows are read, and compared with their checksums, as they are taken to the device. `close` frees the
@@ -205,11 +205,11 @@ class Table:
             encoded with the model's "query" prompt if it has one.
         k: at least 1; the result has min(k, rows) columns.
         fine: for a table that was built with fine=, the queries of its second vectors, as many.
-        dim: scan only the first `dim` dimensions, at that share of the cost; by default all the query has. Re-scoring
+        dim: scan only the first `dim` dimensions, at that share of the cost; by default all the query has. Rescoring
             uses all the query has.
         oversample: each tier hands `oversample * k` rows on to the next: one number for all, or one for each tier but
             the last. By default 4; with `confidence` 32.
-        confidence: re-score only as many rows as it takes: a tier is done with a query once so large a share of the k
+        confidence: rescore only as many rows as it takes: a tier is done with a query once so large a share of the k
             best, of all that were handed on, can be expected to be found. 0.5 to below 1, for instance 0.99;
             `oversample` stays the most. What to expect is learned at the first such search from rows of the table,
             taken as queries; for queries that are unlike the rows it may be too hopeful.
@@ -218,7 +218,7 @@ class Table:
             the query as it is, by its inner product with what the rows' codes stand for, bits as 1 and -1 (for a
             cosine, divided by the square root of the dimension). Only the rows lose precision then (an asymmetric
             distance: Gordo, Perronnin, Gong, Lazebnik 2014), so recall is better at the same bytes, for a slower scan
-            of bits. Where nothing re-scores, scores of a binary table are then float32, larger is better, and
+            of bits. Where nothing rescores, scores of a binary table are then float32, larger is better, and
             `hits.metric` is "cosine" or "ip".
         filter: the rows to consider. For all queries: a boolean mask (rows,), or ids (n,) that the table holds. For
             each query its own: a mask (queries, rows), or a list with as many arrays of ids as there are queries. Or
@@ -338,12 +338,12 @@ class Table:
 
     @property
     def rescore(self) -> str | None:
-        """The codec of the tier that re-scores, if there is one; the first of them, where there are several."""
+        """The codec of the tier that rescores, if there is one; the first of them, where there are several."""
         return self.codecs[1] if len(self.codecs) > 1 else None
 
     @property
     def metric(self) -> str:
-        """What scores are: "cosine", "ip", or "hamming" for a binary table that is not re-scored."""
+        """What scores are: "cosine", "ip", or "hamming" for a binary table that is not rescored."""
         return self._state.description.layout.score_metric
 
     @property

@@ -1,4 +1,4 @@
-// An encoding that exists in this program alone is coded, scanned, re-scored and decoded by a library that was compiled
+// An encoding that exists in this program alone is coded, scanned, rescored and decoded by a library that was compiled
 // without it: all that is known of an encoding is its row in the table.
 #include "tests/cpp/extra_encoding.hpp"
 
@@ -105,8 +105,8 @@ TEST(a_table_of_it_is_searched_like_a_sort) {
                                     : float(oracle::dot(coded.values[r], query.int8)) * coded.factors[r] * query.scale);
         const std::vector<Candidate> want = oracle::best(scores, kBest, nullptr);
         const std::size_t at = oracle::first_difference(&found[q * kBest], want);
-        CHECK(at == kBest, (cosine ? "cosine" : "ip") << (rescored ? ", re-scored" : "") << ", query " << q
-                                                      << ", place " << at << ": row " << found[q * kBest + at].row);
+        CHECK(at == kBest, (cosine ? "cosine" : "ip") << (rescored ? ", rescored" : "") << ", query " << q << ", place "
+                                                      << at << ": row " << found[q * kBest + at].row);
       }
     }
 }

@@ -20,7 +20,7 @@ using oracle::Floats;
 using oracle::Words;
 using tables::Built;
 
-/// What can be re-scored with.
+/// What can be rescored with.
 constexpr Encoding kFine[] = {Encoding::float32, Encoding::float16, Encoding::bfloat16, Encoding::int8,
                               Encoding::binary};
 
@@ -62,7 +62,7 @@ void check_search(const Built& built, const Floats& queries, std::size_t cols, c
         wanted(built, &queries[q * cols], cols, ask, ask.allowed ? ask.allowed + q * ask.allowed_stride : nullptr);
     const Candidate* of_query = &found[q * ask.k];
     const std::size_t i = oracle::first_difference(of_query, want);
-    CHECK(i == ask.k, label << ": " << built.what.label() << (built.rescored ? ", re-scored with " : "")
+    CHECK(i == ask.k, label << ": " << built.what.label() << (built.rescored ? ", rescored with " : "")
                             << (built.rescored ? name(built.rescored->spec.encoding) : "")
                             << (built.cosine ? ", cosine" : "") << ", rows " << built.rows << ", dim " << ask.dim
                             << " of " << built.dim << ", columns " << cols << ", k " << ask.k << ", oversample "
@@ -204,8 +204,8 @@ TEST(a_prefix_needs_its_factors) {
       CHECK(message.empty() != refused, what.label() << ": " << message);
       CHECK(!refused || (message.starts_with("dim is 11;") && message.find("10, 30") != std::string::npos), message);
       CHECK(ask(built, 30, 10).empty() && ask(built, 30, 30).empty(), what.label());
-      CHECK(ask(rescored, 11, 11).empty() != refused, what.label() << ": re-scored");
-      CHECK(ask(rescored, 10, 7).empty(), what.label() << ": re-scored");
+      CHECK(ask(rescored, 11, 11).empty() != refused, what.label() << ": rescored");
+      CHECK(ask(rescored, 10, 7).empty(), what.label() << ": rescored");
     }
 }
 

@@ -159,7 +159,7 @@ def test_encode_nothing_and_blank_lines(tmp_path: Path, model: Path) -> None:
 def test_build(tmp_path: Path, model: Path, documents: Path) -> None:
     out = tmp_path / "t.safetensors"
     output = good("build", documents, "-m", model, "-o", out, "--dims", "8,16")
-    assert "binary, re-scored with int8" in output
+    assert "binary, rescored with int8" in output
     assert "prefixes 8, 16" in output
     encoder = nestvec.Encoder(str(model))
     with nestvec.Table.open(out) as table:
@@ -262,7 +262,7 @@ def test_a_cascade(tmp_path: Path, model: Path, documents: Path) -> None:
     out = tmp_path / "t.safetensors"
     written = good("build", documents, "-m", model, "-o", out, "--codec", "binary,int8,float32")
     for output in (written, good("info", out)):
-        assert "binary, re-scored with int8, re-scored with float32" in output
+        assert "binary, rescored with int8, rescored with float32" in output
     for options in (["--oversample", "3,1"], ["--oversample", "2"], ["--confidence", "0.9"]):
         report = good_json("search", out, TEXTS[3], "-m", model, "-k", 5, *options)
         assert len(report["results"][0]["hits"]) == 5
@@ -276,7 +276,7 @@ def test_product_quantized_table(tmp_path: Path, model: Path, documents: Path) -
     out = tmp_path / "t.safetensors"
     written = good("build", documents, "-m", model, "-o", out, "--codec", "pq8x4,bfloat16")
     for output in (written, good("info", out)):
-        for part in ("pq8x4, re-scored with bfloat16", "72 bytes, 1.8 times smaller", "learned", "2.0 kB"):
+        for part in ("pq8x4, rescored with bfloat16", "72 bytes, 1.8 times smaller", "learned", "2.0 kB"):
             assert part in output
     assert good_json("info", out)["codebook_bytes"] == 32 * 16 * 4
     assert len(good_json("search", out, TEXTS[3], "-m", model)["results"][0]["hits"]) == 5
@@ -287,7 +287,7 @@ def test_product_quantized_table(tmp_path: Path, model: Path, documents: Path) -
 
 def test_info(model: Path, table: Path) -> None:
     output = good("info", table)
-    for part in ("5 of 32 dimensions", "binary", "int8", "scanned", "re-scores", "of float32"):
+    for part in ("5 of 32 dimensions", "binary", "int8", "scanned", "rescores", "of float32"):
         assert part in output
     report = good_json("info", table)
     assert report["rows"] == 5

@@ -52,7 +52,7 @@ def test_first_and_second_run(tmp_path: Path, small: list[str], capsys: Capture)
     first = capsys.readouterr().out
     assert "fetched and exported in" in first
     assert "150 from Python" in first
-    assert "150 rows, binary, re-scored with int8 (encoded and built in" in first
+    assert "150 rows, binary, rescored with int8 (encoded and built in" in first
     for question in demo_run.QUESTIONS:
         answers = first.split(f"? {question}\n")[1].splitlines()[: demo_run.HITS]
         for line in answers:

@@ -46,13 +46,11 @@ def search(
     ] = None,
     oversample: Annotated[
         str,
-        typer.Option(metavar="INT,...", help="Re-score this many times k candidates; or one number for each tier."),
+        typer.Option(metavar="INT,...", help="Rescore this many times k candidates; or one number for each tier."),
     ] = "",
     confidence: Annotated[
         float | None,
-        typer.Option(
-            help="Re-score only until this share of the best is found, 0.99 for instance.", show_default=False
-        ),
+        typer.Option(help="Rescore only until this share of the best is found, 0.99 for instance.", show_default=False),
     ] = None,
     query_kind: Annotated[
         str | None,

@@ -266,7 +266,7 @@ def _legend_rows(panel: Panel, width: float) -> list[list[tuple[float, _Entry]]]
     marks = dict.fromkeys([*(family.mark for family in families.FAMILIES), OTHER])
     entries: list[_Entry] = [(mark, mark.name, mark.label) for mark in marks if mark in present]
     if any(point.cascade for point in panel.points):
-        entries.append((_HOLLOW, OTHER.name, "hollow: re-scored"))
+        entries.append((_HOLLOW, OTHER.name, "hollow: rescored"))
     entries.append((None, "front", "Pareto front"))
     if any(point.chosen for point in panel.points):
         entries.append((_RING, "chosen", "the choice"))
