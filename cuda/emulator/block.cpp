@@ -1,5 +1,5 @@
-// Built without the thread sanitizer's instrumentation, as fiber.cpp: threads of one block take turns here, which must
-// not look like synchronisation between them, nor like a race.
+// Compiled without the thread sanitizer's instrumentation, like fiber.cpp: a switch between threads of a block must
+// look neither like synchronisation nor like a race.
 #include "cuda/emulator/block.hpp"
 
 #include <algorithm>
@@ -26,7 +26,7 @@ std::string hex(unsigned value) {
   return out.str();
 }
 
-/// Unwinds a waiting thread of a block that has failed.
+/// Unwinds the waiting threads of a failed block.
 struct Abandoned {};
 
 thread_local Runner* runner = nullptr;
@@ -74,7 +74,7 @@ std::string Runner::run(const Launch& launch, uint3 block, Engine& engine) {
   tsan_adopt(main_);
   tsan_enter(control_);
   tsan_acquire(engine.before());
-  // An exact block of the heap, so that the address sanitizer sees an overrun.
+  // A heap allocation of the exact size: the address sanitizer reports an overrun.
   shared_ = std::malloc(launch.shared_bytes);
   std::memset(shared_, 0xFF, launch.shared_bytes);
   set_up(block);
@@ -84,7 +84,7 @@ std::string Runner::run(const Launch& launch, uint3 block, Engine& engine) {
     current_ = nullptr;
     switch_fibers(main_, next());
     if (alive_ > 0 && ready_warps_ == 0) {
-      tsan_acquire(&end_);  // here and below: who reports a failure reads what the threads have written
+      tsan_acquire(&end_);  // here and below: the report of a failure reads what the threads wrote
       fail("deadlock: " + waiting());
     }
   }
@@ -115,7 +115,7 @@ void Runner::body() {
   } catch (const std::exception& error) {
     fail("thread " + text(current_->index) + " " + error.what());
   } catch (...) {
-    fail("thread " + text(current_->index) + " threw what is no std::exception");
+    fail("thread " + text(current_->index) + " threw something other than a std::exception");
   }
 }
 
@@ -135,7 +135,7 @@ void Runner::finish() {
   if (arrived_ > 0 && arrived_ == alive_) complete_barrier();
 }
 
-/// The next thread of this warp, or of the next warp, that can go on; or run().
+/// The fiber of the next ready thread: of this warp if it has one, else of the next warp that does; else run()'s fiber.
 Fiber& Runner::next() {
   unsigned w = current_ ? current_->warp : 0;
   if (!(current_ && warps_[w].ready != 0)) {
@@ -164,8 +164,8 @@ void Runner::collective(const char* name, unsigned mask, void* argument, Complet
   Warp& warp = warps_[self.warp];
   const unsigned bit = 1u << self.lane;
   if ((mask & bit) == 0)
-    throw KernelFailure(std::string("calls ") + name + " with mask " + hex(mask) + ", which its own lane " +
-                        std::to_string(self.lane) + " is not in");
+    throw KernelFailure(std::string("calls ") + name + " with mask " + hex(mask) + ", which lacks the calling lane " +
+                        std::to_string(self.lane));
   mask &= warp.exist;
   if ((mask & ~warp.alive) != 0)
     throw KernelFailure(std::string("calls ") + name + " with mask " + hex(mask) + ", in which the lanes " +
@@ -221,7 +221,7 @@ void Runner::complete_barrier() {
   }
 }
 
-/// Keeps the first failure, and lets all go on that wait: they end.
+/// Keeps the first failure. All waiting threads become ready, so that they unwind and end.
 void Runner::fail(const std::string& what) {
   if (!failure_.empty()) return;
   failure_ = "block " + text(block_) + ": " + what;
@@ -232,11 +232,11 @@ void Runner::fail(const std::string& what) {
 }
 
 std::string Runner::waiting() const {
-  std::string all;
+  std::string report;
   for (unsigned w = 0; w < warp_count_; ++w) {
-    unsigned told = 0;
+    unsigned reported = 0;
     for (unsigned i = 0; i < kLanes; ++i) {
-      if ((warps_[w].alive & ~told & 1u << i) == 0) continue;
+      if ((warps_[w].alive & ~reported & 1u << i) == 0) continue;
       const Thread& first = threads_[w * kLanes + i];
       unsigned same = 0;
       for (unsigned j = i; j < kLanes; ++j) {
@@ -244,16 +244,16 @@ std::string Runner::waiting() const {
         if ((warps_[w].alive & 1u << j) != 0 && other.waits_for == first.waits_for && other.mask == first.mask)
           same |= 1u << j;
       }
-      told |= same;
-      all += (all.empty() ? "" : "; ") + ("warp " + std::to_string(w)) + ", lanes " + hex(same) + " wait in " +
-             first.waits_for + (first.mask != 0 ? " with mask " + hex(first.mask) : "");
-      if (all.size() > 600) return all + "; ...";
+      reported |= same;
+      report += (report.empty() ? "" : "; ") + ("warp " + std::to_string(w)) + ", lanes " + hex(same) + " wait in " +
+                first.waits_for + (first.mask != 0 ? " with mask " + hex(first.mask) : "");
+      if (report.size() > 600) return report + "; ...";
     }
     if (warps_[w].alive != warps_[w].exist)
-      all += (all.empty() ? "" : "; ") + ("warp " + std::to_string(w)) + ", lanes " +
-             hex(warps_[w].exist & ~warps_[w].alive) + " have ended";
+      report += (report.empty() ? "" : "; ") + ("warp " + std::to_string(w)) + ", lanes " +
+                hex(warps_[w].exist & ~warps_[w].alive) + " have ended";
   }
-  return all;
+  return report;
 }
 
 void* shared_bytes(std::size_t bytes) { return runner->shared(bytes); }
@@ -265,10 +265,10 @@ void warp_collective(const char* name, unsigned mask, void* argument, Complete c
 Votes block_barrier(const char* name, bool vote) { return runner->barrier(name, vote); }
 
 void fence() {
-  static std::uint64_t everybody;
+  static std::uint64_t order_of_all_fences;
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  tsan_release(&everybody);
-  tsan_acquire(&everybody);
+  tsan_release(&order_of_all_fences);
+  tsan_acquire(&order_of_all_fences);
 }
 
 }  // namespace nestvec::emulator

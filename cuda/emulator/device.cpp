@@ -6,7 +6,7 @@
 namespace nestvec::emulator {
 namespace {
 
-struct Limits {  // of a compute capability: CUDA C++ Programming Guide, "Technical Specifications"
+struct Limits {  // by compute capability: CUDA C++ Programming Guide, "Technical Specifications"
   int shared_kib_per_block, shared_kib_per_multiprocessor, threads_per_multiprocessor, blocks_per_multiprocessor;
 };
 
@@ -69,41 +69,41 @@ std::string last_failure() {
 }
 
 void forget_failures() {
-  Runtime& all = runtime();
-  const std::lock_guard lock(all.mutex);
-  for (std::size_t number = 0; number < all.devices.size(); ++number) {
-    all.device(static_cast<int>(number)).failed = true;  // only what frees memory still runs
-    all.run_all(static_cast<int>(number));
-    all.device(static_cast<int>(number)).failed = false;
+  Runtime& state = runtime();
+  const std::lock_guard lock(state.mutex);
+  for (std::size_t number = 0; number < state.devices.size(); ++number) {
+    state.device(static_cast<int>(number)).failed = true;  // drops queued work, but runs what frees memory
+    state.run_all(static_cast<int>(number));
+    state.device(static_cast<int>(number)).failed = false;
   }
-  all.last_failure.clear();
+  state.last_failure.clear();
   last_error = cudaSuccess;
 }
 
 cudaError_t set_max_shared_bytes(const void* kernel, int bytes) {
-  return call([&](Runtime& all) {
-    if (bytes < 0 || bytes > limits(all.settings).shared_kib_per_block << 10) return cudaErrorInvalidValue;
-    all.device(current_device).max_shared_bytes[kernel] = bytes;
+  return call([&](Runtime& state) {
+    if (bytes < 0 || bytes > limits(state.settings).shared_kib_per_block << 10) return cudaErrorInvalidValue;
+    state.device(current_device).max_shared_bytes[kernel] = bytes;
     return cudaSuccess;
   });
 }
 
 cudaError_t function_attributes(cudaFuncAttributes* attributes, const void* kernel) {
-  return call([&](Runtime& all) {
+  return call([&](Runtime& state) {
     if (!attributes) return cudaErrorInvalidValue;
-    const auto& allowed = all.device(current_device).max_shared_bytes;
-    const auto more = allowed.find(kernel);
-    const int version = all.settings.major * 10 + all.settings.minor;
+    const auto& opt_ins = state.device(current_device).max_shared_bytes;
+    const auto opt_in = opt_ins.find(kernel);
+    const int version = state.settings.major * 10 + state.settings.minor;
     *attributes = {0,  0,       0,       1024,
-                   32, version, version, std::max(kStaticSharedBytes, more == allowed.end() ? 0 : more->second)};
+                   32, version, version, std::max(kStaticSharedBytes, opt_in == opt_ins.end() ? 0 : opt_in->second)};
     return cudaSuccess;
   });
 }
 
 cudaError_t occupancy(int* blocks, const void*, int block_threads, std::size_t shared) {
-  return call([&](Runtime& all) {
+  return call([&](Runtime& state) {
     if (!blocks || block_threads <= 0) return cudaErrorInvalidValue;
-    const Limits most = limits(all.settings);
+    const Limits most = limits(state.settings);
     const int warps = (block_threads + 31) / 32;
     const auto by_shared = (static_cast<std::size_t>(most.shared_kib_per_multiprocessor) << 10) / (shared + 1024);
     *blocks = block_threads > 1024 ? 0
@@ -147,8 +147,8 @@ const char* cudaGetErrorString(cudaError_t error) {
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = 0;
   return call(
-      [&](Runtime& all) {
-        *count = all.settings.devices;
+      [&](Runtime& state) {
+        *count = state.settings.devices;
         return cudaSuccess;
       },
       true);
@@ -161,8 +161,8 @@ cudaError_t cudaGetDevice(int* device) {
 
 cudaError_t cudaSetDevice(int device) {
   return call(
-      [&](Runtime& all) {
-        if (device < 0 || device >= all.settings.devices) return cudaErrorInvalidDevice;
+      [&](Runtime& state) {
+        if (device < 0 || device >= state.settings.devices) return cudaErrorInvalidDevice;
         current_device = device;
         return cudaSuccess;
       },
@@ -170,19 +170,19 @@ cudaError_t cudaSetDevice(int device) {
 }
 
 cudaError_t cudaDeviceSynchronize() {
-  return call([](Runtime& all) {
-    all.run_all(current_device);
+  return call([](Runtime& state) {
+    state.run_all(current_device);
     return cudaSuccess;
   });
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
-  return call([&](Runtime& all) {
-    if (device < 0 || device >= all.settings.devices) return cudaErrorInvalidDevice;
-    const auto most = nestvec::emulator::limits(all.settings);
+  return call([&](Runtime& state) {
+    if (device < 0 || device >= state.settings.devices) return cudaErrorInvalidDevice;
+    const auto most = nestvec::emulator::limits(state.settings);
     cudaDeviceProp p{};
     std::snprintf(p.name, sizeof p.name, "nestvec emulated device");
-    p.totalGlobalMem = all.settings.memory_bytes;
+    p.totalGlobalMem = state.settings.memory_bytes;
     p.sharedMemPerBlock = nestvec::emulator::kStaticSharedBytes;
     p.sharedMemPerBlockOptin = static_cast<std::size_t>(most.shared_kib_per_block) << 10;
     p.sharedMemPerMultiprocessor = static_cast<std::size_t>(most.shared_kib_per_multiprocessor) << 10;
@@ -191,8 +191,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     p.maxThreadsDim[0] = p.maxThreadsDim[1] = 1024, p.maxThreadsDim[2] = 64;
     p.maxGridSize[0] = 0x7FFFFFFF, p.maxGridSize[1] = p.maxGridSize[2] = 65535;
     p.maxThreadsPerMultiProcessor = most.threads_per_multiprocessor;
-    p.major = all.settings.major, p.minor = all.settings.minor;
-    p.multiProcessorCount = all.settings.multiprocessors;
+    p.major = state.settings.major, p.minor = state.settings.minor;
+    p.multiProcessorCount = state.settings.multiprocessors;
     p.l2CacheSize = 1 << 20;
     *properties = p;
     return cudaSuccess;

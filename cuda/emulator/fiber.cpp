@@ -1,5 +1,6 @@
-// Built without the thread sanitizer's instrumentation (CMakeLists.txt): a function that is entered on one fiber and
-// left on another would confuse its stacks. The build defines NESTVEC_EMULATOR_TSAN where the library is linked.
+// Compiled without the thread sanitizer's instrumentation (CMakeLists.txt): a function that is entered on one fiber and
+// left on another would corrupt the sanitizer's call stacks. Builds that link the sanitizer define
+// NESTVEC_EMULATOR_TSAN.
 #include "cuda/emulator/fiber.hpp"
 
 #include <sys/mman.h>
@@ -12,7 +13,7 @@
 
 extern "C" void nestvec_switch_stacks(void** save, void* load) asm("nestvec_switch_stacks");
 
-// Pushes what a call must preserve, exchanges the stack pointers, and pops.
+// Pushes the callee-saved registers, switches the stack pointer, and pops them.
 #if defined(__x86_64__)
 asm(R"(
   .text
@@ -72,13 +73,13 @@ namespace nestvec::emulator {
 namespace {
 
 #if defined(NESTVEC_EMULATOR_ASAN) || defined(NESTVEC_EMULATOR_TSAN)
-constexpr std::size_t kStackBytes = 256 << 10;  // redzones, and the run-time library's own frames
+constexpr std::size_t kStackBytes = 256 << 10;  // room for redzones and for frames of the sanitizer's library
 #else
 constexpr std::size_t kStackBytes = 64 << 10;
 #endif
 
 #ifdef NESTVEC_EMULATOR_ASAN
-thread_local Fiber* left;  // whose stack the sanitizer names after the switch: how that of the OS thread is learnt
+thread_local Fiber* left;  // after a switch the sanitizer reports its stack: the only source for the OS thread's
 #endif
 
 }  // namespace
@@ -95,7 +96,7 @@ Stacks::~Stacks() { munmap(memory_, bytes_); }
 
 void Stacks::give(Fiber& fiber, std::size_t number) const {
   fiber.stack = memory_ + number * stride_ + page_;
-  // 16 different starts within a page, or the tops of all stacks would share the same few sets of the cache.
+  // Stacks start at 16 offsets within a page: at equal offsets, all tops would share the same few cache sets.
   fiber.stack_bytes = kStackBytes - number % 16 * 256;
 }
 

@@ -1,5 +1,5 @@
-// A fiber: a stack of its own, and where it left off. Switching keeps the registers that a call must keep (x86-64 and
-// aarch64), and tells the address and thread sanitizers which stack and which thread go on.
+// A fiber: a stack and a saved stack pointer. A switch preserves the callee-saved registers (x86-64 and aarch64), and
+// tells the address and thread sanitizers which stack and which thread run next.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -7,14 +7,14 @@
 namespace nestvec::emulator {
 
 struct Fiber {
-  void* stack_pointer = nullptr;  ///< while it does not run
-  char* stack = nullptr;          ///< lowest address; null: the operating system's own stack
+  void* stack_pointer = nullptr;  ///< saved while the fiber does not run
+  char* stack = nullptr;          ///< lowest address; null: the stack of the OS thread
   std::size_t stack_bytes = 0;
-  void* fake_stack = nullptr;  ///< of the address sanitizer
+  void* fake_stack = nullptr;  ///< the address sanitizer's
   void* tsan_thread = nullptr;
 };
 
-/// The stacks of `count` fibers with a page before each that faults: an overflow is a crash, not another lane's value.
+/// Stacks of `count` fibers, a guard page before each: an overflow crashes and does not change another lane's values.
 class Stacks {
  public:
   explicit Stacks(std::size_t count);
@@ -28,30 +28,30 @@ class Stacks {
   char* memory_;
 };
 
-/// The fiber's next turn begins with `entry`, which must not return.
+/// Makes the fiber start with `entry`, which must not return, when it runs next.
 void start_at(Fiber& fiber, void (*entry)());
 
-/// Stops `from`, goes on with `to`; returns when somebody switches back.
+/// Suspends `from` and resumes `to`; returns when a fiber switches back to `from`.
 void switch_fibers(Fiber& from, Fiber& to);
 
-/// The first thing a fiber does: ends the switch that led to it.
+/// Ends the switch to `fiber`. A fiber calls it first of all.
 void arrived_on(Fiber& fiber);
 
-/// As switch_fibers, but `from` is over: its stack is free.
+/// As switch_fibers, but `from` has ended and its stack is free.
 [[noreturn]] void leave_fiber(Fiber& from, Fiber& to);
 
-// What the thread sanitizer is told; nothing without it. A fiber is a thread to it, and a switch orders nothing. GCC
-// 12's holds 8128 threads at a time, of which two blocks of 1024 and a few streams are far from; each takes about 1 ms
-// to make.
+// Calls of the thread sanitizer, empty without it. To the sanitizer a fiber is a thread, and a switch orders nothing.
+// GCC 12's holds 8128 threads at a time; two blocks of 1024 and a few streams need far fewer. Creating one takes about
+// 1 ms.
 void tsan_create(Fiber& fiber);
 void tsan_destroy(Fiber& fiber);
-void tsan_enter(Fiber& fiber);    ///< what the running OS thread now does counts as the fiber's
-void tsan_adopt(Fiber& fiber);    ///< the fiber stands for the running OS thread
-void tsan_release(void* object);  ///< what this thread did ...
-void tsan_acquire(void* object);  ///< ... is seen by those that acquire the object later
+void tsan_enter(Fiber& fiber);    ///< from now on, accesses of this OS thread count as the fiber's
+void tsan_adopt(Fiber& fiber);    ///< the fiber stands for this OS thread
+void tsan_release(void* object);  ///< this thread's accesses up to now ...
+void tsan_acquire(void* object);  ///< ... happen before those of a thread that acquires the object later
 
-/// What the copy engine of a stream does: a fiber of its own for the thread sanitizer, ordered by the object alone, and
-/// not by what the OS thread that runs it knows.
+/// The copy engine of a stream. To the thread sanitizer its work runs on a separate fiber, ordered by order() alone and
+/// not by the OS thread that executes it.
 class Engine {
  public:
   Engine() { tsan_create(fiber_); }
@@ -62,7 +62,8 @@ class Engine {
   void fill(void* at, int value, std::size_t bytes);
   void wait_for(Engine& other);
   void* order() { return &order_; }
-  /// Around a grid, whose blocks acquire before() and release after(): in order with the stream, not with one another.
+  /// Called around a grid. Its blocks acquire before() and release after(): ordered with the stream, but not with one
+  /// another.
   void begin_grid();
   void end_grid();
   void* before() { return &before_; }

@@ -9,16 +9,15 @@
 namespace nestvec::emulator {
 namespace {
 
-// To the thread sanitizer, blocks that one runner runs one after another are in order, which would hide a race between
-// neighbours: two take turns.
-// One OS thread is enough then, and every run is the same.
+// To the thread sanitizer, the blocks of one runner are in order, which would hide a race between neighbouring blocks:
+// two runners take turns. One OS thread is enough then, and every run is the same.
 #ifdef NESTVEC_EMULATOR_TSAN
 constexpr unsigned kTurns = 2, kMaxWorkers = 1;
 #else
 constexpr unsigned kTurns = 1, kMaxWorkers = 64;
 #endif
 
-/// Runners that no grid uses, with their stacks.
+/// Idle runners, kept for their stacks.
 class IdleRunners {
  public:
   std::unique_ptr<Runner> take() {

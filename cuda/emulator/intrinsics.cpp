@@ -1,11 +1,11 @@
-// Built without the thread sanitizer's instrumentation, as fiber.cpp: the last lane to arrive reads and writes what the
-// others passed.
+// Compiled without the thread sanitizer's instrumentation, like fiber.cpp: the last lane to arrive reads and writes the
+// arguments of the others.
 #include "cuda/emulator/intrinsics.hpp"
 
 namespace nestvec::emulator {
 namespace {
 
-/// Calls body(lane, what that lane passed) for every lane of the mask.
+/// Calls body(lane, that lane's argument) for every lane of the mask.
 template <class Argument, class Body>
 void for_each_lane(void* const* arguments, unsigned mask, Body body) {
   for (unsigned left = mask; left != 0; left &= left - 1) {
@@ -37,26 +37,26 @@ std::uint64_t shuffle(const char* name, unsigned mask, std::uint64_t value, unsi
   if ((mask >> from & 1) == 0 || !lane_exists(from))
     throw KernelFailure(std::string("calls ") + name + " to read from lane " + std::to_string(from) +
                         ", which is not in its mask or not in the block");
-  Shuffle own{value, 0, from};
-  warp_collective(name, mask, &own, [](void* const* arguments, unsigned lanes) {
+  Shuffle argument{value, 0, from};
+  warp_collective(name, mask, &argument, [](void* const* arguments, unsigned lanes) {
     for_each_lane<Shuffle>(arguments, lanes,
                            [&](unsigned, Shuffle& s) { s.result = static_cast<Shuffle*>(arguments[s.from])->value; });
   });
-  return own.result;
+  return argument.result;
 }
 
 unsigned ballot(const char* name, unsigned mask, bool vote) {
-  Vote own{vote, 0};
-  warp_collective(name, mask, &own, [](void* const* arguments, unsigned lanes) {
+  Vote argument{vote, 0};
+  warp_collective(name, mask, &argument, [](void* const* arguments, unsigned lanes) {
     unsigned votes = 0;
     for_each_lane<Vote>(arguments, lanes, [&](unsigned i, Vote& v) { votes |= v.value << i; });
     for_each_lane<Vote>(arguments, lanes, [&](unsigned, Vote& v) { v.result = votes; });
   });
-  return own.result;
+  return argument.result;
 }
 
 unsigned reduce(const char* name, unsigned mask, unsigned value, Reduction how) {
-  Vote own{value, 0};
+  Vote argument{value, 0};
   Complete complete = nullptr;
   switch (how) {
     case Reduction::add:
@@ -79,8 +79,8 @@ unsigned reduce(const char* name, unsigned mask, unsigned value, Reduction how) 
       };
       break;
   }
-  warp_collective(name, mask, &own, complete);
-  return own.result;
+  warp_collective(name, mask, &argument, complete);
+  return argument.result;
 }
 
 }  // namespace nestvec::emulator

@@ -64,7 +64,7 @@ template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = 32) {
   const unsigned w = static_cast<unsigned>(width), lane = nestvec::emulator::lane();
   const unsigned from = lane ^ static_cast<unsigned>(lane_mask);
-  // A lane may read from its own segment and from those before it.
+  // A lane may read from its segment and from earlier ones.
   return nestvec::emulator::shuffle_as("__shfl_xor_sync", mask, value, from / w <= lane / w ? from : lane);
 }
 
@@ -73,7 +73,7 @@ inline unsigned __ballot_sync(unsigned mask, int vote) {
 }
 inline int __any_sync(unsigned mask, int vote) { return nestvec::emulator::ballot("__any_sync", mask, vote != 0) != 0; }
 inline int __all_sync(unsigned mask, int vote) { return nestvec::emulator::ballot("__all_sync", mask, vote == 0) == 0; }
-unsigned __activemask() = delete;  // what the compiler made of the branches: never what a kernel should ask for
+unsigned __activemask() = delete;  // depends on how the compiler laid out the branches: no kernel should use it
 
 inline unsigned __reduce_add_sync(unsigned mask, unsigned value) {
   return nestvec::emulator::reduce("__reduce_add_sync", mask, value, nestvec::emulator::Reduction::add);
@@ -159,8 +159,8 @@ inline unsigned __brev(unsigned x) {
   x = (x & 0x0F0F0F0Fu) << 4 | (x >> 4 & 0x0F0F0F0Fu);
   return __builtin_bswap32(x);
 }
-/// Four bytes of the eight of `high`:`low`: nibble i of the selector names byte i, its top bit repeats that byte's
-/// sign.
+/// Four of the eight bytes of `high`:`low`. Nibble i of the selector picks byte i of the result; with its top bit set,
+/// the result is the picked byte's sign, repeated.
 inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
   const std::uint64_t bytes = std::uint64_t{high} << 32 | low;
   unsigned out = 0;

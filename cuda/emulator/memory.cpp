@@ -33,7 +33,7 @@ void* Runtime::allocate(std::size_t bytes, int number, bool pinned) {
       const std::size_t used = device(number).used_bytes;
       return used <= settings.memory_bytes && bytes <= settings.memory_bytes - used;
     };
-    if (!fits()) run_all(number);  // what streams still have to free
+    if (!fits()) run_all(number);  // runs pending frees
     if (!fits()) return nullptr;
   }
   void* at = nullptr;
@@ -85,51 +85,51 @@ void Runtime::show_device_memory([[maybe_unused]] bool shown) {
 
 namespace {
 
-Place place_of(Runtime& all, const void* at, std::size_t bytes) {
-  const Allocation* const found = all.find(at, bytes);
+Place place_of(Runtime& state, const void* at, std::size_t bytes) {
+  const Allocation* const found = state.find(at, bytes);
   return !found ? Place::pageable : found->pinned ? Place::pinned : Place::device;
 }
 
-/// A pointer into memory of a device, but past its end or freed.
-bool stray(Runtime& all, const void* at, std::size_t bytes) {
-  const Allocation* const start = all.find(at, 0);
-  return start && (start->freed || !all.find(at, bytes));
+/// Whether the bytes start in an allocation and leave it, or lie in a freed one.
+bool stray(Runtime& state, const void* at, std::size_t bytes) {
+  const Allocation* const start = state.find(at, 0);
+  return start && (start->freed || !state.find(at, bytes));
 }
 
 cudaError_t allocate(void** at, std::size_t bytes, bool pinned) {
-  return call([&](Runtime& all) {
+  return call([&](Runtime& state) {
     if (!at) return cudaErrorInvalidValue;
     *at = nullptr;
     if (bytes == 0) return cudaSuccess;
-    *at = all.allocate(bytes, current_device, pinned);
+    *at = state.allocate(bytes, current_device, pinned);
     return *at ? cudaSuccess : cudaErrorMemoryAllocation;
   });
 }
 
 cudaError_t release(void* at, bool pinned) {
   return call(
-      [&](Runtime& all) {
+      [&](Runtime& state) {
         if (!at) return cudaSuccess;
-        const auto found = all.allocations.find(reinterpret_cast<std::uintptr_t>(at));
-        if (found == all.allocations.end() || found->second.pinned != pinned || found->second.freed)
+        const auto found = state.allocations.find(reinterpret_cast<std::uintptr_t>(at));
+        if (found == state.allocations.end() || found->second.pinned != pinned || found->second.freed)
           return cudaErrorInvalidValue;
         const int device = found->second.device;
-        all.run_all(device);
-        all.release(at);
-        return all.device(device).failed ? cudaErrorLaunchFailure : cudaSuccess;
+        state.run_all(device);
+        state.release(at);
+        return state.device(device).failed ? cudaErrorLaunchFailure : cudaSuccess;
       },
       true);
 }
 
-/// `blocking`: cudaMemcpy, which returns when memory of the host was read or written.
+/// `blocking`: cudaMemcpy, which returns after host memory was read or written.
 cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t handle,
                  bool blocking) {
-  return call([&](Runtime& all) {
-    const std::shared_ptr<Stream> stream = all.find(handle);
+  return call([&](Runtime& state) {
+    const std::shared_ptr<Stream> stream = state.find(handle);
     if (!stream) return cudaErrorInvalidResourceHandle;
     if (bytes == 0) return cudaSuccess;
-    if (!to || !from || stray(all, to, bytes) || stray(all, from, bytes)) return cudaErrorInvalidValue;
-    const Place target = place_of(all, to, bytes), source = place_of(all, from, bytes);
+    if (!to || !from || stray(state, to, bytes) || stray(state, from, bytes)) return cudaErrorInvalidValue;
+    const Place target = place_of(state, to, bytes), source = place_of(state, from, bytes);
     const bool to_device = target == Place::device, from_device = source == Place::device;
     const cudaMemcpyKind actual = to_device     ? from_device ? cudaMemcpyDeviceToDevice : cudaMemcpyHostToDevice
                                   : from_device ? cudaMemcpyDeviceToHost
@@ -141,15 +141,15 @@ cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind k
       const auto* begin = static_cast<const unsigned char*>(from);
       snapshot.assign(begin, begin + bytes);
     }
-    all.add(stream, [&all, to, from, bytes, actual, snapshot = std::move(snapshot)](Stream& on) {
+    state.add(stream, [&state, to, from, bytes, actual, snapshot = std::move(snapshot)](Stream& on) {
       on.engine.copy(to, snapshot.empty() ? from : snapshot.data(), bytes);
-      if (actual == cudaMemcpyHostToDevice) all.counters.host_to_device_bytes += bytes;
-      if (actual == cudaMemcpyDeviceToHost) all.counters.device_to_host_bytes += bytes;
-      if (actual == cudaMemcpyDeviceToDevice) all.counters.device_to_device_bytes += bytes;
+      if (actual == cudaMemcpyHostToDevice) state.counters.host_to_device_bytes += bytes;
+      if (actual == cudaMemcpyDeviceToHost) state.counters.device_to_host_bytes += bytes;
+      if (actual == cudaMemcpyDeviceToDevice) state.counters.device_to_device_bytes += bytes;
     });
     const bool touches_pinned = target == Place::pinned || source == Place::pinned;
-    if (target == Place::pageable || (blocking && touches_pinned)) all.run_until(*stream, stream->queued);
-    return all.device(stream->device).failed ? cudaErrorLaunchFailure : cudaSuccess;
+    if (target == Place::pageable || (blocking && touches_pinned)) state.run_until(*stream, stream->queued);
+    return state.device(stream->device).failed ? cudaErrorLaunchFailure : cudaSuccess;
   });
 }
 
@@ -169,31 +169,32 @@ cudaError_t cudaFree(void* at) { return nestvec::emulator::release(at, false); }
 cudaError_t cudaFreeHost(void* at) { return nestvec::emulator::release(at, true); }
 
 cudaError_t cudaMallocAsync(void** at, std::size_t bytes, cudaStream_t handle) {
-  return call([&](Runtime& all) {
-    const std::shared_ptr<Stream> stream = all.find(handle);
+  return call([&](Runtime& state) {
+    const std::shared_ptr<Stream> stream = state.find(handle);
     if (!stream) return cudaErrorInvalidResourceHandle;
     if (!at) return cudaErrorInvalidValue;
     *at = nullptr;
     if (bytes == 0) return cudaSuccess;
-    *at = all.allocate(bytes, stream->device, false);
+    *at = state.allocate(bytes, stream->device, false);
     return *at ? cudaSuccess : cudaErrorMemoryAllocation;
   });
 }
 
 cudaError_t cudaFreeAsync(void* at, cudaStream_t handle) {
   return call(
-      [&](Runtime& all) {
-        const std::shared_ptr<Stream> stream = all.find(handle);
+      [&](Runtime& state) {
+        const std::shared_ptr<Stream> stream = state.find(handle);
         if (!stream) return cudaErrorInvalidResourceHandle;
         if (!at) return cudaSuccess;
-        const auto found = all.allocations.find(reinterpret_cast<std::uintptr_t>(at));
-        if (found == all.allocations.end() || found->second.pinned || found->second.freed) return cudaErrorInvalidValue;
+        const auto found = state.allocations.find(reinterpret_cast<std::uintptr_t>(at));
+        if (found == state.allocations.end() || found->second.pinned || found->second.freed)
+          return cudaErrorInvalidValue;
         found->second.freed = true;
-        all.add(
+        state.add(
             stream,
-            [&all, at](Stream& on) {
+            [&state, at](Stream& on) {
               tsan_acquire(on.engine.order());
-              all.release(at);
+              state.release(at);
             },
             true);
         return cudaSuccess;
@@ -202,16 +203,16 @@ cudaError_t cudaFreeAsync(void* at, cudaStream_t handle) {
 }
 
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* at) {
-  return call([&](Runtime& all) {
+  return call([&](Runtime& state) {
     if (!attributes) return cudaErrorInvalidValue;
-    const Allocation* const found = all.find(at, 0);
+    const Allocation* const found = state.find(at, 0);
     if (!found || found->freed) {
       *attributes = {cudaMemoryTypeUnregistered, cudaInvalidDeviceId, nullptr, const_cast<void*>(at)};
       return cudaSuccess;
     }
-    void* const same = const_cast<void*>(at);
-    *attributes = {found->pinned ? cudaMemoryTypeHost : cudaMemoryTypeDevice, found->device, same,
-                   found->pinned ? same : nullptr};
+    void* const address = const_cast<void*>(at);
+    *attributes = {found->pinned ? cudaMemoryTypeHost : cudaMemoryTypeDevice, found->device, address,
+                   found->pinned ? address : nullptr};
     return cudaSuccess;
   });
 }
@@ -225,22 +226,22 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
 }
 
 cudaError_t cudaMemsetAsync(void* at, int value, std::size_t bytes, cudaStream_t handle) {
-  return call([&](Runtime& all) {
-    const std::shared_ptr<Stream> stream = all.find(handle);
+  return call([&](Runtime& state) {
+    const std::shared_ptr<Stream> stream = state.find(handle);
     if (!stream) return cudaErrorInvalidResourceHandle;
     if (bytes == 0) return cudaSuccess;
-    const Allocation* const found = all.find(at, bytes);
+    const Allocation* const found = state.find(at, bytes);
     if (!found || found->freed) return cudaErrorInvalidValue;
-    all.add(stream, [=](Stream& on) { on.engine.fill(at, value, bytes); });
+    state.add(stream, [=](Stream& on) { on.engine.fill(at, value, bytes); });
     return cudaSuccess;
   });
 }
 
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
-  return call([&](Runtime& all) {
+  return call([&](Runtime& state) {
     if (!free || !total) return cudaErrorInvalidValue;
-    *total = all.settings.memory_bytes;
-    *free = *total - std::min(*total, all.device(current_device).used_bytes);
+    *total = state.settings.memory_bytes;
+    *free = *total - std::min(*total, state.device(current_device).used_bytes);
     return cudaSuccess;
   });
 }

@@ -1,4 +1,4 @@
-// Built without the thread sanitizer's instrumentation, as intrinsics.cpp.
+// Compiled without the thread sanitizer's instrumentation, like intrinsics.cpp.
 #include "cuda/emulator/mma.hpp"
 
 #include <bit>
@@ -42,17 +42,17 @@ struct Fragments {
 template <class Sum, auto word_dot>
 void multiply(const char* name, Sum* c, const unsigned* a, const unsigned* b) {
   if (settings().major < 8) throw KernelFailure("calls a matrix instruction, which needs compute capability 8.0");
-  Fragments<Sum> own{c, a, b};
-  warp_collective(name, ~0u, &own, [](void* const* arguments, unsigned lanes) {
+  Fragments<Sum> fragments{c, a, b};
+  warp_collective(name, ~0u, &fragments, [](void* const* arguments, unsigned lanes) {
     if (lanes != ~0u) throw KernelFailure("calls a matrix instruction in a warp of fewer than 32 threads");
-    const auto of = [&](unsigned lane) { return static_cast<const Fragments<Sum>*>(arguments[lane]); };
+    const auto fragments_of = [&](unsigned lane) { return static_cast<const Fragments<Sum>*>(arguments[lane]); };
     for (unsigned row = 0; row < 16; ++row)
       for (unsigned column = 0; column < 8; ++column) {
-        Sum& sum = of(row % 8 * 4 + column / 2)->c[row / 8 * 2 + column % 2];
+        Sum& sum = fragments_of(row % 8 * 4 + column / 2)->c[row / 8 * 2 + column % 2];
         decltype(word_dot(0u, 0u)) total{};
         for (unsigned word = 0; word < 8; ++word)
-          total +=
-              word_dot(of(row % 8 * 4 + word % 4)->a[row / 8 + word / 4 * 2], of(column * 4 + word % 4)->b[word / 4]);
+          total += word_dot(fragments_of(row % 8 * 4 + word % 4)->a[row / 8 + word / 4 * 2],
+                            fragments_of(column * 4 + word % 4)->b[word / 4]);
         if constexpr (std::is_integral_v<Sum>)
           sum = static_cast<Sum>(static_cast<unsigned>(sum) + static_cast<unsigned>(total));
         else

@@ -1,4 +1,4 @@
-// Matrix instructions; kernels/mma.cuh says what they compute, and which lane holds what.
+// Matrix instructions. cuda/kernels/mma.cuh says what they compute and which lane holds which elements.
 #pragma once
 
 namespace nestvec::emulator {

@@ -1,4 +1,4 @@
-// What runs the threads of a block: internal to the emulator.
+// Runs the threads of a block. Internal to the emulator.
 #pragma once
 #include <memory>
 #include <string>
@@ -10,23 +10,23 @@ namespace nestvec::emulator {
 
 constexpr unsigned kMaxWarps = 32;
 
-/// Where threads meet for the sanitizer. Two objects take turns: one who hurries on to the next meeting must not be
-/// seen by one who has not yet left this.
+/// The sanitizer's synchronisation objects of a collective. Two alternate: a thread that has not left this meeting must
+/// not synchronise with one that is already in the next.
 struct Meeting {
   unsigned number = 0;
   std::uint64_t objects[2]{};
   void* object() { return &objects[number % 2]; }
 };
 
-struct Group {  // lanes that wait for one another
+struct Group {  // lanes that wait for one another in a collective
   unsigned mask = 0, arrived = 0;
   Complete complete = nullptr;
   Meeting meeting;
 };
 
 struct Warp {
-  unsigned exist = 0, alive = 0, ready = 0;  // masks of lanes; ready: could go on at once
-  unsigned groups_waiting = 0;               // mask of groups that somebody is in
+  unsigned exist = 0, alive = 0, ready = 0;  // masks of lanes; ready: can run now
+  unsigned groups_waiting = 0;               // mask of groups in which a lane waits
   void* arguments[kLanes]{};
   Group groups[kLanes];
 };
@@ -39,7 +39,7 @@ struct Thread {
   unsigned mask = 0;  // of the collective it waits for; 0: the whole block
 };
 
-/// Runs one block after another on the OS thread that calls run(). All its blocks are ordered for the thread sanitizer.
+/// Runs one block after another on the OS thread that calls run(). To the thread sanitizer, its blocks are in order.
 class Runner {
  public:
   Runner() { tsan_create(control_); }
@@ -48,7 +48,7 @@ class Runner {
     tsan_destroy(control_);
   }
 
-  /// The failure, or nothing.
+  /// Returns the failure; empty: none.
   std::string run(const Launch& launch, uint3 block, Engine& engine);
 
   void collective(const char* name, unsigned mask, void* argument, Complete complete);
@@ -86,7 +86,7 @@ class Runner {
   unsigned arrived_ = 0, nonzero_ = 0;
   Votes votes_[2]{};
   Meeting barrier_;
-  std::uint64_t start_ = 0, end_ = 0;  // objects for the sanitizer
+  std::uint64_t start_ = 0, end_ = 0;  // synchronisation objects for the sanitizer
   std::string failure_;
 };
 

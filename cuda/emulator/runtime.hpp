@@ -1,4 +1,4 @@
-// The part of CUDA's runtime API that nestvec uses, over memory and threads of the host. Names, values and behaviour
+// The part of CUDA's runtime API that nestvec uses, over host memory and host threads. Names, values and behaviour
 // are those of cuda_runtime_api.h; streams run their work as late as CUDA allows, see stream.hpp.
 #pragma once
 #include <cstddef>
@@ -66,7 +66,7 @@ using cudaEvent_t = CUevent_st*;
 
 constexpr unsigned cudaStreamDefault = 0, cudaStreamNonBlocking = 1;
 constexpr unsigned cudaEventDefault = 0, cudaEventBlockingSync = 1, cudaEventDisableTiming = 2;
-// The default stream by its names as handles: the array protocols of Python use the same two numbers.
+// Handles of the default streams. Python's array protocols use the same two numbers.
 #define cudaStreamLegacy (reinterpret_cast<cudaStream_t>(1))
 #define cudaStreamPerThread (reinterpret_cast<cudaStream_t>(2))
 constexpr int cudaInvalidDeviceId = -2;
@@ -138,13 +138,13 @@ cudaError_t launch(const char* name, void (*kernel)(Parameters...), dim3 grid, d
                    cudaStream_t stream, Arguments&&... arguments) {
   // The arguments are copied now, as CUDA does.
   std::tuple<Parameters...> copied(std::forward<Arguments>(arguments)...);
-  Launch started{name, {}, grid, block, shared_bytes, {}};
-  const auto note = [&](const auto& argument) {
-    if constexpr (std::is_pointer_v<std::decay_t<decltype(argument)>>) started.pointers.push_back(argument);
+  Launch launch{name, {}, grid, block, shared_bytes, {}};
+  const auto add_pointer = [&](const auto& argument) {
+    if constexpr (std::is_pointer_v<std::decay_t<decltype(argument)>>) launch.pointers.push_back(argument);
   };
-  std::apply([&](const auto&... each) { (note(each), ...); }, copied);
-  started.body = [kernel, copied = std::move(copied)] { std::apply(kernel, copied); };
-  return enqueue(std::move(started), reinterpret_cast<const void*>(kernel), stream);
+  std::apply([&](const auto&... each) { (add_pointer(each), ...); }, copied);
+  launch.body = [kernel, copied = std::move(copied)] { std::apply(kernel, copied); };
+  return enqueue(std::move(launch), reinterpret_cast<const void*>(kernel), stream);
 }
 }  // namespace nestvec::emulator
 

@@ -1,4 +1,5 @@
-// Which sanitizer this file is built with. The thread sanitizer is the build's to name: NESTVEC_EMULATOR_TSAN.
+// The sanitizer that a file is compiled with: NESTVEC_EMULATOR_ASAN is detected here, NESTVEC_EMULATOR_TSAN is defined
+// by the build.
 #pragma once
 
 #if defined(__SANITIZE_ADDRESS__)

@@ -10,8 +10,8 @@ constinit thread_local int current_device = 0;
 constinit thread_local cudaError_t last_error = cudaSuccess;
 
 Runtime& runtime() {
-  static Runtime& all = *new Runtime;
-  return all;
+  static Runtime& state = *new Runtime;
+  return state;
 }
 
 Device& Runtime::device(int number) {
@@ -26,14 +26,14 @@ Device& Runtime::device(int number) {
 
 namespace {
 
-std::shared_ptr<Stream> stream_of_this_thread(Runtime& all) {
-  thread_local std::map<int, std::shared_ptr<Stream>> mine;
-  std::shared_ptr<Stream>& stream = mine[current_device];
+std::shared_ptr<Stream> stream_of_this_thread(Runtime& state) {
+  thread_local std::map<int, std::shared_ptr<Stream>> streams;
+  std::shared_ptr<Stream>& stream = streams[current_device];
   if (!stream) {
     stream = std::make_shared<Stream>();
     stream->device = current_device;
     stream->blocking = true;
-    all.streams[reinterpret_cast<cudaStream_t>(++all.handles * 256)] = stream;
+    state.streams[reinterpret_cast<cudaStream_t>(++state.handles * 256)] = stream;
   }
   return stream;
 }
@@ -87,8 +87,8 @@ void Runtime::run_all(int number) {
 }
 
 cudaError_t enqueue(Launch launch, const void* kernel, cudaStream_t handle) {
-  return call([&](Runtime& all) {
-    const std::shared_ptr<Stream> stream = all.find(handle);
+  return call([&](Runtime& state) {
+    const std::shared_ptr<Stream> stream = state.find(handle);
     if (!stream || stream->device != current_device) return cudaErrorInvalidResourceHandle;
     const dim3 grid = launch.grid, block = launch.block;
     if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7FFFFFFFu || grid.y > 65535 || grid.z > 65535)
@@ -96,20 +96,20 @@ cudaError_t enqueue(Launch launch, const void* kernel, cudaStream_t handle) {
     if (block.x == 0 || block.y == 0 || block.z == 0 || block.x > 1024 || block.y > 1024 || block.z > 64 ||
         block.x * block.y * block.z > 1024)
       return cudaErrorInvalidConfiguration;
-    const auto& allowed = all.device(current_device).max_shared_bytes;
-    const auto more = allowed.find(kernel);
-    const std::size_t most = std::max(48 << 10, more == allowed.end() ? 0 : more->second);
-    if (launch.shared_bytes > most) return cudaErrorInvalidValue;
-    unsigned workers = all.settings.workers;
+    const auto& opt_ins = state.device(current_device).max_shared_bytes;
+    const auto opt_in = opt_ins.find(kernel);
+    const std::size_t max_bytes = std::max(48 << 10, opt_in == opt_ins.end() ? 0 : opt_in->second);
+    if (launch.shared_bytes > max_bytes) return cudaErrorInvalidValue;
+    unsigned workers = state.settings.workers;
     if (workers == 0) workers = std::clamp(std::thread::hardware_concurrency(), 1u, 4u);
-    all.add(stream, [&all, launch = std::move(launch), workers](Stream& on) {
-      ++all.counters.launches;
+    state.add(stream, [&state, launch = std::move(launch), workers](Stream& on) {
+      ++state.counters.launches;
       try {
-        all.check_pointers(launch, on.device);
+        state.check_pointers(launch, on.device);
         run_grid(launch, workers, on.engine);
       } catch (const KernelFailure& failure) {
-        all.last_failure = failure.what();
-        all.device(on.device).failed = true;
+        state.last_failure = failure.what();
+        state.device(on.device).failed = true;
       }
     });
     return cudaSuccess;
@@ -125,78 +125,79 @@ using nestvec::emulator::Runtime;
 using nestvec::emulator::Stream;
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
-  return call([&](Runtime& all) {
+  return call([&](Runtime& state) {
     if (!stream || flags > cudaStreamNonBlocking) return cudaErrorInvalidValue;
     auto created = std::make_shared<Stream>();
     created->device = current_device;
     created->blocking = flags != cudaStreamNonBlocking;
-    *stream = reinterpret_cast<cudaStream_t>(++all.handles * 256);  // never used twice: a stale handle is found out
-    all.streams[*stream] = std::move(created);
+    *stream = reinterpret_cast<cudaStream_t>(++state.handles * 256);  // never reused: a stale handle is detected
+    state.streams[*stream] = std::move(created);
     return cudaSuccess;
   });
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return call(
-      [&](Runtime& all) { return all.streams.erase(stream) == 1 ? cudaSuccess : cudaErrorInvalidResourceHandle; },
+      [&](Runtime& state) { return state.streams.erase(stream) == 1 ? cudaSuccess : cudaErrorInvalidResourceHandle; },
       true);
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
-  return call([&](Runtime& all) {
-    const std::shared_ptr<Stream> stream = all.find(handle);
+  return call([&](Runtime& state) {
+    const std::shared_ptr<Stream> stream = state.find(handle);
     if (!stream) return cudaErrorInvalidResourceHandle;
-    all.run_until(*stream, stream->queued);
-    return all.device(stream->device).failed ? cudaErrorLaunchFailure : cudaSuccess;
+    state.run_until(*stream, stream->queued);
+    return state.device(stream->device).failed ? cudaErrorLaunchFailure : cudaSuccess;
   });
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t handle) {
-  return call([&](Runtime& all) {
-    const std::shared_ptr<Stream> stream = all.find(handle);
+  return call([&](Runtime& state) {
+    const std::shared_ptr<Stream> stream = state.find(handle);
     if (!stream) return cudaErrorInvalidResourceHandle;
     if (stream->done == stream->queued) return cudaSuccess;
-    all.run_until(*stream, stream->queued);  // not yet; who asks again will find it done
+    state.run_until(*stream, stream->queued);  // the next query will find it done
     return cudaErrorNotReady;
   });
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned) {
-  return call([&](Runtime& all) {
-    const std::shared_ptr<Stream> stream = all.find(handle);
-    const auto found = all.events.find(event);
-    if (!stream || found == all.events.end()) return cudaErrorInvalidResourceHandle;
+  return call([&](Runtime& state) {
+    const std::shared_ptr<Stream> stream = state.find(handle);
+    const auto found = state.events.find(event);
+    if (!stream || found == state.events.end()) return cudaErrorInvalidResourceHandle;
     if (found->second.recorded) {
       stream->wait_for.push_back(found->second.point);
-      all.add(stream, [](Stream&) {});  // so that a synchronisation of the stream waits for it
+      state.add(stream, [](Stream&) {});  // so that synchronising with the stream waits for the event
     }
     return cudaSuccess;
   });
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
-  return call([&](Runtime& all) {
+  return call([&](Runtime& state) {
     if (!event) return cudaErrorInvalidValue;
-    *event = reinterpret_cast<cudaEvent_t>(++all.handles * 256);
+    *event = reinterpret_cast<cudaEvent_t>(++state.handles * 256);
     Event created;
     created.timed = (flags & cudaEventDisableTiming) == 0;
-    all.events[*event] = std::move(created);
+    state.events[*event] = std::move(created);
     return cudaSuccess;
   });
 }
 
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  return call([&](Runtime& all) { return all.events.erase(event) == 1 ? cudaSuccess : cudaErrorInvalidResourceHandle; },
-              true);
+  return call(
+      [&](Runtime& state) { return state.events.erase(event) == 1 ? cudaSuccess : cudaErrorInvalidResourceHandle; },
+      true);
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
-  return call([&](Runtime& all) {
-    const std::shared_ptr<Stream> stream = all.find(handle);
-    const auto found = all.events.find(event);
-    if (!stream || found == all.events.end()) return cudaErrorInvalidResourceHandle;
+  return call([&](Runtime& state) {
+    const std::shared_ptr<Stream> stream = state.find(handle);
+    const auto found = state.events.find(event);
+    if (!stream || found == state.events.end()) return cudaErrorInvalidResourceHandle;
     auto reached = std::make_shared<double>(0.0);
-    all.add(stream, [reached](Stream&) {
+    state.add(stream, [reached](Stream&) {
       using namespace std::chrono;
       *reached = duration<double, std::milli>(steady_clock::now().time_since_epoch()).count();
     });
@@ -208,31 +209,32 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  return call([&](Runtime& all) {
-    const auto found = all.events.find(event);
-    if (found == all.events.end()) return cudaErrorInvalidResourceHandle;
+  return call([&](Runtime& state) {
+    const auto found = state.events.find(event);
+    if (found == state.events.end()) return cudaErrorInvalidResourceHandle;
     if (!found->second.recorded) return cudaSuccess;
     const auto [stream, ticket] = found->second.point;
-    all.run_until(*stream, ticket);
-    return all.device(stream->device).failed ? cudaErrorLaunchFailure : cudaSuccess;
+    state.run_until(*stream, ticket);
+    return state.device(stream->device).failed ? cudaErrorLaunchFailure : cudaSuccess;
   });
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
-  return call([&](Runtime& all) {
-    const auto found = all.events.find(event);
-    if (found == all.events.end()) return cudaErrorInvalidResourceHandle;
+  return call([&](Runtime& state) {
+    const auto found = state.events.find(event);
+    if (found == state.events.end()) return cudaErrorInvalidResourceHandle;
     const auto [stream, ticket] = found->second.point;
     if (!found->second.recorded || stream->done >= ticket) return cudaSuccess;
-    all.run_until(*stream, ticket);  // not yet; who asks again will find it done
+    state.run_until(*stream, ticket);  // the next query will find it done
     return cudaErrorNotReady;
   });
 }
 
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
-  return call([&](Runtime& all) {
-    const auto first = all.events.find(from), last = all.events.find(to);
-    if (!milliseconds || first == all.events.end() || last == all.events.end()) return cudaErrorInvalidResourceHandle;
+  return call([&](Runtime& state) {
+    const auto first = state.events.find(from), last = state.events.find(to);
+    if (!milliseconds || first == state.events.end() || last == state.events.end())
+      return cudaErrorInvalidResourceHandle;
     for (const Event* event : {&first->second, &last->second}) {
       if (!event->timed || !event->recorded) return cudaErrorInvalidResourceHandle;
       if (event->point.stream->done < event->point.ticket) return cudaErrorNotReady;

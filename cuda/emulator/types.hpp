@@ -1,4 +1,4 @@
-// The words and vector types of CUDA C++ for a plain C++ compiler.
+// The keywords and vector types of CUDA C++, for a plain C++ compiler.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -17,7 +17,7 @@ struct dim3 {
   constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
 
-// A load of a whole vector is one instruction on the device, and faults where it is not aligned.
+// A device loads a vector with one instruction, which faults if the vector is not aligned.
 struct alignas(8) int2 {
   int x, y;
 };
