@@ -1,10 +1,10 @@
-// What the library throws. The bindings turn each into the Python class of the same name in nestvec.errors.
+// The library's exceptions. The bindings turn each into the Python class of the same name in nestvec.errors.
 #pragma once
 #include <stdexcept>
 
 namespace nestvec {
 
-/// A value from the caller that cannot be used: its message names what was given, what was expected, what to do.
+/// An argument that cannot be used. The message says what was given, what was expected and what to do.
 struct ArgumentError : std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
@@ -14,7 +14,7 @@ struct TableFileError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// A tier, backend or device that this machine or this build does not have.
+/// An ISA, backend or device that this machine or this build does not have.
 struct DeviceError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };

@@ -1,4 +1,4 @@
-// Functions that the CPU and a CUDA device both run, from one source.
+// Marks functions that run on the CPU and on a CUDA device, from one source.
 #pragma once
 
 #ifdef __CUDACC__

@@ -1,4 +1,4 @@
-// A row-major view of memory that somebody else owns.
+// A row-major view of memory that it does not own.
 #pragma once
 #include <cstddef>
 

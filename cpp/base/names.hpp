@@ -1,4 +1,4 @@
-// Names that callers write, and what they stand for.
+// Tables of names that callers write, and their look-up.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -14,7 +14,7 @@ struct Named {
   Value value;
 };
 
-/// The entry of that name; throws ArgumentError that lists the names. `what` is what they name: "pooling mode".
+/// The entry called `name`; throws ArgumentError that lists the names. `what` is the kind of thing: "pooling mode".
 template <class Entry, std::size_t count>
 const Entry& entry_named(const Entry (&table)[count], std::string_view what, std::string_view name) {
   std::string known;

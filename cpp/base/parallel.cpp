@@ -51,7 +51,7 @@ std::size_t quota_threads(const std::string& quota_file, const std::string& peri
 }
 #endif
 
-/// The tightest CPU quota on the way from this process's cgroup up to the root.
+/// The smallest CPU quota of this process's cgroup and its ancestors.
 std::size_t cgroup_threads() {
   std::size_t tightest = SIZE_MAX;
 #ifdef __linux__
@@ -91,7 +91,7 @@ class Pool {
       grow(job.workers - 1);
       jobs_.push_back(&job);  // last: if it or grow throws, no helper knows of the job
     }
-    // Not all: to wake the helpers of the largest call so far costs 0.4 ms where there are 64 of them on 2 CPUs.
+    // Wakes only the helpers of this job: with 64 helpers, of an earlier call, waking all costs 0.4 ms on 2 CPUs.
     for (std::size_t helper = 1; helper < job.workers; ++helper) wake_.notify_one();
     work(job, 0);
     std::unique_lock lock(mutex_);
@@ -105,7 +105,7 @@ class Pool {
     for (; helpers_ < helpers; ++helpers_) {
       try {
         std::thread([this] { help(); }).detach();
-      } catch (const std::system_error&) {  // no more threads to be had: those that are there do the work
+      } catch (const std::system_error&) {  // the system has no more threads: those that exist do the work
         return;
       }
     }
@@ -146,8 +146,8 @@ class Pool {
   std::size_t helpers_ = 0;
 };
 
-// Never destroyed: its threads may outlive main. A forked child has none of them, and perhaps a locked mutex, so it
-// forgets the pool and makes its own.
+// Never destroyed: its threads may outlive main. A forked child has none of the threads, and perhaps a locked mutex, so
+// it forgets the pool and makes a new one.
 std::atomic<Pool*> the_pool{nullptr};
 [[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, [] { the_pool = nullptr; });
 
@@ -156,14 +156,14 @@ Pool& pool() {
   if (current) return *current;
   Pool* fresh = new Pool;
   if (the_pool.compare_exchange_strong(current, fresh)) return *fresh;
-  delete fresh;  // another thread was first; this one has started nothing
+  delete fresh;  // another thread was first; `fresh` has started no threads
   return *current;
 }
 
 }  // namespace
 
 std::size_t available_threads() {
-  // Read once, but not as a constant of this function: a fork while a thread computes it would leave it locked.
+  // Read once, but not by a static initialiser: a fork while a thread runs it would leave it locked in the child.
   static std::atomic<std::size_t> quota{0};
   if (quota == 0) quota = cgroup_threads();
   return std::min(affinity_threads(), quota.load());

@@ -12,24 +12,24 @@ inline constexpr std::size_t kChecksumChunk = 65536;
 /// CRC-32C (Castagnoli; RFC 3720, appendix B.4) of all bytes.
 std::uint32_t crc32c(const std::uint8_t* data, std::size_t bytes);
 
-/// How many chunks cover `bytes` bytes.
+/// The number of chunks that cover `bytes` bytes.
 std::size_t chunk_count(std::size_t bytes);
 
 /// out[i] = CRC-32C of chunk i; the last chunk may be shorter. Uses up to `threads` threads (0: all).
 void checksum_chunks(const std::uint8_t* data, std::size_t bytes, std::uint32_t* out, std::size_t threads);
 
-/// A region of memory whose chunks are compared with their checksums before they are first used. Safe from many
-/// threads.
+/// A region of memory whose chunks are compared with their checksums before their first use. May be used from many
+/// threads at once.
 class CheckedRegion {
  public:
-  /// Keeps pointers: data (`bytes` bytes) and checksums (chunk_count(bytes) of them) must outlive the region.
+  /// Keeps the pointers: data (`bytes` bytes) and checksums (chunk_count(bytes) values) must outlive the region.
   CheckedRegion(const std::uint8_t* data, std::size_t bytes, const std::uint32_t* checksums);
 
-  /// Verifies the chunks under [from, from + bytes), from the first that was not yet. Throws TableFileError when one
-  /// differs.
+  /// Verifies the chunks that overlap [from, from + bytes), from the first unverified one on. Throws TableFileError if
+  /// a chunk differs.
   void require(const std::uint8_t* from, std::size_t bytes, std::size_t threads);
 
-  /// Whether all chunks under [from, from + bytes) were verified before.
+  /// Whether all chunks that overlap [from, from + bytes) are verified.
   bool verified(const std::uint8_t* from, std::size_t bytes) const;
 
  private:
