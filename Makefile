@@ -1,5 +1,5 @@
-# Everything a developer does here is one target: `make help` lists them. Nothing but Python 3.10, a C++20 compiler and
-# PyPI is needed; what is made lies in .venv, .venv-bench, build and dist.
+# One target for each task of a developer: `make help` lists them. They need only Python 3.10, a C++20 compiler and
+# PyPI. Their output goes to .venv, .venv-bench, build and dist.
 PYTHON ?= python3
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 ISA ?=
@@ -10,10 +10,10 @@ BIN := .venv/bin
 CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake
 CTEST := PATH="$(CURDIR)/$(BIN):$$PATH" ctest
 CXX_FILES := $(shell find cpp cuda tests/cpp benchmarks -name '*.?pp' -o -name '*.cu' -o -name '*.cuh')
-# What the compiled module is made of: the Python files are used where they lie (an editable install).
+# The sources of the compiled module. Python files are used in place (an editable install).
 MODULE_SOURCES := CMakeLists.txt pyproject.toml $(shell find cpp cuda)
 
-# The Python tests of devices, and those whose answers come from kernels: worth running on another ISA, or on a device.
+# The Python tests of devices, and those whose results come from kernels: these also run on other ISAs and on a device.
 DEVICE_TESTS := $(wildcard tests/python/*/test_*device*.py) tests/python/test_docs.py tests/python/test_gpu_check.py \
 	tests/python/codecs/test_new_family.py
 KERNEL_TESTS := $(filter-out $(DEVICE_TESTS),$(wildcard $(patsubst %,tests/python/%/test_*.py,codecs pipeline stages table))) \
@@ -35,10 +35,10 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo 'Variables: PYTHON=python3.12 (makes .venv), JOBS=2 (parallel compiles and tests), CXX=clang++,'
-	@echo '           CMAKE_ARGS=-DNESTVEC_WERROR=ON, ARGS (handed to the demo, pytest or the benchmarks), ISA=reference'
-	@echo '           (forces an ISA, and leaves out the Python tests whose answers do not come from one)'
+	@echo '           CMAKE_ARGS=-DNESTVEC_WERROR=ON, ARGS (passed to the demo, pytest or the benchmarks), ISA=reference'
+	@echo '           (forces an ISA, and skips the Python tests that run no kernels)'
 
-# Stamps are written last, so an interrupted step is done again; .unfinished is explained in .ci/venv.
+# Stamps are written last, so that an interrupted step runs again. .ci/venv explains .unfinished.
 .venv/.installed: $(MODULE_SOURCES) $(if $(wildcard .venv/.unfinished),FORCE)
 	@echo 'nestvec: installing the build tools into .venv'
 	@.ci/venv .venv --group build
@@ -63,7 +63,7 @@ test: .venv/.developer ## Run the C++ tests and the Python tests (ARGS='-k pooli
 	$(PYTEST) $(if $(ISA),$(KERNEL_TESTS)) $(ARGS)
 
 # The module is built beside the C++ tests, from the same objects.
-test-emulated: .venv/.developer ## Run the Python tests of devices, and those of kernels, on an emulated CUDA device
+test-emulated: .venv/.developer ## Run the Python tests of devices and of kernels on an emulated CUDA device
 	$(CMAKE) --preset tests $(CMAKE_ARGS) --log-level=WARNING -DNESTVEC_PYTHON=ON \
 		-Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python"
 	$(CMAKE) --build --preset tests --target _core extra_core
@@ -72,12 +72,12 @@ test-emulated: .venv/.developer ## Run the Python tests of devices, and those of
 	NESTVEC_TEST_CORE="$$(echo $(CURDIR)/build/tests/_core*.so)" NESTVEC_TEST_DEVICE=cuda \
 		$(PYTEST) $(KERNEL_TESTS) $(ARGS)
 
-# With $(PYTHON) as it is, where a GPU's peers are likely to be installed; CMake, Ninja and pybind11 may be in .venv.
-gpu-check: ## On a machine with an NVIDIA GPU and nvcc: build for it, test on it, benchmark beside what is installed
+# Runs $(PYTHON) itself, which probably has the GPU libraries to compare with. CMake, Ninja, pybind11 may be in .venv.
+gpu-check: ## On a machine with an NVIDIA GPU and nvcc: build for it, test on it, and benchmark it beside installed libraries
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" KERNEL_TESTS="$(KERNEL_TESTS)" \
 		DEVICE_TESTS="$(filter-out %_docs.py %_gpu_check.py,$(DEVICE_TESTS))" $(PYTHON) -m benchmarks.gpu.check $(ARGS)
 
-sanitize: .venv/.developer ## Run the C++ tests with the address and undefined-behaviour, and those with threads with the thread sanitizer
+sanitize: .venv/.developer ## Run the C++ tests under the address and undefined-behaviour sanitizers, those with threads under the thread sanitizer
 	$(CMAKE) --preset asan $(CMAKE_ARGS) --log-level=WARNING
 	$(CMAKE) --build --preset asan
 	$(CTEST) --preset asan --parallel $(JOBS)
@@ -95,7 +95,7 @@ lint: .venv/.developer ## Check the Python and C++ sources: ruff, mypy, stubtest
 	$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml nestvec._core
 	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
 
-format: .venv/.developer ## Lay out the Python and C++ sources
+format: .venv/.developer ## Format the Python and C++ sources
 	$(BIN)/ruff format
 	$(BIN)/clang-format -i $(CXX_FILES)
 
@@ -115,8 +115,8 @@ bench-%: .venv-bench/.installed
 	.venv-bench/bin/python -m $(or $(subst /,.,$(basename $(wildcard benchmarks/*/$*.py))),benchmarks.$*) $(ARGS)
 
 bench-encode: .venv-bench/.installed
-	.venv-bench/bin/python -m nestvec.demo --limit 50 --cache build/bench  # brings the model
+	.venv-bench/bin/python -m nestvec.demo --limit 50 --cache build/bench  # fetches the model
 	.venv-bench/bin/python -m benchmarks.encode build/bench/demo-*/all-MiniLM-L6-v2 $(ARGS)
 
-clean: ## Remove what was built; .venv and .venv-bench stay
+clean: ## Remove all that was built, except .venv and .venv-bench
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .venv/.installed .venv-bench/.installed

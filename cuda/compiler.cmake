@@ -1,5 +1,5 @@
-# Makes NESTVEC_CUDA=AUTO ON or OFF, and where it is ON enables the language CUDA. A build on a machine without nvcc, or
-# with one that is too old or does not work with the host compiler, goes on without CUDA unless ON is asked for.
+# Resolves NESTVEC_CUDA=AUTO to ON or OFF, and enables the language CUDA if it is ON. If nvcc is missing, too old or
+# does not work with the host compiler, AUTO builds without CUDA, and ON is an error.
 if(NOT NESTVEC_CUDA MATCHES "^(AUTO|ON)$")
   return()
 endif()
@@ -21,13 +21,13 @@ if(nestvec_nvcc)
   elseif(CMAKE_MATCH_1 VERSION_LESS nestvec_nvcc_needed)
     set(nestvec_nvcc_problem "${nestvec_nvcc} is release ${CMAKE_MATCH_1}; ${nestvec_nvcc_needed} or newer is needed")
   else()
-    # check_language and enable_language read both. One compiler for all host code, where the user names no other.
+    # check_language and enable_language read both. All host code has one compiler, unless the user names another.
     set(ENV{CUDACXX} ${nestvec_nvcc})
     if(NOT DEFINED ENV{CUDAHOSTCXX})
       set(ENV{CUDAHOSTCXX} ${CMAKE_CXX_COMPILER})
     endif()
     if(NOT CMAKE_CUDA_COMPILER)
-      unset(CMAKE_CUDA_COMPILER CACHE) # what failed once may work now
+      unset(CMAKE_CUDA_COMPILER CACHE) # an earlier failure may work now
     endif()
     include(CheckLanguage)
     check_language(CUDA)
@@ -48,7 +48,7 @@ if(nestvec_nvcc_problem)
   return()
 endif()
 
-# Machine code for every generation that this nvcc still knows, and PTX of the last for those to come.
+# Machine code for every generation that this nvcc still supports, and PTX of the newest for later ones.
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
   execute_process(COMMAND ${nestvec_nvcc} --list-gpu-code OUTPUT_VARIABLE nestvec_nvcc_codes)
   foreach(architecture 75 80 86 89 90 100)
