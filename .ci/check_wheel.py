@@ -1,7 +1,7 @@
-"""Run in an environment that has the wheel and numpy alone: the engine must work there, and name a missing extra.
+"""Check a wheel in an environment with only the wheel and numpy: a table must work, and a missing extra be named.
 
-usage: check_wheel.py ON|OFF: whether the wheel has the CUDA backend. It must be small, need no library of CUDA and no
-driver, and say why it cannot be used where there is none.
+usage: check_wheel.py ON|OFF: whether the wheel has the CUDA backend. It must be small, need no CUDA library and no
+driver and, without a driver, say why it cannot use CUDA.
 """
 
 import ctypes
