@@ -1,4 +1,4 @@
-// Tables over drawn vectors, built by encode_tier, with what the oracle needs to know of them.
+// Tables over random vectors, built by encode_tier, and the values of their codes for the oracle.
 #pragma once
 #include <cmath>
 #include <optional>
@@ -30,7 +30,7 @@ struct Sections {
   std::vector<Floats> values;
   double row_bound;
 
-  /// symmetric: the values are what codes count as beside queries that are codes.
+  /// symmetric: queries are codes too, and `values` are what codes then count as.
   Sections(Rng& rng, const TierSpec& spec_, const Floats& x, std::size_t dim, bool symmetric = false)
       : spec(spec_), rows(x.size() / dim) {
     if (oracle::has_centroids(spec.encoding)) {
@@ -58,9 +58,9 @@ struct Sections {
     oracle::Bytes by_row(rows * bytes);
     Floats unused(factors.size());
     encode_tier(row_major, source, by_row.data(), factors.size() ? unused.data() : nullptr, 1);
-    const std::optional<nestvec::Codebook> meant = symmetric ? collections::uniform(*codebook->levels()) : codebook;
+    const std::optional<nestvec::Codebook> decoder = symmetric ? collections::uniform(*codebook->levels()) : codebook;
     for (std::size_t r = 0; r < rows; ++r)
-      values.push_back(oracle::values_of(spec.encoding, &by_row[r * bytes], dim, meant ? &*meant : nullptr));
+      values.push_back(oracle::values_of(spec.encoding, &by_row[r * bytes], dim, decoder ? &*decoder : nullptr));
   }
   Sections(const Sections&) = delete;
 
@@ -76,7 +76,7 @@ struct Sections {
   }
 };
 
-/// A table over drawn vectors of which some are equal and one is zero.
+/// A table over random vectors, some of them equal and one zero.
 struct Built {
   std::size_t rows, dim;
   bool cosine;

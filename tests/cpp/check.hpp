@@ -1,5 +1,5 @@
-// A test harness in one header. A test file is a program of its own: TEST(name) { CHECK(x == y, "row " << row); }
-// Its exit status is 0 when every check of every test held; an argument selects the tests whose names contain it.
+// A test harness in one header. Each test file is a program: TEST(name) { CHECK(x == y, "row " << row); }
+// Its exit status is 0 if every check of every test held. An argument selects the tests whose names contain it.
 #pragma once
 #include <atomic>
 #include <cstdio>
@@ -22,7 +22,7 @@ inline std::vector<Test>& tests() {
 
 inline std::atomic<long> checks = 0, failures = 0;  // CHECK may run on any thread
 
-/// Prints what is streamed into it when it goes. Not inlined: a test has hundreds of these, and all must be compiled.
+/// Its destructor prints the message that was streamed into it. Not inlined, for compile time: a test has hundreds.
 struct Failure {
   std::ostringstream message;
   [[gnu::noinline]] Failure(const char* file, int line, const char* what) {
@@ -65,7 +65,7 @@ inline int run(std::string_view filter) {
   [[maybe_unused]] static const bool name##_ = (check::tests().push_back({#name, test_##name}), true); \
   static void test_##name()
 
-/// What follows the expression is streamed into the message: CHECK(a == b, "length " << n << ", query " << q).
+/// The arguments after the expression are streamed into the message: CHECK(a == b, "length " << n << ", query " << q).
 #define CHECK(expression, ...)                                                                     \
   do {                                                                                             \
     ++check::checks;                                                                               \

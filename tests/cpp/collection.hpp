@@ -1,4 +1,5 @@
-// Drawn collections of every encoding in both layouts, and their scan checked against a score for every row and a sort.
+// Random collections in every encoding and both layouts. Their scan is checked against a score for every row and a
+// sort.
 #pragma once
 #include <bit>
 #include <cmath>
@@ -27,7 +28,7 @@ using oracle::Bytes;
 using oracle::Floats;
 using oracle::Words;
 
-/// An encoding and what it is scanned with.
+/// An encoding and the kind of queries that scan it.
 struct Scanned {
   Encoding encoding;
   QueryKind kind;
@@ -35,7 +36,7 @@ struct Scanned {
   bool is_pq() const { return oracle::has_centroids(encoding); }
   bool has_codebook() const { return is_pq() || oracle::has_levels(encoding); }
   bool is_float() const { return kind == QueryKind::values; }
-  /// Whether queries too are rounded to levels.
+  /// Whether queries are rounded to levels, too.
   bool is_symmetric() const { return oracle::has_levels(encoding) && kind == QueryKind::codes; }
   std::string label() const {
     return std::string(name(encoding)) + (encoding == Encoding::binary && kind == QueryKind::look_ups ? " by look-ups"
@@ -51,16 +52,17 @@ inline constexpr Scanned kAll[] = {{Encoding::float32, QueryKind::values},  {Enc
                                    {Encoding::int4, QueryKind::look_ups},   {Encoding::int4, QueryKind::codes},
                                    {Encoding::planes, QueryKind::look_ups}, {Encoding::planes, QueryKind::codes}};
 
-/// Any codebook will do: normal values; the sub-quantizers' ranges far apart; few values, so that many scores are
-/// equal; some sub-quantizers with a single value; wide ones first, as opq learns them.
-inline Floats drawn_centroids(Rng& rng, const nestvec::Centroids& of) {
-  Floats values = draw::normal(rng, of.dim * of.count);
+/// By pattern: 0 normal values; 1 sub-quantizers' ranges far apart; 2 few values, so that many scores are equal; 3 some
+/// sub-quantizers with a single value; 4 wide sub-quantizers first, as opq learns them.
+inline Floats drawn_centroids(Rng& rng, const nestvec::Centroids& centroids) {
+  Floats values = draw::normal(rng, centroids.dim * centroids.count);
   const std::size_t pattern = rng() % 5;
-  for (std::size_t j = 0; j < of.columns && pattern; ++j) {
-    const float scale = pattern == 4 ? std::exp2(-8 * float(j) / float(of.columns)) : std::exp2(float(rng() % 20) - 10),
-                same = values[of.begin(j) * of.count];
+  for (std::size_t j = 0; j < centroids.columns && pattern; ++j) {
+    const float scale = pattern == 4 ? std::exp2(-8 * float(j) / float(centroids.columns))
+                                     : std::exp2(float(rng() % 20) - 10),
+                same = values[centroids.begin(j) * centroids.count];
     const bool flat = rng() % 3 == 0;
-    for (std::size_t i = of.begin(j) * of.count; i < of.begin(j + 1) * of.count; ++i) {
+    for (std::size_t i = centroids.begin(j) * centroids.count; i < centroids.begin(j + 1) * centroids.count; ++i) {
       if (pattern == 1 || pattern == 4) values[i] *= scale;
       if (pattern == 2) values[i] = float(int(rng() % 3) - 1);
       if (pattern == 3 && flat) values[i] = same;
@@ -69,7 +71,8 @@ inline Floats drawn_centroids(Rng& rng, const nestvec::Centroids& of) {
   return values;
 }
 
-/// Levels as they are learned, one weight a plane or integers, and any others: far apart, and some of them equal.
+/// Sorted; by pattern: 0 odd integers and 1 a weight for each plane, as levels are learned; 2 normal values; 3
+/// integers, some of them equal.
 inline Floats drawn_levels(Rng& rng, std::size_t bits) {
   Floats levels(std::size_t{1} << bits);
   const std::size_t pattern = rng() % 4;
@@ -86,7 +89,7 @@ inline Floats drawn_levels(Rng& rng, std::size_t bits) {
   return levels;
 }
 
-/// Drawn levels, whose values lie in `values`.
+/// Random levels; `values` holds their values.
 inline nestvec::Levels drawn_grid(Rng& rng, Encoding encoding, std::size_t dim, Floats& values) {
   const std::size_t bits = encoding == Encoding::int4 ? 4 : 1 + draw::below(rng, 8);
   const bool scaled = rng() % 2;
@@ -96,14 +99,14 @@ inline nestvec::Levels drawn_grid(Rng& rng, Encoding encoding, std::size_t dim, 
   return levels;
 }
 
-/// What codes count as beside queries that are codes.
+/// The levels that codes count as if queries are codes, too.
 inline nestvec::Codebook uniform(nestvec::Levels levels) {
   levels.values = nestvec::uniform_levels(levels.bits);
   return levels;
 }
 
-/// Row-major codes of one row of float values, without a scale. Those of a codebook are any that depend on the values
-/// alone.
+/// Row-major codes of one row of float values, without a scale. Codes of a codebook are hashes: they need only depend
+/// on the values alone.
 inline void code_row(Encoding encoding, const nestvec::Codebook* codebook, const float* values, std::size_t dim,
                      std::uint8_t* row) {
   for (std::size_t i = 0; i < dim; ++i) {
@@ -136,12 +139,12 @@ inline void code_row(Encoding encoding, const nestvec::Codebook* codebook, const
   }
 }
 
-/// Rows of codes in both layouts, with what may come with them.
+/// Rows of codes in both layouts, with their codebook, factors and ids.
 struct Rows {
   Scanned scanned;
   std::size_t count, dim;
   std::optional<nestvec::Codebook> codebook{};
-  Floats centroids{}, squares{}, by_code{}, levels{};  // by_code: empty where rows are decoded from centroids
+  Floats centroids{}, squares{}, by_code{}, levels{};  // by_code: empty if rows are decoded from centroids
   std::vector<double> ranges{};
   Tight<std::uint8_t> row_major{0}, packed{0};
   Floats factors{};                 // empty: none
@@ -151,7 +154,7 @@ struct Rows {
       : scanned(scanned_), count(values.size() / dim_), dim(dim_) {
     if (scanned.is_pq()) {
       const nestvec::Centroids empty(dim, 1 + draw::below(rng, dim), scanned.encoding);
-      const bool with_by_code = rng() % 2;  // drawn first: compilers differ in the order of a call's arguments
+      const bool with_by_code = rng() % 2;  // drawn first: compilers evaluate a call's arguments in different orders
       codebook = empty;
       set_centroids(drawn_centroids(rng, empty), with_by_code);
     }
@@ -172,7 +175,7 @@ struct Rows {
   }
   Rows(const Rows&) = delete;
 
-  /// Rows of which every tenth is a copy of another.
+  /// Random rows; every tenth is a copy of an earlier one.
   Rows(Rng& rng, Scanned scanned_, std::size_t count_, std::size_t dim_)
       : Rows(rng, scanned_, with_copies(rng, count_, dim_), dim_) {}
 
@@ -203,7 +206,7 @@ struct Rows {
   bool is_scaled() const { return codebook && codebook->scaled(); }
   bool has_factors() const { return scanned.is_float() || scanned.encoding == Encoding::int8 || is_scaled(); }
 
-  /// Of two declared dimensions; the first is used.
+  /// Factors of two declared dimensions; the first is used.
   void draw_factors(Rng& rng) {
     factors = Floats(nestvec::block_count(count) * 2 * 64, draw::kNaN);
     for (std::size_t r = 0; r < count; ++r)
@@ -213,15 +216,15 @@ struct Rows {
 
   const nestvec::Codebook* codebook_or_null() const { return codebook ? &*codebook : nullptr; }
   std::size_t columns() const { return codebook ? codebook->columns() : dim; }
-  /// A dimension that a search may use.
+  /// The length of a prefix that a search may use.
   std::size_t drawn_dim(Rng& rng) const {
     return scanned.is_pq() ? codebook->centroids()->begin(1 + draw::below(rng, codebook->columns()))
                            : 1 + draw::below(rng, dim);
   }
   Floats values(std::size_t r, std::size_t dims) const {
-    const std::optional<nestvec::Codebook> meant = scanned.is_symmetric() ? uniform(*codebook->levels()) : codebook;
+    const std::optional<nestvec::Codebook> decoder = scanned.is_symmetric() ? uniform(*codebook->levels()) : codebook;
     return oracle::values_of(scanned.encoding, row_major.data() + r * row_bytes(scanned.encoding, columns()), dims,
-                             meant ? &*meant : nullptr);
+                             decoder ? &*decoder : nullptr);
   }
   nestvec::ScanQueries queries(nestvec::Matrix<const float> x, std::size_t dims, bool unit,
                                double norm_weight = 0) const {
@@ -239,7 +242,7 @@ struct Rows {
   }
 };
 
-/// What is searched for.
+/// Queries and parameters of a search.
 struct Ask {
   Floats queries;  // of the rows' full dimension
   std::size_t dim, k;
@@ -255,7 +258,7 @@ struct Ask {
 
 struct Wanted {
   std::vector<Candidate> best;
-  double longest = 0;  // what Tier::row_bound is for the rows, where it matters
+  double longest = 0;  // Tier::row_bound of the rows, where it matters
 };
 
 inline Wanted wanted(const Rows& rows, const Ask& ask) {
@@ -281,11 +284,12 @@ inline Wanted wanted(const Rows& rows, const Ask& ask) {
   return want;
 }
 
-/// Whether the scan could measure these rows itself.
+/// Whether the scan can measure these rows by itself.
 inline bool measurable(const Rows& rows) { return rows.scanned.is_float() && rows.factors.empty(); }
 
-/// measured: the scan finds the longest row itself. The others are scanned by a CUDA device: it keeps the packed rows;
-/// it has them copied over piece by piece; it packs row-major rows, and measures them where it can.
+/// measured: the scan finds the length of the longest row by itself. A CUDA device scans the last three. device: it
+/// keeps the packed rows. streamed: they are copied to it piece by piece. device_row_major: it packs row-major rows,
+/// and measures them if it can.
 enum class Layout { packed, row_major, measured, device, streamed, device_row_major };
 
 inline bool on_device(Layout layout) { return layout >= Layout::device; }
@@ -318,7 +322,7 @@ inline std::vector<Candidate> scanned(const Rows& rows, const Ask& ask, Layout l
   return found;
 }
 
-/// Scans in one layout on `threads` threads, and compares.
+/// Scans one layout on `threads` threads, and compares the result with `want`.
 inline void check_scan(const Rows& rows, const Ask& ask, Layout layout, std::size_t threads, const Wanted& want,
                        const std::string& what) {
   constexpr const char* kLayouts[] = {", packed",

@@ -1,4 +1,4 @@
-// Drawn data for the tests, and memory that ends where the data ends.
+// Random data for the tests, and memory that ends where the data ends.
 #pragma once
 #include <algorithm>
 #include <bit>
@@ -17,8 +17,8 @@ using Rng = std::mt19937;
 inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 inline constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-/// How many cases to draw: under a sanitizer, where each takes ten times as long, the first quarter of them, and under
-/// that of threads an eighth.
+/// The number of cases to draw: all `count`; under a sanitizer, where each takes ten times as long, the first quarter;
+/// under the thread sanitizer the first eighth.
 #if defined(__SANITIZE_THREAD__)
 constexpr std::size_t cases(std::size_t count) { return (count + 7) / 8; }
 #elif defined(NESTVEC_SANITIZED)
@@ -27,8 +27,8 @@ constexpr std::size_t cases(std::size_t count) { return (count + 3) / 4; }
 constexpr std::size_t cases(std::size_t count) { return count; }
 #endif
 
-/// `count` values at the end of a heap block, `offset` values after its start: the address sanitizer sees every read
-/// past the end, and the values have the alignment of their type and no more.
+/// `count` values at the end of a heap allocation, `offset` values after its start: the address sanitizer reports every
+/// read past the end, and the values have their type's alignment and no more.
 template <class T>
 class Tight {
  public:
@@ -68,7 +68,7 @@ inline std::vector<float> normal(Rng& rng, std::size_t count, float scale = 1) {
   return drawn;
 }
 
-/// 0 .. count - 1 in drawn order, 3 apart and some of them negative, as ids may be.
+/// `count` ids from -50 on, 3 apart, in random order; some are negative, as ids may be.
 inline std::vector<std::int64_t> shuffled_ids(Rng& rng, std::size_t count) {
   std::vector<std::int64_t> ids(count);
   for (std::size_t i = 0; i < count; ++i) ids[i] = std::int64_t(i) * 3 - 50;

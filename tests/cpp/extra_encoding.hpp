@@ -1,5 +1,6 @@
-// An encoding that the library does not have: int7, numbers from -63 to 63 with a scale for each row. CMakeLists.txt
-// copies the table of encodings with this row at its end, and links the copy in place of the library's table.
+// An encoding that the library does not have: int7, numbers from -63 to 63 with a scale for each row.
+// extra_encoding.cmake copies the table of encodings with this row at its end, and links the copy in place of the
+// library's table.
 #pragma once
 #include <algorithm>
 #include <cmath>

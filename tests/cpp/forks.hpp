@@ -1,4 +1,4 @@
-// Forked children, and what they may do under a sanitizer.
+// Forked children, and their limits under a sanitizer.
 #pragma once
 #include <sys/wait.h>
 #include <unistd.h>
@@ -7,8 +7,8 @@
 
 namespace forks {
 
-/// What the child of a process with threads can do: the address sanitizer's allocator may stay locked in it, and the
-/// thread sanitizer refuses it threads of its own.
+/// Limits of a child whose parent has threads: the address sanitizer's allocator may stay locked in it, and the thread
+/// sanitizer does not let it start threads.
 #if defined(__SANITIZE_ADDRESS__)
 inline constexpr bool kChildMayAllocate = false, kChildMayStartThreads = false;
 #elif defined(__SANITIZE_THREAD__)
@@ -20,7 +20,7 @@ inline constexpr bool kChildMayAllocate = !__has_feature(address_sanitizer),
 inline constexpr bool kChildMayAllocate = true, kChildMayStartThreads = true;
 #endif
 
-/// Whether a forked child ends well; one that hangs is killed after 60 seconds.
+/// Whether `body` succeeds in a forked child. A child that hangs is killed after 60 seconds.
 template <class Body>
 bool child_succeeds(Body body) {
   std::fflush(stdout);

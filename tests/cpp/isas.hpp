@@ -15,7 +15,7 @@ struct Tested {
 inline constexpr nestvec::Isa kAll[] = {nestvec::Isa::reference, nestvec::Isa::avx2, nestvec::Isa::avx512,
                                         nestvec::Isa::neon, nestvec::Isa::neondot};
 
-/// The supported ISAs; reports once which of the others were not tested.
+/// The supported ISAs. Prints once which of the others are not tested.
 inline const std::vector<Tested>& supported() {
   static const std::vector<Tested> tested = [] {
     std::vector<Tested> found;
@@ -23,7 +23,7 @@ inline const std::vector<Tested>& supported() {
       if (nestvec::supported(isa))
         found.push_back({isa, nestvec::kernels_for(isa)});
       else
-        std::printf("NOT TESTED: ISA %s: not of this build, or not of this CPU\n", nestvec::name(isa));
+        std::printf("NOT TESTED: ISA %s: this build or this CPU lacks it\n", nestvec::name(isa));
     }
     return found;
   }();

@@ -1,4 +1,4 @@
-// Arrays in the memory of a device: the emulated one, or a GPU where nvcc builds the tests.
+// Arrays in the memory of a device: the emulated one or, if nvcc builds the tests, a GPU.
 #pragma once
 #include <cstddef>
 #include <stdexcept>
@@ -18,7 +18,7 @@ inline constexpr bool kEmulated = true;
 inline std::string why_it_failed() { return nestvec::emulator::last_failure(); }
 #endif
 
-/// `count` values that end where their memory ends, `offset` values after its start: aligned to their type and no more.
+/// `count` values at the end of their allocation, `offset` values after its start: aligned to their type and no more.
 template <class T>
 class OnDevice {
  public:
@@ -27,7 +27,7 @@ class OnDevice {
   }
   explicit OnDevice(const std::vector<T>& values, std::size_t offset = 0) : OnDevice(values.size(), offset) {
     if (size_ > 0) require(cudaMemcpy(data(), values.data(), size_ * sizeof(T), cudaMemcpyHostToDevice));
-    require(cudaDeviceSynchronize());  // the copy of pageable memory may still be under way
+    require(cudaDeviceSynchronize());  // a copy from pageable memory may still be running
   }
   ~OnDevice() { cudaFree(memory_); }
   OnDevice(const OnDevice&) = delete;

@@ -1,4 +1,4 @@
-// Searching by definition: a score for every row, then a sort. What the scan and the table search are tested against.
+// Search by definition: a score for every row, then a sort. Tests compare the scan and the table's search with it.
 #pragma once
 #include <algorithm>
 #include <bit>
@@ -27,20 +27,20 @@ using Words = std::vector<std::uint64_t>;
 inline constexpr Encoding kEncodings[] = {Encoding::float32, Encoding::float16, Encoding::bfloat16,
                                           Encoding::int8,    Encoding::binary,  Encoding::pq8,
                                           Encoding::pq4,     Encoding::int4,    Encoding::planes};
-/// Whether codes are numbers of levels; whether they are numbers of centroids.
+/// Whether codes number levels; whether they number centroids.
 inline bool has_levels(Encoding encoding) { return encoding == Encoding::int4 || encoding == Encoding::planes; }
 inline bool has_centroids(Encoding encoding) { return encoding == Encoding::pq8 || encoding == Encoding::pq4; }
 
 inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-/// The one order of additions in which final scores are made (kernels.hpp).
+/// The inner product in the one order of additions that final scores use (kernels.hpp).
 inline double dot(const Floats& x, const Floats& y) {
   double sum[8] = {};
   for (std::size_t i = 0; i < x.size(); ++i) sum[i % 8] += double(x[i]) * double(y[i]);
   return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
 }
 
-/// The first `dim` dimensions of a row-major row of codes; bits become 1 and -1, and what `codebook` codes its
+/// Decodes the first `dim` dimensions of a row-major row of codes. Bits become 1 and -1, codes of `codebook` its
 /// centroids or levels.
 inline Floats values_of(Encoding encoding, const std::uint8_t* row, std::size_t dim,
                         const nestvec::Codebook* codebook = nullptr) {
@@ -71,21 +71,21 @@ inline Floats values_of(Encoding encoding, const std::uint8_t* row, std::size_t 
         break;
       case Encoding::pq8:
       case Encoding::pq4: {
-        const nestvec::Centroids& of = *codebook->centroids();
-        while (of.begin(j + 1) <= i) ++j;
+        const nestvec::Centroids& centroids = *codebook->centroids();
+        while (centroids.begin(j + 1) <= i) ++j;
         const unsigned code = encoding == Encoding::pq8 ? row[j] : row[j / 2] / (j % 2 ? 16 : 1) % 16;
-        x[i] = of.values[i * of.count + code];
+        x[i] = centroids.values[i * centroids.count + code];
         break;
       }
       case Encoding::int4:
         x[i] = codebook->levels()->values[row[i / 2] / (i % 2 ? 16 : 1) % 16];
         break;
       case Encoding::planes: {
-        const nestvec::Levels& of = *codebook->levels();
+        const nestvec::Levels& levels = *codebook->levels();
         unsigned code = 0;
-        for (std::size_t plane = 0; plane < of.bits; ++plane)
-          code = code * 2 + (row[(i / 64 * of.bits + plane) * 8 + i % 64 / 8] >> (7 - i % 8) & 1);
-        x[i] = of.values[code];
+        for (std::size_t plane = 0; plane < levels.bits; ++plane)
+          code = code * 2 + (row[(i / 64 * levels.bits + plane) * 8 + i % 64 / 8] >> (7 - i % 8) & 1);
+        x[i] = levels.values[code];
         break;
       }
     }
@@ -93,12 +93,12 @@ inline Floats values_of(Encoding encoding, const std::uint8_t* row, std::size_t 
 }
 
 struct Query {
-  Floats values;  ///< of length 1 where the scores are cosines
+  Floats values;  ///< of length 1 if the scores are cosines
   Floats int8;    ///< their symmetric int8 code
   float scale;
 };
 
-/// A query's first `dim` values. `unit`: of length 1, or where rows are 1 and -1, of length 1 / sqrt(dim).
+/// A query's first `dim` values. `unit`: scaled to length 1. `signs`: rows are 1 and -1, so to length 1 / sqrt(dim).
 inline Query prepared(const float* query, std::size_t dim, bool unit, bool signs = false) {
   Query made{Floats(query, query + dim), Floats(dim), 1};
   const double length = std::sqrt(dot(made.values, made.values)) * (signs ? std::sqrt(double(dim)) : 1);
@@ -114,7 +114,8 @@ inline Query prepared(const float* query, std::size_t dim, bool unit, bool signs
   return made;
 }
 
-/// A query of levels as its own code: how many middles between levels lie below a value, as (2c - K) / 2^(bits - 1).
+/// A query rounded to levels. A value's code c is the number of midpoints between levels below it; c counts as
+/// (2c - (K - 1)) / (K / 2) for K levels.
 inline Query coded(Query query, const nestvec::Levels& levels) {
   for (float& value : query.values) {
     int code = 0;
@@ -125,8 +126,8 @@ inline Query coded(Query query, const nestvec::Levels& levels) {
   return query;
 }
 
-/// As a scan takes it: the signs of a query that becomes bits are those of the values as given, however small, and by
-/// codes the values are rounded to the codebook's levels.
+/// The query as a scan prepares it. A query that becomes bits has the signs of the given values, however small. A query
+/// that becomes codes is rounded to the codebook's levels.
 inline Query prepared(Encoding encoding, QueryKind kind, const float* query, std::size_t dim, bool unit,
                       const nestvec::Codebook* codebook) {
   if (encoding == Encoding::binary) return prepared(query, dim, unit && kind == QueryKind::look_ups, true);
@@ -134,14 +135,14 @@ inline Query prepared(Encoding encoding, QueryKind kind, const float* query, std
   return has_levels(encoding) && kind == QueryKind::codes ? coded(made, *codebook->levels()) : made;
 }
 
-/// The final score of float queries: what the float encodings give, and every encoding that rescores.
+/// The final score of a float query: of a scan of float encodings, and of rescoring in every encoding.
 inline double float_score(const Floats& row, const Query& query, float factor, double constant = 0,
                           double norm_weight = 0) {
   const double square = dot(row, row) * factor * factor;
   return float(dot(row, query.values) * factor - (norm_weight > 0 ? norm_weight * square : 0) + constant);
 }
 
-/// The score that the scan gives a row, whose values these are.
+/// The scan's score of a row with these values.
 inline double scan_score(Encoding encoding, QueryKind kind, const Floats& row, const Query& query, float factor,
                          double norm_weight = 0) {
   if (kind != QueryKind::codes || has_levels(encoding)) return float_score(row, query, factor, 0, norm_weight);
@@ -156,7 +157,7 @@ inline bool allowed(const std::uint64_t* filter, std::size_t row) {
   return !filter || (filter[row / 64] >> row % 64 & 1);
 }
 
-/// The k best of the rows with a score, in the order (score, smaller id). Rows whose score is NaN are left out.
+/// The k best rows, ordered by score, then by smaller id. Rows whose score is NaN are left out.
 inline std::vector<Candidate> best(const std::vector<double>& scores, std::size_t k, const std::int64_t* ids) {
   std::vector<Candidate> all;
   for (std::size_t r = 0; r < scores.size(); ++r)
@@ -174,7 +175,7 @@ inline bool same(const Candidate& a, const Candidate& b) {
   return a.row == b.row && (a.score == b.score || (a.row < 0 && std::isnan(a.score) && std::isnan(b.score)));
 }
 
-/// The first place at which found differs from want; want.size() where there is none.
+/// The first index at which `found` differs from `want`; want.size(): they are equal.
 inline std::size_t first_difference(const Candidate* found, const std::vector<Candidate>& want) {
   std::size_t place = 0;
   while (place < want.size() && same(found[place], want[place])) ++place;

@@ -1,4 +1,4 @@
-// Blocks of the emulated device run as those of a device: grids, barriers, collectives of whole and partial warps.
+// Blocks run on the emulated device as on a real one: grids, barriers, collectives of whole and partial warps.
 #include <cstdint>
 #include <numeric>
 #include <vector>
@@ -54,7 +54,7 @@ TEST(a_grid_of_many_blocks) {
     CHECK(std::vector(&result[b * 256], &result[b * 256] + 256) == busy_on_host(b), "block " << b);
 }
 
-/// Where every thread of a grid is, in the order of CUDA: x runs fastest.
+/// The number of every thread of a grid in CUDA's order: x runs fastest.
 __global__ void places_kernel(unsigned* out) {
   const unsigned thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
   const unsigned block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
@@ -105,7 +105,7 @@ TEST(partial_warps) {
   CHECK(out.host() == value);
 }
 
-/// A warp is over while others still meet: the barrier is theirs.
+/// Two warps end before the others' barrier, which waits only for threads that still run.
 __global__ void early_end_kernel(int* out) {
   if (threadIdx.x >= 64) return;
   __syncthreads();
@@ -119,7 +119,7 @@ TEST(barriers_count_the_threads_that_still_run) {
   CHECK(out.host() == std::vector<int>(64, 3210));
 }
 
-/// The last block to arrive adds up what all have written.
+/// The last block to arrive adds up the values of all blocks.
 __global__ void last_block_kernel(unsigned* parts, unsigned* arrived, unsigned* sum) {
   if (threadIdx.x == 0) {
     parts[blockIdx.x] = blockIdx.x + 1;

@@ -100,14 +100,14 @@ struct Atomics {
 
 template <class T>
 __global__ void atomics_kernel(Atomics<T>* out, float* float_sum) {
-  const T mine = static_cast<T>(blockIdx.x * blockDim.x + threadIdx.x);
-  atomicAdd(&out->sum, mine);
-  atomicMax(&out->greatest, mine);
-  atomicMin(&out->least, mine);
-  atomicOr(&out->any, T(1) << (mine % 20));
-  atomicAnd(&out->all, ~(T(1) << (mine % 3)));
-  atomicExch(&out->swapped, mine);
-  if (atomicCAS(&out->taken, T(77), mine) == T(77)) atomicAdd(&out->winners, 1u);
+  const T thread = static_cast<T>(blockIdx.x * blockDim.x + threadIdx.x);
+  atomicAdd(&out->sum, thread);
+  atomicMax(&out->greatest, thread);
+  atomicMin(&out->least, thread);
+  atomicOr(&out->any, T(1) << (thread % 20));
+  atomicAnd(&out->all, ~(T(1) << (thread % 3)));
+  atomicExch(&out->swapped, thread);
+  if (atomicCAS(&out->taken, T(77), thread) == T(77)) atomicAdd(&out->winners, 1u);
   atomicAdd(float_sum, 0.5f);
 }
 
@@ -178,8 +178,8 @@ TEST(bytes) {
   CHECK(__longlong_as_double(__double_as_longlong(0.1)) == 0.1 && __int_as_float(__float_as_int(0.1f)) == 0.1f);
 }
 
-// Matrix instructions: element by element as the PTX ISA numbers them, where mma.cuh and the emulator go by words.
-// `per_word`: elements in 32 bits. Rows of a are 8 words, columns of b too.
+// Matrix instructions, element by element in the PTX ISA's numbering; mma.cuh and the emulator work by words.
+// `per_word`: elements in 32 bits. A row of a has 8 words, and so has a column of b.
 constexpr int kRows = 16, kColumns = 8;
 
 template <class Sum>

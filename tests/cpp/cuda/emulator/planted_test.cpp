@@ -1,6 +1,6 @@
-// The check can fail: bugs are planted, and each must be found. What no device allows is an error on every build. A
-// race is the thread sanitizer's to report, an overrun the address sanitizer's: there the program runs itself again
-// with the bug, and reads the report. Elsewhere what was never written reads as poison.
+// The checks can fail: bugs are planted, and each must be found. Every build reports what no device allows. The thread
+// sanitizer must report races and the address sanitizer overruns: their builds run the program again with the bug, and
+// read the report. In the other builds, memory that was never written must read as poison.
 #include <array>
 #include <cstdlib>
 #include <string>
@@ -28,7 +28,7 @@ struct Values {
   int values[kThreads];
 };
 
-// Kernels that are wrong, and what each lacks.
+// Wrong kernels, named after the bug.
 
 __global__ void no_barrier(int* out) {
   Values& shared = nestvec::shared_memory<Values>();
@@ -74,7 +74,7 @@ __global__ void past_shared_memory(int* out) {
 
 __global__ void past_the_array(int* out) { out[threadIdx.x + 192] = 1; }
 
-/// Right: what must not be reported.
+/// Correct: must not be reported.
 __global__ void sound(int* out) {
   Values& shared = nestvec::shared_memory<Values>();
   shared.values[threadIdx.x] = 1;
@@ -119,8 +119,8 @@ void read_on_the_host() {
 struct Planted {
   const char* name;
   void (*run)();
-  const char* thread_report;   // what the thread sanitizer says; null: nothing
-  const char* address_report;  // and the address sanitizer
+  const char* thread_report;   // expected from the thread sanitizer; null: none
+  const char* address_report;  // expected from the address sanitizer; null: none
 };
 
 constexpr const char *kRace = "ThreadSanitizer: data race", *kOverrun = "AddressSanitizer: heap-buffer-overflow",
@@ -159,7 +159,7 @@ TEST(sanitizers_find_planted_bugs) {
     const char* const expected = planted.address_report;
     if (planted.thread_report && !expected) continue;
 #endif
-    // Without the second that the thread sanitizer sleeps at the end, and without the lines of the source.
+    // The thread sanitizer otherwise sleeps a second at the end, and looks up source lines for its report.
     const std::string command = "TSAN_OPTIONS=\"$TSAN_OPTIONS atexit_sleep_ms=0 symbolize=0\" " +
                                 std::string(kVariable) + "='" + planted.name + "' '" + self.data() +
                                 "' sanitizers_find_planted_bugs 2>&1";
@@ -187,7 +187,7 @@ TEST(what_was_never_written_is_poison) {
 }
 #endif
 
-// What no device allows.
+// Errors that every build reports.
 
 __global__ void divergent_barrier(int* out) {
   if (threadIdx.x < 40) __syncthreads();

@@ -38,7 +38,7 @@ struct Bench {
   OnDevice<int> device;
 };
 
-#if !defined(__SANITIZE_THREAD__)  // to which all of this is a race: nobody waits for what is read, or changed
+#if !defined(__SANITIZE_THREAD__)  // which rightly reports races: these tests read and change memory without waiting
 TEST(work_runs_when_it_is_waited_for) {
   Bench bench;
   CHECK(bench.pinned[0] == -1, "pinned memory is poisoned");
@@ -69,7 +69,7 @@ TEST(nothing_orders_two_streams) {
   CHECK(cudaMemcpyAsync(second.pinned, first.device.data(), kBytes, cudaMemcpyDeviceToHost, second.stream) ==
         cudaSuccess);
   launch("add", add_kernel, 1, kCount, 0, nullptr, second.device.data(), 6);
-  CHECK(cudaStreamSynchronize(nullptr) == cudaSuccess, "which a stream that is created so does not wait for");
+  CHECK(cudaStreamSynchronize(nullptr) == cudaSuccess, "non-blocking streams do not wait for the default stream");
   CHECK(cudaStreamSynchronize(second.stream) == cudaSuccess && second.pinned[0] == 0);
   CHECK(cudaStreamQuery(first.stream) == cudaErrorNotReady);
 }
@@ -88,7 +88,7 @@ TEST(streams_wait_for_events_only) {
         cudaSuccess);
   CHECK(cudaStreamSynchronize(second.stream) == cudaSuccess);
   CHECK(second.pinned[0] == 5);
-  CHECK(cudaStreamQuery(first.stream) == cudaErrorNotReady, "up to the event, and no further");
+  CHECK(cudaStreamQuery(first.stream) == cudaErrorNotReady, "the first stream ran up to the event, and no further");
 
   cudaEvent_t end = nullptr;
   CHECK(cudaEventCreateWithFlags(&end, cudaEventDefault) == cudaSuccess);
@@ -185,9 +185,9 @@ TEST(pointers_are_known) {
   CHECK(cudaPointerGetAttributes(&attributes, &attributes) == cudaSuccess);
   CHECK(attributes.type == cudaMemoryTypeUnregistered);
   CHECK(cudaSetDevice(1) == cudaSuccess);
-  const OnDevice<int> there(4);
+  const OnDevice<int> on_second_device(4);
   CHECK(cudaSetDevice(0) == cudaSuccess);
-  CHECK(cudaPointerGetAttributes(&attributes, there.data()) == cudaSuccess && attributes.device == 1);
+  CHECK(cudaPointerGetAttributes(&attributes, on_second_device.data()) == cudaSuccess && attributes.device == 1);
 }
 
 TEST(devices_are_apart) {
@@ -199,10 +199,10 @@ TEST(devices_are_apart) {
   CHECK(cudaSetDevice(1) == cudaSuccess);
   CHECK_THROWS(launch("nothing", nothing_kernel, 1, 32, 0, bench.stream), nestvec::DeviceError);  // of device 0
   {
-    OnDevice<int> there(std::vector<int>(kCount, 3));
+    OnDevice<int> on_second_device(std::vector<int>(kCount, 3));
     CHECK(cudaDeviceSynchronize() == cudaSuccess, "cudaMemcpy from pageable memory may return before the copy is made");
-    CHECK(cudaMemcpyAsync(bench.device.data(), there.data(), kBytes, cudaMemcpyDeviceToDevice, bench.stream) ==
-          cudaSuccess);
+    CHECK(cudaMemcpyAsync(bench.device.data(), on_second_device.data(), kBytes, cudaMemcpyDeviceToDevice,
+                          bench.stream) == cudaSuccess);
     CHECK(cudaStreamSynchronize(bench.stream) == cudaSuccess && bench.device.host()[1] == 3);
     launch("add", add_kernel, 1, kCount, 0, nullptr, bench.device.data(), 1);
     CHECK(cudaDeviceSynchronize() == cudaErrorLaunchFailure, "memory of device 0");
