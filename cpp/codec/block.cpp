@@ -17,9 +17,9 @@ std::uint64_t rows_of_block(std::size_t rows, std::size_t b) {
 }
 
 void pack_block(Encoding encoding, std::size_t dim, const std::uint8_t* rows, std::size_t count, std::uint8_t* block) {
-  const CodeLayout& of = traits(encoding).layout;
-  const std::size_t bytes = of.row_bytes(dim), word = of.word_bytes, whole = bytes / word, tail = bytes % word;
-  if (count < kBlockRows || tail) std::memset(block, 0, of.block_bytes(dim));
+  const CodeLayout& layout = traits(encoding).layout;
+  const std::size_t bytes = layout.row_bytes(dim), word = layout.word_bytes, whole = bytes / word, tail = bytes % word;
+  if (count < kBlockRows || tail) std::memset(block, 0, layout.block_bytes(dim));
   kernels().interleave(rows, bytes, count, whole, word, block);
   for (std::size_t r = 0; r < count && tail; ++r)
     std::memcpy(block + (whole * kBlockRows + r) * word, rows + r * bytes + whole * word, tail);
@@ -36,8 +36,8 @@ void gather_words(const std::uint8_t* lane, std::size_t words, std::uint8_t* out
 }  // namespace
 
 void unpack_row(Encoding encoding, std::size_t dim, const std::uint8_t* block, std::size_t row, std::uint8_t* out) {
-  const CodeLayout& of = traits(encoding).layout;
-  const std::size_t bytes = of.row_bytes(dim), word = of.word_bytes, whole = bytes / word;
+  const CodeLayout& layout = traits(encoding).layout;
+  const std::size_t bytes = layout.row_bytes(dim), word = layout.word_bytes, whole = bytes / word;
   const std::uint8_t* lane = block + row * word;
   (word == 8 ? gather_words<8> : word == 4 ? gather_words<4> : gather_words<1>)(lane, whole, out);
   std::memcpy(out + whole * word, lane + whole * word * kBlockRows, bytes - whole * word);

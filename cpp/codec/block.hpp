@@ -1,7 +1,7 @@
-// How rows of codes lie in memory: row-major, and in packed blocks of 64 rows.
+// The memory layouts of codes: row-major rows, and packed blocks of 64 rows.
 //
 // In a packed block the 64 rows are word-interleaved: word 0 of row 0, of row 1, ... of row 63, then word 1 of row 0,
-// ... A word is what one SIMD lane eats. The first words of a block are its rows' first dimensions, so a prefix of the
+// ... A SIMD lane loads one word. The first words of a block hold its rows' first dimensions, so a prefix of the
 // dimensions is a prefix of the bytes.
 //
 //   encoding     row-major row       word           dimensions in a word
@@ -34,13 +34,13 @@ std::size_t row_bytes(Encoding encoding, std::size_t dim);
 std::size_t block_bytes(Encoding encoding, std::size_t dim);
 std::size_t block_count(std::size_t rows);
 
-/// The rows of block b that there are, one bit each.
+/// The rows that block b holds, one bit each.
 std::uint64_t rows_of_block(std::size_t rows, std::size_t b);
 
 /// Packs `count` <= 64 row-major rows into one block; missing rows and the tail of the last word become zero bytes.
 void pack_block(Encoding encoding, std::size_t dim, const std::uint8_t* rows, std::size_t count, std::uint8_t* block);
 
-/// Copies the first `dim` dimensions of row `row` of a block out as a row-major row. The block may hold more.
+/// Copies the first `dim` dimensions of a block's row to a row-major row. The block may hold more dimensions.
 void unpack_row(Encoding encoding, std::size_t dim, const std::uint8_t* block, std::size_t row, std::uint8_t* out);
 
 /// The bits of the last 64-bit word that the first `dim` dimensions of a binary row use.

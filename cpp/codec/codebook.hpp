@@ -1,4 +1,4 @@
-// Codebooks: what codes stand for, where their encoding alone does not say it. The values belong to somebody else.
+// Codebooks: the values of codes whose encoding alone does not say them. A codebook does not own its arrays.
 #pragma once
 #include <cstddef>
 #include <variant>
@@ -21,11 +21,11 @@ struct Centroids {
   Encoding encoding;
   std::size_t count;    ///< centroids of a sub-quantizer: 16 or 256
   const float* values;  ///< dim x count: row d holds dimension d of the centroids of its sub-quantizer; null: none yet
-  /// What centroids_by_code gives, for decoding: a centroid's values side by side. Null: decode_pq gathers them.
+  /// centroids_by_code, for decoding: the values of a centroid are contiguous. Null: decode_pq gathers them.
   const float* by_code = nullptr;
-  /// What centroid_squares gives; needed where scores have a norm_weight.
+  /// centroid_squares; needed if scores have a norm_weight.
   const float* squares = nullptr;
-  /// What centroid_ranges gives. Null: no sub-quantizer is looked up twice.
+  /// centroid_ranges. Null: no sub-quantizer gets a second look-up.
   const double* ranges = nullptr;
 
   std::size_t begin(std::size_t j) const { return j * dim / columns; }
@@ -33,7 +33,7 @@ struct Centroids {
 
 /// The levels that all dimensions of a scalar quantizer share (grid.hpp).
 struct Levels {
-  /// bits: 1 to 8 in planes, else as many as the encoding has.
+  /// bits: 1 to 8 in planes, else the encoding's number.
   Levels(std::size_t dim_, Encoding encoding_, std::size_t bits_, const float* values_)
       : dim(dim_),
         columns(traits(encoding_).columns(dim_, 0, bits_)),
@@ -42,22 +42,21 @@ struct Levels {
         bits(bits_),
         values(values_) {}
 
-  std::size_t dim, columns;  ///< dimensions, and what pack_block counts as such
+  std::size_t dim, columns;  ///< dimensions, and columns as pack_block counts them
   Encoding encoding;
   bool in_planes;       ///< a code's bits lie in bit planes; else codes are nibbles
   std::size_t bits;     ///< of a dimension's code
-  const float* values;  ///< count(), none smaller than the one before it: what each code stands for
-  /// Each row was multiplied by a scale of its own before it was rounded to levels, and has a factor that takes it
-  /// back.
+  const float* values;  ///< of the codes: count(), none smaller than the one before it
+  /// Each row has a scale, which multiplied it before it was rounded to levels, and a factor that undoes the scale.
   bool scaled = false;
-  /// For encoding: dim x dim, symmetric: an error e of a row costs e' importance e. Null: errors in all directions cost
-  /// the same.
+  /// For encoding: dim x dim, symmetric. An error e of a row costs e' importance e. Null: errors cost the same in all
+  /// directions.
   const float* importance = nullptr;
 
   std::size_t count() const { return std::size_t{1} << bits; }
 };
 
-/// Either of them.
+/// Centroids or levels.
 class Codebook {
  public:
   Codebook(const Centroids& centroids) : either_(centroids) {}
@@ -71,14 +70,14 @@ class Codebook {
   std::size_t columns() const { return get(&Centroids::columns, &Levels::columns); }
   bool scaled() const { return levels() && levels()->scaled; }
 
-  /// The columns of the first `dim` dimensions. Of a product quantizer, how many sub-quantizers cover them: throws
-  /// ArgumentError, naming the nearest dimensions that will do, where a sub-quantizer lies across.
+  /// The number of columns that cover the first `dim` dimensions. Throws ArgumentError, which names the nearest usable
+  /// dimensions, if `dim` lies inside a sub-quantizer.
   std::size_t columns_of(std::size_t dim) const;
 
-  /// The first `dim` dimensions of a row-major row of codes, without the row's factor.
+  /// Decodes the first `dim` dimensions of a row-major row of codes, without the row's factor.
   void decode(const std::uint8_t* row, std::size_t dim, float* out) const;
 
-  /// At least the length of any decoded row, without a factor.
+  /// Upper bound on the length of any decoded row, without a factor.
   double longest_decoded() const;
 
  private:

@@ -11,7 +11,7 @@ namespace nestvec {
 namespace {
 
 constexpr std::size_t kBlocksPerTask = 16;
-constexpr double kShortest = 1e-20;  // a prefix shorter than this has no direction to speak of: its cosine is 0
+constexpr double kShortest = 1e-20;  // a shorter prefix has no useful direction: its cosine is 0
 
 /// out = x / |x|, or zeros.
 void scale_to_unit(const float* x, std::size_t dim, float* out) {
@@ -32,9 +32,8 @@ double set_factors(const TierSpec& spec, const float* row, float scale, float* f
   return length;
 }
 
-/// The factors of one row x of a scaled codebook, `stride` apart, from its decoded values: those with which they have
-/// the inner product with the row's direction (for a cosine), or with the row, that the row itself has. Returns what
-/// Tier::row_bound must be for them.
+/// The factors of one row x of a scaled codebook, `stride` apart. factor * decoded has the inner product with x that x
+/// has or, for a cosine, the inner product with x / |x| that x / |x| has. Returns the Tier::row_bound of these factors.
 double set_estimates(const TierSpec& spec, const float* x, const float* decoded, float* factors, std::size_t stride) {
   double square = 0, product = 0, levels = 0, bound = 0;
   std::size_t from = 0;
@@ -44,7 +43,7 @@ double set_estimates(const TierSpec& spec, const float* x, const float* decoded,
     levels += exact_dot(decoded + from, decoded + from, dim - from);
     from = dim;
   };
-  if (!spec.cosine) add_to(spec.dims.back());  // a prefix of an inner product has the factor of the whole
+  if (!spec.cosine) add_to(spec.dims.back());  // for inner products, all prefixes have the factor of the whole row
   for (std::size_t d = 0; d < spec.dims.size(); ++d) {
     if (spec.cosine) add_to(spec.dims[d]);
     const double length = std::sqrt(square);
@@ -111,7 +110,7 @@ double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* co
                    std::size_t threads) {
   const TierEncoder encoder(spec);
   const std::size_t columns = spec.columns(x.cols), bytes = row_bytes(spec.encoding, columns);
-  const std::size_t blocks = block_count(x.rows), factor_count = spec.dims.size() * kBlockRows;  // of a block
+  const std::size_t blocks = block_count(x.rows), factor_count = spec.dims.size() * kBlockRows;  // per block
   const std::size_t tasks = (blocks + kBlocksPerTask - 1) / kBlocksPerTask;
   if (factors) std::fill_n(factors, blocks * factor_count, 0.0f);
   std::vector<double> longest(std::max<std::size_t>(1, tasks), tasks == 0 ? 1 : 0);

@@ -14,7 +14,7 @@
 
 namespace nestvec {
 
-/// What a tier's codes are made from.
+/// How a tier's codes are made.
 struct TierSpec {
   Encoding encoding;
   bool packed;                         ///< blocks, to be scanned; or rows, to rescore
@@ -22,7 +22,7 @@ struct TierSpec {
   std::vector<std::size_t> dims;       ///< the declared dimensions: each gets a factor per row
   const Codebook* codebook = nullptr;  ///< the codebook of the encodings that have one
 
-  /// What the codes of a row of `dim` dimensions count as their dimensions.
+  /// The columns of a row of `dim` dimensions, as pack_block counts them.
   std::size_t columns(std::size_t dim) const { return codebook ? codebook->columns() : dim; }
 };
 
@@ -30,27 +30,26 @@ struct TierSpec {
 /// With any other codebook a score is the inner product with the decoded row, whatever the metric.
 bool has_factors(const TierSpec& spec);
 
-/// The encoding whose limit the rows must be below, for check_finite: no limit where they are scaled to length 1 first.
+/// The encoding whose limit check_finite applies to the rows. Rows that are scaled to length 1 first have no limit.
 inline Encoding required_range(const TierSpec& spec) { return spec.cosine ? Encoding::float32 : spec.encoding; }
 
-/// A tier's spec made ready for encoding.
+/// Encodes rows as a tier's spec says.
 class TierEncoder {
  public:
   explicit TierEncoder(const TierSpec& spec);
 
-  /// Memory that a thread keeps between calls.
+  /// A thread's memory, kept between calls.
   struct Scratch {
     std::vector<float> unit, decoded;
   };
 
-  /// Row-major codes of up to kBlockRows rows. factors: those of row r for spec.dims[d] go to
-  /// factors[r * row_stride + d * dim_stride]; null where has_factors is false. Returns the largest length of a row, as
-  /// row_bound takes it.
+  /// Writes row-major codes of up to kBlockRows rows. The factor of row r for spec.dims[d] goes to
+  /// factors[r * row_stride + d * dim_stride]; factors is null if has_factors is false. Returns the largest length of a
+  /// row, for row_bound.
   double encode(Matrix<const float> rows, std::uint8_t* codes, float* factors, std::size_t row_stride,
                 std::size_t dim_stride, Scratch& scratch) const;
 
-  /// For Tier::row_bound: at least the length of any row, times its factor. longest: the largest of what encode
-  /// returned, 0 without rows.
+  /// Tier::row_bound: upper bound on length * factor of any row. longest: the largest result of encode, 0 without rows.
   double row_bound(double longest) const;
 
  private:
@@ -63,18 +62,21 @@ class TierEncoder {
   std::optional<GridEncoder> grid_;
 };
 
-/// Encodes x.rows rows; all but the last batch of a table hold whole blocks of 64. codes: block_count(x.rows) blocks,
-/// or x.rows rows, of spec.columns(x.cols). factors: per block 64 for each of spec.dims, or null where has_factors is
-/// false: the scale (1 if the encoding has none) divided, for cosine, by the length of the row's first d dimensions; of
-/// a scaled codebook, what takes the decoded row v to the row x: |x|^2 / <x, v>, or for cosine, over the first d
-/// dimensions, |x| / <x, v>. 0 where the length is below 1e-20. Returns TierEncoder::row_bound: 1 for cosine, 0
-/// for binary; with a codebook, the largest length of any row that it can decode; of a scaled one, the largest product
-/// of a row's factor with the length of what is decoded and with length_unit. Values must be finite.
+/// Encodes the rows of x, whose values must be finite. All but the last batch of a table hold whole blocks of 64.
+///
+/// codes: block_count(x.rows) blocks, or x.rows rows, of spec.columns(x.cols).
+/// factors: per block 64 for each of spec.dims; null if has_factors is false. A factor is the scale (1 if the encoding
+/// has none) divided, for cosine, by the length of the row's first d dimensions. With a scaled codebook it takes the
+/// decoded row v to the row x: |x|^2 / <x, v>, or for cosine, over the first d dimensions, |x| / <x, v>. It is 0 if the
+/// length is below 1e-20.
+///
+/// Returns TierEncoder::row_bound: 1 for cosine, 0 for binary. With a codebook it is the largest length of any row that
+/// it can decode; with a scaled one, the largest of factor * decoded length and factor * length_unit.
 double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* codes, float* factors,
                    std::size_t threads);
 
-/// What row-major codes of spec.dims.back() dimensions stand for, for a cosine of about length 1. factors: one a row,
-/// or null. out: rows.rows x dimensions.
+/// Decodes row-major codes of spec.dims.back() dimensions; for a cosine, to about length 1. factors: one a row, or
+/// null. out: rows.rows x dimensions.
 void decode_rows(const TierSpec& spec, Matrix<const std::uint8_t> rows, const float* factors, float* out,
                  std::size_t threads);
 

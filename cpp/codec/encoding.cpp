@@ -8,7 +8,7 @@
 namespace nestvec {
 namespace {
 
-// Tables of products with a byte of code: for all 256 values, or, as two nibbles, for 16 and 16.
+// Tables of products with a byte of codes: one with 256 entries or, for two nibbles, two with 16.
 constexpr std::size_t kByteTable = 256, kNibbleTables = 2 * 16;
 
 constexpr EncodingTraits kEncodings[] = {
@@ -22,7 +22,7 @@ constexpr EncodingTraits kEncodings[] = {
     {.name = "float16",
      .layout = {.word_bytes = 4, .bits_per_dim = 16, .dtype = "F16", .item_bytes = 2},
      .meaning = Meaning::values,
-     // The limit is half way between the largest number, 65504, and the next, which float16 lacks: a tie, rounded away.
+     // The limit is halfway between the largest number, 65504, and the next, which float16 lacks: ties round away.
      .plain = {.encode = encode_float16, .widen = widen_float16, .limit = 65520.0F, .limit_text = "65520"},
      .usual_kind = QueryKind::values,
      .by_floats = {.kernel = &Kernels::dot_f16, .row_kernel = &Kernels::dot_f16_rows, .bytes_per_word = 8}},
@@ -103,7 +103,7 @@ bool EncodingTraits::has_factors(bool cosine, bool scaled_levels) const {
       return plain.row_scale || cosine;
     case Meaning::levels:
       return scaled_levels;
-    case Meaning::signs:  // have no length, and those of centroids are what the codebook makes of them
+    case Meaning::signs:  // no factor: signs have no length, and decoded centroids are used as they are
     case Meaning::centroids:
       break;
   }

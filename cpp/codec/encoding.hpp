@@ -1,8 +1,8 @@
 // Encodings: how the codes of rows lie in memory, what they stand for, how they are made and which kernels scan them.
 //
-// All of it is one row of the table in encoding.cpp, and other code looks it up there: traits(encoding).meaning. A new
-// encoding is an enumerator here, its row, and its row in cuda/encodings.cu; and, if no kernel reads such codes yet, a
-// kernel (cpp/kernels/kernels.hpp).
+// Each encoding is one row of the table in encoding.cpp, where other code looks it up: traits(encoding).meaning. A new
+// encoding needs an enumerator here, a row in that table, a row in cuda/encodings.cu and, if no kernel reads its codes
+// yet, a kernel (cpp/kernels/kernels.hpp).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -21,20 +21,20 @@ inline constexpr std::size_t kEncodingCount = std::size_t(Encoding::planes) + 1;
 
 /// What a code stands for.
 enum class Meaning {
-  values,     ///< a number: a dimension's value, divided by the row's scale where rows have one
+  values,     ///< a number: a dimension's value, divided by the row's scale if rows have one
   signs,      ///< 1 or -1, a bit for each dimension
-  centroids,  ///< one of a sub-quantizer's centroids (pq.hpp), which lie in a codebook
-  levels,     ///< one of the levels that all dimensions share (grid.hpp), which lie in a codebook
+  centroids,  ///< one of a sub-quantizer's centroids (pq.hpp), from a codebook
+  levels,     ///< one of the levels that all dimensions share (grid.hpp), from a codebook
 };
 
-/// What a scan compares rows with.
+/// The kind of queries that a scan compares rows with.
 enum class QueryKind {
   codes,     ///< the query coded as rows are: bits, int8, or levels of rows without a scale
-  values,    ///< the float query as it is
+  values,    ///< the float query itself
   look_ups,  ///< the float query as tables of its products with all codes; for dot_i4 rounded to int8
 };
 
-// Which kernel of the table. Aliases, for nvcc adds parentheses to such declarations, of which GCC warns.
+// Members of the kernel table. Aliases, because nvcc adds parentheses to such declarations, and GCC warns of them.
 using ScanKernelMember = ScanKernel* Kernels::*;
 using RowKernelMember = RowKernel* Kernels::*;
 
@@ -47,14 +47,14 @@ struct QueryScan {
   bool blocks_side_by_side = false;      ///< the kernel reads word w of all blocks of a run, then word w + 1
 };
 
-/// Codes x: row-major codes, one row after another. scales: x.rows floats, which an encoding with row_scale writes.
+/// Writes the row-major codes of x. scales: x.rows floats, which an encoding with row_scale writes.
 using EncodeRows = void(Matrix<const float> x, std::uint8_t* codes, float* scales);
 
 /// The first `dim` values of a row of codes as floats: in the row itself, or written to scratch (dim floats).
 using WidenRow = const float*(const std::uint8_t* row, std::size_t dim, float* scratch);
 
-/// How codes lie in memory: a row's codes fill words, and a word is what one SIMD lane reads (block.hpp). In a table
-/// file they are arrays of a safetensors dtype (docs/format.md), whose items have item_bytes.
+/// How codes lie in memory: a row's codes fill words, and a SIMD lane reads one word (block.hpp). A table file stores
+/// them as arrays of a safetensors dtype (docs/format.md) with items of item_bytes.
 struct CodeLayout {
   std::size_t word_bytes, bits_per_dim;
   std::string_view dtype;
@@ -66,18 +66,18 @@ struct CodeLayout {
   std::size_t block_bytes(std::size_t columns) const { return words(columns) * word_bytes * kBlockRows; }
 };
 
-/// Values and signs: to codes and back (plain.hpp).
+/// Coding and decoding of values and signs (plain.hpp).
 struct PlainCodes {
   EncodeRows* encode = nullptr;
   WidenRow* widen = nullptr;
-  bool row_scale = false;  ///< a row is divided by a scale of its own, which its factor holds
+  bool row_scale = false;  ///< each row is divided by a scale, which its factor holds
   /// Values of this magnitude or more cannot be coded; limit_text: the limit in an error message, empty for infinity.
   float limit = std::numeric_limits<float>::infinity();
   std::string_view limit_text = {};
 };
 
-/// Centroids: how many a sub-quantizer has (16, whose numbers are nibbles; or 256), and the steps from the smallest
-/// entry that its look-up tables may have to the largest.
+/// Centroids of a sub-quantizer: their number (16, with nibbles as codes, or 256), and the steps between the smallest
+/// and the largest entry that its look-up tables may have.
 struct ProductCodes {
   std::size_t centroids = 0;
   int look_up_steps = 0;
@@ -89,7 +89,7 @@ struct EncodingTraits {
   Meaning meaning;
   PlainCodes plain = {};      ///< of values and signs; levels are coded and decoded by grid.hpp
   ProductCodes product = {};  ///< of centroids, which are coded and decoded by pq.hpp
-  QueryKind usual_kind;       ///< of the scan where nothing else is asked for
+  QueryKind usual_kind;       ///< of the scan by default
   QueryScan by_codes = {}, by_floats = {};
 
   const QueryScan& scan(QueryKind kind) const { return kind == QueryKind::codes ? by_codes : by_floats; }
@@ -97,24 +97,24 @@ struct EncodingTraits {
     return scan(kind).header_bytes + layout.words(columns) * scan(kind).bytes_per_word;
   }
 
-  /// Whether rows can be scanned by codes and by float queries. scaled_levels: each row has a scale for which its
+  /// Whether rows can be scanned both by codes and by float queries. scaled_levels: each row has the scale at which its
   /// levels fit best, and queries have none.
   bool two_ways(bool scaled_levels) const { return by_codes.kernel && by_floats.kernel && !scaled_levels; }
 
   bool has_codebook() const { return meaning == Meaning::centroids || meaning == Meaning::levels; }
 
-  /// Levels as bit planes, of any number of bits; the numbers of other levels have bits_per_dim bits.
+  /// Whether levels are stored as bit planes, of any number of bits; codes of other levels have bits_per_dim bits.
   bool in_planes() const { return meaning == Meaning::levels && layout.bits_per_dim == 1; }
 
-  /// What pack_block counts as the dimensions of a row of `dim` dimensions: those, or sub-quantizers, or bits of
-  /// planes. sub_quantizers: of centroids. bits: of a level's number.
+  /// The columns of a row of `dim` dimensions, as pack_block counts them: dimensions, sub-quantizers or bits of planes.
+  /// sub_quantizers: with centroids. bits: of a level's code.
   std::size_t columns(std::size_t dim, std::size_t sub_quantizers, std::size_t bits) const;
 
   /// Whether scores need a factor for each row. cosine: rows are scaled to length 1 before they are coded.
   bool has_factors(bool cosine, bool scaled_levels) const;
 };
 
-/// The row of an encoding. Not inline: the table is known to one object file, which a test replaces.
+/// The row of an encoding. Not inline: only one object file knows the table, and a test replaces that.
 const EncodingTraits& traits(Encoding encoding);
 
 /// All rows, in the order of the enumerators.

@@ -9,15 +9,15 @@
 
 namespace nestvec {
 
-/// The sum of products as every final score and every length has it: in double, added up as 8 sums over dimension mod
-/// 8, then pairwise. The same bits on every ISA.
+/// The inner product of all final scores and lengths: in double, as 8 sums over dimension mod 8, which are then added
+/// pairwise. The same bits on every ISA.
 double exact_dot(const float* x, const float* y, std::size_t dim);
 
-/// Row-major rows of codes as what they stand for: bits as 1 and -1, a product quantizer's codes as centroids, a scalar
-/// quantizer's as levels.
+/// Decodes row-major rows of codes: bits to 1 and -1, a product quantizer's codes to centroids, a scalar quantizer's to
+/// levels.
 class RowReader {
  public:
-  /// codebook: of the encodings that have one; it outlives the reader.
+  /// codebook: of the encodings that have one; it must outlive the reader.
   RowReader(Encoding encoding, const Codebook* codebook) : widen_(traits(encoding).plain.widen), codebook_(codebook) {}
 
   /// The first `dim` dimensions, without the row's factor: in the row itself, or written to scratch (dim floats).
@@ -31,7 +31,7 @@ class RowReader {
   const Codebook* codebook_;
 };
 
-/// A float query, and what is added to each of its scores.
+/// A float query, and a constant that is added to each of its scores.
 struct ExactQuery {
   const float* values;
   double constant = 0;
@@ -49,11 +49,11 @@ struct ExactScorer {
   float score(const std::uint8_t* row, float factor, const ExactQuery& query, float* scratch) const;
 };
 
-/// What decoded rows are multiplied by, beside their factors, to be of about length 1 for a cosine: bits, which are 1
-/// and -1, need it.
+/// The scale, beside the factor, that brings a decoded row to about length 1 for a cosine. Bits, which decode to 1 and
+/// -1, need it.
 float decoded_scale(Encoding encoding, std::size_t dim, bool cosine);
 
-/// The length of the longest of row-major rows of floats; not finite where a value is not.
+/// The length of the longest of row-major rows of floats; not finite if a value is not.
 double longest_row(Encoding encoding, Matrix<const std::uint8_t> rows, std::size_t dim);
 
 }  // namespace nestvec

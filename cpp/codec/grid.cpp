@@ -16,13 +16,14 @@ namespace {
 // over the best of these, at 3 bits and at 4; any one of them alone loses up to 0.0007.
 constexpr float kScales[] = {0.82f, 0.94f, 1.06f, 1.18f};
 
-/// The share of the scale for normal values at which the largest value would have to be cut off.
+/// Values are far out if the scale that takes the largest to the top level is below this share of that for normal
+/// values.
 constexpr float kFarOut = 0.7f;
 constexpr int kPasses = 3;  // of refine: a fourth moves few codes
 
 std::size_t padded_to_16(std::size_t dim) { return (dim + 15) / 16 * 16; }
 
-/// Sums of 12 uniform values have a variance of 1 and are nearly normal; of such arithmetic every CPU has the same.
+/// Sums of 12 uniform values: of variance 1, nearly normal, and the same on every CPU.
 std::vector<float> normal_values() {
   std::mt19937 draw(1);
   std::vector<float> values(1024, -6);
@@ -35,7 +36,7 @@ std::vector<float> normal_values() {
 struct Fit {
   float product = 0, square = 0;
 
-  /// Larger where the cosine of the two is.
+  /// Grows with the cosine of the two.
   float cosine() const { return square > 0 ? product * std::fabs(product) / square : 0; }
 };
 
@@ -84,13 +85,13 @@ std::uint64_t spread(std::uint8_t bits) {
   return all[bits];
 }
 
-/// codes: as many as columns / bits; those past dim are 0.
+/// codes: columns / bits of them; those past dim are 0.
 void pack_planes(const std::uint8_t* codes, std::size_t columns, std::size_t bits, std::uint8_t* row) {
   for (std::size_t byte = 0; byte < columns / 8; ++byte) {
     const std::size_t group = byte / 8 / bits, plane = byte / 8 % bits;
     std::uint64_t eight;
     std::memcpy(&eight, codes + group * 64 + byte % 8 * 8, 8);
-    // Bit 8i moves to bit 63 - i, the other products of the factor's bits to places below 56, no two to the same.
+    // The product moves bit 8i to bit 63 - i. Its other terms land below bit 56, no two on the same bit.
     row[byte] = std::uint8_t((eight >> (bits - 1 - plane) & 0x0101010101010101) * 0x8040201008040201 >> 56);
   }
 }
@@ -115,7 +116,7 @@ GridEncoder::GridEncoder(const Levels& levels) : levels_(levels) {
   std::vector<float> larger(values.size());
   std::vector<std::uint8_t> codes(values.size());
   float scale = levels.values[levels.count() - 1] / 0.75f, best = -1;
-  for (int step = 0; step < 100; ++step, scale *= 0.98f) {  // until the top level stands at 5.5 standard deviations
+  for (int step = 0; step < 100; ++step, scale *= 0.98f) {  // until the top level is at 5.5 standard deviations
     for (std::size_t i = 0; i < values.size(); ++i) larger[i] = values[i] * scale;
     nearest(larger.data(), values.size(), codes.data());
     const float cosine = fit_of(values.data(), levels.values, codes.data(), values.size()).cosine();
@@ -130,7 +131,7 @@ void GridEncoder::nearest(const float* x, std::size_t dim, std::uint8_t* codes) 
   std::fill_n(codes, dim, std::uint8_t{0});
   for (std::size_t half = levels_.count() / 2; half > 0; half /= 2) {
     const float* middles = middles_.data() + half - 1;
-    for (std::size_t i = 0; i < dim; ++i)  // a step up where x is above the middle below the level half further on
+    for (std::size_t i = 0; i < dim; ++i)  // up if x is above the midpoint below level codes[i] + half
       codes[i] = std::uint8_t(codes[i] + half * (x[i] > middles[codes[i]]));
   }
 }
@@ -145,7 +146,7 @@ float GridEncoder::best_scale(const float* x, Scratch& scratch, std::uint8_t* co
     scratch.unit[i] = float(x[i] * scale);
     largest = std::max(largest, std::fabs(scratch.unit[i]));
   }
-  // For a row with values far out, also the scale at which the top level is the largest, and one halfway to it.
+  // For a row with values far out, also the scale that takes the largest to the top level, and one halfway to it.
   const float widest = largest > 0 ? std::fabs(levels_.values[levels_.count() - 1]) / largest : 1;
   const std::array<float, std::size(kScales) + 2> steps = {widest,     std::sqrt(widest), kScales[0],
                                                            kScales[1], kScales[2],        kScales[3]};

@@ -3,14 +3,14 @@
 // int4 keeps the codes as nibbles, planes as bit planes: for every 64 dimensions the bits of weight 2^(bits-1), then
 // those of the next lower weight, ... So the first dimensions are the first words in both.
 //
-// Scaled levels give each row the scale for which the levels point most nearly where the row y points, and the
-// factor |y|^2 / <y, levels>: times the factor, a product with the levels is an estimate of the product with y that is
-// without bias where the dimensions were rotated at random (Gao, Long, RaBitQ, 2024, and for more than one bit, Gao et
-// al., Practical and Asymptotically Optimal Quantization of High-Dimensional Vectors, 2024).
+// Scaled levels give each row y the scale at which its levels have the largest cosine with y, and the factor
+// |y|^2 / <y, levels>. A product with the levels, times the factor, estimates the product with y. The estimate is
+// unbiased if the dimensions were rotated at random (Gao, Long, RaBitQ, 2024, and for more than one bit, Gao et al.,
+// Practical and Asymptotically Optimal Quantization of High-Dimensional Vectors, 2024).
 //
-// With levels' `importance`, codes then move by a level at a time as long as that makes e' importance e smaller, e
-// being a row's errors: errors go where queries seldom point. A score's own error is what is made small so, not the
-// distance to the row.
+// With levels' `importance`, codes then move by one level at a time as long as that reduces e' importance e, where e is
+// the row's rounding error. That moves the error into directions that queries rarely have: it minimises score error,
+// not reconstruction error.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -21,17 +21,17 @@
 
 namespace nestvec {
 
-/// Levels made ready for encoding.
+/// Encodes rows by levels.
 class GridEncoder {
  public:
   explicit GridEncoder(const Levels& levels);
 
-  /// Row-major codes, row_bytes(encoding, columns) a row. Each row's depend on that row alone, and are the same on
-  /// every CPU. Values must be finite.
+  /// Writes row-major codes, row_bytes(encoding, columns) a row. A row's codes depend on that row alone, and are the
+  /// same on every CPU. Values must be finite.
   void encode(Matrix<const float> x, std::uint8_t* codes) const;
 
-  /// The numbers of the nearest levels, a byte for each of `dim` values: how many of the middles between two levels,
-  /// rounded to float, lie below it.
+  /// Writes the codes of the nearest levels, a byte for each of `dim` values: the number of midpoints between levels,
+  /// rounded to float, that lie below the value.
   void nearest(const float* x, std::size_t dim, std::uint8_t* codes) const;
 
  private:
@@ -42,32 +42,32 @@ class GridEncoder {
 
   void encode_block(Matrix<const float> x, std::uint8_t* rows) const;
 
-  /// nearest, for the best of some scales of x. Leaves x / scale in scratch.unit, and returns the factor that takes the
-  /// levels closest to that.
+  /// As nearest, at the best of several scales of x. Leaves x, scaled for normal values, in scratch.unit, and returns
+  /// the factor that brings the levels closest to that.
   float best_scale(const float* x, Scratch& scratch, std::uint8_t* codes) const;
 
-  /// Moves codes by a level where that makes a row's errors, which `factor` times the levels leave, cost less. pull:
-  /// importance times the errors, in a multiple of 16 values.
+  /// Moves codes by a level wherever that reduces the cost of a row's errors, the differences from factor * levels.
+  /// pull: importance times the errors, padded to a multiple of 16 values.
   void refine(float factor, float* pull, std::uint8_t* codes) const;
 
   Levels levels_;
-  std::vector<float> middles_;     // between a level and the next
-  std::vector<float> importance_;  // rows of a multiple of 16 values; empty: none
+  std::vector<float> middles_;     // midpoints of neighbouring levels
+  std::vector<float> importance_;  // rows padded to a multiple of 16 values; empty: none
   float scale_ = 1;                // for normally distributed values of variance 1
 };
 
-/// The first `dim` dimensions of a row-major row of codes, without the row's factor.
+/// Decodes the first `dim` dimensions of a row-major row of codes, without the row's factor.
 void decode_grid(const Levels& levels, const std::uint8_t* row, std::size_t dim, float* out);
 
-/// (2c - K) / 2^(bits - 1) for the codes c from 0 to K = 2^bits - 1: what codes stand for where a query is compared by
-/// its own code. bits: 1 to 8.
+/// (2c - K) / 2^(bits - 1) for the codes c from 0 to K = 2^bits - 1: the levels of codes if queries are codes, too.
+/// bits: 1 to 8.
 const float* uniform_levels(std::size_t bits);
 
-/// A length such that no row's factor is more than Tier::row_bound / length_unit(levels, dim), for the factors of
-/// `dim` dimensions: about that of decoded rows.
+/// About the length of decoded rows: for `dim` dimensions, no row's factor exceeds
+/// Tier::row_bound / length_unit(levels, dim).
 double length_unit(const Levels& levels, std::size_t dim);
 
-/// The length of the longest row that `dim` dimensions can be decoded to.
+/// The largest length of any decoded row of levels.dim dimensions.
 double longest_of_levels(const Levels& levels);
 
 }  // namespace nestvec

@@ -12,7 +12,7 @@
 namespace nestvec {
 namespace {
 
-/// k-means++ looks at no more rows than this for each centroid: seeding then costs about as much as one iteration.
+/// k-means++ uses at most this many rows for each centroid: seeding then costs about as much as one iteration.
 constexpr std::size_t kSeedRowsPerCentroid = 32;
 
 /// Rows whose sums one thread adds up; they are added in this order for any number of threads.
@@ -71,7 +71,7 @@ std::vector<std::size_t> draw_spread_rows(Matrix<const float> points, std::size_
   return drawn;
 }
 
-/// The clusters of points: their centroids and who belongs to which.
+/// The clusters of points: centroids, and the centroid of each point.
 struct Clusters {
   Matrix<const float> points;
   std::size_t count, threads;
@@ -119,13 +119,13 @@ struct Clusters {
         centroid(j, d) = float(sums[j * points.cols + d] / double(sizes[j]));
   }
 
-  /// Centroids without points become the points that lie farthest from their own.
+  /// Centroids without points move to the points that are farthest from their centroids.
   void refill() {
     std::vector<std::size_t> empty;
     for (std::size_t j = 0; j < count; ++j)
       if (sizes[j] == 0) empty.push_back(j);
     if (empty.empty()) return;
-    std::vector<std::pair<double, std::size_t>> far(points.rows);  // minus the square of the distance, row
+    std::vector<std::pair<double, std::size_t>> far(points.rows);  // minus the squared distance, and the row
     for (std::size_t r = 0; r < points.rows; ++r) {
       double square = 0;
       for (std::size_t d = 0; d < points.cols; ++d) {

@@ -8,10 +8,10 @@
 
 namespace nestvec {
 
-/// The same for any number of threads and any CPU. points: at least one row, finite, in any scale; they are scaled in
-/// place. count: 16 or 256. centroids: points.cols x count, row d holds dimension d of all of them; they start from
-/// k-means++ or, without a seed, from what they are. Seeded, up to count different rows are centroids themselves, and
-/// the centroids that are left over repeat the first ones.
+/// Clusters points, with the same result for any number of threads and on any CPU. points: at least one row, finite, in
+/// any scale; they are scaled in place. count: 16 or 256. centroids: points.cols x count, row d holds dimension d of
+/// all centroids. They start from k-means++ or, without a seed, from their present values. With a seed, and at most
+/// `count` different rows, those rows are the centroids, and the remaining centroids repeat the first ones.
 void k_means(Matrix<float> points, std::size_t count, std::optional<std::uint64_t> seed, std::size_t iterations,
              std::size_t threads, float* centroids);
 

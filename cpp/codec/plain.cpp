@@ -24,7 +24,7 @@ float encode_int8_row(const float* x, std::size_t dim, std::uint8_t* codes) {
     return 0;
   }
   for (std::size_t i = 0; i < dim; ++i) {
-    // A denormal scale is coarse: without the clamp a code could be 190. Only as an integer does it vectorize.
+    // A denormal scale is coarse: without the clamp a code could be 190. A clamp of integers vectorizes, of floats not.
     const int code = static_cast<int>((x[i] / scale + kRounder) - kRounder);
     codes[i] = static_cast<std::uint8_t>(std::min(std::max(code, -127), 127));
   }

@@ -37,9 +37,9 @@ std::vector<float> train_pq(const Centroids& centroids, Matrix<const float> samp
   return trained;
 }
 
-// Scaling all scores of a sub-quantizer by a power of two changes no code: the one chosen keeps the squares of large
-// centroids finite and those of small ones apart. Where rows are 2^100 times as long as the centroids, scores may
-// still overflow; such rows get some code, the same on every CPU.
+// Scaling all scores of a sub-quantizer by a power of two changes no code. The chosen power keeps the squares of large
+// centroids finite and those of small ones distinct. Scores may still overflow if rows are 2^100 times as long as the
+// centroids; the codes of such rows are arbitrary, but the same on every CPU.
 PqEncoder::PqEncoder(const Centroids& centroids)
     : given_(centroids), scaled_(centroids.dim * centroids.count), start_(centroids.columns * centroids.count) {
   for (std::size_t j = 0; j < centroids.columns; ++j) {

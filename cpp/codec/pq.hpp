@@ -11,25 +11,24 @@
 
 namespace nestvec {
 
-/// train_pq looks at no more rows than this for each centroid. Mini-batches over ten times the rows (Sculley 2010),
-/// with as many distances computed, left errors 1.002 to 1.006 times as large.
+/// train_pq uses at most this many rows for each centroid. Mini-batches over ten times the rows (Sculley 2010), with
+/// the same number of distances, left errors 1.002 to 1.006 times as large.
 inline constexpr std::size_t kTrainingRowsPerCentroid = 256;
 
-/// Learns dim x count centroids from a sample by Lloyd's k-means, one sub-quantizer at a time: the same for any
-/// number of threads and any CPU. They start from k-means++ or, where there are values, from those. The
-/// sample holds at least one row, of finite values; of more than kTrainingRowsPerCentroid * count rows it takes so
-/// many, evenly spaced. Where it has fewer different runs than centroids, each run is a centroid and some centroids
-/// are equal.
+/// Learns dim x count centroids from a sample by Lloyd's k-means, one sub-quantizer at a time, with the same result for
+/// any number of threads and on any CPU. They start from centroids.values or, if those are null, from k-means++. The
+/// sample holds at least one row, of finite values; at most kTrainingRowsPerCentroid * count of its rows are used,
+/// evenly spaced. If it has fewer different runs than centroids, each run is a centroid and some centroids are equal.
 std::vector<float> train_pq(const Centroids& centroids, Matrix<const float> sample, std::uint64_t seed,
                             std::size_t iterations, std::size_t threads);
 
-/// Centroids made ready for encoding.
+/// Encodes rows by centroids.
 class PqEncoder {
  public:
   explicit PqEncoder(const Centroids& centroids);
 
-  /// Row-major codes, row_bytes(encoding, columns) a row: the nearest centroids, the first of equally near ones, as far
-  /// as float32 can tell distances apart.
+  /// Writes row-major codes, row_bytes(encoding, columns) a row: the nearest centroids, by distances in float32; of
+  /// equally near ones the first.
   void encode(Matrix<const float> x, std::uint8_t* codes) const;
 
  private:
@@ -37,23 +36,23 @@ class PqEncoder {
   std::vector<float> scaled_, start_;
 };
 
-/// The centroids of one sub-quantizer after another, and of each one centroid after another.
+/// The centroids, ordered by sub-quantizer, then by code; the values of a centroid are contiguous.
 std::vector<float> centroids_by_code(const Centroids& centroids);
 
 /// columns x count: the square of each centroid's length.
 std::vector<float> centroid_squares(const Centroids& centroids);
 
-/// How far apart the products of each sub-quantizer's centroids with a query are that is spread as they are.
+/// For each sub-quantizer, the spread of its centroids' products with a query that is distributed as they are.
 std::vector<double> centroid_ranges(const Centroids& centroids);
 
-/// The first `dim` dimensions of a row-major row of codes.
+/// Decodes the first `dim` dimensions of a row-major row of codes.
 void decode_pq(const Centroids& centroids, const std::uint8_t* row, std::size_t dim, float* out);
 
-/// How many sub-quantizers cover the first `dim` dimensions; throws ArgumentError, naming the nearest dimensions that
-/// will do, where a sub-quantizer lies across.
+/// The number of sub-quantizers that cover the first `dim` dimensions. Throws ArgumentError, which names the nearest
+/// usable dimensions, if `dim` lies inside a sub-quantizer.
 std::size_t columns_of(const Centroids& centroids, std::size_t dim);
 
-/// At least the length of any decoded row.
+/// Upper bound on the length of any decoded row.
 double longest_of_centroids(const Centroids& centroids);
 
 }  // namespace nestvec

@@ -24,7 +24,7 @@ constexpr Named<Precision> kPrecisions[] = {
 
 constexpr std::size_t kChunkValues = std::size_t{1} << 16;
 
-/// The twin of a code: 128 more as unsigned, 128 less as signed, in two's complement the same bits.
+/// The twin of a code, by xor: + 128 as unsigned and - 128 as signed change the same bit.
 constexpr std::uint8_t kTwin = 0x80;
 
 struct Coded {
@@ -41,21 +41,21 @@ static_assert(std::size(kCoded) == std::size_t(Precision::ubinary) + 1);
 void quantize_ranges_row(const float* x, const float* minimum, const float* steps, std::size_t dim, std::uint8_t* codes,
                          std::uint8_t twin) {
   for (std::size_t i = 0; i < dim; ++i) {
-    // Kept within the codes before the cast, which is then the floor: outside an int's range it is undefined.
+    // Clamped before the cast, which is undefined outside an int's range; of the values left it is the floor.
     const float steps_up = std::min(std::max((x[i] - minimum[i]) / steps[i], 0.0F), 255.0F);
     codes[i] = static_cast<std::uint8_t>(static_cast<int>(steps_up)) ^ twin;
   }
 }
 
 void quantize_rows(Matrix<const float> x, const Coded& coded, std::uint8_t* codes, float* scales) {
-  const EncodingTraits& of = traits(coded.encoding);
-  of.plain.encode(x, codes, scales);
+  const EncodingTraits& entry = traits(coded.encoding);
+  entry.plain.encode(x, codes, scales);
   if (coded.twin == 0) return;
-  const std::size_t bytes = x.rows * of.layout.row_bytes(x.cols);
+  const std::size_t bytes = x.rows * entry.layout.row_bytes(x.cols);
   for (std::size_t i = 0; i < bytes; ++i) codes[i] ^= coded.twin;
 }
 
-/// Looks for the values that are not below the limit.
+/// Counts the values that are not below the limit, and throws.
 [[noreturn]] void throw_not_finite(Matrix<const float> x, std::string_view what, Encoding encoding) {
   const float limit = traits(encoding).plain.limit;
   std::size_t count = 0, first = 0;

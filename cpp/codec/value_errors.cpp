@@ -7,11 +7,11 @@
 namespace nestvec {
 namespace {
 
-/// " too large for float16 (65520 or more)"; empty where any finite value can be coded.
+/// " too large for float16 (65520 or more)"; empty if any finite value can be coded.
 std::string too_large_for(Encoding encoding) {
-  const EncodingTraits& of = traits(encoding);
-  if (of.plain.limit_text.empty()) return "";
-  return " too large for " + std::string(of.name) + " (" + std::string(of.plain.limit_text) + " or more)";
+  const EncodingTraits& entry = traits(encoding);
+  if (entry.plain.limit_text.empty()) return "";
+  return " too large for " + std::string(entry.name) + " (" + std::string(entry.plain.limit_text) + " or more)";
 }
 
 }  // namespace

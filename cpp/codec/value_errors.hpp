@@ -1,4 +1,4 @@
-// What is wrong with a caller's values, in words: the CPU and a device find it each in their own way.
+// The messages of errors in a caller's values, which the CPU and a device find in different ways.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace nestvec {
 
-/// A mask holds something else than 0 and 1 at `index`, of texts x tokens.
+/// A mask of texts x tokens holds a value other than 0 and 1 at `index`.
 [[noreturn]] void throw_mask_value(std::int64_t value, std::size_t index, std::size_t tokens);
 
 /// The rows of `count` texts, the first of them `first`, cannot be coded.
