@@ -13,26 +13,26 @@
 namespace nestvec {
 namespace {
 
-/// A value rounded to the nearest step lies within half a step of it; the rest covers the float
-/// arithmetic: 4 operations.
+/// The error of rounding to the nearest step, in steps: a half, and the rest covers 4 float operations.
 constexpr double rounding(int steps) { return 0.5 + 4e-7 * steps; }
 
-/// The steps of wide tables' entries, which look_up_centroids splits by constants: EncodingTraits has the same.
+/// EncodingTraits' look_up_steps as constants, by which look_up_centroids divides the entries of wide tables.
 constexpr int kSteps8 = 127, kSteps4 = 254;
 
-/// Columns with a second look-up: 2^16 steps each, half of them above 0, and 127 for each of kMaxDim stay below 2^24.
+/// The most columns with a second look-up. Sums stay below 2^24: 2^16 steps for each of these, half of them above 0,
+/// and 127 for each of kMaxDim.
 constexpr std::size_t kMostWide = 256;
 
-/// More than the rounding of sums of up to kMaxDim values in double.
+/// Covers the rounding of sums of up to kMaxDim values in double.
 constexpr double kSumming = 1 + 1e-9;
 
-/// A query with such a product is refused by ScanQueries::require_range.
+/// ScanQueries::require_range refuses queries with products as large as this.
 constexpr float kRefused = 0x1p126f;
 
-/// Where the table of nibble `nibble` of byte `byte` lies: the 4 low nibbles of every 4 bytes come first.
+/// Offset of the table of a byte's low or high nibble: the 4 low nibbles of every 4 bytes come first.
 std::size_t nibble_table(std::size_t byte, bool high) { return (byte / 4 * 8 + high * 4 + byte % 4) * 16; }
 
-/// sums[v]: 4 products with the signs that v's bits stand for, the first in its top bit.
+/// sums[v]: the sum of `four` with the signs of v's bits; the top bit has the sign of the first.
 void sign_sums(const float* four, float* sums) {
   for (unsigned v = 0; v < 16; ++v) {
     sums[v] = 0;
@@ -40,7 +40,7 @@ void sign_sums(const float* four, float* sums) {
   }
 }
 
-/// The smallest and the largest of `count` values, a multiple of 16: 16 of each side by side, which vectorizes.
+/// The smallest and the largest of `count` values, a multiple of 16. The 16 lanes vectorize.
 std::pair<float, float> range_of(const float* x, std::size_t count) {
   float low[16], high[16];
   std::copy_n(x, 16, low);
@@ -56,7 +56,7 @@ std::pair<float, float> range_of(const float* x, std::size_t count) {
 }  // namespace
 
 LookUps look_up_bits(const float* query, std::size_t dim, std::uint8_t* tables) {
-  float largest = 0;  // of all sums of 4: that of their magnitudes
+  float largest = 0;  // magnitude of any sum of 4
   for (std::size_t d = 0; d < dim; d += 4) {
     float sum = 0;
     for (std::size_t i = d; i < std::min(d + 4, dim); ++i) sum += std::abs(query[i]);
@@ -82,40 +82,40 @@ namespace {
 LookUps look_up_planes(const Levels& given, const float* query, std::size_t dim, std::uint8_t* tables) {
   const std::size_t bits = given.bits, count = given.count();
   const float* levels = given.values;
-  float weights[8];  // half of what a plane's bit adds to the highest level
+  float weights[8];  // half the step to the highest level from that without the plane's bit
   for (std::size_t plane = 0; plane < bits; ++plane)
     weights[plane] = (levels[count - 1] - levels[count - 1 - (count >> (plane + 1))]) / 2;
-  double off = 0;  // the most that a sum of weights differs from its level
+  double max_error = 0;  // the largest difference of a sum of weights from its level
   for (std::size_t code = 0; code < count; ++code) {
     double sum = 0;
     for (std::size_t plane = 0; plane < bits; ++plane)
       sum += code & count >> (plane + 1) ? weights[plane] : -weights[plane];
-    off = std::max(off, std::abs(sum - levels[code]));
+    max_error = std::max(max_error, std::abs(sum - levels[code]));
   }
   double magnitudes = 0;
-  std::vector<float> of_bits((dim + 63) / 64 * 64 * bits);
+  std::vector<float> bit_weights((dim + 63) / 64 * 64 * bits);
   for (std::size_t d = 0; d < dim; ++d) {
     magnitudes += std::abs(query[d]);
     for (std::size_t plane = 0; plane < bits; ++plane)
-      of_bits[(d / 64 * bits + plane) * 64 + d % 64] = query[d] * weights[plane];
+      bit_weights[(d / 64 * bits + plane) * 64 + d % 64] = query[d] * weights[plane];
   }
-  LookUps found = look_up_bits(of_bits.data(), of_bits.size(), tables);
-  found.error += off * magnitudes;
+  LookUps found = look_up_bits(bit_weights.data(), bit_weights.size(), tables);
+  found.error += max_error * magnitudes;
   return found;
 }
 
 /// Values rounded to multiples of a step, -127 to 127.
 struct Rounded {
   double step;
-  double most = 0, squares = 0;  // the largest difference, and the sum of its squares
+  double max_error = 0, squares = 0;  // the largest error, and the sum of squared errors
   std::vector<std::int8_t> codes;
 
   Rounded(const float* x, std::size_t count, double step_) : step(step_), codes(count) {
     for (std::size_t i = 0; i < count; ++i) {
-      const double steps = step > 0 ? std::nearbyint(x[i] / step) : 0, off = std::abs(x[i] - steps * step);
+      const double steps = step > 0 ? std::nearbyint(x[i] / step) : 0, error = std::abs(x[i] - steps * step);
       codes[i] = std::int8_t(steps);
-      most = std::max(most, off);
-      squares += off * off;
+      max_error = std::max(max_error, error);
+      squares += error * error;
     }
   }
 };
@@ -133,7 +133,7 @@ Rounded round_levels(const float* levels) {
   Rounded rounded(levels, 16, largest / kI4Level);
   if (smallest > 0 && largest <= kI4Level * smallest) {
     const Rounded multiples(levels, 16, smallest);
-    if (multiples.most < rounded.most) rounded = multiples;
+    if (multiples.max_error < rounded.max_error) rounded = multiples;
   }
   return rounded;
 }
@@ -141,11 +141,11 @@ Rounded round_levels(const float* levels) {
 LookUps look_up_nibbles(const Levels& given, const float* query, std::size_t dim, std::uint8_t* prepared) {
   const Rounded levels = round_levels(given.values);
   const double largest = largest_of(query, dim);
-  // What codes stand for (uniform_levels) are eighths: rounded to such, symmetric scores are exact.
+  // uniform_levels are eighths: queries of such values, rounded to eighths, have exact symmetric scores.
   const Rounded eighths(query, dim, largest <= 127 / 8.0 ? 1 / 8.0 : 0);
-  const Rounded values = eighths.most == 0 ? eighths : Rounded(query, dim, largest / 127);
+  const Rounded values = eighths.max_error == 0 ? eighths : Rounded(query, dim, largest / 127);
   std::fill_n(prepared, kI4Header + (dim + 7) / 8 * 8, std::uint8_t{0});
-  std::memcpy(prepared, levels.codes.data(), 16);  // of every query: the kernel reads them from one
+  std::memcpy(prepared, levels.codes.data(), 16);  // in all queries alike: the kernel reads them from one
   double length = 0, magnitudes = 0;
   for (std::size_t i = 0; i < dim; ++i) {
     length += double(query[i]) * query[i];
@@ -163,7 +163,7 @@ LookUps look_up_nibbles(const Levels& given, const float* query, std::size_t dim
   }
   std::memcpy(prepared + 16, &sum, 4);
   return {.scale = scale,
-          .error = levels.most * magnitudes * kSumming,
+          .error = levels.max_error * magnitudes * kSumming,
           .largest = 127 * levels.step * magnitudes,
           .per_length = std::sqrt(values.squares) * kSumming};
 }
@@ -186,8 +186,9 @@ std::size_t wide_columns(const Centroids& centroids, std::size_t columns) {
   std::size_t best = 0;
   for (std::size_t j = columns; j-- > 0;) {
     narrow = std::max(narrow, ranges[j]);
-    if (j % 8 != 0 || j > kMostWide || (j > 0 && narrow > 0.6 * widest)) continue;  // not for ranges much alike
-    // log(time): rows that pass the limit, e times as many for each third of a deviation of error, times the look-ups.
+    if (j % 8 != 0 || j > kMostWide || (j > 0 && narrow > 0.6 * widest)) continue;  // not for similar ranges
+    // log(time) = log(rows that pass the limit) + log(look-ups). A third of a deviation of error makes those rows e
+    // times as many.
     //
     //     log t   |*                        error: half a step of the widest narrow range, for each column
     //             | *            .  *       look-ups: 1 + wide columns / columns, a second one for the wide ones
@@ -207,15 +208,15 @@ std::size_t wide_columns(const Centroids& centroids, std::size_t columns) {
 LookUps look_up_centroids(const Centroids& centroids, const float* query, std::size_t columns, double norm_weight,
                           std::size_t wide, std::uint8_t* tables, std::uint8_t* wide_tables) {
   const std::size_t count = centroids.count;
-  const EncodingTraits& of = traits(centroids.encoding);
+  const EncodingTraits& entry = traits(centroids.encoding);
   const bool nibbles = count == 16;
-  const int lowest_code = nibbles ? -127 : 0, steps = of.product.look_up_steps;
+  const int lowest_code = nibbles ? -127 : 0, steps = entry.product.look_up_steps;
   std::vector<float> start(count);
   double squares = 0;
   std::vector<float> products(columns * count), lowest(columns);
-  float widest = 0, narrow = 0;  // range of all, and of those with a single look-up
+  float widest = 0, narrow = 0;  // largest range of all, and of those with a single look-up
   for (std::size_t j = 0; j < columns; ++j) {
-    float* of_column = products.data() + j * count;
+    float* column_products = products.data() + j * count;
     const std::size_t first = centroids.begin(j);
     if (norm_weight != 0) {
       for (std::size_t v = 0; v < count; ++v) start[v] = -float(norm_weight) * centroids.squares[j * count + v];
@@ -228,41 +229,41 @@ LookUps look_up_centroids(const Centroids& centroids, const float* query, std::s
                                 .x = query + first,
                                 .x_stride = 0,
                                 .rows = 1};
-    kernels().linear(product, of_column, 0);
-    const auto [low, high] = range_of(of_column, count);
+    kernels().linear(product, column_products, 0);
+    const auto [low, high] = range_of(column_products, count);
     lowest[j] = low;
     widest = std::max(widest, high - low);
     if (j >= wide) narrow = std::max(narrow, high - low);
   }
-  std::fill_n(tables, of.prepared_bytes(QueryKind::look_ups, columns), std::uint8_t{0});
-  if (wide > 0) std::fill_n(wide_tables, of.prepared_bytes(QueryKind::look_ups, wide), std::uint8_t{0});
+  std::fill_n(tables, entry.prepared_bytes(QueryKind::look_ups, columns), std::uint8_t{0});
+  if (wide > 0) std::fill_n(wide_tables, entry.prepared_bytes(QueryKind::look_ups, wide), std::uint8_t{0});
   if (!all_below(products.data(), products.size(), kRefused)) return {1, 0, 0};
-  const int most = wide > 0 ? steps * (steps + 1) + steps : steps;
-  const float step = std::max(narrow / float(steps), widest / float(most));
+  const int widest_steps = wide > 0 ? steps * (steps + 1) + steps : steps;
+  const float step = std::max(narrow / float(steps), widest / float(widest_steps));
   double offset = 0;
   for (float low : lowest) offset += low;
   if (step < 0x1p-120f)  // underflow: all rows get the same approximate score
     return {.scale = 1, .offset = offset, .error = double(widest) * double(columns), .squares = squares};
   const float inverse = 1 / step;
-  const auto entry = [&](int code) { return std::uint8_t(std::int8_t(code + lowest_code)); };
+  const auto table_entry = [&](int code) { return std::uint8_t(std::int8_t(code + lowest_code)); };
   for (std::size_t j = 0; j < columns; ++j) {
-    const float* of_column = products.data() + j * count;
+    const float* column_products = products.data() + j * count;
     const std::size_t table = nibbles ? nibble_table(j / 2, j % 2) : j * 256;
-    const auto code = [&](std::size_t v) { return int((of_column[v] - lowest[j]) * inverse + 0.5f); };
+    const auto code = [&](std::size_t v) { return int((column_products[v] - lowest[j]) * inverse + 0.5f); };
     if (j >= wide) {
-      for (std::size_t v = 0; v < count; ++v) tables[table + v] = entry(code(v));
+      for (std::size_t v = 0; v < count; ++v) tables[table + v] = table_entry(code(v));
       continue;
     }
     for (std::size_t v = 0; v < count; ++v) {
-      const int low = nibbles ? code(v) % (kSteps4 + 1) : code(v) % (kSteps8 + 1);  // by constants: vectorizes
-      tables[table + v] = entry(low);
-      wide_tables[table + v] = entry(nibbles ? code(v) / (kSteps4 + 1) : code(v) / (kSteps8 + 1));
+      const int low = nibbles ? code(v) % (kSteps4 + 1) : code(v) % (kSteps8 + 1);  // dividing by constants vectorizes
+      tables[table + v] = table_entry(low);
+      wide_tables[table + v] = table_entry(nibbles ? code(v) / (kSteps4 + 1) : code(v) / (kSteps8 + 1));
     }
   }
   const double look_ups = double(columns) + double(steps + 1) * double(wide);
   return {.scale = step,
           .offset = offset - double(step) * lowest_code * look_ups,
-          .error = rounding(most) * step * double(columns),
+          .error = rounding(widest_steps) * step * double(columns),
           .largest = 127.0 * step * look_ups,
           .squares = squares};
 }

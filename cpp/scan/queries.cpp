@@ -16,7 +16,7 @@
 namespace nestvec {
 namespace {
 
-/// 5.20e+38 as such, where std::to_string writes 39 digits.
+/// For example 5.20e+38, which std::to_string writes with 39 digits.
 std::string three_digits(double x) {
   char text[16];
   std::snprintf(text, sizeof text, "%.3g", x);
@@ -31,20 +31,20 @@ void set_int8_query(const std::uint8_t* values, std::size_t dim, std::uint8_t* q
   std::memcpy(query + 4, values, dim);
 }
 
-/// Whether exact scores are of other values than a prepared query holds.
-bool keeps_values(const EncodingTraits& of, QueryKind kind) {
-  return kind == QueryKind::look_ups || of.meaning == Meaning::levels;
+/// Whether exact scores need values that the prepared query does not hold.
+bool keeps_values(const EncodingTraits& entry, QueryKind kind) {
+  return kind == QueryKind::look_ups || entry.meaning == Meaning::levels;
 }
 
-/// Any order of n float products and sums, fused or not, lies within this times both lengths of the exact sum
-/// (Higham, Accuracy and Stability of Numerical Algorithms, 3.1); 8 more cover the factor, the rounding of the final
-/// score and of unit lengths.
+/// n float products and sums, in any order, fused or not, differ from the exact sum by at most this times the two
+/// lengths (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). 8 more operations cover the factor, and the
+/// rounding of the final score and of unit lengths.
 double summing_error(std::size_t dim) {
   const double n = double(dim + 8);
   return 1.01 * n * kFloatUnit / (1 - n * kFloatUnit);
 }
 
-/// Makes values what their own codes stand for.
+/// Replaces values by the levels of their codes.
 class LevelCodes {
  public:
   explicit LevelCodes(const Levels& levels) : encoder_(levels), uniform_(levels), codes_(levels.dim) {
@@ -66,7 +66,7 @@ class LevelCodes {
   std::vector<std::uint8_t> codes_;
 };
 
-/// The columns of the first `dim` dimensions, and how many of them are looked up twice.
+/// The columns of the first `dim` dimensions, and the number of them with a second look-up.
 std::size_t used_columns(const Codebook* codebook, std::size_t dim) {
   return codebook ? codebook->columns_of(dim) : dim;
 }
@@ -120,7 +120,7 @@ void ScanQueries::prepare_int8(const QuerySpec& spec, Matrix<const float> x, con
   std::vector<std::uint8_t> codes(dim);
   for (std::size_t q = 0; q < count; ++q) {
     const double length = exact_values(x.row(q), dim, spec.unit, values.data());
-    lengths_[q] = std::max(length, 127 * std::sqrt(double(dim)));  // of the codes too
+    lengths_[q] = std::max(length, 127 * std::sqrt(double(dim)));  // of the values, and of the codes
     QueryScale& out = scales[q];
     if (constants) out.constant = out.offset = constants[q];
     encode_int8({values.data(), 1, dim}, codes.data(), &out.scale);
@@ -131,7 +131,7 @@ void ScanQueries::prepare_int8(const QuerySpec& spec, Matrix<const float> x, con
 
 /// The scale of a float query whose products are sums of floats.
 QueryScale ScanQueries::float_scale(double length, double constant) const {
-  // Products below the range of normal floats; limits are derived from the offset in double.
+  // Covers products below the range of normal floats, and limits, which are derived from the offset in double.
   const double underflow = length > 0 || norm_weight != 0 ? double(dim + 8) * 0x1p-126 : 0;
   return {.offset = constant,
           .error = {2 * kFloatUnit, underflow + 0x1p-40 * std::abs(constant)},
@@ -152,7 +152,7 @@ void ScanQueries::prepare_look_ups(const QuerySpec& spec, Matrix<const float> x,
   const Centroids* centroids = spec.codebook ? spec.codebook->centroids() : nullptr;
   std::optional<LevelCodes> as_codes;
   if (kind == QueryKind::codes) as_codes.emplace(*levels);
-  const double row_length = spec.codebook ? 1 : std::sqrt(double(dim));  // as a cosine takes it: that of signs
+  const double row_length = spec.codebook ? 1 : std::sqrt(double(dim));  // for a cosine: of a row of signs
   for (std::size_t q = 0; q < count; ++q) {
     float* values = &values_[q * dim];
     double length = lengths_[q] = exact_values(x.row(q), dim, spec.unit, values, row_length);
@@ -165,8 +165,8 @@ void ScanQueries::prepare_look_ups(const QuerySpec& spec, Matrix<const float> x,
     out.scale = found.scale;
     out.offset += found.offset;
     out.per_length += found.per_length;
-    // A sum of look-ups is exact, one of dot_i4 rounded to float, as are its products with the factor and the scale and
-    // the scale itself; the offset and the limits derived from it are rounded to double.
+    // Rounded to float: a sum of dot_i4 (of look-ups it is exact), its products with the factor and the scale, and the
+    // scale. Rounded to double: the offset, and the limits derived from it.
     const double error = found.error + summing_error(dim) * found.squares + 4 * kFloatUnit * found.largest +
                          0x1p-40 * std::abs(found.offset);
     if (levels && levels->scaled) {  // a row's factor multiplies sums and errors alike
@@ -176,7 +176,7 @@ void ScanQueries::prepare_look_ups(const QuerySpec& spec, Matrix<const float> x,
     } else {
       out.error.absolute += error;
     }
-    if (as_codes) {  // whatever the rows' levels: as codes, they are no longer than this
+    if (as_codes) {  // as codes, rows of any levels are no longer than this
       out.error.absolute += out.per_length * 2 * std::sqrt(double(dim));
       out.per_length = lengths_[q] = 0;
     }
@@ -184,24 +184,24 @@ void ScanQueries::prepare_look_ups(const QuerySpec& spec, Matrix<const float> x,
 }
 
 ScanQueries ScanQueries::from_codes(Encoding encoding, Matrix<const std::uint8_t> rows, std::size_t dim) {
-  const EncodingTraits& of = traits(encoding);
+  const EncodingTraits& entry = traits(encoding);
   ScanQueries queries({encoding, QueryKind::codes, dim}, rows.rows);
   for (std::size_t q = 0; q < rows.rows; ++q) {
-    if (of.meaning == Meaning::values) {
+    if (entry.meaning == Meaning::values) {
       set_int8_query(rows.row(q), dim, queries.query(q));
       queries.scales[q].error = {2 * kFloatUnit, 0};  // the kernel rounds sums above 2^24 to float
     } else {
-      std::memcpy(queries.query(q), rows.row(q), of.layout.row_bytes(dim));
+      std::memcpy(queries.query(q), rows.row(q), entry.layout.row_bytes(dim));
     }
   }
   return queries;
 }
 
 std::size_t ScanQueries::bytes_per_query(const QuerySpec& spec) {
-  const EncodingTraits& of = traits(spec.encoding);
+  const EncodingTraits& entry = traits(spec.encoding);
   const std::size_t columns = used_columns(spec.codebook, spec.dim), wide = used_wide(spec.codebook, columns);
-  return of.prepared_bytes(spec.kind, columns) + (wide > 0 ? of.prepared_bytes(spec.kind, wide) : 0) +
-         (keeps_values(of, spec.kind) ? spec.dim * sizeof(float) : 0) + sizeof(QueryScale) + sizeof(double);
+  return entry.prepared_bytes(spec.kind, columns) + (wide > 0 ? entry.prepared_bytes(spec.kind, wide) : 0) +
+         (keeps_values(entry, spec.kind) ? spec.dim * sizeof(float) : 0) + sizeof(QueryScale) + sizeof(double);
 }
 
 void ScanQueries::require_range(double longest_row) const {

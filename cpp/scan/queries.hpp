@@ -1,4 +1,4 @@
-// Prepared queries: queries as the scan kernels read them, with what turns a kernel's score into the true one.
+// Prepared queries: queries as the scan kernels read them, and the scale that turns a kernel's score into the true one.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -23,7 +23,7 @@ struct QueryScale {
   double constant = 0;  ///< the part of the offset that exact scores include
 };
 
-/// What float queries are prepared for.
+/// How float queries are prepared.
 struct QuerySpec {
   Encoding encoding;  ///< of the rows
   QueryKind kind;
@@ -60,13 +60,13 @@ class ScanQueries {
   const std::uint8_t* wide_query(std::size_t i) const { return wide_prepared_.front().bytes + i * wide_bytes_; }
   std::size_t prepared_bytes() const { return prepared_bytes_; }  ///< of query(i)
   std::size_t wide_bytes() const { return wide_bytes_; }          ///< of wide_query(i)
-  /// The query's values as exact scores take them; not for bits and int8 by codes.
+  /// The query's values for exact scores; not for bits and int8 by codes.
   const float* values(std::size_t i) const;
 
   /// Memory that one query takes.
   static std::size_t bytes_per_query(const QuerySpec& spec);
 
-  /// Throws ArgumentError where the score of a row of that length (times its factor) could leave the range of float.
+  /// Throws ArgumentError if the score of a row of that length (times its factor) could leave the range of float.
   void require_range(double longest_row) const;
 
  private:
@@ -86,15 +86,15 @@ class ScanQueries {
 
   std::size_t prepared_bytes_, wide_bytes_;
   std::vector<Line> prepared_, wide_prepared_;
-  std::vector<float> values_;  // count x dim, where they are not what the kernel reads
+  std::vector<float> values_;  // count x dim, if the kernel reads other values
   std::vector<double> lengths_;
 };
 
-/// The first `dim` values of a query as exact scores take them: of length 1 if `unit` (zero stays zero), or of length
+/// The first `dim` values of a query for exact scores: of length 1 if `unit` (zero stays zero), or of length
 /// 1 / row_length. Returns their length.
 double exact_values(const float* query, std::size_t dim, bool unit, float* out, double row_length = 1);
 
-/// Throws ArgumentError where the inner product of a query of that length with the longest row could leave the range of
+/// Throws ArgumentError if the inner product of a query of that length with the longest row could leave the range of
 /// float. number: of the query, for the message. norm_weight: as in QuerySpec.
 void require_range(std::size_t number, double length, double longest_row, double norm_weight = 0);
 

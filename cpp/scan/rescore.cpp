@@ -13,7 +13,7 @@
 namespace nestvec {
 namespace {
 
-/// Whether at most `missing` of the candidates can be expected to score above `kth`.
+/// Whether at most `missing` of the candidates are expected to score above `kth`.
 bool few_above(double kth, const Candidate* begin, const Candidate* end, const Forecast& forecast, double missing) {
   double expected = 0;
   for (const Candidate* rest = begin; rest != end && expected <= missing; ++rest)
@@ -21,7 +21,7 @@ bool few_above(double kth, const Candidate* begin, const Candidate* end, const F
   return expected <= missing;
 }
 
-/// Scores the candidates of a search with a tier's rows, gathered in the order in which they lie.
+/// Scores the candidates of a search with a tier's rows, gathered in ascending order.
 class Rescorer {
  public:
   explicit Rescorer(const Rescoring& task)
@@ -51,7 +51,7 @@ class Rescorer {
     std::vector<float> values(dim_), scratch(dim_);
     require_range(q, exact_values(queries.values.row(q), dim_, tier_.cosine, values.data()), tier_.row_bound);
     const ExactQuery query{values.data(), queries.constants ? queries.constants[q] : 0};
-    while (count > 0 && candidates[count - 1].row < 0) --count;  // where a filter left fewer
+    while (count > 0 && candidates[count - 1].row < 0) --count;  // a filter left fewer
     TopK best(task_.keep, {}, {segment_.ids});
     std::vector<std::int64_t> rows;
     std::vector<double> scores;

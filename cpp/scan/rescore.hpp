@@ -10,7 +10,7 @@ struct Rescoring {
   const Segment& segment;
   const Tier& tier;             ///< any but the scanned tier
   const TierQueries& queries;   ///< all their columns are used
-  const Candidate* candidates;  ///< per_query for each query, in order; row -1 where a filter left fewer
+  const Candidate* candidates;  ///< per_query for each query, in order; row -1 if a filter left fewer
   std::size_t per_query;
   std::size_t keep;  ///< candidates kept per query, best first
   std::size_t k;     ///< of the search

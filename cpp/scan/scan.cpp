@@ -20,8 +20,8 @@ namespace nestvec {
 namespace {
 
 constexpr std::size_t kTileBytes = 256 << 10;     // of codes: stays in the second-level cache while the queries pass
-constexpr std::size_t kWorkerBytes = 1 << 20;     // codes x queries below which a second thread does not pay
-constexpr std::size_t kCollectorBytes = 8 << 20;  // for all candidates that are held at one time
+constexpr std::size_t kWorkerBytes = 1 << 20;     // codes x queries: below, a second thread does not pay
+constexpr std::size_t kCollectorBytes = 8 << 20;  // of all candidates that are held at one time
 constexpr std::size_t kDirectBytes = 128;         // of a row: below, its horizontal sum costs more than packing
 constexpr std::size_t kAhead = 4096;  // bytes: about twice latency times bandwidth, 100 ns at 15 to 20 bytes/ns
 
@@ -43,7 +43,7 @@ std::size_t blocks_in(std::span<const BlockRange> ranges) {
   return blocks;
 }
 
-/// One scan: ranges of rows, queries, and where the work is cut into tiles of blocks x chunks of queries.
+/// One scan of block ranges by queries. Its tasks are tiles of blocks x chunks of queries.
 class Scan {
  public:
   Scan(const ScanRows& rows, std::span<const BlockRange> ranges, const ScanQueries& queries, std::size_t k)
@@ -80,7 +80,7 @@ class Scan {
   }
 
  private:
-  /// What codes stand for beside queries that are codes of levels; else nothing, and rows.codebook says it.
+  /// The codebook of uniform levels if queries are codes of levels; else none, and rows.codebook holds.
   static std::optional<Codebook> uniform_codebook(const ScanRows& rows, const ScanQueries& queries) {
     if (queries.kind != QueryKind::codes || !rows.codebook) return std::nullopt;
     Levels uniform = *rows.codebook->levels();
@@ -90,9 +90,9 @@ class Scan {
 
   /// The kernel that scans row-major rows in place; null: rows are packed first.
   static RowKernel* row_kernel(const ScanRows& rows, const ScanQueries& queries) {
-    const EncodingTraits& of = traits(rows.encoding);
-    const RowKernelMember kernel = of.scan(queries.kind).row_kernel;
-    const bool pays = rows.row_major && queries.count == 1 && of.layout.row_bytes(rows.columns) >= kDirectBytes;
+    const EncodingTraits& entry = traits(rows.encoding);
+    const RowKernelMember kernel = entry.scan(queries.kind).row_kernel;
+    const bool pays = rows.row_major && queries.count == 1 && entry.layout.row_bytes(rows.columns) >= kDirectBytes;
     return pays && kernel ? kernels().*kernel : nullptr;
   }
 
@@ -101,16 +101,16 @@ class Scan {
     std::vector<float> limits;      // per query, in the kernel's scores
     std::vector<std::uint8_t> row;  // one unpacked row
     std::vector<float> scratch;
-    std::vector<std::uint8_t> tile;  // packed blocks, where the rows come row-major
-    double longest;                  // row so far
+    std::vector<std::uint8_t> tile;  // packed blocks of row-major rows
+    double longest;                  // length of a row so far
   };
 
-  /// A tile and the queries that pass over it: those from `first` on that belong to one run_group.
+  /// A tile, and the queries of a run_group that pass over it.
   struct Pass {
     const std::uint8_t* blocks;          // of the tile; null: row-major rows are scanned in place
     std::size_t first_block, end_block;  // their numbers
-    std::uintptr_t ahead;                // the tile that comes next
-    std::size_t first, begin, end;       // queries: the first of run_group, and from it the chunk
+    std::uintptr_t ahead;                // address of the next tile
+    std::size_t first, begin, end;       // queries: the first of run_group; the chunk, counted from it
   };
 
   void run_group(std::size_t first, std::size_t count, std::size_t workers, Candidate* out) {
@@ -178,14 +178,14 @@ class Scan {
     const std::size_t passes = (pass.end - pass.begin + kQueryTile - 1) / kQueryTile;
     for (std::size_t p = 0; p < passes; ++p) {
       const std::size_t q = pass.begin + p * kQueryTile, count = std::min(kQueryTile, pass.end - q);
-      std::uint64_t live[kBlockTile + 1];  // the rows of the next blocks that some query of this pass may have
+      std::uint64_t live[kBlockTile + 1];  // rows of the next blocks that a query of this pass may return
       for (std::size_t b = pass.first_block, blocks; b < pass.end_block; b += std::max<std::size_t>(1, blocks)) {
-        // Before the first limit every row is a candidate: one block gives a limit, four would give four times as many.
-        const std::size_t most = std::isinf(worker.limits[q]) ? 1 : kBlockTile;
-        for (blocks = 0; blocks <= most; ++blocks)
+        // Before the first limit every row is a candidate: one block gives a limit, four would give 4x candidates.
+        const std::size_t max_blocks = std::isinf(worker.limits[q]) ? 1 : kBlockTile;
+        for (blocks = 0; blocks <= max_blocks; ++blocks)
           if (b + blocks == pass.end_block || !(live[blocks] = live_rows(b + blocks, pass.first + q, count))) break;
-        const bool reads_on = blocks > 1;  // what lies ahead will be read, and not skipped
-        blocks = std::min(blocks, most);
+        const bool reads_on = blocks > 1;  // the blocks ahead are read, not skipped
+        blocks = std::min(blocks, max_blocks);
         if (blocks == 0) continue;
         const std::size_t at = (b - pass.first_block) * stored_bytes_;
         const Ahead ahead = ahead_of(pass, p, passes, at, reads_on);
@@ -203,14 +203,14 @@ class Scan {
     }
   }
 
-  /// Beside a load from codes + i, from + (i >> shift) is prefetched.
+  /// With a load from codes + i, a kernel prefetches from + (i >> shift).
   struct Ahead {
     std::uintptr_t from;
     unsigned shift;
   };
 
-  /// What pass p of `passes` prefetches beside a run that begins `at` bytes into its tile. A single pass is bound by
-  /// memory, and reads just ahead of itself. Of several, the first 2^shift share the next tile:
+  /// The prefetches of pass p of `passes`, for a run that begins `at` bytes into its tile. A single pass is bound by
+  /// memory, and prefetches just ahead of itself. Of several, the first 2^shift share the next tile:
   ///
   ///     this tile   |--------- all of it, in every pass --------->|
   ///     next tile   | pass 0   | pass 1   | pass 2   | pass 3   |      5 passes: shift 2, a quarter each;
@@ -218,7 +218,7 @@ class Scan {
   Ahead ahead_of(const Pass& pass, std::size_t p, std::size_t passes, std::size_t at, bool reads_on) const {
     const unsigned shift = unsigned(std::bit_width(passes)) - 1;
     const auto codes = reinterpret_cast<std::uintptr_t>(pass.blocks + at);
-    if (rows_.row_major) return {codes, shift};  // the tile was packed just now, and so will the next be
+    if (rows_.row_major) return {codes, shift};  // no prefetch: tiles are packed just before the scan
     if (passes == 1) return {reads_on ? codes + ahead_ : codes, shift};
     const std::size_t share = blocks_per_tile_ * stored_bytes_ >> shift;
     return {p >> shift == 0 ? pass.ahead + p * share + (at >> shift) : codes, shift};
@@ -250,7 +250,7 @@ class Scan {
   /// Adds the second look-ups to all scores of a run, and finds the rows that beat the limits.
   void add_wide(BlockRun run, std::size_t q, std::size_t count, const float* limits, BlockHits* hits) const {
     run.words = wide_words_;
-    run.ahead = reinterpret_cast<std::uintptr_t>(run.codes);  // what lies ahead has been prefetched
+    run.ahead = reinterpret_cast<std::uintptr_t>(run.codes);  // no prefetch: the first look-ups did it
     run.ahead_shift = 0;
     BlockHits wide[kQueryTile * kBlockTile];
     kernel_(run, queries_.wide_query(q), count, kNoLimits, wide);
@@ -258,7 +258,7 @@ class Scan {
     for (std::size_t i = 0; i < count * run.count; ++i) {
       const float limit = limits[i / run.count];
       float* scores = hits[i].scores;
-      float best[16];  // of every 16th, side by side, which vectorizes
+      float best[16];  // 16 lanes, each the best of every 16th: vectorizes
       std::fill_n(best, 16, kLowest);
       for (std::size_t r = 0; r < kBlockRows; r += 16)
         for (std::size_t lane = 0; lane < 16; ++lane) {
@@ -301,7 +301,7 @@ class Scan {
     }
   }
 
-  /// Packs a tile of row-major rows; where their lengths are not known yet, measures them.
+  /// Packs a tile of row-major rows, and measures their lengths if these are unknown.
   const std::uint8_t* pack_tile(Worker& worker, const Pass& pass) const {
     const std::size_t bytes = row_bytes(rows_.encoding, rows_.columns), first = pass.first_block * kBlockRows,
                       end = std::min(pass.end_block * kBlockRows, rows_.count);
@@ -359,12 +359,12 @@ class Scan {
   const EncodingTraits& traits_;
   const bool by_int8_;  // rows and queries are int8
   ScanKernel* const kernel_;
-  RowKernel* const row_kernel_;  // null: rows are scanned in blocks
+  RowKernel* const row_kernel_;  // null: rows are scanned as blocks
   const std::optional<Codebook> uniform_;
   const ExactScorer scorer_;
   const std::size_t blocks_, stored_bytes_, used_bytes_, words_, wide_words_;
   const std::uint64_t last_mask_;
-  const std::size_t ahead_;  // bytes: whole blocks where only their first words are read
+  const std::size_t ahead_;  // prefetch distance, bytes; whole blocks if only their first words are read
   const std::size_t blocks_per_tile_;
   const std::vector<BlockRange> tiles_;
 };

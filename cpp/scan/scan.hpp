@@ -12,7 +12,7 @@ namespace nestvec {
 
 class Placement;
 
-/// Whole blocks, one after another: what a scan reads is cut out of such ranges.
+/// Consecutive whole blocks. A scan reads a list of such ranges.
 struct BlockRange {
   std::size_t first, count;
 };
@@ -21,7 +21,7 @@ struct BlockRange {
 struct ScanRows {
   Encoding encoding;
   std::size_t count;
-  std::size_t columns;                      ///< stored (dimensions, or sub-quantizers); queries may use fewer
+  std::size_t columns;                      ///< of the stored codes; queries may use fewer
   const std::uint8_t* blocks = nullptr;     ///< block_count(count) packed blocks
   const std::uint8_t* row_major = nullptr;  ///< count rows of row_bytes(encoding, columns)
   const float* factors = nullptr;           ///< of the rows, 64 a block: they multiply sums of products; null: all 1
@@ -39,8 +39,8 @@ struct ScanRows {
   }
 };
 
-/// out: queries.count x k candidates, each row in order; k is at least 1 and at most rows.count (0 where there are
-/// none). ArgumentError where a score could leave the range of float, or a measured row is not finite.
+/// out: queries.count x k candidates, each row in order. k is 1 to rows.count, or 0 without rows. Throws ArgumentError
+/// if a score could leave the range of float, or a measured row is not finite.
 void scan(const ScanRows& rows, const ScanQueries& queries, std::size_t k, std::size_t threads, Candidate* out);
 
 }  // namespace nestvec

@@ -1,5 +1,5 @@
-// From a scan kernel's score to the true one and back; and what a tier's scores let the next one expect. Only sums,
-// products and quotients, each rounded once, so that they are the same on every machine and device.
+// Conversions between a scan kernel's score and the true one, and the tail probability of a forecast. Only sums,
+// products and quotients, each rounded once: the same results on every machine and device.
 #pragma once
 #include <cmath>
 
@@ -16,13 +16,13 @@ NESTVEC_HOST_DEVICE inline float float_below(double x) {
 
 NESTVEC_HOST_DEVICE inline double just_below(double x) { return nextafter(x, -double(INFINITY)); }
 
-/// The score that a kernel's stands for. Where it is exact it is a float, as all final scores are.
+/// The true score of a kernel's score. If it is exact it is a float, as all final scores are.
 NESTVEC_HOST_DEVICE inline double scaled(float score, const QueryScale& scale) {
   const double sum = double(score * scale.scale) + scale.offset;
   return scale.error.exact() ? double(float(sum)) : sum;
 }
 
-/// A limit for the kernel that no score above `limit` fails once it has been scaled and rounded.
+/// A limit for the kernel: all of its scores that exceed `limit`, once scaled and rounded, exceed it.
 NESTVEC_HOST_DEVICE inline float kernel_limit(double limit, const QueryScale& scale) {
   if (scale.scale == 1 && scale.offset == 0) return float_below(limit);
   const double unscaled = (limit - scale.offset) / scale.scale;
@@ -30,13 +30,13 @@ NESTVEC_HOST_DEVICE inline float kernel_limit(double limit, const QueryScale& sc
   return float_below(unscaled - fabs(unscaled) * 4 * kFloatUnit - below_normal);
 }
 
-/// A limit below which no row's approximate score lies whose exact one is `exact` or more.
+/// A limit below the approximate scores of all rows whose exact scores are `exact` or more.
 NESTVEC_HOST_DEVICE inline double limit_below(double exact, const ScoreError& error) {
   return just_below(exact - (error.relative * fabs(exact) + error.absolute));
 }
 
-/// How likely a normally distributed number is more than z deviations above the mean, within 1.5e-7 (Abramowitz and
-/// Stegun, 26.2.19). Only products, so that it is the same on every machine.
+/// The probability that a normally distributed number is more than z deviations above the mean, within 1.5e-7
+/// (Abramowitz and Stegun, 26.2.19). The powers are products, so that it is the same on every machine.
 NESTVEC_HOST_DEVICE inline double normal_tail(double z) {
   const double x = fabs(z);
   const double sum =

@@ -10,7 +10,7 @@
 namespace nestvec {
 
 std::size_t factor_index(const Tier& tier, std::size_t dim) {
-  if (!tier.factors || !tier.cosine) return 0;  // an inner product's factor is the scale, whatever the dimension
+  if (!tier.factors || !tier.cosine) return 0;  // for inner products the factor is the scale, for any dimension
   const auto found = std::find(tier.dims.begin(), tier.dims.end(), dim);
   if (found != tier.dims.end()) return std::size_t(found - tier.dims.begin());
   std::string declared;

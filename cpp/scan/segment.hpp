@@ -20,7 +20,7 @@ namespace nestvec {
 struct Tier {
   Encoding encoding;
   std::size_t dim;
-  std::vector<std::size_t> dims;  ///< the declared dimensions, rising; the last one is dim
+  std::vector<std::size_t> dims;  ///< the declared dimensions, ascending; the last one is dim
   bool cosine;                    ///< queries are scaled to length 1, and the factors are those of a cosine
   const std::uint8_t* codes;      ///< packed blocks in the scanned tier, row-major in the others
   /// A row's score is its sum of products times its factor (scale of int8, inverse length for cosine). Layout: block,
@@ -28,9 +28,9 @@ struct Tier {
   const float* factors;
   /// Upper bound on length * factor of any row; with a scaled codebook, on length_unit * factor as well.
   double row_bound;
-  std::optional<Codebook> codebook = {};  ///< what the codes stand for, where the encoding needs it
-  /// Weight of a row's squared length (times its factor), which is subtracted from its score. Not 0 in a scanned tier
-  /// only for product quantizers.
+  std::optional<Codebook> codebook = {};  ///< of the encodings that have one
+  /// Weight of a row's squared length (times its factor), which is subtracted from its score. In a scanned tier, 0
+  /// unless it is of a product quantizer.
   double norm_weight = 0;
   /// Rescoring reads rows ahead even if they were read before: the page cache may have dropped them.
   bool larger_than_memory = false;
@@ -40,7 +40,7 @@ struct Tier {
   std::size_t columns() const { return codebook ? codebook->columns() : dim; }
 };
 
-/// Views of the sections of a table; whoever owns them outlives it.
+/// Views of the sections of a table, whose owner must outlive it.
 struct Segment {
   std::size_t rows;
   std::vector<Tier> tiers;  ///< coarse to fine: the first is scanned
@@ -49,7 +49,7 @@ struct Segment {
   mutable std::atomic<bool> scan_checked = false;
 };
 
-/// The queries as one tier takes them.
+/// The queries of one tier.
 struct TierQueries {
   Matrix<const float> values;
   const double* constants = nullptr;  ///< one per query, added to its scores; null: zeros
@@ -60,7 +60,7 @@ struct Forecast {
   double slope, intercept, deviation;
 };
 
-/// What a tier did in a search.
+/// The work of a tier in a search.
 struct TierStats {
   std::atomic<std::uint64_t> rows = 0;   ///< scored, over all queries
   std::atomic<std::uint64_t> bytes = 0;  ///< of codes and factors read for them; a scan reads once for many queries
@@ -71,7 +71,7 @@ struct TierStats {
 /// `dim` is not declared.
 std::size_t factor_index(const Tier& tier, std::size_t dim);
 
-/// The rows of a tier, in blocks, as a scan or an exact score of `dim` dimensions takes them; throws as factor_index.
+/// The rows of a tier, in blocks, for a scan or for exact scores of `dim` dimensions. Throws as factor_index.
 ScanRows rows_of(const Segment& segment, const Tier& tier, std::size_t dim);
 
 /// Decodes rows of a tier; for a cosine, scaled by their factors to about length 1. rows: numbers below segment.rows.

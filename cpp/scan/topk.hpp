@@ -1,4 +1,4 @@
-// The k best of many candidates, in the one order that every result of this library has.
+// The k best of many candidates, in the order of all results of this library.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -11,14 +11,14 @@
 
 namespace nestvec {
 
-/// A row and its score; larger is better. Where there is no row: row -1, score NaN. A double holds every kind of score
+/// A row and its score; larger is better. Row -1 with score NaN: no row. A double holds every kind of score
 /// exactly: a rounded float, an integer inner product, a negated distance.
 struct Candidate {
   double score;
   std::int64_t row;
 };
 
-/// Rows in order of (score, then smaller id). Where ids is null, a row's number is its id.
+/// Rows ordered by score, then by smaller id. If ids is null, a row's number is its id.
 struct Order {
   const std::int64_t* ids;
   bool operator()(const Candidate& a, const Candidate& b) const {
@@ -27,7 +27,7 @@ struct Order {
   }
 };
 
-/// How far a score may lie from the exact one: relative * |score| + absolute. Zero: the scores are exact.
+/// Bound on the distance of a score from the exact one: relative * |score| + absolute. Zero: the scores are exact.
 struct ScoreError {
   double relative = 0, absolute = 0;
   NESTVEC_HOST_DEVICE bool exact() const { return relative == 0 && absolute == 0; }
@@ -51,19 +51,20 @@ class TopK {
     kept_.reserve(most_kept(k, error.exact()));
   }
 
-  /// How many candidates a collector holds at most.
+  /// The largest number of candidates that a collector holds.
   static std::size_t most_kept(std::size_t k, bool exact) { return exact ? 2 * k + 32 : 3 * k + 288; }
 
   /// Only scores above the limit matter; it rises as better candidates come in.
   double limit() const { return limit_; }
 
-  /// From now on scores may be off by as much as `error`: its absolute part may have grown, its relative part stays.
+  /// From now on, scores may be off by `error`: its absolute part may be larger than before, its relative part is
+  /// equal.
   void widen(ScoreError error) {
     limit_ = just_below(limit_ - 2 * (error.absolute - error_.absolute));
     error_ = error;
   }
 
-  /// exact(row) gives a row's exact score; it is only called where the error is not zero.
+  /// exact(row) gives a row's exact score; it is called only if the error is not zero.
   template <class Exact>
   void offer(Candidate candidate, const Exact& exact) {
     if (!(candidate.score > limit_)) return;
@@ -76,14 +77,14 @@ class TopK {
     if (!std::isnan(candidate.score)) kept_.push_back(candidate);
   }
 
-  /// Adds what another collector kept, before finish().
+  /// Adds the candidates of another collector. Call it before finish().
   void merge(const TopK& other) {
     kept_.insert(kept_.begin(), other.kept_.begin(), other.kept_.begin() + std::ptrdiff_t(other.exact_count_));
     kept_.insert(kept_.end(), other.kept_.begin() + std::ptrdiff_t(other.exact_count_), other.kept_.end());
     exact_count_ += other.exact_count_;
   }
 
-  /// Writes the best k by exact score, in order; where there are fewer, the rest has row -1 and score NaN.
+  /// Writes the k best by exact score, in order; missing ones have row -1 and score NaN.
   template <class Exact>
   void finish(Candidate* out, const Exact& exact) {
     if (!error_.exact()) {
@@ -103,7 +104,8 @@ class TopK {
   void shrink(const Exact& exact) {
     if (error_.exact()) {
       cut_to_k();
-      limit_ = order_.ids ? just_below(kept_[k_ - 1].score) : kept_[k_ - 1].score;  // rows rise: without ids a tie lost
+      limit_ =
+          order_.ids ? just_below(kept_[k_ - 1].score) : kept_[k_ - 1].score;  // rows ascend: without ids, a tie loses
       return;
     }
     prune();
@@ -150,7 +152,7 @@ class TopK {
   Order order_;
   double limit_ = -std::numeric_limits<double>::infinity();
   std::vector<Candidate> kept_;
-  std::size_t exact_count_ = 0;  // kept_[0, exact_count_) hold exact scores; unused where the error is zero
+  std::size_t exact_count_ = 0;  // kept_[0, exact_count_) hold exact scores; unused if the error is zero
 };
 
 }  // namespace nestvec
