@@ -10,7 +10,7 @@
 namespace nestvec {
 namespace {
 
-/// The CPU keeps rows where they lie, an epilogue's weights in the epilogue, and has no memory of its own.
+/// The CPU uses rows in place, and an epilogue's weights in the epilogue; it has no device memory.
 constexpr Backend kCpu = {
     .name = "cpu",
     .count = [] { return std::size_t{1}; },

@@ -1,4 +1,4 @@
-// Linked in place of the CUDA backend where a build has none.
+// Linked in place of the CUDA backend if a build has none.
 #include "cpp/device/backend.hpp"
 
 namespace nestvec {

@@ -131,7 +131,7 @@ class BadTexts {
   std::size_t count_ = 0, first_ = 0;
 };
 
-/// Runs a step that follows the pooling, in place or from x to spare; says where its rows are.
+/// Runs a step that follows the pooling, in place or from x to spare; returns its rows.
 Matrix<float> apply(const EpilogueStep& step, Matrix<float> x, float* spare) {
   if (const auto* dense = std::get_if<DenseStep>(&step)) {
     dense_rows(*dense, {x.data, x.rows, x.cols}, spare);
@@ -144,7 +144,7 @@ Matrix<float> apply(const EpilogueStep& step, Matrix<float> x, float* spare) {
   return x;
 }
 
-/// Moves the first `dim` values of each row together.
+/// Keeps the first `dim` values of each row, contiguously.
 Matrix<float> truncate_rows(Matrix<float> x, std::size_t dim) {
   for (std::size_t r = 1; r < x.rows; ++r) std::copy_n(x.row(r), dim, x.data + r * dim);
   return {x.data, x.rows, dim};

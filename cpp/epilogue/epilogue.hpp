@@ -1,7 +1,7 @@
 // The epilogue: everything between the encoder's hidden states and the rows that are stored or returned.
 //
-// A task takes a few texts through all the steps and codes them; between the steps live these few rows only, never a
-// full-precision copy of the batch. Each text is computed on its own, in one fixed order: its codes do not depend on
+// A task takes a few texts through all steps and codes them. Between the steps only these few rows exist, never a float
+// copy of the batch. Each text is computed on its own, in one fixed order: its codes do not depend on
 // the batch, its padding or the number of threads.
 #pragma once
 #include <cstddef>
@@ -22,7 +22,7 @@ namespace nestvec {
 /// gelu is the exact one, x / 2 * (1 + erf(x / sqrt 2)), not its tanh approximation.
 enum class Activation { identity, tanh, relu, gelu, sigmoid, silu };
 
-/// The activation of that name; throws ArgumentError listing the known ones.
+/// The activation of that name; throws ArgumentError that lists the names.
 Activation activation_named(std::string_view name);
 
 struct PoolingStep {
@@ -51,7 +51,7 @@ using EpilogueStep = std::variant<PoolingStep, DenseStep, LayerNormStep, Normali
 /// dimensions l, l + 16, ...
 void dense_rows(const DenseStep& step, Matrix<const float> x, float* out);
 
-/// One tier of a table that an epilogue writes: row-major codes, and the factors of one row after another.
+/// One tier of a table that an epilogue writes: codes and factors, both row-major.
 struct TierRows {
   TierSpec spec;         ///< without a codebook
   std::uint8_t* codes;   ///< texts x row_bytes(spec.encoding, dim)
@@ -61,7 +61,7 @@ struct TierRows {
 
 class Epilogue {
  public:
-  /// Throws ArgumentError unless the first step, and no other, is a pooling, and the steps' shapes follow one another.
+  /// Throws ArgumentError unless the first step, and no other, is a pooling, and each step's shape fits the one before.
   Epilogue(std::vector<EpilogueStep> steps, std::size_t hidden_dim);
 
   const std::vector<EpilogueStep>& steps() const { return steps_; }
@@ -74,8 +74,8 @@ class Epilogue {
   /// Runs the steps, keeps the first `dim` values of each row (brought back to unit length if the last step is a
   /// normalisation), and codes them: codes gets hidden.texts x row_bytes(precision, dim) bytes.
   /// mask: hidden.texts x hidden.tokens, 1 for a token, 0 for padding.
-  /// Throws ArgumentError where shapes do not match, where the mask holds anything else, and where a row comes out NaN,
-  /// infinite, or too large for float16 if that is the precision.
+  /// Throws ArgumentError if shapes do not match, if the mask holds other values, or if a row becomes NaN, infinite, or
+  /// too large for float16 if that is the precision.
   void run(const HiddenStates& hidden, Matrix<const std::int64_t> mask, std::size_t prompt_tokens, std::size_t dim,
            Precision precision, void* codes, std::size_t threads = 0) const;
 
@@ -84,7 +84,7 @@ class Epilogue {
               std::span<TierRows> tiers, std::size_t threads = 0) const;
 
  private:
-  /// Takes the finished rows of some texts, the first of them text `first`, on any thread.
+  /// Takes the finished rows of a few texts from text `first` on; called on any thread.
   using TakeRows = std::function<void(std::size_t first, Matrix<const float> rows)>;
 
   /// Runs the steps; `encoding` has the limit that values must be below.

@@ -14,9 +14,9 @@ namespace {
 
 constexpr std::size_t kLanes = 16;                           // the kernel's outputs: a multiple of this
 constexpr std::size_t kTaskProducts = std::size_t{1} << 22;  // about 0.3 ms
-constexpr std::size_t kLeastTaskRows = 16;                   // to share what a task reads of the matrix
+constexpr std::size_t kLeastTaskRows = 16;                   // to share a task's reads of the matrix
 
-/// Of `rows` x `cols`, with zeros in the columns from there to `wide`.
+/// A matrix of `rows` x `cols`, padded with columns of zeros to `wide`.
 std::vector<float> padded(const float* data, std::size_t rows, std::size_t cols, std::size_t wide) {
   std::vector<float> wider(rows * wide);
   for (std::size_t r = 0; r < rows && data; ++r) std::copy_n(data + r * cols, cols, &wider[r * wide]);
@@ -52,7 +52,7 @@ namespace {
 
 /// Sums and differences of values `step`, 2 * step, ... apart, in x of `count`: both powers of two.
 void butterflies(float* x, std::size_t count, std::size_t step) {
-  // Two levels at a time, half the loads and stores; the order of additions is that of one after the other.
+  // Two levels at a time halve the loads and stores, and keep the order of additions.
   for (; 2 * step < count; step *= 4)
     for (std::size_t first = 0; first < count; first += 4 * step) {
       float* __restrict x0 = x + first;
@@ -75,12 +75,12 @@ void butterflies(float* x, std::size_t count, std::size_t step) {
   }
 }
 
-/// One row's rotation, in loops over neighbouring values that compilers make vector code of.
+/// One row's rotation, in loops over neighbouring values, which compilers vectorize.
 class Rotation {
  public:
   Rotation(Matrix<const std::uint8_t> signs, std::size_t dim)
       : rounds_(signs.rows), dim_(dim), part_(std::bit_floor(dim)), stride_(8 * signs.cols), flips_(rounds_ * stride_) {
-    // A transform's scale is multiplied into the signs before it: no sum overflows where the result does not.
+    // The signs before a transform hold its scale: no sum overflows unless the result does.
     const float scale = float(1 / std::sqrt(double(part_)));
     for (std::size_t round = 0; round < rounds_; ++round) {
       float* flips = &flips_[round * stride_];
@@ -114,7 +114,7 @@ class Rotation {
 
   bool has_step(std::size_t round) const { return part_ < dim_ && round > 0 && round % 2 == 0; }
 
-  /// Of the part as a matrix that is as good as square.
+  /// Columns of the part as an almost square matrix.
   std::size_t columns() const { return std::size_t{1} << (std::bit_width(part_) / 2); }
 
   void flip(std::size_t round, float* row) const {
@@ -132,7 +132,7 @@ class Rotation {
   }
 
   /// The part as a matrix with this many columns: transform the columns, transpose, transform the columns again.
-  /// It is left transposed, which is as good a rotation, and its inverse the same with the transposed shape.
+  /// The result stays transposed, which is as good a rotation. The inverse is the same with the transposed shape.
   void transform(float* __restrict x, float* __restrict scratch, std::size_t columns) const {
     const std::size_t rows = part_ / columns;
     butterflies(x, part_, columns);
@@ -143,7 +143,7 @@ class Rotation {
   }
 
   std::size_t rounds_, dim_, part_, stride_;
-  std::vector<float> flips_;  // of each round: stride_ signs, scaled
+  std::vector<float> flips_;  // per round: stride_ signs, scaled
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Linear maps of rows, the same bits for any number of rows and threads and on any CPU. threads: as in quantize.hpp.
-// Values that are not finite go through as float arithmetic takes them.
+// Values that are not finite follow the rules of float arithmetic.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -15,15 +15,15 @@ void linear(Matrix<const float> matrix, const float* start, Matrix<const float> 
 /// A random rotation of each row, by rounds of random signs and fast Walsh-Hadamard transforms (Ailon and Chazelle,
 /// The fast Johnson-Lindenstrauss transform, 2009). Round r:
 ///
-///     step       (a + b, a - b) / sqrt(2)   of Kac's walk, before rounds 2, 4, ... where dim is no power of two:
+///     step       (a + b, a - b) / sqrt(2)   of Kac's walk, before rounds 2, 4, ... if dim is no power of two:
 ///                                           a from the first half of the dimensions, b from the second
 ///     signs      +-x                        each dimension
-///     transform  orthogonal Hadamard        the largest power of two of dimensions: the first ones in even rounds, the
-///                                           last ones in odd rounds
+///     transform  orthogonal Hadamard        as many dimensions as the largest power of two: the first in even rounds,
+///                                           the last in odd rounds
 ///
 /// It is orthogonal up to float rounding and takes about dim * log2(dim) operations a round. After 4 rounds the entries
 /// of its matrix are as good as normally distributed for any dim (kurtosis 2.9 to 3.2 from 64 dimensions on).
-/// inverse: takes a rotated row back.
+/// inverse: undoes the rotation.
 /// signs: a row of x.cols bits for each round, most significant bit first, 1 for minus. result: the shape of x.
 void hadamard(Matrix<const std::uint8_t> signs, bool inverse, Matrix<const float> x, float* result,
               std::size_t threads);

@@ -7,7 +7,7 @@ namespace {
 
 constexpr std::size_t kLanes = 8;
 
-/// The sum of term(x[i]): the one order of summation of this file.
+/// The sum of term(x[i]), in the order of all sums of this file.
 template <class Term>
 double sum(const float* x, std::size_t count, Term term) {
   double lanes[kLanes] = {};

@@ -20,7 +20,7 @@ constexpr Named<PoolingMode> kModes[] = {
     {"lasttoken", PoolingMode::lasttoken},
 };
 
-/// One text's tokens. Those of the prompt lie in [first, kept); of the others, the mask says which count.
+/// One text's tokens. Those of the prompt are [first, kept); the mask says which of the others count.
 struct Text {
   const HiddenStates& hidden;
   std::size_t index;
@@ -30,7 +30,7 @@ struct Text {
 
   const float* token(std::size_t position) const { return hidden.token(index, position, scratch); }
 
-  /// Calls visit(values, position) for every token that counts, in order; says how many there were.
+  /// Calls visit(values, position) for every token that counts, in order; returns their number.
   template <class Visit>
   std::size_t for_each_token(Visit visit) const {
     std::size_t count = 0;
@@ -75,7 +75,7 @@ void pool_max(const Text& text, float* out) {
   });
 }
 
-/// The sum over the tokens and their number; 1 where there are none, so that the quotient is 0.
+/// Sums the tokens; returns their number, or 1 if there are none, so that the quotient is 0.
 float pool_sum(const Text& text, float* out) {
   const std::size_t dim = text.hidden.dim;
   std::fill_n(out, dim, 0.0F);
@@ -85,7 +85,7 @@ float pool_sum(const Text& text, float* out) {
   return count == 0 ? 1.0F : static_cast<float>(count);
 }
 
-/// The weighted sum and the sum of the weights, with 1 for none as above.
+/// Sums the weighted tokens; returns the sum of the weights, or 1 as pool_sum does.
 float pool_weighted_sum(const Text& text, float* out) {
   const std::size_t dim = text.hidden.dim;
   double weights = 0;

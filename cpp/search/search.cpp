@@ -15,10 +15,10 @@
 namespace nestvec {
 namespace {
 
-constexpr std::size_t kCandidateBytes = 4 << 20;  // for the candidates between two tiers, at one time
-constexpr std::size_t kQueryBytes = 4 << 20;      // for prepared queries
+constexpr std::size_t kCandidateBytes = 4 << 20;  // of the candidates between two tiers, at one time
+constexpr std::size_t kQueryBytes = 4 << 20;      // of prepared queries
 
-/// Adds the time of its life.
+/// Adds its lifetime to the tier's seconds.
 class Stopwatch {
  public:
   explicit Stopwatch(TierStats* stats) : stats_(stats) {}
@@ -31,7 +31,7 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-/// What a scan of `queries` queries reads: rows that some filter lets through, whole blocks at a time.
+/// Counts the reads of a scan of `queries` queries: rows that a filter allows, and the whole blocks that hold them.
 void count_scan(const Segment& segment, const ScanRows& rows, std::size_t used_columns, std::size_t queries,
                 TierStats* stats) {
   if (!stats) return;
