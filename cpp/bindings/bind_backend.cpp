@@ -1,4 +1,4 @@
-// What this build on this machine can do.
+// The capabilities of this build on this machine.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -33,7 +33,7 @@ std::vector<std::string> backend_names() {
   return names;
 }
 
-/// Of the CUDA backend: whether this build has it, the bytes free on each device, and why it cannot be used.
+/// The CUDA backend: whether this build has it, the bytes free on each device, and why it cannot be used.
 py::dict cuda_report() {
   std::vector<std::size_t> free_memory;
   py::object problem = py::none();

@@ -24,7 +24,7 @@ namespace {
 using Bytes = Array<std::uint8_t>;
 using Floats = Array<float>;
 
-/// train_pq. start: a codebook to go on from.
+/// train_pq. start: a codebook to continue from.
 std::shared_ptr<CodebookArray> train(const Floats& sample, const std::string& encoding, std::size_t columns,
                                      const std::shared_ptr<CodebookArray>& start, std::uint64_t seed,
                                      std::size_t iterations, std::size_t threads) {
@@ -47,7 +47,7 @@ std::shared_ptr<CodebookArray> train(const Floats& sample, const std::string& en
   return std::make_shared<CodebookArray>(encoding, columns, std::move(centroids));
 }
 
-/// What encode_tier makes of a batch.
+/// The result of encode_tier for a batch.
 struct EncodedTier {
   Bytes codes;
   std::optional<Floats> factors;
@@ -80,7 +80,7 @@ EncodedTier encode(const Floats& x, const std::string& encoding, bool packed, bo
   return {std::move(codes), std::move(factors), longest};
 }
 
-/// What row-major codes stand for: (rows, dim).
+/// Decodes row-major codes: (rows, dim).
 Floats decode(const Bytes& codes, const std::string& encoding, std::size_t dim, bool cosine,
               const std::optional<Floats>& factors, const std::shared_ptr<CodebookArray>& codebook,
               std::size_t threads) {
@@ -104,8 +104,8 @@ Floats decode(const Bytes& codes, const std::string& encoding, std::size_t dim, 
 /// Row-major codes as packed blocks, the last one padded.
 Bytes pack_rows(const Bytes& codes, const std::string& encoding, std::size_t dim) {
   const Matrix<const std::uint8_t> rows = as_matrix(codes, "codes");
-  const Encoding of = encoding_named(encoding);
-  const std::size_t bytes = row_bytes(of, checked_dim(dim)), block = block_bytes(of, dim);
+  const Encoding row_encoding = encoding_named(encoding);
+  const std::size_t bytes = row_bytes(row_encoding, checked_dim(dim)), block = block_bytes(row_encoding, dim);
   if (rows.cols != bytes)
     throw ArgumentError("codes have " + std::to_string(rows.cols) + " bytes a row; expected " + std::to_string(bytes));
   Bytes out(std::vector<std::size_t>{block_count(rows.rows) * block});
@@ -113,7 +113,7 @@ Bytes pack_rows(const Bytes& codes, const std::string& encoding, std::size_t dim
   const py::gil_scoped_release release;
   for (std::size_t b = 0; b < block_count(rows.rows); ++b) {
     const std::size_t first = b * kBlockRows;
-    pack_block(of, dim, rows.row(first), std::min(kBlockRows, rows.rows - first), blocks + b * block);
+    pack_block(row_encoding, dim, rows.row(first), std::min(kBlockRows, rows.rows - first), blocks + b * block);
   }
   return out;
 }

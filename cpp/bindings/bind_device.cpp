@@ -56,7 +56,7 @@ void require_row_major(const Shape& shape, const Strides& strides, std::size_t i
                           tuple_text(strides) + " bytes; expected C-contiguous: make a contiguous copy on the device");
 }
 
-/// Looks at memory that somebody else owns. strides: in bytes; empty: row-major.
+/// A checked view of memory that `owner` keeps. strides: in bytes; empty: row-major.
 DeviceArray checked(std::shared_ptr<void> owner, std::uintptr_t pointer, const ItemType& type, Shape shape,
                     const std::optional<Strides>& strides, const Device& device, const std::string& what) {
   const std::size_t items = count_of(shape, type);
@@ -105,7 +105,7 @@ py::array to_numpy(const DeviceArray& array) {
   return out;
 }
 
-/// The array of a capsule of that kind, which is used up then; nothing where the capsule is of another kind.
+/// Uses up a capsule of that kind and returns its array; nothing if the capsule is of another kind.
 template <class Managed>
 std::optional<DeviceArray> imported(const py::capsule& capsule, const std::string& what) {
   using Named = dlpack::Capsule<Managed>;
@@ -153,13 +153,13 @@ DeviceArray from_dlpack(const py::capsule& capsule, const std::string& what) {
   return *array;
 }
 
-/// An array at a pointer into memory that `owner` keeps. stream: whose work on it is to be waited for, if any.
+/// An array at a pointer into memory that `owner` keeps. stream: the stream to wait for, if any.
 DeviceArray from_pointer(std::uintptr_t pointer, const std::string& type_name, const Shape& shape,
                          const std::optional<Strides>& strides, std::optional<std::uintptr_t> stream,
                          std::optional<int> number, const py::object& owner, const std::string& what) {
   const Device any = device_named("cuda:" + std::to_string(number.value_or(0)));
   int device = any.number;
-  if (!number && pointer) {  // the interface does not say which
+  if (!number && pointer) {  // the interface does not name the device
     device = any.backend->device_of(reinterpret_cast<const void*>(pointer));
     if (device < 0) device = any.number;
   }
@@ -174,7 +174,7 @@ DeviceArray from_pointer(std::uintptr_t pointer, const std::string& type_name, c
   return array;
 }
 
-/// What a capsule of ours holds on to.
+/// The owner of a capsule's memory.
 template <class Managed>
 struct Exported {
   DeviceArray array;

@@ -55,7 +55,7 @@ class DevicedEpilogue : public Epilogue {
  public:
   using Epilogue::Epilogue;
 
-  /// Codes on the device, and the scales of int8 and uint8 if they are wanted.
+  /// Codes on the device, and the scales of int8 and uint8 if asked for.
   std::pair<DeviceArray, std::optional<DeviceArray>> run_on_device(const DeviceArray& hidden, const DeviceArray& mask,
                                                                    std::size_t prompt_tokens, std::size_t dim,
                                                                    const std::string& name, bool scaled) {

@@ -30,7 +30,7 @@ using Floats = Array<float>;
 using Ids = Array<std::int64_t>;
 using Words = Array<std::uint64_t>;
 
-/// As the final scores have them.
+/// Summed as in final scores.
 Array<double> squared_lengths(const Floats& x) {
   const Matrix<const float> rows = as_matrix(x, "x");
   Array<double> out(std::vector<std::size_t>{rows.rows});
@@ -40,7 +40,7 @@ Array<double> squared_lengths(const Floats& x) {
   return out;
 }
 
-/// Sets the bits of rows in a filter of `count` rows. Returns how many numbers are of no row.
+/// Sets the bits of rows in a filter of `count` rows. Returns the number of those that are out of range.
 std::size_t allow_rows(const Ids& rows, Words& filter, std::size_t count) {
   sized(filter, block_count(count), "the filter");
   std::uint64_t* words = filter.mutable_data();
@@ -71,7 +71,7 @@ class Region {
     checked_.require(section.data(), std::size_t(section.size()), 0);
   }
 
-  /// Sections are views into the data; anything else is a mistake of the caller.
+  /// Sections must be views into the data: anything else is an error of the caller.
   void require_inside(const void* from, std::size_t bytes) const {
     const auto* begin = static_cast<const std::uint8_t*>(from);
     if (bytes && (begin < data_.data() || begin + bytes > data_.data() + data_.size()))
@@ -86,9 +86,9 @@ class Region {
   CheckedRegion checked_;
 };
 
-/// How a search is made, checked against the table by Searcher::search.
+/// The parameters of a search; Searcher::search checks them against the table.
 struct Options {
-  std::size_t k, dim;                   ///< dim: of the scanned tier, the first are used
+  std::size_t k, dim;                   ///< dim: prefix of the scanned tier
   std::vector<std::size_t> oversample;  ///< of each tier but the last
   bool float_query;
   std::vector<Forecast> forecasts;  ///< one for each tier but the last, or none
@@ -96,13 +96,13 @@ struct Options {
   std::size_t threads;
 };
 
-/// What a tier did in a search.
+/// The work of a tier in a search.
 struct Stats {
   std::uint64_t rows, bytes;
   double seconds;
 };
 
-/// Where a tier lies.
+/// The place of a tier.
 struct Placed {
   std::optional<bool> on_device;  ///< false: it is streamed to the device; None: it stays with the CPU
   std::size_t bytes;              ///< of device memory
@@ -112,7 +112,7 @@ double physical_bytes() { return double(sysconf(_SC_PHYS_PAGES)) * double(syscon
 
 class Searcher {
  public:
-  /// memory: of the device, which the tiers may take; None: nine tenths of what is free.
+  /// memory: bytes of the device that the tiers may take; None: nine tenths of the free memory.
   Searcher(std::size_t rows, std::vector<TierArrays> tiers, std::optional<Ids> ids, std::shared_ptr<Region> region,
            const std::string& device, std::optional<std::size_t> memory)
       : tiers_(std::move(tiers)), ids_(std::move(ids)), region_(std::move(region)) {
@@ -142,25 +142,25 @@ class Searcher {
     return out;
   }
 
-  /// Returns (scores, ids, [Stats of each tier]). Uses as many tiers as there are queries for. filter: (1 or queries,
-  /// words of 64 rows).
-  py::tuple search(const std::vector<QueryArrays>& queries, const Options& asked,
+  /// Returns (scores, ids, [Stats of each tier]). Uses one tier for each of the queries' entries. filter: (1 or
+  /// queries, words of 64 rows).
+  py::tuple search(const std::vector<QueryArrays>& queries, const Options& request,
                    const std::optional<Words>& filter) const {
     const std::vector<TierQueries> views = checked_queries(queries);
     const Matrix<const float> first = views[0].values;
-    if (asked.dim < 1 || asked.dim > first.cols || asked.k < 1 || asked.oversample.size() + 1 < views.size() ||
-        std::count(asked.oversample.begin(), asked.oversample.end(), std::size_t{0}) ||
-        (!asked.forecasts.empty() && asked.forecasts.size() + 1 < views.size()))
+    if (request.dim < 1 || request.dim > first.cols || request.k < 1 || request.oversample.size() + 1 < views.size() ||
+        std::count(request.oversample.begin(), request.oversample.end(), std::size_t{0}) ||
+        (!request.forecasts.empty() && request.forecasts.size() + 1 < views.size()))
       throw ArgumentError(
           "search needs 1 <= dim <= the queries' columns, k and oversample >= 1, forecasts for all tiers");
     std::vector<TierStats> stats(views.size());
-    SearchOptions options{.k = std::min(asked.k, table_.segment.rows),
-                          .dim = asked.dim,
-                          .oversample = asked.oversample,
-                          .kind = kind_of(asked.float_query),
-                          .threads = asked.threads,
-                          .forecasts = asked.forecasts,
-                          .confidence = asked.confidence,
+    SearchOptions options{.k = std::min(request.k, table_.segment.rows),
+                          .dim = request.dim,
+                          .oversample = request.oversample,
+                          .kind = kind_of(request.float_query),
+                          .threads = request.threads,
+                          .forecasts = request.forecasts,
+                          .confidence = request.confidence,
                           .stats = stats.data()};
     if (filter) {
       const Matrix<const std::uint64_t> words = as_matrix(*filter, "the filter");
@@ -174,7 +174,7 @@ class Searcher {
       const py::gil_scoped_release release;
       for (std::size_t t = 0; t < views.size(); ++t)
         if (t == 0 || views[t].values.data != views[t - 1].values.data)
-          check_finite(views[t].values, "queries", Encoding::float32, asked.threads);
+          check_finite(views[t].values, "queries", Encoding::float32, request.threads);
       nestvec::search(table_, views, options, found.data());
     }
     std::vector<Stats> counted;
@@ -186,7 +186,7 @@ class Searcher {
     return py::make_tuple(arrays[0], arrays[1], counted);
   }
 
-  /// What rows of a tier stand for.
+  /// Decodes rows of a tier.
   Floats vectors(std::size_t tier, const Ids& rows, std::size_t threads) const {
     if (tier >= table_.segment.tiers.size()) throw ArgumentError("the table has no such tier");
     const std::span<const std::int64_t> numbers(rows.data(), std::size_t(rows.size()));
@@ -214,7 +214,7 @@ class Searcher {
     return views;
   }
 
-  /// What the scan compares rows with.
+  /// The kind of queries that a scan compares rows with.
   QueryKind kind_of(bool float_query) const {
     const Tier& scanned = table_.segment.tiers[0];
     const EncodingTraits& of = traits(scanned.encoding);

@@ -24,10 +24,10 @@ namespace py = pybind11;
 namespace nestvec {
 namespace {
 
-/// Rows as Python hands them over; on a device they are packed ton_host.
+/// Rows from Python; rows in device memory are packed on the device.
 using RowArray = std::variant<DeviceArray, py::array>;
 
-/// Row-major rows where they lie.
+/// Row-major rows, in place.
 struct Rows {
   const std::uint8_t* data;
   std::size_t count, columns;

@@ -1,4 +1,4 @@
-// The numpy arrays that the best rows are returned in.
+// The numpy arrays of a search's results.
 #pragma once
 #include <pybind11/numpy.h>
 
@@ -12,8 +12,8 @@
 
 namespace nestvec {
 
-/// Scores and ids as arrays of (queries, k): distances and integer products as int32, -1 where there is none; other
-/// scores as float32, NaN where there is none.
+/// Scores and ids as arrays of (queries, k): distances and integer products as int32, -1 if missing; other scores
+/// as float32, NaN if missing.
 template <class Score>
 pybind11::tuple as_arrays(const std::vector<Candidate>& found, std::size_t queries, std::size_t k,
                           const std::int64_t* ids, int sign) {

@@ -59,7 +59,7 @@ class CodebookArray {
   }
 
   /// The levels of int4 (16 of them) or planes (2 to 256, a power of two) over `dim` dimensions: finite, none smaller
-  /// than the one before it, and where rows are scaled the largest from 1 to 256.
+  /// than the one before it, and if rows are scaled, the largest from 1 to 256.
   /// importance: (dim, dim), as in Levels.
   static std::shared_ptr<CodebookArray> of_levels(const std::string& encoding_name, std::size_t dim,
                                                   Array<float> levels, bool scaled,

@@ -1,4 +1,4 @@
-// The items that codes of a precision are returned in.
+// The numpy types of codes, by precision.
 #pragma once
 #include <pybind11/numpy.h>
 
@@ -11,7 +11,7 @@
 
 namespace nestvec {
 
-/// numpy has no bfloat16: codes of it are uint16 there.
+/// numpy has no bfloat16: its codes are returned as uint16.
 inline const ItemType& item_type(Precision precision) {
   static constexpr std::string_view kNames[] = {"float32", "float16", "bfloat16", "int8",
                                                 "uint8",   "int8",    "uint8"};  // in the order of Precision

@@ -1,4 +1,4 @@
-// Arrays in a device's memory: our own, and those that other libraries hand over.
+// Arrays in a device's memory: nestvec's, and those of other libraries.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace nestvec {
 
-/// What an array's items are.
+/// The type of an array's items.
 struct ItemType {
   std::string_view name;    ///< numpy's name, but for bfloat16
   const char* numpy;        ///< the numpy type of the same size: it has no bfloat16
@@ -25,10 +25,10 @@ struct ItemType {
 /// Throws ArgumentError for a name that no device array has.
 const ItemType& item_type(std::string_view name);
 
-/// The items that a shape has; throws ArgumentError where their bytes cannot be counted.
+/// The number of items of a shape; throws ArgumentError if their bytes overflow.
 std::size_t count_of(const std::vector<std::size_t>& shape, const ItemType& type);
 
-/// An array in device memory, row-major without gaps. Views share its memory, which goes with the last of them.
+/// An array in device memory, row-major without gaps. Views share its memory, which is freed with the last.
 struct DeviceArray {
   std::shared_ptr<void> memory;
   std::uint8_t* data;
@@ -36,7 +36,7 @@ struct DeviceArray {
   std::vector<std::size_t> shape;
   Device device;
 
-  /// Memory for an array, with anything in it.
+  /// Memory for an array, not initialised.
   static DeviceArray allocate(const ItemType& type, std::vector<std::size_t> shape, Device device) {
     const std::size_t bytes = count_of(shape, type) * type.bytes();
     std::shared_ptr<void> memory = bytes ? device.backend->allocate(bytes, device.number) : nullptr;

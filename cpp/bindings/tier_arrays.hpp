@@ -1,4 +1,4 @@
-// A table's tiers and their queries in numpy arrays, as Python hands them over.
+// A table's tiers and their queries in numpy arrays, as Python passes them.
 #pragma once
 #include <pybind11/numpy.h>
 
@@ -16,10 +16,10 @@
 
 namespace nestvec {
 
-/// The sections of a tier, and what its scores are made of.
+/// The sections of a tier, and the parameters of its scores.
 struct TierArrays {
   std::string encoding;
-  std::vector<std::size_t> dims;  ///< declared, rising to the tier's dimension
+  std::vector<std::size_t> dims;  ///< declared, ascending to the tier's dimension
   bool cosine;
   double norm_weight;
   Array<std::uint8_t> codes;
@@ -27,7 +27,7 @@ struct TierArrays {
   double row_bound;
   std::shared_ptr<CodebookArray> codebook;  ///< null: none
 
-  /// A view of them. packed: the codes are blocks. Throws ArgumentError where they do not belong together.
+  /// A view of them. packed: the codes are blocks. Throws ArgumentError if they do not fit together.
   Tier view(std::size_t rows, bool packed) const {
     if (dims.empty() || !std::is_sorted(dims.begin(), dims.end()) || dims.front() < 1)
       throw ArgumentError("dims must rise to the tier's dimension");
@@ -35,14 +35,15 @@ struct TierArrays {
     const Codebook* book = codebook ? &codebook->view() : nullptr;
     const TierSpec spec{encoding_named(encoding), packed, cosine, dims, book};
     check_codebook(spec.encoding, dim, book);
-    const EncodingTraits& of = traits(spec.encoding);
+    const EncodingTraits& entry = traits(spec.encoding);
     const std::size_t blocks = block_count(rows), columns = spec.columns(dim);
-    const std::size_t bytes = packed ? blocks * of.layout.block_bytes(columns) : rows * of.layout.row_bytes(columns);
+    const std::size_t bytes =
+        packed ? blocks * entry.layout.block_bytes(columns) : rows * entry.layout.row_bytes(columns);
     Tier tier{spec.encoding, dim, dims, cosine, sized(codes, bytes, "codes"), nullptr, row_bound};
     if (!(norm_weight >= 0 && norm_weight <= 1) || (norm_weight > 0 && packed && !book))
       throw ArgumentError("only product quantizers are scanned by scores with a norm_weight, which is 0 to 1");
     tier.norm_weight = norm_weight;
-    if (of.meaning == Meaning::signs) tier.row_bound = std::sqrt(double(dim));  // as 1 and -1
+    if (entry.meaning == Meaning::signs) tier.row_bound = std::sqrt(double(dim));  // rows of 1 and -1
     if (book) {
       tier.codebook = *book;
       if (!book->scaled()) tier.row_bound = book->longest_decoded();
@@ -54,7 +55,7 @@ struct TierArrays {
   }
 };
 
-/// The queries of a tier, and what is added to all scores of each.
+/// The queries of a tier, and a constant that is added to all scores of each.
 struct QueryArrays {
   Array<float> values;
   std::optional<Array<double>> constants;
