@@ -1,4 +1,4 @@
-// The CUDA backend: the same table of functions as the CPU's.
+// The CUDA backend: a table of the same functions as the CPU's.
 #include "cpp/device/backend.hpp"
 #include "cuda/device.hpp"
 #include "cuda/epilogue.hpp"

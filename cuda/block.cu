@@ -36,10 +36,11 @@ double longest_row(Encoding encoding, Matrix<const std::uint8_t> rows, std::size
   auto* longest = lease->memory.take<unsigned long long>(1, what);
   auto* on_host = lease->pinned.take<unsigned long long>(1, what);
   check(cudaMemsetAsync(longest, 0, sizeof *longest, stream), what);
-  // 8 lanes to a row; 2,048 threads fill a multiprocessor.
+  // 8 lanes for each row; 2,048 threads fill a multiprocessor.
   const std::size_t wanted = (rows.rows * 8 - 1) / kPackThreads + 1;
-  const std::size_t most = std::size_t{properties(device).multiprocessors} * 2048 / kPackThreads;
-  launch("longest_row", longest_row_kernel, static_cast<unsigned>(std::min(wanted, most)), kPackThreads, 0, stream,
+  const std::size_t max_blocks = std::size_t{properties(device).multiprocessors} * 2048 / kPackThreads;
+  launch("longest_row", longest_row_kernel, static_cast<unsigned>(std::min(wanted, max_blocks)), kPackThreads, 0,
+         stream,
          ValueRows{device_encoding(encoding).number, rows.data, rows.rows, rows.cols, static_cast<unsigned>(dim)},
          longest);
   check(cudaMemcpyAsync(on_host, longest, sizeof *longest, cudaMemcpyDeviceToHost, stream), what);

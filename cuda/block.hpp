@@ -1,4 +1,4 @@
-// Row-major codes in a CUDA device's memory: packed into blocks there, and measured.
+// Row-major codes in a CUDA device's memory: packing them into blocks on the device, and measuring them.
 #pragma once
 #include <cstdint>
 
@@ -8,8 +8,8 @@
 
 namespace nestvec::cuda {
 
-/// pack_block for all blocks of `count` rows. columns: of the rows, as the encoding counts them. blocks:
-/// block_count(count) x block_bytes(encoding, columns), aligned to 8 bytes. Returns at once: the work is the stream's.
+/// pack_block for all blocks of `count` rows. columns: of the rows, as pack_block counts them. blocks:
+/// block_count(count) x block_bytes(encoding, columns), aligned to 8 bytes. Returns at once: the stream does the work.
 void pack_blocks(Encoding encoding, std::size_t columns, const std::uint8_t* rows, std::size_t count,
                  std::uint8_t* blocks, cudaStream_t stream);
 

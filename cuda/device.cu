@@ -40,7 +40,7 @@ int capability_of(int device) {
 
 void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
-  cudaGetLastError();  // the runtime would report it once more
+  cudaGetLastError();  // or the runtime would report it again
   throw DeviceError(std::string(what) + " failed on the CUDA device: " + text_of(status));
 }
 
@@ -121,8 +121,7 @@ Buffer::~Buffer() {
 #ifdef __CUDACC__
 constexpr bool kArenasKeep = true;
 #else
-constexpr bool kArenasKeep =
-    false;  // every array is a piece of its own, poisoned at first, with bounds that are checked
+constexpr bool kArenasKeep = false;  // each array is a separate piece: poisoned at first, and its bounds are checked
 #endif
 
 void* Arena::take_bytes(std::size_t bytes, const char* what) {
@@ -151,7 +150,7 @@ Stream::Stream(int device) : device_(device) {
 }
 
 Stream::~Stream() {
-  cudaStreamSynchronize(stream_);  // its work may read memory that goes next
+  cudaStreamSynchronize(stream_);  // its work may read memory that is freed next
   cudaStreamDestroy(stream_);
 }
 
@@ -166,7 +165,7 @@ struct Pool {
   std::vector<std::unique_ptr<Workspace>> idle;
 };
 
-/// Never destroyed: at the end of the process the driver may be gone before it.
+/// Never destroyed: at process exit the driver may be unloaded before it.
 Pool& pool_of(int device) {
   static auto* pools = new std::array<Pool, kMaxDevices>;
   return (*pools)[std::size_t(device) % kMaxDevices];
@@ -178,10 +177,10 @@ Lease::Lease(int device) : use_(device) {
   Pool& pool = pool_of(device);
   {
     const std::lock_guard lock(pool.mutex);
-    for (auto one = pool.idle.rbegin(); one != pool.idle.rend() && !workspace_; ++one)
-      if ((*one)->device == device) {
-        workspace_ = std::move(*one);
-        pool.idle.erase(std::next(one).base());
+    for (auto idle = pool.idle.rbegin(); idle != pool.idle.rend() && !workspace_; ++idle)
+      if ((*idle)->device == device) {
+        workspace_ = std::move(*idle);
+        pool.idle.erase(std::next(idle).base());
         break;
       }
   }
@@ -199,7 +198,7 @@ Lease::~Lease() {
     Pool& pool = pool_of(workspace_->device);
     const std::lock_guard lock(pool.mutex);
     pool.idle.push_back(std::move(workspace_));
-  } catch (const DeviceError&) {  // no memory for one large piece: the next call begins with none
+  } catch (const DeviceError&) {  // no memory for one large piece: the next call starts without a workspace
   }
 }
 

@@ -1,5 +1,5 @@
-// A CUDA device as the host side uses it: checked calls, memory, streams. The only file, with device.cu, that knows how
-// the runtime reports failures.
+// A CUDA device for host code: checked calls, memory, streams. Only this file and device.cu know how the runtime
+// reports failures.
 #pragma once
 #include <algorithm>
 #include <cstddef>
@@ -14,28 +14,28 @@
 
 namespace nestvec::cuda {
 
-/// Throws DeviceError that says what failed, and how, unless the status is cudaSuccess.
+/// Throws DeviceError, which says what failed and how, unless the status is cudaSuccess.
 void check(cudaError_t status, const char* what);
 
-/// What this machine has; 0 where there is no driver, or one that this CUDA cannot use.
+/// The number of this machine's devices; 0 without a driver that this CUDA can use.
 std::size_t device_count();
 
-/// Throws DeviceError that says why the device cannot be used: no driver, no such device, or one that is too old.
+/// Throws DeviceError if the device cannot be used, which says why: no driver, no such device, or a device too old.
 void require_device(int device);
 
-/// Whether kernels may call what kernels/mma.cuh has.
+/// Whether kernels may call the instructions of kernels/mma.cuh.
 bool has_matrix_instructions(int device);
 
 std::size_t free_memory(int device);
 
-/// Limits that kernels are launched by.
+/// Limits for kernel launches.
 struct Properties {
   unsigned multiprocessors;
-  std::size_t shared_bytes;  ///< that a block of threads may ask for
+  std::size_t shared_bytes;  ///< the most for a block of threads
 };
 const Properties& properties(int device);
 
-/// Makes a device the calling thread's own until the end of the scope.
+/// Makes a device the calling thread's current one until the end of the scope.
 class UseDevice {
  public:
   explicit UseDevice(int device);
@@ -49,11 +49,11 @@ class UseDevice {
 
 enum class Memory {
   device,
-  pinned,  ///< of the host, which the device reads and writes without a copy in between
+  pinned,  ///< host memory that the device reads and writes without an extra copy
 };
 
-/// Bytes of one kind of memory. DeviceError where they do not fit: how many were needed, for what, and how many
-/// are free.
+/// Bytes of one kind of memory. Throws DeviceError if they do not fit, which says how many were needed, for what, and
+/// how many are free.
 class Buffer {
  public:
   Buffer() = default;
@@ -90,13 +90,13 @@ class Arena {
  public:
   Arena(Memory kind, int device) : kind_(kind), device_(device) {}
 
-  /// `count` values, aligned to 256 bytes, not set. what: they are for, in an error.
+  /// `count` values, aligned to 256 bytes, not initialised. what: their use, for an error.
   template <class T>
   T* take(std::size_t count, const char* what) {
     return static_cast<T*>(take_bytes(count * sizeof(T), what));
   }
 
-  void reset();  ///< keeps one piece of memory, large enough for what was taken since the last time
+  void reset();  ///< keeps one piece of memory, as large as all that was taken since the last reset
 
  private:
   void* take_bytes(std::size_t bytes, const char* what);
@@ -137,7 +137,7 @@ class Event {
   cudaEvent_t event_ = nullptr;
 };
 
-/// What one call at a time works with on a device.
+/// The stream and memory of one call at a time on a device.
 struct Workspace {
   explicit Workspace(int device_)
       : device(device_), stream(device_), memory(Memory::device, device_), pinned(Memory::pinned, device_) {}
@@ -146,7 +146,8 @@ struct Workspace {
   Stream stream;
   Arena memory, pinned;
 
-  /// Copies to the device: `count` values of pageable memory by way of pinned memory, so that the copy may run on.
+  /// Copies `count` values of pageable memory to the device, through pinned memory, so that the copy runs
+  /// asynchronously.
   template <class T>
   T* upload(const T* values, std::size_t count, const char* what) {
     T* staged = pinned.take<T>(count, what);
@@ -154,7 +155,7 @@ struct Workspace {
     return to_device(staged, count, what);
   }
 
-  /// The same for what is in pinned memory already, and stays there until the copy is done.
+  /// The same for pinned memory, which must stay unchanged until the copy is done.
   template <class T>
   T* to_device(const T* pinned_values, std::size_t count, const char* what) {
     T* out = memory.take<T>(count, what);
@@ -175,8 +176,8 @@ struct Workspace {
   }
 };
 
-/// A workspace of the device for the calling thread, which is now the device's: a pool keeps as many as there ever were
-/// calls at one time. When the lease ends no work may be under way; where it ends by an exception, it is waited for.
+/// A workspace of the device for the calling thread, whose current device it becomes. A pool keeps as many workspaces
+/// as calls ever ran at the same time. No work may be pending when the lease ends; if an exception ends it, it waits.
 class Lease {
  public:
   explicit Lease(int device);

@@ -1,4 +1,4 @@
-// Encodings on a CUDA device: how their values lie, and the kernels that scan them.
+// Encodings on a CUDA device: the layout of their values, and the kernels that scan them.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -10,23 +10,23 @@ namespace nestvec::cuda {
 
 /// The kernels of one scorer, for one tile size in queries.
 struct ScanKernels {
-  const char* name;  ///< of the scorer; null: there is none
+  const char* name;  ///< of the scorer; null: no scorer
   void (*scan)(ScanView);
   void (*sample)(ScanView, unsigned spacing, unsigned* samples);
   unsigned tile;             ///< queries that a block of threads takes
   std::size_t shared_bytes;  ///< of a scan, beside look-up tables
   std::size_t table_bytes;   ///< of a word's look-up tables; 0: the scorer has none
-  /// Of scorers with matrix instructions: how their queries lie in memory. Null: as the CPU's kernels read them.
+  /// The layout of queries for scorers with matrix instructions. Null: as the CPU's kernels read them.
   std::size_t (*query_bytes)(unsigned words);
   void (*write_query)(const std::uint8_t* query, unsigned words, unsigned number, std::uint8_t* tile);
 };
 
-/// What scans with one kind of query: a single query, many, and many by matrix instructions where they can.
+/// The kernels for one kind of query: for a single query, for many, and for many by matrix instructions.
 struct QueryKernels {
   ScanKernels single, tiles, matrix;
 
-  /// For `count` queries. A tile of few queries costs the matrix instructions less time than its rows take to arrive
-  /// from memory.
+  /// The kernels for `count` queries. Even for few queries, matrix instructions take less time than loading the tile's
+  /// rows from memory.
   const ScanKernels& for_queries(std::size_t count, bool has_matrix_instructions) const {
     return count == 1 ? single : matrix.name && has_matrix_instructions ? matrix : tiles;
   }
@@ -34,7 +34,7 @@ struct QueryKernels {
 
 struct DeviceEncoding {
   Encoding encoding;
-  Number number;  ///< of values; of other meanings unused
+  Number number;  ///< of values; unused for other meanings
   QueryKernels by_codes, by_floats;
 
   const QueryKernels& scan(QueryKind kind) const { return kind == QueryKind::codes ? by_codes : by_floats; }

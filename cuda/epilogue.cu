@@ -10,8 +10,8 @@
 namespace nestvec::cuda {
 namespace {
 
-constexpr std::size_t kMostIndex = std::size_t{1} << 30;   // kernels count a row's values and tokens in 32 bits
-constexpr std::size_t kMostBlocks = std::size_t{1} << 20;  // of a grid: then blocks take several rows
+constexpr std::size_t kMostIndex = std::size_t{1} << 30;   // kernels index a row's values and tokens with 32 bits
+constexpr std::size_t kMostBlocks = std::size_t{1} << 20;  // of a grid; with more rows, a block takes several
 constexpr unsigned kSliceThreads = 64;
 
 unsigned narrowed(std::size_t count, const char* what) {
@@ -31,7 +31,7 @@ int current_device() {
   return device;
 }
 
-/// What a call works with on a stream that may not be its workspace's. Work is over when it goes, in any case.
+/// The memory of a call, on a stream that may not be its workspace's. Its destructor waits for the work in any case.
 class Call {
  public:
   explicit Call(int device) : Call(device, nullptr, true) {}
@@ -51,7 +51,7 @@ class Call {
     return out;
   }
 
-  /// Waits for the work that was begun, and returns one value of what is on the device.
+  /// Waits for the work so far, and returns a value from the device.
   template <class T>
   T read(const T* value) {
     T* staged = lease_->pinned.take<T>(1, "an epilogue's errors");
@@ -83,7 +83,7 @@ CodeRows code_rows_at(void* codes, Precision precision, std::size_t dim) {
   return {static_cast<unsigned char*>(codes), bytes, quotient_up(bytes, 4), bytes % 4 == 0 && is_aligned(codes, 4)};
 }
 
-/// Rows whose codes are their values: between two steps.
+/// The task between two steps: a row's codes are its values.
 RowTask keep_rows(std::size_t rows, unsigned width, float* out) {
   RowTask task{};
   task.rows = rows;
@@ -97,8 +97,8 @@ void launch_rows(const char* name, const Source& source, RowTask task, Call& cal
   constexpr std::size_t fixed = shared_tail_offset<float, CodeRowsShared<Source>>();
   const std::size_t with_row = fixed + task.width * sizeof(float);
   const bool fits = with_row <= call.limits().shared_bytes;
-  const std::size_t most = fits ? kMostBlocks : std::size_t{4} * call.limits().multiprocessors;
-  const unsigned grid = static_cast<unsigned>(std::min(task.rows, most));
+  const std::size_t max_blocks = fits ? kMostBlocks : std::size_t{4} * call.limits().multiprocessors;
+  const unsigned grid = static_cast<unsigned>(std::min(task.rows, max_blocks));
   if (!fits) task.scratch = call.floats(std::size_t{grid} * task.width);
   launch(name, code_rows_kernel<Source>, grid, kRowThreads, fits ? with_row : fixed, call.stream(), source, task);
 }
@@ -116,7 +116,7 @@ void with_type(FloatType type, Body body) {
   }
 }
 
-/// Pools whole texts, a block of threads each, and takes them on to their codes.
+/// Pools whole texts, a block of threads for each, and codes them.
 void launch_pooled_rows(const Pooling& pooling, FloatType type, const RowTask& task, Call& call) {
   with_type(type, [&](auto kind) {
     using Type = decltype(kind);
@@ -154,7 +154,7 @@ CudaEpilogue::CudaEpilogue(const Epilogue& epilogue, int device) : epilogue_(epi
     floats.insert(floats.end(), values.begin(), values.end());
     return floats.size() - values.size();
   };
-  // First where a step's floats begin, then, once they lie on the device, the steps that point at them.
+  // First the offsets of the steps' floats; then, with the floats on the device, the steps that point to them.
   struct Offsets {
     std::size_t weight, bias;
   };
@@ -230,7 +230,7 @@ void CudaEpilogue::run(const HiddenStates& hidden, const std::int64_t* mask, std
   last.errors = call.errors();
   last.limit = traits(encoding_of(precision)).plain.limit;
 
-  // With a text for every multiprocessor, a block of threads pools one and goes on with it; fewer are spread further.
+  // With a text for every multiprocessor, a block of threads pools and codes one. Fewer texts are cut into slices.
   const bool whole_texts = texts >= call.limits().multiprocessors;
   const float* x = nullptr;
   for (const Stage& stage : stages_) {

@@ -1,5 +1,5 @@
-// The epilogue on a CUDA device: hidden states are read once, code rows written once, and between the steps lie small
-// rows of floats only. The answers are those of cpp/epilogue/epilogue.cpp and cpp/codec/quantize.cpp.
+// The epilogue on a CUDA device: it reads hidden states once, writes code rows once, and between the steps keeps only
+// small rows of floats. The results are those of cpp/epilogue/epilogue.cpp and cpp/codec/quantize.cpp.
 #pragma once
 #include <memory>
 
@@ -18,7 +18,7 @@ class CudaEpilogue : public DeviceEpilogue {
            Precision precision, void* codes, float* scales) const override;
 
  private:
-  /// A Dense step, or the pooling where there is none, and the steps in place that follow it.
+  /// A Dense step, or the pooling, and the in-place steps that follow it.
   struct Stage {
     Dense dense;
     std::size_t first_step, step_count, width;
@@ -35,7 +35,7 @@ class CudaEpilogue : public DeviceEpilogue {
 std::unique_ptr<DeviceEpilogue> epilogue(const Epilogue& epilogue, int device);
 
 /// quantize_ranges on rows in the current device's memory, whose values are checked as check_finite does, by the name
-/// "x". ranges: in the host's memory. Returns when the codes are there; the stream's earlier work comes first.
+/// "x". ranges: in host memory. Returns when the codes are written; the stream's earlier work comes first.
 void quantize_ranges(Matrix<const float> rows, Matrix<const float> ranges, Precision precision, std::uint8_t* codes,
                      cudaStream_t stream);
 

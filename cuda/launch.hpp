@@ -7,7 +7,7 @@
 //       float* tail = shared_tail<float>(shared);           // what the launch asked for beyond it
 //     launch("kernel", kernel, grid, block, sizeof(Shared) + tail_bytes, stream, rows, out);
 //
-// Kernels declare no __shared__ of their own: the emulator then knows all of it, poisons it and guards its end.
+// Kernels declare no __shared__ variables, so that the emulator knows all shared memory, poisons it and guards its end.
 #pragma once
 #include <cstddef>
 #include <sstream>
@@ -26,7 +26,7 @@ namespace nestvec {
 
 inline constexpr std::size_t kSharedAlignment = 16;
 
-/// The start of the block's shared memory as a Shared, which every thread sees, and nobody has initialised.
+/// The start of the block's shared memory as a Shared, the same for all threads, not initialised.
 template <class Shared>
 __device__ __forceinline__ Shared& shared_memory() {
   static_assert(alignof(Shared) <= kSharedAlignment);
@@ -38,7 +38,7 @@ __device__ __forceinline__ Shared& shared_memory() {
 #endif
 }
 
-/// Where the tail begins that a launch may add to sizeof(Shared).
+/// Offset of the tail that a launch may add to sizeof(Shared).
 template <class Next, class Shared>
 __host__ __device__ constexpr std::size_t shared_tail_offset() {
   return (sizeof(Shared) + alignof(Next) - 1) / alignof(Next) * alignof(Next);
@@ -49,7 +49,7 @@ __device__ __forceinline__ Next* shared_tail(Shared& shared) {
   return reinterpret_cast<Next*>(reinterpret_cast<unsigned char*>(&shared) + shared_tail_offset<Next, Shared>());
 }
 
-/// A load that other threads' atomics on the same word do not race with; it orders nothing.
+/// A load that does not race with other threads' atomics on the same word. It orders nothing.
 template <class T>
 __device__ __forceinline__ T load_relaxed(const T* at) {
 #if defined(__CUDACC__)
@@ -59,14 +59,14 @@ __device__ __forceinline__ T load_relaxed(const T* at) {
 #endif
 }
 
-/// Starts a kernel on a stream of the current device. A launch that cannot start throws a DeviceError that names it;
-/// what fails while it runs is returned by a later call.
+/// Starts a kernel on a stream of the current device. A launch that cannot start throws a DeviceError that names it. A
+/// later call reports a failure of the running kernel.
 template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
             cudaStream_t stream, Arguments&&... arguments) {
-  constexpr std::size_t without_asking = 48 << 10;
+  constexpr std::size_t without_opt_in = 48 << 10;
   cudaError_t error = cudaSuccess;
-  if (shared_bytes > without_asking)
+  if (shared_bytes > without_opt_in)
     error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
   if (error == cudaSuccess) {
 #if defined(__CUDACC__)
@@ -78,7 +78,7 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
 #endif
   }
   if (error == cudaSuccess) return;
-  cudaGetLastError();  // reported here, and not by the next call as well
+  cudaGetLastError();  // reported here, so not by the next call
   std::ostringstream what;
   what << "the kernel " << name << " with grid (" << grid.x << ", " << grid.y << ", " << grid.z << "), block ("
        << block.x << ", " << block.y << ", " << block.z << ") and " << shared_bytes

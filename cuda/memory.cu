@@ -36,9 +36,9 @@ int device_of(const void* memory) {
   cudaPointerAttributes attributes{};
   const cudaError_t status = cudaPointerGetAttributes(&attributes, memory);
   if (status != cudaSuccess) cudaGetLastError();
-  const bool there =
+  const bool on_device =
       status == cudaSuccess && (attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged);
-  return there ? attributes.device : -1;
+  return on_device ? attributes.device : -1;
 }
 
 }  // namespace nestvec::cuda

@@ -1,4 +1,4 @@
-// Memory of a CUDA device for arrays that callers hold, and the streams of those who made them.
+// Memory of a CUDA device for callers' arrays, and the streams of other libraries that produce arrays.
 #pragma once
 #include <cstddef>
 #include <cstdint>

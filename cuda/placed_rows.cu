@@ -13,12 +13,12 @@
 namespace nestvec::cuda {
 namespace {
 
-constexpr std::size_t kMostStreamed = std::size_t{256} << 20;  // bytes of all pieces that are under way
+constexpr std::size_t kMostStreamed = std::size_t{256} << 20;  // bytes of all pieces in flight
 
 Buffer copied(const void* values, std::size_t bytes, Workspace& work, const char* what) {
   Buffer buffer(Memory::device, work.device, bytes, what);
   work.copy(buffer.as(), static_cast<const std::uint8_t*>(values), bytes, cudaMemcpyHostToDevice, what);
-  work.stream.synchronize(what);  // a copy from pageable memory returns while its last part is still on the way
+  work.stream.synchronize(what);  // a copy from pageable memory returns before its last part arrives
   return buffer;
 }
 
@@ -35,7 +35,7 @@ std::size_t PlacedRows::bytes_of_codes(const PlaceRequest& request) {
 
 PlacedRows::PlacedRows(const PlaceRequest& request, int device) : device_(device), host_factors_(request.rows.factors) {
   const ScanRows& rows = request.rows;
-  device_encoding(rows.encoding);  // throws where no device knows it
+  device_encoding(rows.encoding);  // throws if no device knows it
   if (rows.count >= kMaxRows)
     throw DeviceError("the table has " + std::to_string(rows.count) +
                       " rows; a CUDA device searches fewer than 2,147,483,648 of them: split the table, or search it "

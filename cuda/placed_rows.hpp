@@ -13,15 +13,15 @@
 
 namespace nestvec::cuda {
 
-/// Row numbers and ranks of ids are 32-bit integers on a device, half of them spare.
+/// Row numbers and ranks of ids are 32-bit integers on a device; half their range is spare.
 inline constexpr std::size_t kMaxRows = std::size_t{1} << 31;
 
 class PlacedRows : public Placement {
  public:
-  /// Copies what fits into request.memory; see streamed().
+  /// Copies the rows if they fit into request.memory; see streamed().
   PlacedRows(const PlaceRequest& request, int device);
 
-  /// The bytes that all codes and factors of these rows would take.
+  /// The bytes of all codes and factors of these rows.
   static std::size_t bytes_of_codes(const PlaceRequest& request);
 
   std::size_t bytes() const override {
@@ -29,22 +29,22 @@ class PlacedRows : public Placement {
   }
   int device() const { return device_; }
 
-  /// The codes and factors stay on the host: scans copy them over, piece by piece.
+  /// The codes and factors stay on the host, and scans copy them to the device piece by piece.
   bool streamed() const override { return streamed_; }
-  std::size_t stream_bytes() const { return stream_bytes_; }  ///< of memory for the pieces
+  std::size_t stream_bytes() const { return stream_bytes_; }  ///< of device memory for the pieces
 
   const std::uint8_t* codes() const { return codes_.as(); }
-  /// Where the device has what lies at rows.factors; null where there are none.
+  /// The device's copy of rows.factors; null: no factors.
   const float* factors(const ScanRows& rows) const {
     return rows.factors && !streamed_ ? factors_.as<float>() + (rows.factors - host_factors_) : nullptr;
   }
   const unsigned* ranks() const { return ranks_.as<unsigned>(); }
-  double longest() const { return longest_; }  ///< row, where the device measured it
+  double longest() const { return longest_; }  ///< length of a row, if the device measured it
 
-  /// What the codes stand for. levels: of the device.
+  /// The values of the codes. levels: on the device.
   RowMeaning meaning(const ScanRows& rows, std::size_t dim, const float* levels, double norm_weight) const;
 
-  /// What a key says: of scores that are integers, or floats.
+  /// The candidate of a key, whose score is an integer or a float.
   Candidate candidate(Key key, bool integer) const {
     if (key == kNoKey) return {std::numeric_limits<double>::quiet_NaN(), -1};
     const unsigned score = score_bits(key), rank = rank_of(key);

@@ -8,7 +8,7 @@
 namespace nestvec::cuda {
 namespace {
 
-/// Of the device, for one group of queries; the candidates of a search's group come to 4 MiB at most.
+/// Device memory for one group of queries, whose candidates take at most 4 MiB in a search.
 class DeviceRescore {
  public:
   DeviceRescore(const Rescoring& task, Workspace& work)
@@ -76,7 +76,7 @@ class DeviceRescore {
     for (std::size_t q = 0; q < queries_; ++q) {
       const Candidate* candidates = task_.candidates + q * task_.per_query;
       std::size_t count = task_.per_query;
-      while (count > 0 && candidates[count - 1].row < 0) --count;  // where a filter left fewer
+      while (count > 0 && candidates[count - 1].row < 0) --count;  // a filter left fewer
       counts[q] = unsigned(count);
       for (std::size_t i = 0; i < task_.per_query; ++i) {
         rows[q * task_.per_query + i] = i < count ? unsigned(candidates[i].row) : 0;

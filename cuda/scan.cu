@@ -18,18 +18,19 @@
 namespace nestvec::cuda {
 namespace {
 
-constexpr std::size_t kWorkspaceBytes = std::size_t{256} << 20;  // for the queries that are searched at one time
-constexpr std::size_t kTableBytes = 44 << 10;  // of look-ups: with all else below 48 KiB, which every launch may have
-constexpr std::size_t kFewestToSample = 64 * kStepRows;  // rows: of fewer, every block of threads sees enough itself
+constexpr std::size_t kWorkspaceBytes = std::size_t{256} << 20;  // for the queries of one group
+constexpr std::size_t kTableBytes = 44 << 10;  // of look-ups; with the rest below 48 KiB, which every launch may have
+constexpr std::size_t kFewestToSample =
+    64 * kStepRows;  // rows: with fewer, each block of threads sees enough by itself
 constexpr std::size_t kSampleBytes = std::size_t{64} << 20;
 constexpr std::size_t kFewestSampleSteps = 8, kMostSampleSteps = 128;  // of rows: 4,096 to 65,536 of them
 
-/// Rounded up, to what a 16-byte load of a prepared query needs.
+/// Rounded up for 16-byte loads of prepared queries.
 constexpr std::size_t rounded(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
 
 constexpr std::size_t divided(std::size_t x, std::size_t by) { return (x + by - 1) / by; }
 
-/// How the rows are spread over the device, for a group of queries.
+/// The distribution of rows over the device, for a group of queries.
 struct Plan {
   std::size_t queries;   ///< in the group, at most
   unsigned splits;       ///< of the rows
@@ -60,8 +61,8 @@ class DeviceScan {
   Plan plan() const;
   void run_group(const Plan& plan, std::size_t first, std::size_t count, std::size_t threads, Candidate* out);
   ScanView view_of(const Plan& plan, std::size_t first, std::size_t count);
-  void upload_prepared(ScanView& view, std::size_t first, std::size_t count);  // what the kernel reads
-  void upload_exact(ScanView& view, std::size_t first, std::size_t count);     // what final scores are made of
+  void upload_prepared(ScanView& view, std::size_t first, std::size_t count);  // for the scan kernel
+  void upload_exact(ScanView& view, std::size_t first, std::size_t count);     // for final scores
   void scan_piece(const Plan& plan, const ScanView& view, bool sample);
   void scan_streamed(const Plan& plan, ScanView view, std::size_t threads);
   std::size_t blocks_per_piece() const;
@@ -110,7 +111,7 @@ Plan DeviceScan::plan() const {
   const std::size_t room = properties(work_.device).multiprocessors * std::size_t(std::max(resident, 1));
   const std::size_t piece = blocks_per_piece(), pieces = divided(blocks_, piece);
   const std::size_t most_splits = std::max<std::size_t>(1, divided(piece, kWarps));
-  // Fewer queries at a time, then fewer splits, where the buffers would take too much memory.
+  // If the buffers would take too much memory: fewer queries at a time, then fewer splits.
   for (;;) {
     const std::size_t tiles = divided(plan.queries, tile);
     plan.splits = unsigned(std::clamp<std::size_t>(room / tiles, 1, most_splits));
@@ -225,9 +226,9 @@ void DeviceScan::run_group(const Plan& plan, std::size_t first, std::size_t coun
 void DeviceScan::scan_piece(const Plan& plan, const ScanView& view, bool sample) {
   const dim3 tiles(unsigned(divided(view.query_count, kernels_.tile)));
   const std::size_t rows = view.block_count * kBlockRows;
-  const std::size_t most = std::clamp<std::size_t>(kSampleBytes / (view.query_count * kStepRows * sizeof(unsigned)),
-                                                   kFewestSampleSteps, kMostSampleSteps);
-  const unsigned steps = unsigned(std::clamp<std::size_t>(rows / 256 / kStepRows, kFewestSampleSteps, most));
+  const std::size_t max_steps = std::clamp<std::size_t>(
+      kSampleBytes / (view.query_count * kStepRows * sizeof(unsigned)), kFewestSampleSteps, kMostSampleSteps);
+  const unsigned steps = unsigned(std::clamp<std::size_t>(rows / 256 / kStepRows, kFewestSampleSteps, max_steps));
   if (sample && rows >= kFewestToSample && k_ * 8 <= steps * kStepRows) {
     auto* samples = work_.memory.take<unsigned>(std::size_t{view.query_count} * steps * kStepRows, "the sample");
     launch((std::string("sample_") + kernels_.name).c_str(), kernels_.sample, dim3(tiles.x, steps), dim3(kThreads),
@@ -240,29 +241,29 @@ void DeviceScan::scan_piece(const Plan& plan, const ScanView& view, bool sample)
          plan.shared_bytes, work_.stream.get(), view);
 }
 
-/// Two pieces of the rows at a time: while the device scans one, the next is copied over.
+/// Two pieces of the rows at a time: the device scans one while the next is copied to it.
 void DeviceScan::scan_streamed(const Plan& plan, ScanView view, std::size_t threads) {
   struct Piece {
     std::uint8_t *staged, *codes;
     float *staged_factors, *factors;
     Event copied, scanned;
   };
-  const std::size_t most = blocks_per_piece(), factors = rows_.factors ? kBlockRows : 0;
+  const std::size_t max_blocks = blocks_per_piece(), factors = rows_.factors ? kBlockRows : 0;
   std::array<Piece, 2> pieces;
   for (Piece& piece : pieces) {
-    piece.staged = work_.pinned.take<std::uint8_t>(most * used_bytes_, "the rows that are streamed");
-    piece.codes = work_.memory.take<std::uint8_t>(most * used_bytes_, "the rows that are streamed");
-    piece.staged_factors = work_.pinned.take<float>(most * factors, "the rows that are streamed");
-    piece.factors = work_.memory.take<float>(most * factors, "the rows that are streamed");
+    piece.staged = work_.pinned.take<std::uint8_t>(max_blocks * used_bytes_, "the rows that are streamed");
+    piece.codes = work_.memory.take<std::uint8_t>(max_blocks * used_bytes_, "the rows that are streamed");
+    piece.staged_factors = work_.pinned.take<float>(max_blocks * factors, "the rows that are streamed");
+    piece.factors = work_.memory.take<float>(max_blocks * factors, "the rows that are streamed");
   }
   const Stream copies(work_.device);
   view.block_stride = used_bytes_;
   view.factor_stride = factors;
-  for (std::size_t first = 0, number = 0; first < blocks_; first += most, ++number) {
+  for (std::size_t first = 0, number = 0; first < blocks_; first += max_blocks, ++number) {
     Piece& piece = pieces[number % 2];
-    const std::size_t count = std::min(most, blocks_ - first);
+    const std::size_t count = std::min(max_blocks, blocks_ - first);
     if (number >= 2) {
-      piece.copied.synchronize();  // the staged bytes have left
+      piece.copied.synchronize();  // the staged bytes may be overwritten
       piece.scanned.make_wait(copies);
     }
     parallel_for(divided(count, 64), threads, [&](std::size_t, std::size_t task) {
