@@ -11,20 +11,21 @@ namespace nestvec::cuda {
 inline constexpr unsigned kTileBytes = 128, kTileUnits = kTileBytes / 4, kPackThreads = 256;
 
 struct PackShared {
-  unsigned tile[kBlockRows][kTileUnits + 1];  // one more: 64 rows' units lie in different banks
+  unsigned tile[kBlockRows][kTileUnits + 1];  // one unit more: the rows' units are in different banks
 };
 
-/// Row-major rows and the blocks that they are packed into.
+/// Row-major rows, and the blocks into which they are packed.
 struct Packing {
   const unsigned char* rows;
   std::size_t count, row_bytes, block_bytes;
   unsigned word_bytes;  ///< 1, 4 or 8
   bool aligned;         ///< whether rows are aligned to 4 bytes
-  unsigned tiles;       ///< of kTileBytes that a row has
+  unsigned tiles;       ///< of kTileBytes in a row
   unsigned char* blocks;
 };
 
-/// Thread block b transposes 64 rows x 128 bytes, tile b % tiles of packed block b / tiles: both sides in whole lines.
+/// Thread block b transposes 64 rows x 128 bytes, tile b % tiles of packed block b / tiles: reads and writes whole
+/// cache lines.
 __global__ void __launch_bounds__(kPackThreads) pack_kernel(Packing packing) {
   auto& shared = shared_memory<PackShared>();
   const std::size_t block = blockIdx.x / packing.tiles, first = std::size_t{blockIdx.x % packing.tiles} * kTileBytes;
@@ -44,7 +45,7 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(Packing packing) {
   }
   __syncthreads();
 
-  // The tile's bytes are one after another in the block, whatever its words.
+  // The tile's bytes are contiguous in the block, for words of any size.
   unsigned* out = reinterpret_cast<unsigned*>(packing.blocks + block * packing.block_bytes + first * kBlockRows);
   const std::size_t left = packing.block_bytes / 4 - first * kBlockRows / 4;
 #pragma unroll
@@ -73,14 +74,14 @@ struct ValueRows {
   unsigned dim;
 };
 
-/// The largest square of a row's length, as the bits of a double: those of positive numbers are ordered as they are.
-/// 8 lanes to a row, summed as cpp/codec/exact.cpp has it; NaN counts as infinity.
+/// The largest squared length of a row, as the bits of a double: bits of positive numbers have the numbers' order. 8
+/// lanes for each row, summed in the order of cpp/codec/exact.cpp; NaN counts as infinity.
 __global__ void __launch_bounds__(kPackThreads) longest_row_kernel(ValueRows rows, unsigned long long* longest_bits) {
   const unsigned lane = threadIdx.x % 8;
   const std::size_t groups = std::size_t{gridDim.x} * blockDim.x / 8;
   const std::size_t group = (std::size_t{blockIdx.x} * blockDim.x + threadIdx.x) / 8;
   double longest = 0;
-  // A warp's 4 groups go on together, to the last row of any: shuffles take whole warps.
+  // A warp's 4 groups loop together until the last row of any: shuffles need whole warps.
   for (std::size_t row = group; row - group % 4 < rows.count; row += groups) {
     double sum = 0;
     if (row < rows.count) {

@@ -1,4 +1,4 @@
-// Coding one row by all threads of a block: the arithmetic of cpp/codec/quantize.cpp, in units of 4 bytes of code.
+// Coding of one row by all threads of a block: the arithmetic of cpp/codec/quantize.cpp, in units of 4 bytes of codes.
 #pragma once
 #include <cstdint>
 
@@ -8,11 +8,11 @@
 
 namespace nestvec::cuda {
 
-/// Where codes go: row after row.
+/// The destination of codes: row-major.
 struct CodeRows {
   unsigned char* base;
   std::size_t row_bytes;
-  unsigned units;  ///< of 4 bytes that a row takes, the last of them perhaps in part
+  unsigned units;  ///< of 4 bytes in a row; the last may be partial
   bool aligned;    ///< whether rows are aligned to a unit
 
   __device__ void store(std::size_t row, unsigned unit, unsigned code) const {
@@ -26,15 +26,15 @@ struct CodeRows {
   }
 };
 
-/// How rows are coded.
+/// The coding of rows.
 struct Coding {
   Precision precision;
   const float* ranges;  ///< 2 x dim for quantize_ranges; null for the row's own scale
-  float* scales;        ///< one a row for int8 and uint8, or null
+  float* scales;        ///< one per row for int8 and uint8, or null
   CodeRows codes;
 };
 
-/// Largest of all threads' values, in every thread.
+/// The largest of all threads' values, returned to every thread.
 __device__ inline unsigned block_max(unsigned value, unsigned& shared_max) {
   if (threadIdx.x == 0) shared_max = 0;
   __syncthreads();
@@ -47,7 +47,7 @@ __device__ inline unsigned block_max(unsigned value, unsigned& shared_max) {
   return shared_max;
 }
 
-/// Stores 4 codes a unit: code(i) for every value, zeros behind the last.
+/// Stores 4 codes per unit: code(i) for every value, zeros after the last.
 template <class Code>
 __device__ void store_bytes(const CodeRows& codes, std::size_t row, unsigned dim, Code code) {
   for (unsigned u = threadIdx.x; u < codes.units; u += blockDim.x) {
@@ -66,15 +66,15 @@ __device__ void store_halves(const CodeRows& codes, std::size_t row, unsigned di
   }
 }
 
-/// Of 32 votes, that of lane 0 becomes the top bit of the first byte.
+/// Bytes of 32 votes: that of lane 0 becomes the top bit of the first byte.
 __device__ inline unsigned packed_bits(bool bit) {
   return __byte_perm(__brev(__ballot_sync(0xffffffffu, bit)), 0, 0x0123);
 }
 
-/// 128 more as unsigned, 128 less as signed: of each of 4 codes, or of one.
+/// The twins of 4 codes, or of one: 128 more as unsigned, 128 less as signed.
 inline constexpr unsigned kTwins = 0x80808080u, kTwin = 0x80;
 
-/// As quantize, for one row whose values can be coded. x has been written, and everybody knows.
+/// As quantize, for one row whose values can be coded. All threads must have passed a barrier after x was written.
 __device__ inline void code_row(const Coding& coding, std::size_t row, const float* x, unsigned dim,
                                 unsigned& shared_max) {
   const CodeRows& codes = coding.codes;
@@ -98,7 +98,7 @@ __device__ inline void code_row(const Coding& coding, std::size_t row, const flo
         });
       }
       const unsigned twin = coding.precision == Precision::uint8 ? kTwin : 0;
-      // Positive floats are ordered as their bits are.
+      // The bits of positive floats have the floats' order.
       unsigned largest = 0;
       for (unsigned i = threadIdx.x; i < dim; i += blockDim.x) {
         const unsigned magnitude = __float_as_uint(x[i]) & 0x7fffffffu;

@@ -6,7 +6,7 @@
 
 namespace nestvec::cuda {
 
-/// int8: four products and their sum are one instruction (DP4A).
+/// int8: one instruction (DP4A) adds four products.
 struct DotI8 : PairsOfRows {
   using Sum = int;
   static constexpr unsigned kTile = 8;
@@ -37,8 +37,8 @@ struct DotI4 : PairsOfRows {
   static constexpr bool kTables = false;
   static constexpr bool kExact = true;
 
-  /// The levels of the 4 codes in the low half of `nibbles`, a byte each. PRMT picks one of 8 bytes by 3 bits: once
-  /// from the lower levels, once from the upper ones, and then each byte from one of the two by the code's top bit.
+  /// The levels of the 4 codes in the low half of `nibbles`, a byte each. PRMT picks one of 8 bytes by 3 bits: first
+  /// from the lower levels, then from the upper ones; a third PRMT picks between the two by the code's top bit.
   __device__ static int levels_of(unsigned nibbles, const uint4& levels) {
     const unsigned lower = __byte_perm(levels.x, levels.y, nibbles & 0x7777u);
     const unsigned upper = __byte_perm(levels.z, levels.w, nibbles & 0x7777u);
@@ -48,7 +48,7 @@ struct DotI4 : PairsOfRows {
   template <unsigned kQueries>
   __device__ static void add(const ScanView& view, const unsigned char* block, unsigned first_query,
                              const unsigned char*, Sum (&sums)[kQueries][2]) {
-    const uint4 levels = __ldg(reinterpret_cast<const uint4*>(view.prepared(first_query)));  // the same for all queries
+    const uint4 levels = __ldg(reinterpret_cast<const uint4*>(view.prepared(first_query)));  // equal in all queries
     const auto* codes = reinterpret_cast<const uint2*>(block) + threadIdx.x % kWarpSize;
 #pragma unroll(kQueries == 1 ? 4 : 2)
     for (unsigned w = 0; w < view.words; ++w) {
@@ -59,7 +59,7 @@ struct DotI4 : PairsOfRows {
 #pragma unroll
       for (unsigned q = 0; q < kQueries; ++q) {
         const auto* values = reinterpret_cast<const int*>(view.prepared(first_query + q) + kI4Header) + 2 * w;
-        // A query holds the values of the even dimensions, then those of the odd ones.
+        // A query holds the values of even dimensions, then those of odd ones.
         const unsigned even = unsigned(__ldg(values)), odd = unsigned(__ldg(values + 1));
         const int first = int(__byte_perm(even, odd, 0x5140u)), second = int(__byte_perm(even, odd, 0x7362u));
         sums[q][0] = __dp4a(a1, second, __dp4a(a0, first, sums[q][0]));

@@ -1,4 +1,4 @@
-// The steps after the pooling, and the kernel that takes rows through them and codes them.
+// The steps after the pooling, and the kernel that runs them on rows and codes the rows.
 #pragma once
 #include "cpp/epilogue/epilogue.hpp"
 #include "cuda/kernels/codec.cuh"
@@ -8,22 +8,22 @@
 
 namespace nestvec::cuda {
 
-/// A step that changes rows in place: layer normalisation, or L2 where it has no weight.
+/// A step that changes rows in place: layer normalisation, or L2 if it has no weight.
 struct RowStep {
   const float *weight, *bias;
   double eps;
 };
 
-/// What is done with rows of `width` values: steps, then a cut to `dim`, then codes.
+/// The task for rows of `width` values: steps, then a cut to `dim`, then codes.
 struct RowTask {
   std::size_t rows;
   unsigned width, dim;
   const RowStep* steps;
   unsigned step_count;
-  bool unit_length;  ///< a row, once cut, is brought to unit length
+  bool unit_length;  ///< rows are scaled to unit length after the cut
   Coding coding;
-  float* scratch;       ///< of width floats for each block of the grid; null: a row lies in shared memory
-  ValueErrors* errors;  ///< of the rows' values, once they are ready to be coded; null: not looked for
+  float* scratch;       ///< width floats for each block of the grid; null: rows are in shared memory
+  ValueErrors* errors;  ///< of the rows' final values; null: not checked
   float limit;          ///< of their magnitudes
 };
 
@@ -32,7 +32,7 @@ struct RowShared {
   unsigned max;
 };
 
-/// Notes the values that are not below the limit; says whether all are.
+/// Notes the values that are not below the limit; returns whether all are.
 __device__ inline bool all_below(const float* x, unsigned count, std::size_t row, float limit, ValueErrors* errors) {
   unsigned bad = 0, first = 0;
   for (unsigned i = threadIdx.x; i < count; i += blockDim.x) {
@@ -49,11 +49,11 @@ __device__ inline bool all_below(const float* x, unsigned count, std::size_t row
   return good;
 }
 
-/// Rows that are there already.
+/// Rows in device memory.
 struct MatrixSource {
   struct Shared {};
   const float* data;
-  ValueErrors* errors;  ///< of the values as they are; null: not looked for
+  ValueErrors* errors;  ///< of the rows as they are read; null: not checked
   float limit;
 
   __device__ bool load(std::size_t row, unsigned width, Shared&, float* out) const {
@@ -104,11 +104,11 @@ __global__ void __launch_bounds__(kRowThreads) code_rows_kernel(Source source, R
       if (task.errors == nullptr || all_below(x, task.dim, row, task.limit, task.errors))
         code_row(task.coding, row, x, task.dim, shared.row.max);
     }
-    __syncthreads();  // the row is coded, and its memory free
+    __syncthreads();  // the row is coded: its memory is free
   }
 }
 
-/// The pooling by itself, for few texts: each is cut into slices of its dimensions. Block b: slice b % slices of text
+/// The pooling alone, for few texts: each is cut into slices of dimensions. Block b pools slice b % slices of text
 /// b / slices.
 template <class Access>
 __global__ void __launch_bounds__(kRowThreads) pooling_kernel(Pooling pooling, unsigned slices, float* out) {
@@ -147,16 +147,16 @@ struct Dense {
 
 inline constexpr unsigned kDenseThreads = 128, kDenseLanes = 16;
 
-/// y = activation(weight x + bias). 16 threads share kTexts x kOuts sums: thread l adds up the products of the
-/// dimensions l, l + 16, ..., then the 16 are halved. Each weight that is loaded serves kTexts rows, each value of a
-/// row kOuts sums: 8 x 4 make 12 loads for 64 operations.
+/// y = activation(weight x + bias). 16 threads share kTexts x kOuts sums: thread l adds the products of the dimensions
+/// l, l + 16, ..., then the 16 partial sums are halved. A loaded weight serves kTexts rows, a row's value kOuts sums: 8
+/// x 4 make 12 loads for 64 operations.
 template <unsigned kTexts, unsigned kOuts>
 __global__ void __launch_bounds__(kDenseThreads) dense_kernel(Dense dense, const float* x, std::size_t rows, float* y) {
   constexpr unsigned kSums = kTexts * kOuts, kOutsOfBlock = kDenseThreads / kDenseLanes * kOuts;
   const unsigned lane = threadIdx.x % kDenseLanes, tiles = (dense.out - 1) / kOutsOfBlock + 1;
   const unsigned first_out = blockIdx.x % tiles * kOutsOfBlock + threadIdx.x / kDenseLanes * kOuts;
   const std::size_t first_row = std::size_t{blockIdx.x / tiles} * kTexts;
-  // Past the last there is the last once more, whose sums are not stored.
+  // Clamped: past the last, the last is repeated, and those sums are not stored.
   const float *values[kTexts], *weights[kOuts];
 #pragma unroll
   for (unsigned r = 0; r < kTexts; ++r) values[r] = x + (first_row + r < rows ? first_row + r : rows - 1) * dense.in;
@@ -177,7 +177,7 @@ __global__ void __launch_bounds__(kDenseThreads) dense_kernel(Dense dense, const
     }
   }
 
-  // Every lane has all sums in the end; it finishes those whose number is its own, modulo 16.
+  // Every lane has all sums in the end, and finishes those whose number modulo 16 is the lane's.
   float mine[(kSums - 1) / kDenseLanes + 1] = {};
 #pragma unroll
   for (unsigned s = 0; s < kSums; ++s) {

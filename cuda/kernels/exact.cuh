@@ -1,4 +1,4 @@
-// Final scores on the device: the arithmetic of cpp/codec/exact.cpp, one row to 8 lanes.
+// Final scores on the device: the arithmetic of cpp/codec/exact.cpp, 8 lanes for each row.
 #pragma once
 #include "cpp/codec/block.hpp"
 #include "cuda/kernels/halves.cuh"
@@ -6,7 +6,7 @@
 
 namespace nestvec::cuda {
 
-/// A row's codes, in a packed block or on their own: word w at base + w * stride.
+/// A row's codes, in a packed block or row-major: word w is at base + w * stride.
 struct RowCodes {
   const unsigned char* base;
   std::size_t stride;
@@ -17,10 +17,10 @@ struct RowCodes {
   }
 };
 
-/// How a value lies in memory.
+/// The type of a value in memory.
 enum class Number { f32, f16, bf16, i8 };
 
-/// Value i of row-major ones.
+/// Value i of contiguous values.
 __device__ __forceinline__ float number_at(Number number, const unsigned char* values, std::size_t i) {
   const auto half = [&] { return reinterpret_cast<const std::uint16_t*>(values)[i]; };
   switch (number) {
@@ -36,15 +36,15 @@ __device__ __forceinline__ float number_at(Number number, const unsigned char* v
   return static_cast<signed char>(values[i]);
 }
 
-/// What codes stand for.
+/// The meaning of codes, to decode them.
 struct RowMeaning {
   Meaning meaning;
   Number number;          ///< of values
   unsigned word_shift;    ///< of values: 2^word_shift fill a word
   unsigned dim, columns;  ///< of the codebook; without one, of a row
   unsigned word_bytes;
-  unsigned centroids;   ///< of a sub-quantizer: 16, whose numbers are nibbles, or 256
-  unsigned plane_bits;  ///< of a level's number in bit planes; 0: it is a nibble
+  unsigned centroids;   ///< of a sub-quantizer: 16, coded as nibbles, or 256
+  unsigned plane_bits;  ///< bits of a level's code in bit planes; 0: a code is a nibble
   const float* book;    ///< levels, or dim x centroids
   double norm_weight;
 
@@ -57,7 +57,7 @@ struct RowMeaning {
   /// The sub-quantizer that covers dimension d: the last that begins at or before it.
   __device__ unsigned sub_quantizer(unsigned d) const { return unsigned((std::size_t{d + 1} * columns - 1) / dim); }
 
-  /// The number of dimension d's level.
+  /// The code of dimension d's level.
   __device__ unsigned level(const RowCodes& row, unsigned d) const {
     if (plane_bits == 0) return nibble(row, d);
     unsigned code = 0;
@@ -86,7 +86,7 @@ struct RowMeaning {
   }
 };
 
-/// Sums of lane j of 8 become ((0+4) + (2+6)) + ((1+5) + (3+7)) in all of them. `lanes`: all that take part.
+/// Adds the sums of 8 lanes, ((0+4) + (2+6)) + ((1+5) + (3+7)), in all of them. `lanes`: all that take part.
 __device__ __forceinline__ double sum_of_8(double sum, unsigned lanes) {
   for (int other = 4; other > 0; other /= 2) sum += __shfl_xor_sync(lanes, sum, other);
   return sum;

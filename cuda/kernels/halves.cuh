@@ -35,7 +35,7 @@ __device__ inline std::uint16_t float_to_half(float x) {
 /// bfloat16 is the upper half of a float.
 __device__ inline float bfloat16_to_float(std::uint16_t bits) { return __uint_as_float(unsigned{bits} << 16); }
 
-/// For finite values, rounded to nearest even: adding to the lower half carries into the upper one where it rounds up.
+/// Rounds finite values to nearest even: adding to the lower half carries into the upper one if it rounds up.
 __device__ inline std::uint16_t float_to_bfloat16(float x) {
   const unsigned bits = __float_as_uint(x);
   return std::uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);

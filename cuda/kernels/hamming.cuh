@@ -2,8 +2,8 @@
 //
 // A lane has two neighbouring rows, so that one 16-byte load brings a word of both and a warp reads a whole word of the
 // block, 512 bytes, at once. A word and query cost two XORs, two adds and two POPCs for each row; an SM counts the bits
-// of 16 integers a cycle, so a handful of queries is bound by that and one query by memory. More than one go to matrix
-// instructions (matrix.cuh) where a device has them.
+// of 16 integers a cycle, which bounds a handful of queries; memory bounds one query. More than one use matrix
+// instructions (matrix.cuh) if the device has them.
 #pragma once
 #include "cuda/kernels/scan_view.cuh"
 
@@ -11,7 +11,7 @@ namespace nestvec::cuda {
 
 struct Hamming : PairsOfRows {
   using Sum = int;
-  static constexpr unsigned kTile = 8;  ///< queries that one load of codes serves
+  static constexpr unsigned kTile = 8;  ///< queries for each load of codes
   static constexpr bool kTables = false;
   static constexpr bool kExact = false;
 

@@ -1,14 +1,14 @@
 // Sums of table look-ups, with tables of bytes in shared memory.
 //
-// Shared memory has 32 banks of 4 bytes, and lanes that read different words of one bank wait for each other. The 256
-// entries of a byte each take every bank twice: a look-up by 32 lanes takes one or two turns, where a table of floats
-// takes up to eight. The 16 entries of a nibble's table lie in 4 banks, one word each: never more than one turn.
+// Shared memory has 32 banks of 4 bytes, and lanes that read different words of one bank wait for each other. 256
+// entries of a byte fill every bank twice: a look-up by 32 lanes takes one or two turns, a table of floats up to eight.
+// The 16 entries of a nibble's table fill 4 banks, one word each: never more than one turn.
 #pragma once
 #include "cuda/kernels/scan_view.cuh"
 
 namespace nestvec::cuda {
 
-/// One byte a word and row, a table of 256 unsigned bytes.
+/// A word is one byte of a row; its table has 256 unsigned bytes.
 struct Lut8 : PairsOfRows {
   using Sum = int;
   static constexpr unsigned kTile = 4;
@@ -34,8 +34,8 @@ struct Lut8 : PairsOfRows {
   }
 };
 
-/// kBytes of code a word and row. Every 4 of them have 4 tables of 16 signed bytes for their low nibbles, then 4 for
-/// their high ones.
+/// A word is kBytes of a row. Every 4 bytes have 4 tables of 16 signed bytes for their low nibbles, then 4 for their
+/// high nibbles.
 template <unsigned kBytes>
 struct Lut4 : PairsOfRows {
   using Sum = int;

@@ -1,25 +1,25 @@
 // Sums of many queries at a time, by matrix instructions: a warp multiplies the 64 rows of a block with 32 queries, 32
-// bytes of each in a step. By NVIDIA's documents an SM of an H100 does 4,096 products of int8 a cycle so, 16 times what
-// DP4A does, and one of an A100 16,384 of bits, 32 times what POPC counts. A step's rows are 2 KiB (1 of int4), for
-// which an SM of an H100 waits some 150 cycles if they come from memory, and 16 to 20 instructions, some 40 cycles:
-// whole tiles of 32 pay even for two queries. Compute capability 8.0 is needed.
+// bytes of each in a step. By NVIDIA's documents that is 4,096 products of int8 a cycle on an SM of an H100, 16 times
+// DP4A, and 16,384 of bits on one of an A100, 32 times POPC. A step's rows are 2 KiB (1 of int4). An SM of an H100
+// waits some 150 cycles for them if they come from memory; their 16 to 20 instructions take some 40. So whole tiles of
+// 32 pay even for two queries. Needs compute capability 8.0.
 //
-// Rows, queries and bytes may go to any places of the instructions' fragments (mma.cuh), as long as the bytes of rows
+// Rows, queries and bytes may take any places in the instructions' fragments (mma.cuh), as long as the bytes of rows
 // and queries meet. With group = lane / 4 and in_group = lane % 4, a lane has in every step of 32 bytes a query
 //
-//     piece     0     1     2     3        8 bytes each, what codes they are multiplied with:
+//     piece     0     1     2     3        8 bytes each, multiplied with the codes of
 //     query 0   l0    l1    l2    l3       bits   a word of 8 bytes
 //     query 1   l4    l5    l6    l7       int8   two words of 4
 //     ...                                  int4   a word of 4, whose 8 nibbles become int8 by a look-up
 //     query 7   l28   l29   l30   l31
 //
-// that is, piece in_group of query group (of 4 times 8 queries), and the same bytes of 8 rows. It loads 16 bytes at a
-// time, those of 2 or 4 neighbouring rows, and 8 lanes 128 bytes that lie together.
+// that is, piece in_group of query group (of 4 times 8 queries), and the same bytes of 8 rows. A lane loads 16 bytes at
+// a time, of 2 or 4 neighbouring rows; 8 lanes load 128 contiguous bytes.
 //
-// The host puts the queries into this order once, so that one load brings a lane the pieces of two queries, and a warp
-// 512 bytes. They come from global memory by way of the L1, where the same 1,024 bytes a step serve all warps; rows
-// bypass L1 (`__ldcg`): only one warp ever reads them. Shared memory is no faster, and would have to be filled by every
-// block of threads, between barriers, and in turns where it is too small.
+// The host orders the queries like this once: one load brings a lane the pieces of two queries, and a warp 512 bytes.
+// Queries come through L1, where the same 1,024 bytes a step serve all warps. Rows bypass L1 (`__ldcg`): only one warp
+// ever reads them. Shared memory is no faster, and every block of threads would have to fill it, between barriers, and
+// piece by piece if it is too small.
 #pragma once
 #include <algorithm>
 #include <bit>
@@ -36,24 +36,24 @@ struct BitCodes {
 
   __host__ __device__ static unsigned pieces(unsigned words) { return words; }
 
-  /// Piece p of a query as the CPU's kernel takes it.
+  /// Piece p of a query in the layout of the CPU's kernel.
   static std::uint64_t piece(const std::uint8_t* query, unsigned, unsigned p) {
     std::uint64_t piece = 0;
     std::memcpy(&piece, query + p * 8, 8);
     return piece;
   }
 
-  /// What the kernel needs beside the pieces: of each query its bits.
+  /// Data of each query beside its pieces: the count of its bits.
   static void write_extra(const std::uint8_t* query, unsigned words, unsigned q, std::uint8_t* extra) {
     int bits = 0;
     for (unsigned p = 0; p < words; ++p) bits += std::popcount(piece(query, words, p));
     std::memcpy(extra + q * 4, &bits, 4);
   }
 
-  /// Of the 64, what is the lane's r-th of 8: the 2 r-th part of a fragment's rows.
+  /// The lane's r-th row of 8, among the 64: the 2 r-th part of a fragment's rows.
   __device__ static unsigned row(unsigned group, unsigned r) { return r / 2 * 16 + group * 2 + r % 2; }
 
-  /// A lane's codes in the fragments of 2 times 16 rows. Past the last word they are any: queries have zeros there.
+  /// A lane's codes in the fragments of 2 times 16 rows. Past the last word they are arbitrary: queries have zeros.
   __device__ static void load(const unsigned char* block, unsigned words, unsigned step, unsigned half, const uint4&,
                               unsigned (&fragments)[2][4]) {
     const unsigned lane = threadIdx.x % kWarpSize, word = step * 4 + lane % 4;
@@ -98,7 +98,7 @@ struct Int8Codes {
   }
 };
 
-/// The 4-bit instructions are emulated from compute capability 9.0 on: rows are looked up, and multiplied as int8.
+/// From compute capability 9.0 on, 4-bit instructions are emulated, so rows are looked up and multiplied as int8.
 struct Int4Codes {
   static constexpr bool kBits = false, kExact = true;
 
@@ -109,7 +109,7 @@ struct Int4Codes {
       piece |= std::uint64_t{query[kI4Header + p * 8 + i % 2 * 4 + i / 2]} << i * 8;
     return piece;
   }
-  /// The levels, which are the same for all queries.
+  /// The levels, which all queries share.
   static void write_extra(const std::uint8_t* query, unsigned, unsigned, std::uint8_t* extra) {
     std::memcpy(extra, query, 16);
   }
@@ -137,13 +137,13 @@ struct MatrixScorer {
   static constexpr bool kTables = false, kExact = Codes::kExact;
   static constexpr unsigned kStepBytes = kTile * 32;  ///< of the queries' pieces
 
-  /// A lane has 8 rows with 8 queries of the tile.
+  /// A lane has the sums of 8 rows with 8 queries of the tile.
   template <unsigned kQueries>
   struct Lane {
     static_assert(kQueries == kTile);
     static constexpr unsigned kRows = 8, kColumns = 8;
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
-    // The one-bit instruction is made of some 20 others there (nvcc 13.0), which need registers.
+    // Some 20 instructions replace the one-bit instruction on these (nvcc 13.0), and need registers.
     static constexpr unsigned kResident = Codes::kBits ? 1 : 2;
 #else
     static constexpr unsigned kResident = 2;
@@ -154,11 +154,10 @@ struct MatrixScorer {
 
   __host__ __device__ static unsigned steps(unsigned words) { return (Codes::pieces(words) + 3) / 4; }
 
-  /// Of a tile there are all queries' pieces, step by step, then 4 bytes for each query of what Codes::write_extra
-  /// writes.
+  /// A tile holds the pieces of all queries, step by step, then 4 bytes from Codes::write_extra for each query.
   static std::size_t query_bytes(unsigned words) { return steps(words) * kStepBytes / kTile + 4; }
 
-  /// Writes the q-th query of a tile, which was filled with zeros before.
+  /// Writes the q-th query of a tile, which must be filled with zeros.
   static void write_query(const std::uint8_t* query, unsigned words, unsigned q, std::uint8_t* tile) {
     for (unsigned p = 0; p < Codes::pieces(words); ++p) {
       const std::uint64_t piece = Codes::piece(query, words, p);
@@ -190,8 +189,8 @@ struct MatrixScorer {
 #pragma unroll
           for (unsigned j = 0; j < 4; ++j) multiply(products[tile][j], rows[i], queries[j]);
           if constexpr (Codes::kBits) {
-            // A product with all bits that count costs less than POPC of all words. Those of a first tile go to the
-            // even columns, those of a second one to the odd ones.
+            // A product with a mask of the bits that count costs less than POPC of all words. A first tile's sums go to
+            // the even columns, a second one's to the odd ones.
             const std::uint64_t mask = lane / 4 % 2 == i ? mask_of(view, step * 4 + lane % 4) : 0;
             const unsigned counted[2] = {unsigned(mask), unsigned(mask >> 32)};
             multiply(row_bits[half], rows[i], counted);

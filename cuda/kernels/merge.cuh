@@ -1,4 +1,4 @@
-// The last step of a scan: all candidates of a query, from all blocks of threads, come down to the k best.
+// The last step of a scan: the k best of a query's candidates from all blocks of threads.
 #pragma once
 #include "cuda/kernels/topk.cuh"
 
@@ -9,8 +9,8 @@ struct MergeShared {
   unsigned counted;
 };
 
-/// What one query's candidates come down to: out[q] gets the k best in order, and kNoKey where there are fewer.
-/// candidates: splits x queries x capacity, of which counts (splits x queries) say how many there are.
+/// out[q]: the k best of query q's candidates, in order, then kNoKey. candidates: splits x queries x capacity. counts:
+/// the number of candidates in each, splits x queries.
 __global__ void __launch_bounds__(kThreads) merge_topk(const Key* candidates, const unsigned* counts, unsigned splits,
                                                        unsigned queries, std::size_t capacity, unsigned k, Key* out) {
   MergeShared& shared = shared_memory<MergeShared>();

@@ -5,8 +5,8 @@
 namespace nestvec::cuda {
 
 /// The sum of term(x[i]), the same in every thread: in double, lane l of 8 takes the dimensions l, l + 8, ..., then the
-/// lanes are added pairwise. 8 threads of the block add, at the pace of dependent additions; the machine is kept busy
-/// by the rows of other blocks. x may have been written by other threads of the block.
+/// lanes are added pairwise. 8 threads of the block add, at the latency of dependent additions; other blocks' rows keep
+/// the machine busy. x may have been written by other threads of the block.
 template <class Term>
 __device__ double row_sum(const float* x, unsigned count, double& shared_sum, Term term) {
   __syncthreads();

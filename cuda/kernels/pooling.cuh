@@ -13,20 +13,20 @@
 
 namespace nestvec::cuda {
 
-/// What a kernel finds wrong with the values that it reads, gathered from all blocks; zeros where nothing is.
-/// `first_...`: the complement of the smallest index, so that 0 is none and a maximum finds it.
+/// Errors in the values that a kernel reads, gathered from all blocks; zeros: no errors. `first_...`: the complement of
+/// the smallest index, so that 0 means none and an atomic maximum finds it.
 struct ValueErrors {
   unsigned long long first_mask, rows, values, first_value;
 };
 
-/// Hidden states with their mask, and what is made of them.
+/// Hidden states with their mask, and the modes of their pooling.
 struct Pooling {
   const void* hidden;
   const std::int64_t* mask;
   std::size_t texts;
   unsigned tokens, dim, skipped;    ///< skipped: the tokens at a text's start that are left out
   unsigned mode_count, modes;       ///< 4 bits a mode, the first in the lowest
-  bool sum, weighted_sum, largest;  ///< what the modes need
+  bool sum, weighted_sum, largest;  ///< the sums that the modes need
   ValueErrors* errors;
 };
 
@@ -75,10 +75,10 @@ struct TokenList {
   unsigned words[kWords];
   unsigned positions[kTokens];
 
-  /// Finds the first token, and notes what is neither 0 nor 1.
+  /// Finds the first token, and notes mask values that are neither 0 nor 1.
   __device__ void begin(const Pooling& pooling, std::size_t text) {
     const std::int64_t* mask = pooling.mask + text * pooling.tokens;
-    __syncthreads();  // the last text's is not read any more
+    __syncthreads();  // no thread reads the last text's any more
     if (threadIdx.x == 0) first = pooling.tokens;
     __syncthreads();
     for (unsigned start = 0; start < pooling.tokens; start += blockDim.x) {
@@ -163,7 +163,7 @@ struct Counted {
   unsigned count, first, last;  ///< first: the text's first token where none counts
 };
 
-/// Adds `listed` tokens, numbered from the text's first one on.
+/// Adds `listed` tokens, numbered from the text's first token on.
 template <class Access>
 __device__ __forceinline__ void add_tokens(const Slice<Access>& slice, const unsigned* positions, unsigned listed,
                                            unsigned first, Pooled<Access>& pooled) {
@@ -179,7 +179,7 @@ __device__ __forceinline__ void add_tokens(const Slice<Access>& slice, const uns
   }
 }
 
-/// Writes what each mode makes of a thread's dimensions.
+/// Writes each mode's result for a thread's dimensions.
 template <class Access>
 __device__ __forceinline__ void store_modes(const Slice<Access>& slice, const Pooled<Access>& pooled,
                                             const Counted& counted, float* out) {
@@ -241,7 +241,7 @@ __device__ void pool_slice(const Pooling& pooling, std::size_t text, unsigned be
     counted.last = tokens.positions[listed - 1];
     counted.count += listed;
     if (slice.active && reads_all) add_tokens(slice, tokens.positions, listed, first, pooled);
-    __syncthreads();  // the list is read to its end
+    __syncthreads();  // all threads have read the list
   }
   if (slice.active) store_modes(slice, pooled, counted, out);
 }

@@ -1,5 +1,5 @@
-// Scoring candidates again with a finer tier's rows, gathered where they lie: 8 lanes read 32 bytes of a row of floats
-// at a time, which is one sector of memory.
+// Rescoring of candidates with a finer tier's rows, gathered in place: 8 lanes read 32 bytes of a row of floats at a
+// time, which is one sector of memory.
 #pragma once
 #include "cpp/scan/scores.hpp"
 #include "cpp/scan/segment.hpp"
@@ -21,18 +21,18 @@ struct RescoreView {
 
   unsigned per_query;
   const unsigned* rows;    ///< candidates: per_query for each query, in order
-  const unsigned* counts;  ///< how many of them there are
-  const double* scores;    ///< of the tier before; null: all candidates are scored
-  Key* keys;               ///< per_query for each query: the new scores of those that are done; kNoKey for NaN
-  unsigned* done;          ///< for each query
-  unsigned* wanted;        ///< for each query: whether to go on
+  const unsigned* counts;  ///< of candidates, for each query
+  const double* scores;    ///< of the previous tier; null: all candidates are scored
+  Key* keys;               ///< per_query for each query: new scores of done candidates; kNoKey for NaN
+  unsigned* done;          ///< number of candidates done, for each query
+  unsigned* wanted;        ///< for each query: whether to continue
   Forecast forecast;
   double missing;
   unsigned k, keep;
 };
 
-/// Blocks of rescore_rows on a multiprocessor, at least: gathers wait for memory, so as many threads as there is room
-/// for.
+/// Minimum of resident blocks of rescore_rows on a multiprocessor: gathers wait for memory, so it holds as many threads
+/// as possible.
 #if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900 || __CUDA_ARCH__ == 1000)
 inline constexpr unsigned kGatherBlocks = 2048 / kThreads;
 #else
@@ -67,7 +67,7 @@ struct JudgeShared {
   unsigned counted;
 };
 
-/// Keys without those of rows whose score is not a number.
+/// Keys, without those of rows with a NaN score.
 struct FoundKeys {
   KeyArray all;
 
@@ -79,8 +79,8 @@ struct FoundKeys {
   }
 };
 
-/// Notes that the candidates up to `end` are done, and whether a query's others may be left out: when no more than
-/// `missing` of them can be expected among its k best. tails: per_query for each query. grid: a block for each query.
+/// Notes that the candidates up to `end` are done, and whether a query's others may be left out: if at most `missing`
+/// of them are expected among its k best. tails: per_query for each query. grid: a block for each query.
 static __global__ void __launch_bounds__(kThreads) judge_rest(RescoreView view, unsigned end, double* tails) {
   JudgeShared& shared = shared_memory<JudgeShared>();
   const unsigned q = blockIdx.x, count = view.counts[q];

@@ -1,8 +1,8 @@
 // The scan: a block of threads takes a tile of queries and a strided share of the rows, a warp one packed block of
 // 64 rows at a time. Rows that beat their query's limit become candidates in a buffer that belongs to this block of
-// threads and that query; when it is full it is cut to its k best, and the worst of these raises the limit for all.
+// threads and that query. A full buffer is cut to its k best, and the worst of these raises the limit for all.
 //
-// Nothing is lost by the limits: each is the key of the k-th best of some rows, so k rows are at least as good.
+// The limits lose no results: each is the key of the k-th best of a set of rows, so k rows are at least as good.
 #pragma once
 #include <type_traits>
 
@@ -19,8 +19,8 @@ template <unsigned kQueries>
 struct alignas(16) ScanShared {
   SelectShared select;
   unsigned counts[kQueries];  ///< candidates in the buffers
-  Key least[kQueries];        ///< only keys above it are wanted
-  float limits[kQueries];     ///< the same in the kernel's scores; for integer scores unused
+  Key least[kQueries];        ///< only keys above it become candidates
+  float limits[kQueries];     ///< the same in the kernel's scores; unused for integer scores
 };
 
 /// Query q of a tile. Clamped: a partial tile repeats its last query.
@@ -28,7 +28,7 @@ __device__ __forceinline__ unsigned query_of(const ScanView& view, unsigned firs
   return first_query + q < view.query_count ? first_query + q : view.query_count - 1;
 }
 
-/// The rows of block b that at least one query of a tile may have.
+/// The rows of block b that the filter of at least one query of a tile allows.
 template <unsigned kQueries>
 __device__ __forceinline__ std::uint64_t live_for_any(const ScanView& view, unsigned b, unsigned first_query) {
   if (kQueries == 1 || !view.allowed_stride) return view.live_rows(b, first_query);
@@ -38,12 +38,12 @@ __device__ __forceinline__ std::uint64_t live_for_any(const ScanView& view, unsi
   return any;
 }
 
-/// A lane's sums, as Scorer::Lane says: of which queries, and of which rows.
+/// A lane's sums; Scorer::Lane says of which queries and rows.
 template <class Scorer, unsigned kQueries>
 using Sums = typename Scorer::Sum[Scorer::template Lane<kQueries>::kColumns][Scorer::template Lane<kQueries>::kRows];
 
-/// The sums of a block's rows with a tile of queries, by all threads of the block of threads: a warp whose `block` is
-/// null only helps with the tables.
+/// The sums of a block's rows with a tile of queries. Called by all threads of the block of threads: a warp whose
+/// `block` is null only helps to load tables.
 template <class Scorer, unsigned kQueries>
 __device__ __forceinline__ void add_scores(const ScanView& view, const unsigned char* block, unsigned first_query,
                                            unsigned char* tables, bool tables_stay, Sums<Scorer, kQueries>& sums) {
@@ -101,13 +101,14 @@ __device__ __forceinline__ void read_limit(const ScanView& view, unsigned first_
                                    : kernel_limit(limit_below(score_of_ordered(score_bits(least)), scale.error), scale);
 }
 
-/// Marks the sums of this lane that may be wanted, of rows that a query of the tile may have: bit c * kRows + r for
-/// sums[c][r]. None is left out whose key is above its query's shared.least.
+/// Marks the lane's sums that may become candidates, of rows that a query of the tile may return: bit c * kRows + r for
+/// sums[c][r]. Includes all sums whose key is above their query's shared.least.
 template <class Scorer, unsigned kQueries>
 __device__ __forceinline__ std::uint64_t hopeful(const ScanView& view, const ScanShared<kQueries>& shared,
                                                  unsigned first_query, unsigned b, const Sums<Scorer, kQueries>& sums) {
   using Lane = typename Scorer::template Lane<kQueries>;
-  const std::uint64_t live = live_for_any<kQueries>(view, b, first_query);  // again: kept, it would take registers
+  const std::uint64_t live =
+      live_for_any<kQueries>(view, b, first_query);  // read again: keeping it would take registers
   const auto mark = [&](const auto& is_hopeful) {
     std::uint64_t marked = 0;
 #pragma unroll
@@ -130,7 +131,7 @@ __device__ __forceinline__ std::uint64_t hopeful(const ScanView& view, const Sca
   });
 }
 
-/// Puts the keys of a warp's hopeful scores that are wanted into the buffers of their queries, one of each lane at a
+/// Appends the keys of a warp's hopeful scores that beat the limits to their queries' buffers, one of each lane at a
 /// time.
 template <class Scorer, unsigned kQueries>
 __device__ __forceinline__ void keep_wanted(const ScanView& view, ScanShared<kQueries>& shared, Key* buffers,
@@ -157,7 +158,7 @@ __device__ __forceinline__ void keep_wanted(const ScanView& view, ScanShared<kQu
       keep(q, row,
            view.finish == Finish::integer ? ordered(sum)
                                           : ordered(float(scaled(score, view.scales[query_of(view, first_query, q)]))));
-    } else {  // four at a time: group g of 8 lanes takes the g-th that is left
+    } else {  // four at a time: group g of 8 lanes takes the g-th remaining
       for (unsigned left = __ballot_sync(kWholeWarp, wanted); left != 0;) {
         unsigned rest = left;
         for (unsigned g = 0; g < lane / 8; ++g) rest &= rest - 1;
@@ -176,7 +177,7 @@ __device__ __forceinline__ void keep_wanted(const ScanView& view, ScanShared<kQu
   }
 }
 
-/// Cuts the buffers that may not take what the next steps find, and reads the limits anew.
+/// Cuts the buffers that may be too full for the next steps' candidates, and reads the limits again.
 template <unsigned kQueries>
 __device__ __forceinline__ void cut_buffers(const ScanView& view, unsigned first_query, Key* buffers,
                                             ScanShared<kQueries>& shared) {
@@ -208,8 +209,8 @@ __global__ void __launch_bounds__(kThreads, Scorer::template Lane<kQueries>::kRe
   const std::size_t first_buffer = std::size_t{split} * view.query_count + first_query;
   Key* buffers = view.candidates + first_buffer * view.capacity;
   if (threadIdx.x < kQueries) {
-    const bool is_there = first_query + threadIdx.x < view.query_count;
-    shared.counts[threadIdx.x] = is_there ? view.counts[first_buffer + threadIdx.x] : 0;
+    const bool exists = first_query + threadIdx.x < view.query_count;
+    shared.counts[threadIdx.x] = exists ? view.counts[first_buffer + threadIdx.x] : 0;
     read_limit(view, first_query, shared);
   }
   __syncthreads();
@@ -232,8 +233,8 @@ __global__ void __launch_bounds__(kThreads, Scorer::template Lane<kQueries>::kRe
     view.counts[first_buffer + threadIdx.x] = shared.counts[threadIdx.x];
 }
 
-/// Scores of a sample of the rows, the blocks `spacing` apart, as `ordered` gives them; 0 where a query may not have
-/// the row. samples: queries x gridDim.y x kStepRows. grid: as scan_topk's, a step of rows each.
+/// Scores, as `ordered` integers, of a sample of the rows: blocks `spacing` apart. 0: the query's filter excludes the
+/// row. samples: queries x gridDim.y x kStepRows. grid: as of scan_topk, with a step of rows for each block of threads.
 template <class Scorer, unsigned kQueries>
 __global__ void __launch_bounds__(kThreads, Scorer::template Lane<kQueries>::kResident)
     scan_sample(ScanView view, unsigned spacing, unsigned* samples) {

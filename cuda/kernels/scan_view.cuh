@@ -1,4 +1,4 @@
-// What a scan reads and writes, as its kernels see it.
+// The input and output of a scan's kernels.
 #pragma once
 #include "cpp/scan/queries.hpp"
 #include "cuda/kernels/exact.cuh"
@@ -6,17 +6,17 @@
 
 namespace nestvec::cuda {
 
-/// What a candidate's final score is. A scorer with kExact always finishes exactly, others never.
+/// The final score of a candidate. A scorer with kExact always finishes exactly, others never.
 enum class Finish {
   integer,  ///< the kernel's sum
   scaled,   ///< the sum times factor and scale, rounded as the CPU does
-  exact,    ///< computed again by exact_score: the kernel's is only near it
+  exact,    ///< recomputed by exact_score: the kernel's score is approximate
 };
 
-inline constexpr unsigned kStepRows = kWarps * kBlockRows;  ///< of a block of threads in one step
-inline constexpr unsigned kStepsPerCut = 2;                 ///< between two looks at the buffers
+inline constexpr unsigned kStepRows = kWarps * kBlockRows;  ///< rows of a block of threads in one step
+inline constexpr unsigned kStepsPerCut = 2;                 ///< steps between two checks of the buffers
 
-/// What a buffer must have left before the next look.
+/// The room that a buffer must have until the next check.
 inline constexpr unsigned kSlack = kStepRows * kStepsPerCut;
 
 struct ScanView {
@@ -25,33 +25,33 @@ struct ScanView {
   unsigned first_block;         ///< the number of the first one in the table
   unsigned block_count;         ///< of this launch
   unsigned row_count;           ///< of the table
-  unsigned words, wide_words;   ///< of each block, that count
+  unsigned words, wide_words;   ///< of each block, that are read
   std::uint64_t last_mask;
   const float* factors;  ///< of this launch; null: none
   std::size_t factor_stride;
   const std::uint64_t* allowed;  ///< of the whole table; null: all rows
   std::size_t allowed_stride;
-  const unsigned* ranks;  ///< of the rows' ids among all; null: a row's number
+  const unsigned* ranks;  ///< ranks of the rows' ids; null: row numbers
 
-  /// Prepared, as the CPU's kernels read them or as the scorer's write_query has it, each aligned to 16 bytes.
+  /// Prepared queries, in the layout of the CPU's kernels or of the scorer's write_query, each aligned to 16 bytes.
   const unsigned char *queries, *wide_queries;
   std::size_t query_stride, wide_stride;
   int wide_weight;
-  const QueryScale* scales;  ///< with the whole error in error.absolute
+  const QueryScale* scales;  ///< error.absolute holds the whole error
   const float* values;
   unsigned query_count, dim;
   Finish finish;
   RowMeaning meaning;
 
-  Key* limits;       ///< for each query: no key below it is wanted
+  Key* limits;       ///< for each query: keys below it are no candidates
   Key* candidates;   ///< splits x queries x capacity
   unsigned* counts;  ///< splits x queries
   unsigned k, capacity;
-  unsigned table_words;  ///< of the look-ups that lie in shared memory at one time
+  unsigned table_words;  ///< of the look-ups in shared memory at one time
 
   __device__ const unsigned char* prepared(unsigned q) const { return queries + q * query_stride; }
 
-  /// The rows of block b of this launch that query q may have.
+  /// The rows of block b of this launch that query q may return.
   __device__ std::uint64_t live_rows(unsigned b, unsigned q) const {
     const unsigned number = first_block + b, left = row_count - number * unsigned(kBlockRows);
     std::uint64_t rows = left >= kBlockRows ? ~std::uint64_t{0} : (std::uint64_t{1} << left) - 1;
@@ -62,13 +62,13 @@ struct ScanView {
   __device__ float factor(unsigned b, unsigned row) const { return factors ? factors[b * factor_stride + row] : 1.0f; }
 };
 
-/// Whose sums a lane has, with most scorers: those of two neighbouring rows with all queries of a tile.
+/// The sums of a lane with most scorers: of two neighbouring rows with all queries of a tile.
 struct PairsOfRows {
   template <unsigned kQueries>
   struct Lane {
     static constexpr unsigned kRows = 2, kColumns = kQueries;
-    /// Blocks of threads on a multiprocessor, at least: as many as registers suffice for, which compilers use
-    /// unequally.
+    /// Minimum of resident blocks of threads on a multiprocessor: as many as registers suffice for, whose use differs
+    /// between compilers.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
     static constexpr unsigned kResident = kQueries == 1 ? 4 : 2;
 #else

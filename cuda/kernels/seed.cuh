@@ -1,11 +1,11 @@
-// Limits from a sample of the rows, for queries that would otherwise begin with none.
+// Limits from a sample of the rows, for queries that would otherwise start without a limit.
 #pragma once
 #include "cpp/scan/scores.hpp"
 #include "cuda/kernels/scan_view.cuh"
 
 namespace nestvec::cuda {
 
-/// The scores of a query's sample as keys; those of rows that it may not have are left out.
+/// The scores of a query's sample as keys, without those of rows that its filter excludes.
 struct SampleKeys {
   const unsigned* scores;
   unsigned count;
@@ -22,7 +22,7 @@ struct SeedShared {
   unsigned allowed;
 };
 
-/// Sets the limits of queries of whose sample k rows or more are allowed. grid: a block of threads for each query.
+/// Sets the limits of queries that may return k or more rows of the sample. grid: a block of threads for each query.
 /// samples: view.query_count x sample_rows.
 __global__ void __launch_bounds__(kThreads, 4)
     seed_limits(ScanView view, const unsigned* samples, unsigned sample_rows) {

@@ -1,5 +1,5 @@
-// The k largest of many keys. A key is a score and what breaks ties, in one integer: no two candidates of a query have
-// the same, and larger is better, so that a result does not depend on the order in which blocks of threads run.
+// The k largest of many keys. A key is a score and a tie-breaker in one integer; larger is better. No two candidates of
+// a query have equal keys, so that a result does not depend on the order in which blocks of threads run.
 #pragma once
 #include "cuda/launch.hpp"
 
@@ -10,7 +10,7 @@ using Key = unsigned long long;
 inline constexpr Key kNoKey = 0;  // below every key
 inline constexpr unsigned kThreads = 256, kWarpSize = 32, kWarps = kThreads / kWarpSize, kWholeWarp = 0xffffffffu;
 
-/// Floats as integers in the same order; 0.0 and -0.0 are one.
+/// Floats as integers in the same order; 0.0 and -0.0 are equal.
 __host__ __device__ inline unsigned ordered(float x) {
   x += 0.0f;
 #ifdef __CUDA_ARCH__
@@ -40,7 +40,7 @@ __host__ __device__ inline Key make_key(unsigned ordered_score, unsigned rank) {
 __host__ __device__ inline unsigned score_bits(Key key) { return unsigned(key >> 32); }
 __host__ __device__ inline unsigned rank_of(Key key) { return ~unsigned(key); }
 
-/// Keys that lie one after another.
+/// Contiguous keys.
 struct KeyArray {
   Key* keys;
   unsigned count;
@@ -52,7 +52,7 @@ struct KeyArray {
   }
 };
 
-/// `segments` stretches of keys, `stride` apart, of counts[i * count_stride] each: a warp takes a stretch.
+/// `segments` arrays of keys, `stride` apart, of counts[i * count_stride] each. A warp reads one array at a time.
 struct KeySegments {
   const Key* keys;
   const unsigned* counts;
@@ -73,13 +73,13 @@ struct KeySegments {
 struct SelectShared {
   unsigned bins[256];
   unsigned warp_sums[kWarps];
-  unsigned bin, above, size;  // the bin that was chosen, how many keys lie above it, and in it
+  unsigned bin, above, size;  // the chosen bin, and the numbers of keys above it and in it
   Key any_bit, all_bits, kth;
 };
 
-/// The k-th largest of keys; called by all kThreads of a block, returned to all. There are k keys or more.
-/// By digits of 8 bits from the first one in which keys differ. Integer scores take one or two digits, and mostly none
-/// is left for the ties. A digit, with k = 7 and 4 bins in place of 256:
+/// The k-th largest of at least k keys; called by all kThreads of a block, and returned to all. Radix select by digits
+/// of 8 bits, from the first digit in which keys differ. Integer scores take one or two digits, and ties rarely need
+/// more. A digit, with k = 7 and 4 bins in place of 256:
 ///
 ///     digit of a key       3     2     1     0
 ///     keys in its bin      2     4     5     9    a histogram in shared memory
@@ -146,12 +146,13 @@ __device__ __forceinline__ Key select_kth(const Keys& keys, unsigned k, SelectSh
   return shared.kth;
 }
 
-/// Moves the keys that are `least` or better to the front, in the order in which they lie; returns how many there are.
-/// Called by all threads of a block.
+/// Moves the keys that are `least` or better to the front, in their order, and returns their number. Called by all
+/// threads of a block.
 __device__ __forceinline__ unsigned keep_from(Key least, Key* keys, unsigned count, SelectShared& shared) {
   const unsigned lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
   unsigned kept = 0;
-  for (unsigned first = 0; first < count; first += kThreads) {  // what is written was read in this round or before
+  for (unsigned first = 0; first < count;
+       first += kThreads) {  // writes go only to keys that were read in this round or before
     const unsigned i = first + threadIdx.x;
     const Key key = i < count ? keys[i] : kNoKey;
     const unsigned lanes = __ballot_sync(kWholeWarp, key >= least && key != kNoKey);
@@ -182,7 +183,7 @@ __device__ __forceinline__ void sort_keys(Key* keys, unsigned count) {
     for (unsigned i = threadIdx.x; i < count; i += blockDim.x) body(i);
   };
   for (unsigned size = 2; size / 2 < count; size *= 2) {
-    each_pair([&](unsigned i) {  // the first half of each stretch with the second one mirrored
+    each_pair([&](unsigned i) {  // the first half of each stretch, against the second half mirrored
       const unsigned j = i ^ (size - 1);
       if (i < j) compare(i, j);
     });
@@ -194,7 +195,7 @@ __device__ __forceinline__ void sort_keys(Key* keys, unsigned count) {
   __syncthreads();
 }
 
-/// How many keys there are; to all threads of the block, which share `count`.
+/// The number of keys; returned to all threads of the block, which share `count`.
 template <class Keys>
 __device__ __forceinline__ unsigned count_keys(const Keys& keys, unsigned& count) {
   if (threadIdx.x == 0) count = 0;
