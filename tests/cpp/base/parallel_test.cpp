@@ -23,7 +23,7 @@ namespace {
 using namespace nestvec;
 using forks::child_succeeds;
 
-/// Runs tasks and checks the contract: each once, rising for a worker, no worker twice at a time.
+/// Runs tasks and checks the contract: each once, ascending for a worker, no worker twice at the same time.
 void check_run(std::size_t tasks, std::size_t threads, const std::string& label) {
   const std::size_t workers = worker_count(tasks, threads);
   std::vector<std::atomic<int>> runs(tasks), busy(workers);
@@ -99,7 +99,7 @@ TEST(workers_are_counted) {
 }
 
 TEST(several_threads_work_at_one_time) {
-  for (std::size_t threads : {2, 4, 9}) {  // more than there are CPUs, too
+  for (std::size_t threads : {2, 4, 9}) {  // also more threads than CPUs
     std::atomic<std::size_t> started = 0;
     std::mutex mutex;
     std::set<std::thread::id> ids;

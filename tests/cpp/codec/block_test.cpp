@@ -1,4 +1,4 @@
-// The packed block against its definition: which byte of which row lies where.
+// The packed block against its definition: the place of every row's bytes.
 #include "cpp/codec/block.hpp"
 
 #include <bit>
@@ -93,7 +93,7 @@ TEST(blocks_are_packed_word_by_word) {
     Tight<std::uint8_t> rows(count * row_bytes(encoding, dim), dim % 8);
     for (std::uint8_t& value : rows) value = draw::byte(rng);
     const Bytes want = packed_by_definition(encoding, dim, rows.data(), count);
-    Bytes memory(want.size() + 2, 0xa5);  // what was in the block before must be gone
+    Bytes memory(want.size() + 2, 0xa5);  // the block's old content must be overwritten
     pack_block(encoding, dim, rows.data(), count, memory.data() + 1);
     CHECK(std::memcmp(memory.data() + 1, want.data(), want.size()) == 0, label_of(encoding, dim, count));
     CHECK(memory.front() == 0xa5 && memory.back() == 0xa5, label_of(encoding, dim, count));

@@ -27,7 +27,7 @@ Precision precision_of(Encoding encoding) {
   return precision_named(encoding == Encoding::binary ? "ubinary" : name(encoding));
 }
 
-/// A drawn codebook for the encodings that need one.
+/// A random codebook for the encodings that need one.
 class DrawnCodebook {
  public:
   DrawnCodebook(Encoding encoding, std::size_t dim) {
@@ -72,7 +72,7 @@ long double length_of(const float* x, std::size_t dim) {
   return std::sqrt(squares);
 }
 
-/// The rows that are coded: as they are, or of length 1.
+/// The rows to code: unchanged, or scaled to length 1.
 Floats source_of(const TierSpec& spec, const Floats& x, std::size_t dim) {
   Floats source;
   for (std::size_t begin = 0; begin < x.size(); begin += dim) {
@@ -82,10 +82,10 @@ Floats source_of(const TierSpec& spec, const Floats& x, std::size_t dim) {
   return source;
 }
 
-/// Within two roundings to float, of which the smallest go by 2^-149.
+/// Equal within two roundings to float; the smallest steps are 2^-149.
 bool close(double a, long double b) { return std::abs(a - b) <= 1.2e-7L * std::abs(b) + 0x1p-149L; }
 
-/// Of a scaled codebook: every factor, and that the bound covers them and is reached.
+/// Checks every factor of a scaled codebook, and that the bound covers the factors and is reached.
 void check_estimates(const TierSpec& spec, const Floats& source, const Bytes& codes, const Encoded& found,
                      std::size_t dim, const std::string& label) {
   const std::size_t rows = source.size() / dim, bytes = codes.size() / std::max<std::size_t>(rows, 1);
@@ -105,7 +105,7 @@ void check_estimates(const TierSpec& spec, const Floats& source, const Bytes& co
       const long double length = length_of(&source[r * dim], of);
       const bool none = product <= 0 || (spec.cosine && length < 1e-20L);
       const long double want = none ? 0 : (spec.cosine ? length : length * length) / product;
-      // Levels that point away from the row, which only drawn ones do, leave a product that is all rounding.
+      // Random levels may be orthogonal to the row: then the product is rounding error alone.
       const bool certain = std::abs(product) > 1e-9L * length * length_of(values.data(), of);
       CHECK(!certain || close(factor, want), place << ": " << factor << ", expected " << double(want));
       const long double longest =
@@ -204,7 +204,7 @@ TEST(every_tier_at_many_dimensions) {
 
 TEST(threads_change_nothing) {
   Rng rng(2);
-  const std::size_t rows = 64 * 16 * 5 + 7;  // several tasks, and a block that is not full
+  const std::size_t rows = 64 * 16 * 5 + 7;  // several tasks, and a partial block
   const Floats x = draw::normal(rng, rows * 20);
   for (Encoding encoding : kEncodings) {
     const DrawnCodebook codebook(encoding, 20);
@@ -246,7 +246,7 @@ TEST(rows_without_a_direction) {
                     1e-40F, 0, 0, 0, 1e-40F, 0};  // denormals
   for (Encoding encoding : kEncodings)
     for (bool cosine : {false, true}) {
-      if (encoding == Encoding::float16 && !cosine) continue;  // 1e30 is no half
+      if (encoding == Encoding::float16 && !cosine) continue;  // 1e30 is too large for a half
       const DrawnCodebook codebook(encoding, dim);
       check_encoded({encoding, true, cosine, {3, dim}, codebook.get()}, x, dim, 1);
       check_encoded({encoding, false, cosine, {3, dim}, codebook.get()}, x, dim, 1);

@@ -1,4 +1,4 @@
-// The table of encodings: its order and names, and that no row contradicts itself or its kernels.
+// The table of encodings: its order and names, and the consistency of each row with itself and its kernels.
 #include "cpp/codec/encoding.hpp"
 
 #include <string>

@@ -1,5 +1,5 @@
 // An encoding that exists in this program alone is coded, scanned, rescored and decoded by a library that was compiled
-// without it: all that is known of an encoding is its row in the table.
+// without it: an encoding's row in the table is all that the library needs.
 #include "tests/cpp/extra_encoding.hpp"
 
 #include <cmath>

@@ -1,4 +1,4 @@
-// Levels: the nearest one of each value, how codes lie, the scale of a row, and what a row's factor makes of them.
+// Levels: the nearest level of each value, the layout of codes, the scale of a row, and its factor's estimates.
 #include "cpp/codec/grid.hpp"
 
 #include <cmath>
@@ -22,7 +22,7 @@ std::string label_of(const Levels& codebook) {
          std::to_string(codebook.dim) + (codebook.scaled ? ", scaled" : "");
 }
 
-/// Levels at equal distances, as RaBitQ has them.
+/// Equidistant levels, as of RaBitQ.
 Levels uniform(Encoding encoding, std::size_t dim, std::size_t bits, bool scaled) {
   Levels levels(dim, encoding, bits, uniform_levels(bits));
   levels.scaled = scaled;
@@ -55,7 +55,7 @@ TEST(the_nearest_level_is_found) {
     for (std::size_t d = 0; d < codebook.dim; ++d) {
       double least = HUGE_VAL;
       for (float level : levels) least = std::min(least, std::abs(double(x[d]) - level));
-      const double off = std::abs(double(x[d]) - levels[codes[d]]);  // the middle of two levels is rounded to float
+      const double off = std::abs(double(x[d]) - levels[codes[d]]);  // midpoints of levels are rounded to float
       CHECK(off <= least + 1e-7 * std::max(std::abs(levels.front()), std::abs(levels.back())),
             label_of(codebook) << ": " << x[d] << " became " << levels[codes[d]]);
     }
@@ -152,7 +152,7 @@ TEST(rows_that_have_little_to_scale) {
           CHECK(factors[r] * length_unit(codebook, dim) <= bound * (1 + 1e-6), label);
           if (length == 0) CHECK(factors[r] == 0, label);
           if (length < 1e-18 || length > 1e37) continue;
-          // A row's product with itself is estimated as what it is.
+          // The estimate of a row's product with itself is exact.
           CHECK(std::abs(factors[r] * product / length - (cosine_scores ? 1 : length)) <=
                     1e-6 * (cosine_scores ? 1 : length),
                 label << ": " << factors[r] * product << ", length " << length);

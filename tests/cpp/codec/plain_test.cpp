@@ -1,4 +1,4 @@
-// Codes that need no codebook against their definitions: int8 at its edges, bits, half floats, and back.
+// Encodings without a codebook against their definitions: int8 at its limits, bits, half floats, and decoding.
 #include "cpp/codec/plain.hpp"
 
 #include <bit>

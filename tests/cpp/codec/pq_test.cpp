@@ -47,7 +47,7 @@ Floats decoded(const Centroids& codebook, const Bytes& codes) {
   return x;
 }
 
-/// What training on these rows makes of them.
+/// The centroids that training learns from these rows.
 Floats trained_and_coded(Centroids codebook, const Floats& x, std::uint64_t seed = 1) {
   const Floats centroids = train_pq(codebook, matrix(x, codebook.dim), seed, kTrainingIterations, 1);
   codebook.values = centroids.data();
@@ -69,7 +69,7 @@ double distance(const Centroids& codebook, const float* row, std::size_t j, std:
   return square;
 }
 
-/// Values that are the same with every standard library: eighths of -20 to 20, more often small.
+/// Values that every standard library draws alike: eighths from -20 to 20, small ones more often.
 Floats eighths(Rng& rng, std::size_t count) {
   Floats x(count);
   for (float& value : x) value = float(int(rng() % 161) - 80) * float(1 + rng() % 2) / 8;
@@ -89,7 +89,7 @@ void for_shapes(const Body& body) {
 
 TEST(codes_name_the_first_nearest_centroid) {
   for_shapes([](Centroids codebook) {
-    for (bool exact : {true, false}) {  // in eighths nothing is rounded, and many distances are equal
+    for (bool exact : {true, false}) {  // eighths: no rounding, and many equal distances
       Rng rng(unsigned(codebook.dim));
       const Floats centroids =
           exact ? eighths(rng, codebook.dim * codebook.count) : draw::normal(rng, codebook.dim * codebook.count);
@@ -216,7 +216,7 @@ TEST(training_leaves_no_centroid_unused) {
   for (std::uint64_t seed = 0; seed < 200; ++seed) {
     Rng rng(static_cast<unsigned>(seed));
     Floats x = draw::normal(rng, 60 * 3);
-    for (std::size_t i = 0; i < x.size(); i += 3) x[i] = std::pow(x[i], 5.0F);  // a few lie far out
+    for (std::size_t i = 0; i < x.size(); i += 3) x[i] = std::pow(x[i], 5.0F);  // a few outliers
     Centroids codebook{3, 1, Encoding::pq4};
     const Floats centroids = train_pq(codebook, matrix(x, 3), seed, kTrainingIterations, 1);
     codebook.values = centroids.data();
@@ -246,7 +246,7 @@ TEST(training_takes_evenly_spaced_rows) {
 
 TEST(threads_change_nothing) {
   Rng rng(9);
-  const Floats x = draw::normal(rng, 20000 * 20);  // several chunks, in training too
+  const Floats x = draw::normal(rng, 20000 * 20);  // several chunks, also in training
   for (Encoding encoding : kEncodings)
     for (std::size_t columns : {1, 7}) {  // on more threads than sub-quantizers, they share the rows
       const Centroids empty{20, columns, encoding};

@@ -1,4 +1,4 @@
-// The row encoders against plain loops, and the checks on what they are given.
+// The row encoders against plain loops, and the checks of their arguments.
 #include "cpp/codec/quantize.hpp"
 
 #include <bit>

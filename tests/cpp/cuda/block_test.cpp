@@ -50,7 +50,7 @@ TEST(packed_blocks_of_every_encoding) {
       for (std::size_t count : {1, 5, 63, 64, 65, 150}) {
         const std::size_t bytes = row_bytes(encoding, columns);
         const Bytes rows = draw::bytes(rng, count * bytes);
-        // Bytes carry no alignment of their own: rows begin anywhere.
+        // Bytes have no alignment: rows may begin at any address.
         const OnDevice<std::uint8_t> on_device(rows, draw::below(rng, 5));
         const OnDevice<std::uint8_t> blocks(block_count(count) * block_bytes(encoding, columns));
         cuda::pack_blocks(encoding, columns, on_device.data(), count, blocks.data(), nullptr);

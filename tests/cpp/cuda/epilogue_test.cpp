@@ -68,7 +68,7 @@ Batch batch(Rng& rng, FloatType type, std::size_t texts, std::size_t tokens, std
   return made;
 }
 
-/// Codes and scales, or what was thrown.
+/// Codes and scales, or the message of the exception.
 struct Outcome {
   Bytes codes;
   std::vector<float> scales;
@@ -139,15 +139,15 @@ PoolingStep drawn_pooling(Rng& rng) {
 
 const PoolingStep kMean{{PoolingMode::mean}, true};
 
-/// Fewer texts than the device has multiprocessors are pooled by slices, more of them whole.
+/// Fewer texts than multiprocessors are pooled in slices, more texts whole.
 std::size_t drawn_texts(std::size_t round) {
   const std::size_t multiprocessors = cuda::properties(0).multiprocessors;  // of the emulated device: 8
   const std::size_t texts[] = {1, 2, multiprocessors - 1, multiprocessors, multiprocessors + 13};
   return texts[round % std::size(texts)];
 }
 
-/// Whether the device's library functions gave what the host's gave, which a GPU's do but for a few units in the last
-/// place: of erff near -1, that is, before 1 is added.
+/// Whether the device's library functions agree with the host's. A GPU's differ by a few units in the last place: for
+/// erff near -1, units of its result before 1 is added.
 bool same_activations(Activation activation, const Outcome& got, const Outcome& want) {
   if (kEmulated || activation == Activation::identity || activation == Activation::relu) return got == want;
   if (got.error != want.error || got.codes.size() != want.codes.size()) return false;

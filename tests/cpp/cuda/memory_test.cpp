@@ -1,4 +1,4 @@
-// Memory for arrays on a device, and the streams of those who made them.
+// Memory for arrays on a device, and the streams of other libraries that produce arrays.
 #include "cuda/memory.hpp"
 
 #include <cstdint>
@@ -79,7 +79,7 @@ TEST(waits_for_the_work_of_a_stream) {
   }
 }
 
-// A driver may crash on a handle that never was one.
+// A driver may crash on an invalid handle.
 #if !defined(__CUDACC__)
 TEST(streams_that_are_none_are_named) {
   const std::string unknown = error_of([] { cuda::wait(0xCAFE, 0); });

@@ -1,5 +1,5 @@
-// Scans on a CUDA device against a score for every row and a sort, as scan_test.cpp has them for the CPU: same rows,
-// same order, same scores.
+// Scans on a CUDA device against a score for every row and a sort, as scan_test.cpp does for the CPU: same rows, same
+// order, same scores.
 #include "cuda/emulator/settings.hpp"
 #include "tests/cpp/collection.hpp"
 
@@ -14,7 +14,7 @@ using draw::Rng;
 using oracle::Floats;
 
 Layout drawn_layout(Rng& rng, const Rows& rows) {
-  if (!rows.factors.empty()) return draw::one_of(rng, {Layout::device, Layout::streamed});  // as tables have them
+  if (!rows.factors.empty()) return draw::one_of(rng, {Layout::device, Layout::streamed});  // as in tables
   return draw::one_of(rng, {Layout::device, Layout::streamed, Layout::device_row_major});
 }
 
@@ -118,7 +118,7 @@ TEST(tables_of_look_ups_larger_than_shared_memory_are_read_in_turns) {
 TEST(equal_rows_come_in_the_order_of_their_ids) {
   Rng rng(3);
   for (const Scanned& scanned : collections::kAll) {
-    const std::size_t dim = 24, count = 6000;  // more equal rows than a buffer of candidates takes
+    const std::size_t dim = 24, count = 6000;  // more equal rows than a buffer of candidates holds
     const Floats one = draw::normal(rng, dim);
     Floats values;
     for (std::size_t r = 0; r < count; ++r) values.insert(values.end(), one.begin(), one.end());

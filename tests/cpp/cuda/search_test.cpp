@@ -1,5 +1,5 @@
-// Searches of tables on a CUDA device give what the CPU gives: the same rows, scores and counts, wherever the tiers
-// lie.
+// Searches of tables on a CUDA device have the CPU's results: the same rows, scores and counts, for every placement of
+// the tiers.
 #include <cstring>
 #include <vector>
 
@@ -14,7 +14,7 @@ using draw::Rng;
 using oracle::Floats;
 using tables::Sections;
 
-/// What a table needs beside its sections, so that there are two of them over the same ones.
+/// The parts of a table beside its sections, so that two tables can share the sections.
 Table table_over(const std::vector<Tier>& tiers, std::size_t rows, const std::int64_t* ids, Device device) {
   return {.segment = {.rows = rows, .tiers = tiers, .ids = ids, .checked = nullptr}, .device = device};
 }

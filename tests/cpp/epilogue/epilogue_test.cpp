@@ -1,4 +1,4 @@
-// The epilogue against its parts run one after another, Dense against plain loops, and what it refuses.
+// The epilogue against its parts run one after another, Dense against plain loops, and errors.
 #include "cpp/epilogue/epilogue.hpp"
 
 #include <bit>
@@ -41,7 +41,7 @@ struct Batch {
   Matrix<const std::int64_t> keep() const { return {mask.data(), texts, tokens}; }
 };
 
-/// Texts of drawn lengths, padded on a drawn side.
+/// Texts of random lengths, padded on a random side.
 Batch batch(std::mt19937& rng, std::size_t texts, std::size_t tokens, std::size_t dim) {
   Batch made{texts, tokens, dim, drawn(rng, texts * tokens * dim), std::vector<std::int64_t>(texts * tokens)};
   for (std::size_t t = 0; t < texts; ++t) {

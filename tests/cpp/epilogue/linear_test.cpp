@@ -1,4 +1,4 @@
-// Linear maps and random rotations: against double precision, bit for bit over threads and batches, and hostile values.
+// Linear maps and random rotations: against double precision, equal bits over threads and batches, and hostile values.
 #include "cpp/epilogue/linear.hpp"
 
 #include <bit>

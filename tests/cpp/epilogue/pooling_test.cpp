@@ -1,4 +1,4 @@
-// Pooling against plain loops in double, over drawn shapes, masks and both element types.
+// Pooling against plain loops in double, over random shapes, masks and both element types.
 #include "cpp/epilogue/pooling.hpp"
 
 #include <cmath>
@@ -20,7 +20,7 @@ const std::vector<PoolingMode> kAllModes = {PoolingMode::cls,          PoolingMo
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-/// One text whose tokens lie between paddings of NaN, which nothing may read.
+/// One text, padded on both sides with NaN, which must not be read.
 struct Text {
   std::size_t dim;
   std::vector<float> values;
@@ -134,7 +134,7 @@ TEST(special_values) {
   const std::vector<float> got =
       padded(tokens, 4, 0, 0).pool({PoolingMode::max, PoolingMode::mean, PoolingMode::lasttoken});
   CHECK(got[0] == kInfinity && got[1] == 0 && std::isnan(got[2]) && got[3] == 3e-45F);
-  CHECK(got[4] == kInfinity && got[5] == 0 && std::isnan(got[6]) && got[7] == 3e-45F);  // 2e-45 is no float
+  CHECK(got[4] == kInfinity && got[5] == 0 && std::isnan(got[6]) && got[7] == 3e-45F);  // a float cannot be 2e-45
   CHECK(got[8] == 1 && got[9] == 0 && std::signbit(got[9]) && got[10] == 1 && got[11] == 3e-45F);
 }
 
@@ -144,7 +144,7 @@ TEST(half_floats_are_summed_in_float) {
     const std::size_t dim = 37;
     std::vector<float> tokens = drawn(rng, length * dim);
     std::vector<std::uint16_t> halves(tokens.size() + 1);
-    for (std::size_t shift : {0, 1}) {  // an odd start: no vector load may want more than an element's alignment
+    for (std::size_t shift : {0, 1}) {  // an odd start: vector loads must not need more than an element's alignment
       kernels().float_to_half(tokens.data(), halves.data() + shift, tokens.size());
       kernels().half_to_float(halves.data() + shift, tokens.data(), tokens.size());
       const std::vector<std::int64_t> mask(length, 1);

@@ -32,7 +32,7 @@ Sums sums_of(const Tight<std::uint8_t>& data) {
   return sums;
 }
 
-/// Whether bytes [from, from + size) are accepted; anything but a TableFileError comes through.
+/// Whether bytes [from, from + size) are accepted. Exceptions other than TableFileError propagate.
 bool accepted(CheckedRegion& region, const std::uint8_t* from, std::size_t size, std::size_t threads = 1) {
   try {
     region.require(from, size, threads);

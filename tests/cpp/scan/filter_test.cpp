@@ -1,5 +1,5 @@
-// Filters, of all queries or of each, against a score for every row and a sort; and what a filter or a prefix leaves
-// out is not read.
+// Filters, for all queries or for each, against a score for every row and a sort. Rows and dimensions that a filter or
+// a prefix leaves out must not be read.
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -21,7 +21,7 @@ using oracle::Words;
 
 std::uint64_t drawn_word(Rng& rng) { return std::uint64_t(rng()) << 32 | rng(); }
 
-/// Lets no row, one, a few, half of them, all, or all of some blocks through; noisy past the last row.
+/// Allows no row, one, a few, half of them, all, or all of some blocks; random bits past the last row.
 void draw_filter(Rng& rng, std::size_t count, std::uint64_t* words) {
   const std::size_t kind = rng() % 6, blocks = block_count(count);
   for (std::size_t b = 0; b < blocks; ++b) {
@@ -32,7 +32,7 @@ void draw_filter(Rng& rng, std::size_t count, std::uint64_t* words) {
   if (kind == 1) words[draw::below(rng, count) / 64] |= std::uint64_t{1} << rng() % 64;
 }
 
-/// One filter for all queries, or one for each, with words between them that belong to none.
+/// One filter for all queries, or one for each, with unused words between them.
 void draw_filters(Rng& rng, const Rows& rows, Ask& ask) {
   const std::size_t queries = ask.queries.size() / rows.dim, blocks = block_count(rows.count);
   if (rng() % 2) {
@@ -46,7 +46,7 @@ void draw_filters(Rng& rng, const Rows& rows, Ask& ask) {
   for (std::size_t q = 0; q < queries; ++q) draw_filter(rng, rows.count, &ask.allowed[q * ask.allowed_stride]);
 }
 
-/// Memory of whole pages; what is closed must not be read.
+/// Memory of whole pages; closed pages must not be read.
 class Pages {
  public:
   explicit Pages(std::size_t bytes)
@@ -104,7 +104,7 @@ TEST(blocks_without_a_candidate_are_not_read) {
   const auto page = std::size_t(sysconf(_SC_PAGESIZE));
   for (const Scanned& scanned : collections::kAll) {
     const std::size_t dim = page * 8 / (64 * row_bytes(scanned.encoding, 8));  // a block is a page
-    if (scanned.is_pq() || scanned.encoding == Encoding::planes) continue;  // of drawn size: the blocks are not pages
+    if (scanned.is_pq() || scanned.encoding == Encoding::planes) continue;     // of random size: a block is not a page
     const Rows rows(rng, scanned, 64 * 40, dim);
     CHECK(block_bytes(scanned.encoding, dim) == page, scanned.label());
     for (int i = 0; i < 10; ++i) {

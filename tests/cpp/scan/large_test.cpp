@@ -1,4 +1,4 @@
-// The scan where much is asked for, and where it measures the rows as it reads them.
+// Scans for many results, and scans that measure the rows as they read them.
 #include <string>
 
 #include "cpp/base/error.hpp"
@@ -17,7 +17,7 @@ using oracle::Floats;
 
 constexpr Encoding kFloats[] = {Encoding::float32, Encoding::float16, Encoding::bfloat16};
 
-/// The message of the ArgumentError that `body` throws; empty where it throws none.
+/// The message of the ArgumentError that `body` throws; empty if it throws none.
 template <class Body>
 std::string refusal(const Body& body) {
   try {
@@ -68,8 +68,8 @@ TEST(every_row_wanted_by_many_queries) {  // the queries go in several passes
 }
 
 TEST(lengths_that_grow_while_they_are_measured) {
-  // From tile to tile the rows get longer, and what their sums may be off by grows with them. Equal but for the last
-  // bits, so that a margin which is too small loses a row.
+  // Rows get longer from tile to tile, and the error of their sums grows with them. Scores are equal but for the last
+  // bits, so that too small a margin loses a row.
   Rng rng(4);
   for (Encoding encoding : kFloats)
     for (bool falling : {false, true}) {
@@ -93,8 +93,8 @@ TEST(lengths_that_grow_while_they_are_measured) {
 }
 
 TEST(long_rows_after_short_ones) {
-  // The short rows' sums are nearly exact and set a limit. Long rows that score a little more lose that little where
-  // float sums meet their large values, which cancel: only a margin as wide as their length keeps them.
+  // The sums of short rows are nearly exact and set a limit. Long rows score slightly more, but float sums lose that
+  // difference beside their large values, which cancel: only a margin in proportion to their length keeps them.
   Rng rng(7);
   for (Encoding encoding : kFloats) {
     const std::size_t dim = 6, count = 30'000, late = 200;

@@ -1,4 +1,4 @@
-// The error that a query's rounded tables may make, against exact sums: at the worst of all rows there can be.
+// The error bound of a query's rounded tables, against exact sums of the worst possible rows.
 #include "cpp/scan/look_ups.hpp"
 
 #include <algorithm>
@@ -18,9 +18,9 @@ using oracle::Bytes;
 using oracle::Floats;
 using Real = long double;
 
-/// One place that a row has a code for: what each code's product with the query is, and what its table says.
+/// One place of a row that has a code: each code's product with the query, and its entry in the table.
 struct Place {
-  std::vector<Real> products, squares;  // exact; squares: of the row's values; products: minus what is taken off
+  std::vector<Real> products, squares;  // exact; squares: of the row's values; products: minus norm_weight * squares
   std::vector<int> entries;
 };
 
@@ -40,7 +40,7 @@ Real worst_row(const std::vector<Place>& places, int sign, Real scale, Real& sum
   return off;
 }
 
-/// The tables' own error, and the whole of what a scan says a score may be off by.
+/// The error bound of the tables alone, and a scan's whole error bound of a score.
 void check_bound(const std::vector<Place>& places, const Floats& query, const LookUps& found,
                  const ScanQueries& queries, const std::string& label) {
   Real query_square = 0;
@@ -52,20 +52,20 @@ void check_bound(const std::vector<Place>& places, const Floats& query, const Lo
     Real sum, product, square;
     worst_row(places, sign, found.scale, sum, product, square);
     const Real length = std::sqrt(square), query_length = std::sqrt(query_square);
-    // The rounding of float products and sums, and what is lost below the normal floats.
+    // The rounding of float products and sums, and the loss below the normal floats.
     const Real rounding = Real(1.01) * n * 0x1p-24L * (query_length * length + Real(found.squares)) + n * 0x1p-126L;
     const Real off = std::abs(sum * found.scale + found.offset - product);
     CHECK(off <= Real(found.error) + Real(found.per_length) * length + rounding,
           label << ": tables off by " << double(off) << ", error " << found.error << ", rounding " << double(rounding));
-    const double score = double(float(float(sum) * scale.scale)) + scale.offset;  // as the scan makes it
+    const double score = double(float(float(sum) * scale.scale)) + scale.offset;  // as the scan computes it
     const Real bound = Real(scale.error.relative) * std::abs(score) + scale.error.absolute + scale.per_length * length;
     CHECK(std::abs(score - product) <= bound,
           label << ": score off by " << double(std::abs(score - product)) << ", expected at most " << double(bound));
   }
 }
 
-/// Queries that tables are bad at: one value far above the others, all equal, few that are not zero, near the smallest
-/// step, below it, and beyond the square root of what a float holds.
+/// Hard queries for tables: one value far above the others, all values equal, few nonzero values, values near the
+/// smallest step, below it, and beyond the square root of the largest float.
 Floats drawn_query(Rng& rng, std::size_t dim) {
   const float scale = draw::one_of(rng, {1.0F, 1.0F, 1e-30F, 0x1p-113F, 0x1p-120F, 1e-40F, 1e18F});
   Floats query = draw::normal(rng, dim, scale);
@@ -114,7 +114,7 @@ TEST(tables_of_bits_are_within_their_error) {
 
 namespace {
 
-/// Codebooks that tables are bad at: ranges far apart, in order or not, and a range far from zero.
+/// Hard codebooks for tables: ranges far apart, in order or not, and a range far from zero.
 Floats drawn_codebook(Rng& rng, const Centroids& codebook, float query_scale) {
   Floats centroids =
       draw::normal(rng, codebook.dim * codebook.count, query_scale > 1e10F ? 1.0F : draw::one_of(rng, {1.0F, 1e3F}));

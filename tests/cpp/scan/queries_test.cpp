@@ -1,4 +1,4 @@
-// Prepared queries as the kernels read them, and what cannot be prepared.
+// Prepared queries as the kernels read them, and queries that cannot be prepared.
 #include "cpp/scan/queries.hpp"
 
 #include <cmath>

@@ -66,7 +66,7 @@ TEST(threads_and_layouts_change_nothing) {
     if (rng() % 2) rows.ids = draw::shuffled_ids(rng, count);
     check_layouts(rows, {draw::normal(rng, 24 * dim), rows.drawn_dim(rng), 10}, "several tiles");
   }
-  // Few tiles and many queries: the queries are cut too.
+  // Few tiles and many queries: the queries are cut as well.
   for (const Scanned& scanned : collections::kAll) {
     const Rows rows(rng, scanned, 300, 40);
     check_layouts(rows, {draw::normal(rng, 300 * 40), 40, 3, true}, "1 tile");
@@ -106,7 +106,7 @@ TEST(rows_that_float_sums_cannot_tell_apart) {
 }
 
 TEST(rows_that_rounded_tables_cannot_tell_apart) {
-  // One dimension decides the tables' step, and is the same in all rows; what the others add is below half a step.
+  // One dimension determines the tables' step, and is equal in all rows; the others add less than half a step.
   Rng rng(5);
   for (Encoding encoding : {Encoding::binary, Encoding::pq8, Encoding::pq4, Encoding::int4, Encoding::planes})
     for (std::size_t dim : {9, 100}) {

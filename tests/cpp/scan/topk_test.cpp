@@ -1,4 +1,4 @@
-// TopK against a sort of everything that it was offered.
+// TopK against a sort of all candidates that it was offered.
 #include "cpp/scan/topk.hpp"
 
 #include <cstdlib>
@@ -15,7 +15,7 @@ std::size_t allocations = 0;
 
 }  // namespace
 
-// Not inlined: GCC would take a free in sight of a new for a mismatch.
+// Not inlined: GCC would warn of a mismatch between the free and a visible new.
 [[gnu::noinline]] void* operator new(std::size_t size) {
   ++allocations;
   if (void* memory = std::malloc(size ? size : 1)) return memory;
@@ -39,8 +39,8 @@ struct Rows {
   ScoreError error;
 };
 
-/// Few values or many, now and then rising, so that every row is offered a place; `spread` below 1 puts many of them
-/// within the error of each other.
+/// Few different values or many, sometimes ascending, so that every row beats the limit. With `spread` below 1, many
+/// are within the error of each other.
 Rows drawn(Rng& rng, std::size_t count, ScoreError error, double spread) {
   Rows rows{std::vector<double>(count), {}, error};
   const bool few = rng() % 3 == 0;
@@ -74,7 +74,7 @@ void check_same(const std::vector<Candidate>& found, const std::vector<Candidate
                 << want[i].row << " score " << want[i].score);
 }
 
-/// The k best of rows that are offered to `collectors` collectors, each of which gets its rows in rising order.
+/// The k best of rows that are offered to `collectors` collectors, each of which gets its rows in ascending order.
 std::vector<Candidate> collected(const Rows& rows, std::size_t k, const Ids& ids, std::size_t collectors, Rng& rng,
                                  std::size_t* exact_calls = nullptr) {
   std::size_t calls = 0;
@@ -154,7 +154,8 @@ TEST(a_crowd_within_the_error_needs_no_memory) {
   for (std::size_t k : {1, 2, 10, 100})
     for (bool with_ids : {false, true}) {
       Rows rows{std::vector<double>(20'000, 0.5), {}, {1e-6, 1e-6}};
-      for (std::size_t i = 0; i < rows.exact.size(); i += 97) rows.exact[i] += 1e-7;  // the best hide in the crowd
+      // The best stand out by less than the error.
+      for (std::size_t i = 0; i < rows.exact.size(); i += 97) rows.exact[i] += 1e-7;
       rows.offered = rows.exact;
       std::shuffle(rows.offered.begin(), rows.offered.end(), rng);
       const Ids ids = with_ids ? draw::shuffled_ids(rng, rows.exact.size()) : Ids();

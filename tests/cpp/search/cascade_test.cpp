@@ -1,5 +1,5 @@
-// Searches of three tiers, each with queries and constants of its own, against a score for every row and a sort; what a
-// forecast leaves out, and what is counted.
+// Searches of three tiers, with different queries and constants for each, against a score for every row and a sort.
+// Rows that a forecast leaves out, and the counts.
 #include <cmath>
 #include <cstring>
 #include <set>
@@ -17,7 +17,7 @@ using draw::Rng;
 using oracle::Floats;
 using tables::Sections;
 
-/// Three tiers over drawn vectors, the second and third over others than the first.
+/// Three tiers over random vectors; the second and third have other vectors than the first.
 struct Cascade {
   std::size_t rows, dim, fine_dim;
   Scanned what;
@@ -125,20 +125,20 @@ TEST(a_forecast_leaves_out_what_cannot_be_expected) {
     search(built.table, built.queries({queries.data(), count, dim}), ask, found.data());
     return found;
   };
-  TierStats all[2], none[2], some[2];
-  const std::vector<Candidate> full = asked({0, 1e300, 1}, 0.99, all);  // every score is to be expected
+  TierStats all[2], none[2], part[2];
+  const std::vector<Candidate> full = asked({0, 1e300, 1}, 0.99, all);  // all are expected among the k best
   CHECK(all[0].rows == rows * count && all[1].rows == 50 * k * count, "rows " << all[1].rows);
-  asked({0, -1e300, 1}, 0.99, none);  // and here none
+  asked({0, -1e300, 1}, 0.99, none);  // none is expected
   CHECK(none[1].rows == 16 * count, "rows " << none[1].rows);
   // A cosine of about 1 - 2 * distance / dim, give or take 0.12.
-  const std::vector<Candidate> found = asked({1.6 / dim, 0.8, 0.12}, 0.9, some);
+  const std::vector<Candidate> found = asked({1.6 / dim, 0.8, 0.12}, 0.9, part);
   std::size_t kept = 0;
   for (std::size_t q = 0; q < count; ++q) {
     std::set<std::int64_t> want;
     for (std::size_t i = 0; i < k; ++i) want.insert(full[q * k + i].row);
     for (std::size_t i = 0; i < k; ++i) kept += want.count(found[q * k + i].row);
   }
-  CHECK(some[1].rows < all[1].rows && some[1].rows > none[1].rows, "rows " << some[1].rows);
+  CHECK(part[1].rows < all[1].rows && part[1].rows > none[1].rows, "rows " << part[1].rows);
   CHECK(kept >= count * k * 8 / 10, "kept " << kept << " of " << count * k);
 }
 
@@ -146,7 +146,7 @@ TEST(decoded_rows_are_what_scores_are_made_of) {
   Rng rng(3);
   for (const Scanned& what : collections::kAll)
     for (bool cosine : {false, true}) {
-      if (what.is_symmetric()) continue;  // only beside a query that is codes do codes stand for uniform levels
+      if (what.is_symmetric()) continue;  // codes stand for uniform levels only if queries are codes
       const std::size_t rows = 150, dim = 37;
       const tables::Built built(rng, rows, {dim}, cosine, what, what.encoding);
       const std::vector<std::int64_t> asked{149, 0, 63, 64, 0};

@@ -20,11 +20,11 @@ using oracle::Floats;
 using oracle::Words;
 using tables::Built;
 
-/// What can be rescored with.
+/// The encodings that can rescore.
 constexpr Encoding kFine[] = {Encoding::float32, Encoding::float16, Encoding::bfloat16, Encoding::int8,
                               Encoding::binary};
 
-/// By definition. The scan's scores of all allowed rows; where there is a second tier, its scores of the best of them.
+/// The result by definition: the scan's scores of all allowed rows; with a second tier, its scores of the best of them.
 std::vector<Candidate> wanted(const Built& built, const float* query, std::size_t cols, const SearchOptions& ask,
                               const std::uint64_t* allowed) {
   const auto& [encoding, kind] = built.what;

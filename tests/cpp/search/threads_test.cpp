@@ -1,5 +1,5 @@
-// Searches from several threads: of one table, beside tables that come and go, and across a fork. The thread sanitizer
-// runs this too.
+// Searches from several threads: of one table, while other tables are made and destroyed, and across a fork. Also runs
+// under the thread sanitizer.
 #include <atomic>
 #include <string>
 #include <thread>
@@ -22,7 +22,7 @@ using tables::Built;
 
 constexpr std::size_t kDim = 96, kPlaces = 7;
 
-/// A table, a batch of queries for it that is worth several threads, and what they find on one.
+/// A table, a batch of queries large enough for several threads, and their results on one thread.
 struct Searched {
   Built built;
   std::size_t count;
@@ -57,7 +57,7 @@ struct Searched {
   }
 };
 
-/// A table whose sections lie in a region that is checked when it is first read.
+/// A table whose sections are in a region that is verified on first use.
 struct Checked {
   Searched searched;
   Tight<std::uint8_t> data;
