@@ -75,7 +75,7 @@ void pool_max(const Text& text, float* out) {
   });
 }
 
-/// Sums the tokens; returns their number, or 1 if there are none, so that the quotient is 0.
+/// Sums the tokens; returns their number, or 1 without tokens, so that the quotient is 0.
 float pool_sum(const Text& text, float* out) {
   const std::size_t dim = text.hidden.dim;
   std::fill_n(out, dim, 0.0F);

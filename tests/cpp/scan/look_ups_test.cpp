@@ -182,7 +182,7 @@ TEST(tables_of_centroids_are_within_their_error) {
                                          {query.data(), 1, dim}),
                 label);
     for (std::size_t j = columns; codebook.encoding == Encoding::pq4 && j < (columns + 7) / 8 * 8; ++j)
-      for (std::size_t v = 0; v < 16; ++v)  // the codes there are other columns'
+      for (std::size_t v = 0; v < 16; ++v)  // codes of other columns
         CHECK(tables[j / 8 * 128 + j % 2 * 64 + j / 2 % 4 * 16 + v] == 0, label << ", column " << j);
   }
   CHECK(wide_ones > 50, wide_ones << " codebooks with wide columns");
