@@ -8,6 +8,7 @@ from nestvec.base.arrays import as_index
 from nestvec.errors import ArgumentError
 
 MAX_THREADS = 1024
+METRICS = ("cosine", "ip", "l2")
 
 
 def thread_count(threads: int | None) -> int:

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -23,9 +23,6 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.table import Table
-
-if TYPE_CHECKING:
-    pass
 
 
 def output_console(pipe_width: int = 10_000) -> Console:

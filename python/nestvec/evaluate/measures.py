@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nestvec.base.arrays import ArrayInput, as_array, as_floats, as_matrix
-from nestvec.base.checks import one_of, result_count
+from nestvec.base.checks import METRICS, one_of, result_count
 from nestvec.base.types import Doubles, Floats, Ids
 from nestvec.errors import ArgumentError
 from nestvec.pipeline.rows import normalize
-from nestvec.table.layout import METRICS
 from nestvec.table.topk import inner_topk
-
-if TYPE_CHECKING:
-    pass
-
 
 _CHUNK_BYTES = 64 << 20  # what a measure holds beside its arguments, about
 _PAIR_ROWS = 1024  # uniformity works on squares of this many rows

@@ -16,13 +16,13 @@ import numpy as np
 
 from nestvec.base.digests import MODEL_KEY, SEAL_KEY, UNSEALED, model_sha256, seal
 from nestvec.base.optional import require
+from nestvec.base.types import Array
 from nestvec.errors import ArgumentError, ModelError
 from nestvec.export.checkpoint import Architecture, Checkpoint, read_architecture, transformer_folder
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
 
-Array = np.ndarray[Any, Any]
 Progress = Callable[[str, float], None]
 
 # A protobuf message ends at 2 GiB: above this much weight, with room for the graph, they go to a file of their own.

@@ -22,6 +22,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from nestvec.base.types import Array
 from nestvec.export.checkpoint import Architecture
 
 OPSET = 17  # the first with LayerNormalization
@@ -30,8 +31,6 @@ IR_VERSION = 8  # the one that came with opset 17
 # What is added to the score of a padded key: transformers' choice. It swallows any score, so the key's weight is
 # exactly 0, and it is finite, so a row of padding alone attends evenly instead of giving NaN.
 MASKED = np.finfo(np.float32).min
-
-Array = np.ndarray[Any, Any]
 
 
 def build_graph(

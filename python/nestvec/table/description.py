@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nestvec import _core
+from nestvec.base.checks import METRICS
 from nestvec.codecs.fitted import MAX_TIERS
 from nestvec.codecs.names import codec_named
 from nestvec.errors import ArgumentError, TableFileError
-from nestvec.table.layout import METRICS, Layout, declared
+from nestvec.table.layout import Layout, declared
 from nestvec.table.stages import StageJson, stage_shapes
 
 _MAX_ROWS = 1 << 48

@@ -13,7 +13,6 @@ from nestvec.codecs.fitted import check_width
 from nestvec.codecs.names import plain_values
 from nestvec.errors import ArgumentError
 
-METRICS = ("cosine", "ip", "l2")
 # A row that a product quantizer decodes to is shorter than the row was, the shorter the more was lost. To divide scores
 # by its length needs a factor a row; (1 - length^2) / 4 added to them does as well: it is what the division amounts to
 # near a cosine of 1/2.

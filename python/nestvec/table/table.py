@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_array, as_index, as_name
-from nestvec.base.checks import one_of
+from nestvec.base.checks import METRICS, one_of
 from nestvec.base.device_array import moved, on_device
 from nestvec.base.files import refuse_folder
 from nestvec.base.types import Floats, SupportsEncode
@@ -26,7 +26,7 @@ from nestvec.table.formats.container import Sections
 from nestvec.table.formats.v1 import ordered
 from nestvec.table.formats.versions import open_table, write_table
 from nestvec.table.hits import Hits, Texts
-from nestvec.table.layout import METRICS, Layout
+from nestvec.table.layout import Layout
 from nestvec.table.queries import queries_from, query_vectors, rescoring_queries, search_plan
 from nestvec.table.section_names import QUERY, split
 from nestvec.table.state import TableState

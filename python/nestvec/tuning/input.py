@@ -7,12 +7,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from nestvec.base.files import replacing
+from nestvec.base.types import Array
 from nestvec.errors import ArgumentError
 from nestvec.io.beir import read_beir, read_jsonl
 from nestvec.io.texts import DOCUMENT_PROMPTS, TextInput
@@ -20,8 +21,6 @@ from nestvec.io.vectors import VECTOR_SUFFIXES, load_npy, read_vectors
 
 if TYPE_CHECKING:
     from nestvec.encoder.encoder import Encoder
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ import numpy as np
 
 from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_floats
-from nestvec.base.checks import one_of, thread_count
+from nestvec.base.checks import METRICS, one_of, thread_count
 from nestvec.base.types import Floats
 from nestvec.errors import ArgumentError, NestvecError
-from nestvec.table.layout import METRICS
 from nestvec.tuning.candidates import plans
 from nestvec.tuning.choice import choose, with_fronts
 from nestvec.tuning.measure import Gains, Question
