@@ -43,7 +43,7 @@ _HOME = {
     "FittedCodec": "nestvec.codecs.fitted",
     "fit": "nestvec.codecs.fitted",
     "DeviceArray": "nestvec.base.device_array",
-    "EncodeStats": "nestvec.encoder.encoder",
+    "EncodeStats": "nestvec.encoder.stats",
     "Encoder": "nestvec.encoder.encoder",
     "export_onnx": "nestvec.export.export",
     "Dense": "nestvec.pipeline.steps",

@@ -53,10 +53,10 @@ class DLPackArray:
     released: how often a consumer gave its memory back. streams: what consumers asked for.
     """
 
-    def __init__(self, memory: DeviceArray, dtype: str | None = None, **said: Any) -> None:
+    def __init__(self, memory: DeviceArray, dtype: str | None = None, **fields: Any) -> None:
         self.memory = memory
         code, bits = CODES[dtype or memory.type_name]
-        self.said: dict[str, Any] = {
+        self.fields: dict[str, Any] = {
             "data": memory.compiled.pointer,
             "device": (2, memory.compiled.device_number),
             "items": (code, bits, 1),
@@ -64,25 +64,25 @@ class DLPackArray:
             "strides": None,
             "byte_offset": 0,
             "version": (1, 0),
-            **said,
+            **fields,
         }
         self.released = 0
         self.streams: list[object] = []
         self._alive: list[Any] = []
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return self.said["device"]  # type: ignore[no-any-return]
+        return self.fields["device"]  # type: ignore[no-any-return]
 
     def __dlpack__(self, *, stream: int | None = None, max_version: tuple[int, int] | None = None) -> Any:
         self.streams.append(stream)
-        said, tensor = self.said, _Tensor()
-        tensor.data, (tensor.device_type, tensor.device_id) = said["data"], said["device"]
-        tensor.code, tensor.bits, tensor.lanes = said["items"]
-        tensor.ndim, tensor.byte_offset = len(said["shape"]), said["byte_offset"]
-        shape = (ctypes.c_int64 * len(said["shape"]))(*said["shape"])
+        fields, tensor = self.fields, _Tensor()
+        tensor.data, (tensor.device_type, tensor.device_id) = fields["data"], fields["device"]
+        tensor.code, tensor.bits, tensor.lanes = fields["items"]
+        tensor.ndim, tensor.byte_offset = len(fields["shape"]), fields["byte_offset"]
+        shape = (ctypes.c_int64 * len(fields["shape"]))(*fields["shape"])
         tensor.shape = shape
-        if said["strides"] is not None:
-            tensor.strides = (ctypes.c_int64 * len(said["strides"]))(*said["strides"])
+        if fields["strides"] is not None:
+            tensor.strides = (ctypes.c_int64 * len(fields["strides"]))(*fields["strides"])
 
         def release(_: object) -> None:
             self.released += 1
@@ -93,7 +93,7 @@ class DLPackArray:
             managed: Any = _Managed(tensor, None, address)
             name = b"dltensor"
         else:
-            managed = _ManagedVersioned(*said["version"], None, address, 0, tensor)
+            managed = _ManagedVersioned(*fields["version"], None, address, 0, tensor)
             name = b"dltensor_versioned"
         self._alive.append((shape, deleter, managed))
         return _api.PyCapsule_New(ctypes.addressof(managed), name, None)
@@ -109,6 +109,6 @@ class OldDLPackArray(DLPackArray):
 class InterfaceArray:
     """An array over memory of a device array, that has the CUDA array interface alone."""
 
-    def __init__(self, memory: DeviceArray, **said: Any) -> None:
+    def __init__(self, memory: DeviceArray, **fields: Any) -> None:
         self.memory = memory
-        self.__cuda_array_interface__ = {**memory.__cuda_array_interface__, **said}
+        self.__cuda_array_interface__ = {**memory.__cuda_array_interface__, **fields}

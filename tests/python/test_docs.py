@@ -68,8 +68,8 @@ def test_what_the_readme_says_that_it_prints(
     block = BLOCK.search((ROOT / "README.md").read_text())
     assert block is not None
     exec(block["code"], {})
-    said = re.findall(r"print\(.*\)  # (.+)", block["code"])
-    assert capsys.readouterr().out.splitlines() == said
+    printed = re.findall(r"print\(.*\)  # (.+)", block["code"])
+    assert capsys.readouterr().out.splitlines() == printed
 
 
 def test_every_block_is_found() -> None:

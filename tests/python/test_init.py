@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -51,7 +53,16 @@ def test_every_public_name_is_there() -> None:
     assert "Table Hits" in run("from nestvec import *; print(Table.__name__, Hits.__name__)")
 
 
-def test_the_names_that_type_checkers_see_are_those_that_are_there() -> None:
+def test_type_checkers_see_each_public_name_where_it_comes_from() -> None:
+    tree = ast.parse(inspect.getsource(nestvec))
+    for_types = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.name: f"nestvec.{alias.name}" if node.module == "nestvec" else node.module
+        for node in for_types.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == nestvec._HOME
     assert set(nestvec.__all__) == set(nestvec._HOME)
 
 

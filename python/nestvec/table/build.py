@@ -31,7 +31,7 @@ SAMPLE_ROWS = 1 << 16  # that codecs are fitted to: 256 for each of 256 centroid
 Ids = Iterable[int] | npt.NDArray[Any]
 
 
-class _Beside:
+class _PerRow:
     """Items that come with the rows, one each: handed out as the rows come, and counted."""
 
     def __init__(self, items: Iterable[Any], what: str) -> None:
@@ -335,8 +335,8 @@ def build_sections(
 
     `layout_of` is asked once, with the dimensions of both kinds of vectors.
     """
-    beside_ids = None if ids is None else _Beside(as_array(ids, "ids") if isinstance(ids, np.ndarray) else ids, "ids")
-    beside_texts = None if texts is None else _Beside(texts, "texts")
+    row_ids = None if ids is None else _PerRow(as_array(ids, "ids") if isinstance(ids, np.ndarray) else ids, "ids")
+    row_texts = None if texts is None else _PerRow(texts, "texts")
     second = None if fine is None else Vectors(fine, "fine")
     batches: Iterable[Floats] | Iterator[Sequence[CodeRows]]
     if second is None and not len(stages) and (source := _code_source(x, codecs)) is not None:
@@ -356,12 +356,12 @@ def build_sections(
         row, count = builder.rows, _row_count(batch)
         builder.add(
             batch,
-            None if beside_ids is None else beside_ids.take(count, row),
-            None if beside_texts is None else beside_texts.take(count, row),
+            None if row_ids is None else row_ids.take(count, row),
+            None if row_texts is None else row_texts.take(count, row),
         )
-    for beside in (beside_ids, beside_texts):
-        if beside is not None:
-            beside.end(builder.rows)
+    for items in (row_ids, row_texts):
+        if items is not None:
+            items.end(builder.rows)
     for batch in second or ():
         builder.add_fine(batch)
     sections, longest = builder.finish(ids is not None, texts is not None)

@@ -68,18 +68,18 @@ def tune(
     one_of(metric, "metric", METRICS)
     thread_count(threads)
     budget = _budget(max_bytes, min_recall, max_ms)
-    said = list(notes)
+    all_notes = list(notes)
     if queries is None:
         if relevance is not None:
             raise ArgumentError("relevance= was given without queries=; its judgements need the queries they are of")
         rows, asked, note = _held_out(rows)
-        said.append(note)
+        all_notes.append(note)
     else:
         asked = _checked_queries(queries, rows)
     if not len(rows):
         raise ArgumentError("x has no rows; there is nothing to measure")
     if len(asked) < FEW_QUERIES:
-        said.append(f"With {len(asked)} queries the intervals say little: give {FEW_QUERIES} or more.")
+        all_notes.append(f"With {len(asked)} queries the intervals say little: give {FEW_QUERIES} or more.")
     gains = None if relevance is None else _checked_gains(relevance, len(rows), len(asked))
     plans(
         rows.shape[1], (), max_bytes, codecs := None if codecs is None else list(codecs), metric
@@ -98,7 +98,7 @@ def tune(
             interrupted = True
     if warned:
         others = f" There were {len(warned) - 1} more warnings." if len(warned) > 1 else ""
-        said.append(f"Warned: {warned[0].message}.{others}")
+        all_notes.append(f"Warned: {warned[0].message}.{others}")
     chosen, why = choose(measured, budget)
     return TuneResult(
         title=title,
@@ -112,7 +112,7 @@ def tune(
         budget=budget,
         chosen=chosen,
         why=why,
-        notes=tuple(said),
+        notes=tuple(all_notes),
         machine=_machine(threads),
         seconds=time.perf_counter() - started,
         interrupted=interrupted,

@@ -196,7 +196,7 @@ def test_dlpack_with_bfloat16() -> None:
 
 @needs_cuda
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("fields", "message"),
     [
         ({"strides": (12, 2)}, r"x is a device array of shape \(4, 6\) with strides \(48, 8\) bytes; expected C-cont"),
         ({"strides": (1, 4)}, r"with strides \(4, 16\) bytes.*make a contiguous copy on the device"),
@@ -214,8 +214,8 @@ def test_dlpack_with_bfloat16() -> None:
         ({"version": (2, 0)}, "x comes by version 2 of DLPack; expected 1 at most"),
     ],
 )
-def test_dlpack_that_is_refused(said: dict[str, Any], message: str) -> None:
-    foreign = DLPackArray(DeviceArray(X), **said)
+def test_dlpack_that_is_refused(fields: dict[str, Any], message: str) -> None:
+    foreign = DLPackArray(DeviceArray(X), **fields)
     with pytest.raises(ArgumentError, match=message):
         as_device_array(foreign, "x")
 
@@ -249,9 +249,9 @@ def test_a_producer_that_fails() -> None:
 
 
 @needs_cuda
-@pytest.mark.parametrize("said", [{}, {"stream": 1}, {"stream": 2}, {"strides": (24, 4)}, {"version": 2}])
-def test_interface_in(said: dict[str, Any]) -> None:
-    foreign = InterfaceArray(DeviceArray(X), **said)
+@pytest.mark.parametrize("fields", [{}, {"stream": 1}, {"stream": 2}, {"strides": (24, 4)}, {"version": 2}])
+def test_interface_in(fields: dict[str, Any]) -> None:
+    foreign = InterfaceArray(DeviceArray(X), **fields)
     gone = weakref.ref(foreign)
     seen = as_device_array(foreign, "x")
     assert seen.compiled.pointer == foreign.memory.compiled.pointer
@@ -271,7 +271,7 @@ def test_the_device_of_an_interface_is_that_of_its_memory() -> None:
 
 @needs_cuda
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("fields", "message"),
     [
         ({"strides": (48, 8)}, r"strides \(48, 8\) bytes; expected C-contiguous"),
         ({"strides": (4,)}, "with 1 strides; expected one for each dimension"),
@@ -288,9 +288,9 @@ def test_the_device_of_an_interface_is_that_of_its_memory() -> None:
         ({"stream": "main"}, "the stream 'main'"),
     ],
 )
-def test_interfaces_that_are_refused(said: dict[str, Any], message: str) -> None:
+def test_interfaces_that_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        as_device_array(InterfaceArray(DeviceArray(X), **said), "x")
+        as_device_array(InterfaceArray(DeviceArray(X), **fields), "x")
 
 
 @needs_cuda

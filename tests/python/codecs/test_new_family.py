@@ -154,8 +154,8 @@ def test_errors_and_help_name_it() -> None:
         source.loader.exec_module(module)
         app = typer.Typer()
         app.command()(getattr(module, command))
-        said = CliRunner().invoke(app, ["--help"], terminal_width=400).output
-        assert "planes1 to planes8, turned." in " ".join(said.replace("│", " ").split())
+        output = CliRunner().invoke(app, ["--help"], terminal_width=400).output
+        assert "planes1 to planes8, turned." in " ".join(output.replace("│", " ").split())
 
 
 def test_the_lists_of_the_tests_have_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,9 +87,9 @@ def test_nearest_rotation_finds_the_rotation() -> None:
 
 
 def test_progress_counts_to_the_end() -> None:
-    told: list[tuple[int, int]] = []
-    fit_pq(codec_named("opq2x4"), correlated(100, 8), 0, lambda done, steps: told.append((done, steps)))
-    assert told == [(step, ROTATIONS + 1) for step in range(1, ROTATIONS + 2)]
+    reported: list[tuple[int, int]] = []
+    fit_pq(codec_named("opq2x4"), correlated(100, 8), 0, lambda done, steps: reported.append((done, steps)))
+    assert reported == [(step, ROTATIONS + 1) for step in range(1, ROTATIONS + 2)]
 
 
 @pytest.mark.parametrize("name", product_quantizers((2,)))
