@@ -6,7 +6,7 @@
     table = nv.Table.build(encoder.encode(texts), codec="binary", rescore="int8", texts=texts)
     hits = table.search("how do I parse a date", k=5, encoder=encoder)
 
-Everything is imported on first use, so that importing nestvec costs little more than importing numpy.
+Submodules are imported on first use: importing nestvec costs little more than importing numpy.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Runs the command line, or says which extra brings what it needs."""
+    """Runs the command line; if rich or typer is missing, names the extra that installs it."""
     try:
         from nestvec.cli.app import app
     except ModuleNotFoundError as error:

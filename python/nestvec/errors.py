@@ -1,4 +1,4 @@
-"""The exceptions that nestvec raises. All derive from `NestvecError`, and each from the builtin it refines."""
+"""The exceptions that nestvec raises. Each derives from `NestvecError` and from the builtin that it refines."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class TableFileError(NestvecError, ValueError):
 
 
 class ModelError(NestvecError, ValueError):
-    """A model directory or ONNX file that cannot be run faithfully."""
+    """A model directory or ONNX file that nestvec cannot run, or would run with other results than its authors do."""
 
 
 class DeviceError(NestvecError, RuntimeError):
-    """An instruction-set tier, backend, device or execution provider that cannot be used here."""
+    """An ISA, backend, device or execution provider that this machine cannot use."""
 
 
 class MissingDependencyError(NestvecError, ImportError):
-    """An optional dependency is not installed; the message names the extra that brings it."""
+    """An optional dependency that is not installed; the message names the extra that installs it."""

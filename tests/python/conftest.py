@@ -1,8 +1,10 @@
-"""NESTVEC_TEST_CORE=/path/to/_core.so tests another build of the compiled module than the installed one.
+"""Environment variables of the tests.
 
-NESTVEC_TEST_DEVICE=cuda has the tests' tables, arrays and encoders on that device: see on_device.py.
+NESTVEC_TEST_CORE=/path/to/_core.so tests that build of the compiled module in place of the installed one.
 
-NESTVEC_TEST_GPU=1 says that the device is a GPU: what only the emulated devices have is left out then.
+NESTVEC_TEST_DEVICE=cuda puts the tests' tables, arrays and encoders on that device: see on_device.py.
+
+NESTVEC_TEST_GPU=1 says that the device is a GPU: tests that only the emulated devices can run are skipped.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ if "NESTVEC_TEST_DEVICE" in os.environ:
     on_device.use(os.environ["NESTVEC_TEST_DEVICE"])
 
 
-# In the source of tests that a machine with one GPU cannot run.
+# Marks in the source of tests that a machine with one GPU cannot run, and the reason.
 EMULATED_ONLY = {"cuda:1": "it needs two devices", "0xCAFE": "a driver may crash on a handle that never was one"}
 
 

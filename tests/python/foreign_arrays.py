@@ -1,4 +1,4 @@
-"""Arrays of other libraries, as far as nestvec sees them: DLPack capsules and CUDA array interfaces over any memory."""
+"""Stand-ins for arrays of other libraries: DLPack capsules and CUDA array interfaces over any memory."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ _DELETER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 class DLPackArray:
-    """An array over memory of a device array, that speaks DLPack alone; what it says of itself can be changed.
+    """An array over the memory of a `DeviceArray`, with DLPack only; `fields` overrides what its tensor declares.
 
-    released: how often a consumer gave its memory back. streams: what consumers asked for.
+    released: the number of deleter calls. streams: the streams that consumers passed.
     """
 
     def __init__(self, memory: DeviceArray, dtype: str | None = None, **fields: Any) -> None:
@@ -100,14 +100,14 @@ class DLPackArray:
 
 
 class OldDLPackArray(DLPackArray):
-    """From before version 1 of DLPack: its `__dlpack__` knows no max_version."""
+    """A producer older than version 1 of DLPack: its `__dlpack__` has no max_version."""
 
     def __dlpack__(self, *, stream: int | None = None) -> Any:  # type: ignore[override]
         return super().__dlpack__(stream=stream)
 
 
 class InterfaceArray:
-    """An array over memory of a device array, that has the CUDA array interface alone."""
+    """An array over the memory of a `DeviceArray`, with the CUDA array interface only."""
 
     def __init__(self, memory: DeviceArray, **fields: Any) -> None:
         self.memory = memory

@@ -1,7 +1,7 @@
-"""Has the tests of the CPU run on a device, without their knowing: see conftest.py.
+"""Runs the CPU's tests on a device, unchanged: see conftest.py.
 
-Tables are taken there as they are built or opened, arrays as the stateless functions are called, and encoders run there
-unless a test says otherwise; results come back as numpy arrays.
+Patches move tables to the device when they are built or opened, and arrays when a stateless function is called.
+Encoders run on the device unless a test names another. Results come back as numpy arrays.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from nestvec.table.table import Table
 _AT_ONCE = "a table goes to a device as a whole, so damage shows when it is opened, not as it is used"
 LEFT_OUT = {
     "test_table.py::test_properties_and_info": "it knows the repr of a table on the CPU, which names no device",
-    "test_table_file.py::TestDamage::test_bytes_of_the_data_are_found_at_first_use": _AT_ONCE,
-    "test_table_file.py::TestDamage::test_only_what_is_used_is_read": _AT_ONCE,
+    "test_container.py::TestDamage::test_bytes_of_the_data_are_found_at_first_use": _AT_ONCE,
+    "test_container.py::TestDamage::test_only_what_is_used_is_read": _AT_ONCE,
     "test_concurrency.py::test_damage_is_seen_by_every_thread": _AT_ONCE,
     "test_concurrency.py::test_fork_in_the_middle_of_searches": "a CUDA context does not outlive a fork",
-    "test_table_forged.py::TestCodebooks::test_numbers_that_are_none": _AT_ONCE,
+    "test_forged.py::TestCodebooks::test_numbers_that_are_none": _AT_ONCE,
     "test_encoder.py::test_stats_add_up": "a device's batches are larger, and so have more padding",
     "test_encoder.py::test_no_silent_way_from_cuda_to_the_cpu": "it needs onnxruntime's own session, not the stand-in",
 }
 
-# The arrays that each function takes, and the kinds of their items.
+# The array arguments of each function, and the numpy kinds of their items.
 _ARRAYS = {
     "pool": {"hidden": "f", "mask": "biu"},
     "truncate": {"x": "f"},
@@ -49,7 +49,7 @@ _ARRAYS = {
 
 
 def leave_out(items: list[pytest.Item]) -> None:
-    """Skips tests that a device has no part in, each with its reason."""
+    """Skips tests that do not concern a device, each with its reason."""
     for item in items:
         name = item.nodeid.rpartition("/")[2].partition("[")[0]
         if name in LEFT_OUT:
@@ -57,14 +57,14 @@ def leave_out(items: list[pytest.Item]) -> None:
 
 
 def use(device: str) -> None:
-    """Takes all that follows to a device."""
+    """Patches nestvec: from now on its work runs on the device."""
     for name in ("build", "open"):
         setattr(Table, name, classmethod(_moved(getattr(Table, name).__func__, device)))
     for module in (pipeline, row_steps, topk):
         for name, arrays in _ARRAYS.items():
             if hasattr(module, name) and inspect.getmodule(getattr(module, name)) is module:
-                setattr(nestvec, name, _there(getattr(module, name), arrays, device))
-    pipeline.Pipeline.__call__ = _there(pipeline.Pipeline.__call__, _ARRAYS["pool"], device)  # type: ignore
+                setattr(nestvec, name, _on_device(getattr(module, name), arrays, device))
+    pipeline.Pipeline.__call__ = _on_device(pipeline.Pipeline.__call__, _ARRAYS["pool"], device)  # type: ignore
     onnx_model.start_session = fake_cuda_session.start_session
     make = encoder.Encoder.__init__
     encoder.Encoder.__init__ = wraps(make)(  # type: ignore
@@ -74,13 +74,13 @@ def use(device: str) -> None:
 
 def _moved(make: Callable[..., Table], device: str) -> Callable[..., Table]:
     @wraps(make)
-    def make_there(*given: Any, **options: Any) -> Table:
+    def make_on_device(*given: Any, **options: Any) -> Table:
         return make(*given, **options).to(device)
 
-    return make_there
+    return make_on_device
 
 
-def _there(function: Callable[..., Any], names: dict[str, str], device: str) -> Callable[..., Any]:
+def _on_device(function: Callable[..., Any], names: dict[str, str], device: str) -> Callable[..., Any]:
     signature = inspect.signature(function)
 
     @wraps(function)
@@ -103,9 +103,9 @@ def _there(function: Callable[..., Any], names: dict[str, str], device: str) -> 
 
 
 def _array(value: Any, kinds: str) -> Any:
-    """An array of one of those kinds that a device takes; None where none can be made, which the CPU then refuses.
+    """Converts a value to an array of `kinds` for a device; None if it is no such array: the CPU then refuses it.
 
-    Its caller does what the CPU does by itself: rounds float64, and copies odd layouts.
+    Does by hand what the CPU path does by itself: rounds float64, and copies other layouts.
     """
     if isinstance(value, DeviceArray) or (not hasattr(value, "__array__") and hasattr(value, "__dlpack__")):
         return None
@@ -124,7 +124,7 @@ def _back(result: Any) -> Any:
     if isinstance(result, DeviceArray):
         return result.numpy()
     if isinstance(result, tuple):
-        return tuple(_back(one) for one in result)
+        return tuple(_back(item) for item in result)
     if isinstance(result, Hits):
         return Hits(_back(result.scores), _back(result.ids), result.metric, result.stats, result._look_up)
     return result

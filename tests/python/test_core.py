@@ -1,6 +1,6 @@
 """The stub of the compiled module: parameters and defaults, which mypy's stubtest cannot see in a pybind11 module.
 
-`make lint` has stubtest compare the rest: which names there are, and what each of them is.
+stubtest, which `make lint` runs, compares the rest: the names and their kinds.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ import nestvec
 from nestvec import _core
 
 STUB = ast.parse((Path(nestvec.__file__).parent / "_core.pyi").read_text())
-Parameters = list[tuple[str, bool]]  # the name of each, and whether it has a default
+Parameters = list[tuple[str, bool]]  # (name, has a default)
 
 
 def parameters_of(function: ast.FunctionDef) -> Parameters:
     given = function.args
     required = len(given.args) - len(given.defaults)
-    found = [(one.arg, place >= required) for place, one in enumerate(given.args) if one.arg != "self"]
+    found = [(argument.arg, place >= required) for place, argument in enumerate(given.args) if argument.arg != "self"]
     if given.kwonlyargs:
         found.append(("*", False))
     return found + [
-        (one.arg, default is not None) for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
+        (argument.arg, default is not None)
+        for argument, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
     ]
 
 
@@ -35,23 +36,24 @@ def declared() -> dict[str, list[Parameters]]:
     found: dict[str, list[Parameters]] = {}
     for node in STUB.body:
         of_class = isinstance(node, ast.ClassDef) and not node.name.startswith("_")
-        for one in node.body if of_class else [node]:
-            is_property = isinstance(one, ast.FunctionDef) and any(
-                isinstance(decorator, ast.Name) and decorator.id == "property" for decorator in one.decorator_list
+        for member in node.body if of_class else [node]:
+            is_property = isinstance(member, ast.FunctionDef) and any(
+                isinstance(decorator, ast.Name) and decorator.id == "property" for decorator in member.decorator_list
             )
-            if isinstance(one, ast.FunctionDef) and not is_property:
-                found.setdefault(f"{node.name}.{one.name}" if of_class else one.name, []).append(parameters_of(one))
+            if isinstance(member, ast.FunctionDef) and not is_property:
+                name = f"{node.name}.{member.name}" if of_class else member.name
+                found.setdefault(name, []).append(parameters_of(member))
     return found
 
 
 def documented(name: str) -> list[Parameters]:
-    """The same of the module, from the signatures that pybind11 writes into docstrings."""
+    """The overloads of a function of the module, from the signatures that pybind11 writes into docstrings."""
     function: Any = _core
     for part in name.split("."):
         function = getattr(function, part)
     signatures = re.findall(rf"^(?:\d+\. )?{function.__name__}(\((?!\*args).*)$", function.__doc__, re.MULTILINE)
     functions = [ast.parse(f"def f{signature.replace('::', '.')}: ...").body[0] for signature in signatures]
-    return [parameters_of(one) for one in functions if isinstance(one, ast.FunctionDef)]
+    return [parameters_of(parsed) for parsed in functions if isinstance(parsed, ast.FunctionDef)]
 
 
 @pytest.mark.parametrize(("name", "overloads"), declared().items())

@@ -1,4 +1,4 @@
-"""What `import nestvec` brings, and what it leaves for later."""
+"""`import nestvec`: its names, and the modules that it leaves for later."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nestvec import errors
 
 
 def run(script: str) -> str:
-    """What a fresh interpreter prints."""
+    """Runs code in a fresh interpreter and returns its output."""
     return subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
 
 
@@ -44,7 +44,7 @@ print(nv.Encoder.__name__, nv.Pipeline.__name__, nv.export_onnx.__name__)
     assert loaded == "[[3]] [[0]]\nEncoder Pipeline export_onnx\n"
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_is_defined() -> None:
     for name in set(nestvec.__all__) - {"__version__"}:  # a class, function or module of that name
         assert getattr(nestvec, name).__name__.rpartition(".")[2] == name
     assert re.fullmatch(r"\d+\.\d+\.\d+", nestvec.__version__)

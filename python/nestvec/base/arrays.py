@@ -1,4 +1,4 @@
-"""Arrays from callers: what is accepted, and how it becomes the one layout that the compiled code reads."""
+"""Arrays from callers: checks, and conversion to the one layout that the compiled code reads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nestvec.errors import ArgumentError
 
 @runtime_checkable
 class SupportsDLPack(Protocol):
-    """An array of another library that hands out its memory through DLPack."""
+    """An array of another library that exports its memory through DLPack."""
 
     def __dlpack__(self, *, stream: None = ...) -> Any: ...
 
@@ -27,7 +27,7 @@ ArrayInput: TypeAlias = npt.ArrayLike | SupportsDLPack
 def as_array(value: ArrayInput, what: str) -> npt.NDArray[Any]:
     """Views `value` as a numpy array: anything with a buffer, `__array__` or DLPack.
 
-    Raises `ArgumentError`, naming the array as `what`, if it cannot be read: a ragged list, memory of a GPU.
+    Raises `ArgumentError`, naming the array as `what`, if it cannot be read: a ragged list, or memory of a GPU.
     """
     try:
         if not hasattr(value, "__array__") and isinstance(value, SupportsDLPack):
@@ -52,38 +52,41 @@ def _checked_floats(value: ArrayInput, what: str, shapes: tuple[tuple[str, ...],
 
 
 def check_shape(given: tuple[int, ...], what: str, shapes: tuple[tuple[str, ...], ...]) -> None:
-    """Raises `ArgumentError` unless a shape is one of `shapes`, as for `as_floats`."""
+    """Raises `ArgumentError` unless `given` matches one of `shapes`, which are as in `as_floats`."""
     if len(given) not in {len(shape) for shape in shapes} or given[-1] == 0:
         expected = " or ".join("(" + ", ".join(shape) + ("," if len(shape) == 1 else "") + ")" for shape in shapes)
         raise ArgumentError(f"{what} has the shape {given}; expected {expected}, with a last dimension above 0")
 
 
 def as_floats(value: ArrayInput, what: str, *shapes: tuple[str, ...]) -> Floats:
-    """Turns float16, float32 or float64 into a C-contiguous float32 array, copying only where it is not one already.
+    """Converts float16, float32 or float64 to a C-contiguous float32 array; copies only if it is not one already.
 
-    `shapes` are the accepted shapes by the names of their dimensions, `("rows", "dim")`; all but the last dimension may
-    be empty. Raises `ArgumentError` for other dtypes and shapes.
+    `shapes` lists the accepted shapes by the names of their dimensions, such as `("rows", "dim")`. All but the last
+    dimension may be 0. Raises `ArgumentError` for other dtypes and shapes.
     """
     array = _checked_floats(value, what, shapes)
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported as that
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite, and are reported as such
         return np.require(array, np.float32, ["C", "A"])
 
 
 def as_matrix(x: ArrayInput, what: str) -> npt.NDArray[Any]:
-    """The array as it is, if it holds floats (rows, dim); chunks of it become float32."""
+    """Returns `x` as an array of its own dtype, after checking that it holds floats (rows, dim).
+
+    Callers convert it to float32 in chunks. Raises `ArgumentError`.
+    """
     array = as_array(x, what)
     as_floats(array[:0] if array.ndim > 1 else array, what, ("rows", "dim"))
     return array
 
 
 def as_floats_or_halves(value: ArrayInput, what: str, *shapes: tuple[str, ...]) -> Floats | npt.NDArray[np.float16]:
-    """As `as_floats`, but leaves float16 as it is."""
+    """Does what `as_floats` does, but keeps float16."""
     array = _checked_floats(value, what, shapes)
     return np.require(array, np.float16, ["C", "A"]) if array.dtype.itemsize == 2 else as_floats(array, what, *shapes)
 
 
 def as_mask(value: ArrayInput, what: str) -> npt.NDArray[np.int64]:
-    """Turns an attention mask, integers or bool of shape (texts, tokens), into a C-contiguous int64 array."""
+    """Converts an attention mask, integers or bool (texts, tokens), to a C-contiguous int64 array."""
     array = as_array(value, what)
     if array.dtype.kind not in "biu":
         raise ArgumentError(
@@ -102,8 +105,8 @@ def as_name(value: object, what: str) -> str:
 
 
 def as_index(value: object, what: str, low: int, high: int | None = None) -> int:
-    """Returns `value` as an int, or raises `ArgumentError` if it is no integer from `low` to `high`."""
-    # A plain int is told apart first: a protocol's isinstance takes microseconds, and every search comes by here.
+    """Returns `value` as an int, or raises `ArgumentError` if it is not an integer from `low` to `high`."""
+    # Plain ints first: isinstance of a protocol takes microseconds, and every search calls this.
     if type(value) is int or (isinstance(value, SupportsIndex) and not isinstance(value, bool | np.ndarray)):
         number = operator.index(value)
         if number >= low and (high is None or number <= high):

@@ -1,4 +1,4 @@
-"""Arrays in the memory of a device: `DeviceArray`, and how arrays of other libraries come in without a copy."""
+"""Arrays in device memory: `DeviceArray`, and views of other libraries' arrays without a copy."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_array, check_shape
 from nestvec.errors import ArgumentError
 
-_CPU, _CUDA = 1, 2  # kinds of devices, as DLPack numbers them
+_CPU, _CUDA = 1, 2  # DLPack's device types
 _FLOATS = ("float32", "float16", "bfloat16")
 
 Shape: TypeAlias = tuple[int, ...]
 
 
 class DeviceArray:
-    """An array in device memory, C-contiguous. What nestvec makes of arrays on a device comes as one of these.
+    """A C-contiguous array in device memory. nestvec returns one wherever its input was on a device.
 
-    x: what `numpy.asarray` takes, which is copied to the device; or an array that lies there, of any library that has
-        DLPack or the CUDA array interface, which is viewed without a copy and kept alive.
+    x: anything that `numpy.asarray` takes, which is copied to the device; or an array on the device, from any library
+        with DLPack or the CUDA array interface, which is viewed without a copy and kept alive.
     device: "cuda", or "cuda:1" for a GPU by its number.
 
-    Other libraries view it without a copy: `torch.from_dlpack(x)`, `cupy.from_dlpack(x)`. All work on it was finished
-    before it was handed out, so that no stream has to wait for it. `x[first:last]`, `x[row]` and `x.reshape(...)` are
-    views. numpy has no bfloat16: such items have the dtype uint16, the upper halves of float32.
+    Other libraries view it without a copy: `torch.from_dlpack(x)`, `cupy.from_dlpack(x)`. No stream has to wait for it:
+    nestvec finishes all work on an array before it returns it. `x[first:last]`, `x[row]` and `x.reshape(...)` are
+    views. numpy has no bfloat16: items of that type have the dtype uint16, the upper halves of float32.
 
-    Raises `DeviceError` for a device that cannot be used, or whose memory does not suffice, and `ArgumentError` for an
-    array that lies elsewhere, has gaps, or items of another kind than integers, bool and floats of 16 to 64 bits.
+    Raises `DeviceError` if the device cannot be used or is out of memory. Raises `ArgumentError` for an array on
+    another device, with gaps, or with items other than integers, bool and floats of 16 to 64 bits.
     """
 
     __slots__ = ("compiled",)
@@ -42,7 +42,9 @@ class DeviceArray:
         if on_device(x):
             given = as_device_array(x, "x")
             if device is not None and _core.device_name(device) != given.device:
-                raise ArgumentError(f"x lies on {given.device}, and device is {device!r}; copy it between the two")
+                raise ArgumentError(
+                    f"x lies on {given.device}, but device is {device!r}; copy it from one to the other"
+                )
             self.compiled = given.compiled
         else:
             array = np.asarray(as_array(x, "x"), order="C")
@@ -57,17 +59,17 @@ class DeviceArray:
 
     @property
     def shape(self) -> Shape:
-        """Its dimensions."""
+        """The size of each dimension."""
         return self.compiled.shape
 
     @property
     def ndim(self) -> int:
-        """How many dimensions it has."""
+        """The number of dimensions."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
-        """How many items it has."""
+        """The number of items."""
         size = 1
         for extent in self.shape:
             size *= extent
@@ -75,22 +77,22 @@ class DeviceArray:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """What its items are; uint16 for bfloat16."""
+        """The type of the items; uint16 for bfloat16."""
         return np.dtype("uint16" if self.type_name == "bfloat16" else self.type_name)
 
     @property
     def type_name(self) -> str:
-        """The name of what its items are, "bfloat16" included."""
+        """The name of the items' type, which may be "bfloat16"."""
         return self.compiled.dtype
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes."""
+        """The size in bytes."""
         return self.size * self.dtype.itemsize
 
     @property
     def device(self) -> str:
-        """Where it lies, "cuda:0" for instance."""
+        """The device that holds it, such as "cuda:0"."""
         return self.compiled.device
 
     def numpy(self) -> npt.NDArray[Any]:
@@ -98,7 +100,7 @@ class DeviceArray:
         return self.compiled.numpy()
 
     def reshape(self, *shape: int | Shape) -> DeviceArray:
-        """Views it in another shape; one extent may be -1. Raises `ArgumentError` where the items do not fit."""
+        """Views it in another shape; one extent may be -1. Raises `ArgumentError` if the number of items differs."""
         wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
         extents = [operator.index(extent) for extent in wanted]  # type: ignore[arg-type]
         if extents.count(-1) == 1:
@@ -107,16 +109,16 @@ class DeviceArray:
                 known *= 1 if extent == -1 else extent
             extents[extents.index(-1)] = self.size // known if known > 0 else 0
         if any(extent < 0 for extent in extents):
-            raise ArgumentError(f"shape is {tuple(wanted)}; expected extents from 0, and at most one of -1")
+            raise ArgumentError(f"shape is {tuple(wanted)}; expected extents of 0 or more, and at most one -1")
         return DeviceArray.of(self.compiled.reshape(extents))
 
     def __len__(self) -> int:
         if not self.shape:
-            raise TypeError("an array of no dimension has no length")
+            raise TypeError("an array with no dimensions has no length")
         return self.shape[0]
 
     def __getitem__(self, index: int | slice) -> DeviceArray:
-        """A view of one item of the first axis, or of several that follow one another."""
+        """Views an item of the first axis, or consecutive ones."""
         rows = len(self)
         if isinstance(index, slice):
             first, last, step = index.indices(rows)
@@ -128,7 +130,7 @@ class DeviceArray:
                 raise IndexError(f"index {number} is out of range for {rows} rows")
             return DeviceArray.of(self.compiled.part(number % rows, 1)).reshape(self.shape[1:])
         raise ArgumentError(
-            f"index is {index!r:.60}; on a device, x[row] and x[first:last] are there; for more, view the array with "
+            f"index is {index!r:.60}; expected x[row] or x[first:last] on a device; for more, view the array with "
             "torch or cupy: torch.from_dlpack(x)"
         )
 
@@ -152,24 +154,24 @@ class DeviceArray:
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> Any:
-        """Hands out the memory; no stream has to wait for it. The CPU as `dl_device` is given a copy.
+        """Exports the memory; no stream has to wait for it. With the CPU as `dl_device`, exports a copy.
 
-        Raises BufferError for another device, and where copy=False asks for what needs a copy.
+        Raises BufferError for another device, and for copy=False if a copy is needed.
         """
         if stream is not None and (operator.index(stream) < -1 or stream == 0):
             raise ArgumentError(f"stream is {stream}; expected -1, 1, 2 or the handle of a CUDA stream")
         if dl_device is not None and tuple(dl_device) != self.__dlpack_device__():
             if tuple(dl_device) != (_CPU, 0):
-                raise BufferError(f"the array lies on {self.device}, and cannot be handed to the device {dl_device}")
+                raise BufferError(f"the array lies on {self.device} and cannot be exported to the device {dl_device}")
             if copy is False or self.type_name == "bfloat16":
-                why = "without a copy" if copy is False else "by numpy, which has no bfloat16"
-                raise BufferError(f"the array lies on {self.device}; it cannot be handed to the CPU {why}")
+                why = "without a copy" if copy is False else "through numpy, which has no bfloat16"
+                raise BufferError(f"the array lies on {self.device} and cannot be exported to the CPU {why}")
             return self.numpy().__dlpack__()
         return self.compiled.dlpack(max_version is not None and max_version[0] >= 1, bool(copy))
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """Version 3 of the interface. Its stream is None: there is nothing to wait for."""
+        """Version 3 of the interface. Its stream is None: no work is pending."""
         if self.type_name == "bfloat16":
             raise AttributeError("the CUDA array interface has no bfloat16; use DLPack")
         return {
@@ -184,7 +186,7 @@ class DeviceArray:
 
 def on_device(value: object) -> bool:
     """Whether `value` is an array in the memory of a CUDA device, of this library or another."""
-    if isinstance(value, np.ndarray | list | tuple | str):  # by far the most, and told apart at once
+    if isinstance(value, np.ndarray | list | tuple | str):  # the common case, decided without a look at attributes
         return False
     return isinstance(value, DeviceArray) or _has_dlpack(value) or hasattr(value, "__cuda_array_interface__")
 
@@ -194,26 +196,27 @@ def _has_dlpack(value: Any) -> bool:
 
 
 def as_device_array(value: Any, what: str) -> DeviceArray:
-    """Views an array that is `on_device`, and keeps it alive. Work on it that was given to a stream is waited for.
+    """Views an array that is `on_device`, keeps it alive, and waits for pending work on the producer's stream.
 
-    Raises `ArgumentError`, naming the array as `what`, for one that cannot be read, and `DeviceError` for its device.
+    Raises `ArgumentError`, naming the array as `what`, if it cannot be read, and `DeviceError` if its device cannot be
+    used.
     """
     if isinstance(value, DeviceArray):
         return value
     if not _has_dlpack(value):
         return DeviceArray.of(_from_interface(value, value.__cuda_array_interface__, what))
     try:
-        try:  # 1: the default stream, which the compiled code waits for
+        try:  # stream 1: the default stream, which the compiled code synchronises with
             capsule = value.__dlpack__(stream=1, max_version=(1, 0))
-        except TypeError:  # from before version 1 of DLPack
+        except TypeError:  # the producer is older than version 1 of DLPack
             capsule = value.__dlpack__(stream=1)
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
-        raise ArgumentError(f"{what} of type {type(value).__name__} does not hand out its memory: {error}") from error
+        raise ArgumentError(f"{what} of type {type(value).__name__} does not export its memory: {error}") from error
     return DeviceArray.of(_core.DeviceArray.from_dlpack(capsule, what))
 
 
 def _from_interface(owner: object, interface: Any, what: str) -> _core.DeviceArray:
-    """An array by the CUDA array interface, version 3 or an older one."""
+    """Views an array by the CUDA array interface, version 3 or older."""
     try:
         pointer = operator.index(interface["data"][0])
         shape = [operator.index(extent) for extent in interface["shape"]]
@@ -236,9 +239,9 @@ def _from_interface(owner: object, interface: Any, what: str) -> _core.DeviceArr
 
 
 def device_arrays(**values: Any) -> list[DeviceArray] | None:
-    """The arrays of a call, by their names for errors, where they lie on a device; None where none does.
+    """Views the arrays of a call, which are given by the names that errors use; None if none is on a device.
 
-    Raises `ArgumentError` for arrays that do not all lie in one place.
+    Raises `ArgumentError` unless all are on the same device.
     """
     placed = [on_device(value) for value in values.values()]
     if not any(placed):
@@ -255,14 +258,14 @@ def device_arrays(**values: Any) -> list[DeviceArray] | None:
         if places[first] != places[other]:
             target = next(place for place in places.values() if place != "the CPU")
             raise ArgumentError(
-                f"the arrays of this call lie in different places, {first} on {places[first]} and {other} on "
-                f"{places[other]}; expected all in one: nestvec.DeviceArray(x, {target!r}) takes a numpy array there"
+                f"the arrays of this call lie on different devices, {first} on {places[first]} and {other} on "
+                f"{places[other]}; expected all on one: nestvec.DeviceArray(x, {target!r}) copies a numpy array to it"
             )
     return arrays
 
 
 def check_floats(array: DeviceArray, what: str, *shapes: tuple[str, ...]) -> DeviceArray:
-    """As `arrays.as_floats` for arrays on a device, which are not converted. Returns the array."""
+    """Checks an array on a device as `arrays.as_floats` does, without a conversion. Returns the array."""
     if array.type_name not in _FLOATS:
         raise ArgumentError(
             f"{what} has the dtype {array.type_name}; expected {', '.join(_FLOATS)}: convert it on its device"
@@ -272,7 +275,7 @@ def check_floats(array: DeviceArray, what: str, *shapes: tuple[str, ...]) -> Dev
 
 
 def to_host(array: DeviceArray) -> npt.NDArray[Any]:
-    """A copy in main memory, bfloat16 as float32."""
+    """Copies an array to main memory, bfloat16 as float32."""
     copy = array.numpy()
     if array.type_name != "bfloat16":
         return copy
@@ -280,5 +283,5 @@ def to_host(array: DeviceArray) -> npt.NDArray[Any]:
 
 
 def moved(arrays: tuple[npt.NDArray[Any], ...], device: str) -> tuple[Any, ...]:
-    """Results, taken to the device that the arguments came from."""
+    """Copies results to the device of the arguments."""
     return tuple([DeviceArray(array, device) for array in arrays])

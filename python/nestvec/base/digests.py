@@ -1,4 +1,4 @@
-"""Digests of models: of the weights, whatever file or engine has them, and of ONNX files."""
+"""Digests of models: of the weights, independent of file and engine, and of ONNX files."""
 
 from __future__ import annotations
 
@@ -19,21 +19,18 @@ MODEL_KEY = "model_sha256"
 SEAL_KEY = "file_sha256"
 UNSEALED = "0" * 64
 
-# Protobuf bytes. Of an external_data entry with the key "location": field 1, 8 bytes; field 2, its length and value.
+# Protobuf bytes of an external_data entry with the key "location": field 1, 8 bytes; field 2, length and value.
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
-_SEAL = b"\x0a%c%b\x12%c" % (
-    len(SEAL_KEY),
-    SEAL_KEY.encode(),
-    len(UNSEALED),
-)  # of the metadata entry, before its digits
-_TAIL_BYTES = 1 << 16  # metadata is the last that an exported file has
+# The same of the metadata entry of the seal, up to its digits.
+_SEAL = b"\x0a%c%b\x12%c" % (len(SEAL_KEY), SEAL_KEY.encode(), len(UNSEALED))
+_TAIL_BYTES = 1 << 16  # an exported file ends with its metadata
 
 
 def model_sha256(facts: Mapping[str, Any], names: Iterable[str], tensor: Callable[[str], Floats]) -> str:
-    """The SHA-256 of a model's weights, and of the facts that say how they are used, as hexadecimal digits.
+    """The SHA-256 of a model's weights and of the facts on how the model uses them, as hexadecimal digits.
 
-    It is the same for every file with these weights: docs/format.md, item 18, says what is hashed. One tensor at a time
-    is in memory.
+    All files with these weights share it: docs/format.md, item 18, defines the hashed bytes. Holds one tensor at a
+    time in memory.
     """
     digest = hashlib.sha256(_line(facts))
     for name in sorted(names):
@@ -48,15 +45,15 @@ def _line(value: object) -> bytes:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of an ONNX file, followed by those of the files with its external data, as hexadecimal digits."""
+    """The SHA-256 of an ONNX file followed by its external data files, as hexadecimal digits."""
     graph = _mapped(path)
     return _sha256(path, graph, [graph])
 
 
 def seal(path: Path) -> None:
-    """Writes the SHA-256 of an ONNX file with external data, taken with UNSEALED as its SEAL_KEY, in that place.
+    """Writes the SHA-256 of an ONNX file and its external data into its SEAL_KEY, hashed with UNSEALED in its place.
 
-    Metadata outlives a change of the weights: a quantized copy has the MODEL_KEY of the original, and a broken seal.
+    Metadata outlives a change of the weights: a quantized copy has the MODEL_KEY of the original, but a broken seal.
     """
     at, digest = _seal(path, _mapped(path))
     with path.open("r+b") as file:
@@ -65,14 +62,14 @@ def seal(path: Path) -> None:
 
 
 def is_sealed(path: Path) -> bool:
-    """Whether an ONNX file and its external data are as they were when they were sealed."""
+    """Whether an ONNX file and its external data are unchanged since `seal`."""
     graph = _mapped(path)
     at, digest = _seal(path, graph)
     return bool(at) and graph[at : at + len(digest)].tobytes() == digest
 
 
 def _seal(path: Path, graph: Bytes) -> tuple[int, bytes]:
-    """Where the seal of a file is, 0 where it has none, and what it must be."""
+    """The offset of a file's seal, 0 if it has none, and the digest that belongs into it."""
     tail = graph[-_TAIL_BYTES:].tobytes()
     found = tail.rfind(_SEAL)
     if found < 0:
@@ -83,7 +80,7 @@ def _seal(path: Path, graph: Bytes) -> tuple[int, bytes]:
 
 
 def _sha256(path: Path, graph: Bytes, parts: list[Bytes]) -> str:
-    """Of parts of a graph, and of the files that the whole of it names."""
+    """The SHA-256 of `parts` of a graph, then of the files that the whole graph names."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.data)

@@ -1,4 +1,4 @@
-"""The JSON files of models, read with a bound on their size and with errors that name the file."""
+"""The JSON files of models, read with a limit on their size and errors that name the file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Reads a JSON file that must hold an object. Raises `ModelError`."""
+    """Reads a JSON object of at most MAX_JSON_BYTES. Raises `ModelError`."""
     value = read_json(path)
     if not isinstance(value, dict):
         raise ModelError(f"{path} holds {type(value).__name__}; expected a JSON object")
@@ -35,7 +35,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def read_int(path: Path, config: Mapping[str, Any], key: str) -> int:
-    """A positive integer that `config`, which was read from `path`, must hold. Raises `ModelError`."""
+    """Returns the positive integer `config[key]`; `config` was read from `path`. Raises `ModelError`."""
     value = config.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ModelError(f"{path}: {key} is {value!r}; expected a positive integer")
@@ -43,7 +43,7 @@ def read_int(path: Path, config: Mapping[str, Any], key: str) -> int:
 
 
 def read_bool(path: Path, config: Mapping[str, Any], key: str, default: bool) -> bool:
-    """A boolean that `config`, which was read from `path`, may hold. Raises `ModelError`."""
+    """Returns the boolean `config[key]`, or `default`; `config` was read from `path`. Raises `ModelError`."""
     value = config.get(key, default)
     if not isinstance(value, bool):
         raise ModelError(f"{path}: {key} is {value!r}; expected true or false")

@@ -1,4 +1,4 @@
-"""Types that signatures share: arrays by what they hold, and what a table asks of an encoder."""
+"""Shared types of signatures: arrays by their items, and the protocols between encoder and table."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ Words: TypeAlias = npt.NDArray[np.uint64]
 
 
 class SupportsEncode(Protocol):
-    """What a table asks of the encoder that made its rows, or that makes its queries; `nestvec.Encoder` has it."""
+    """What a table needs of the encoder of its rows and queries; `nestvec.Encoder` implements it."""
 
     @property
     def dim(self) -> int:
-        """The dimension of its vectors."""
+        """The number of dimensions of its vectors."""
 
     @property
     def prompts(self) -> Mapping[str, str]:
-        """Its prompts by name."""
+        """The prompts by name."""
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """Plain values that change wherever its vectors may."""
+        """JSON values that differ between two encoders if their vectors may differ."""
 
     def differences(self, stored: Mapping[str, Any]) -> list[str]:
-        """The keys in which its fingerprint and a stored one differ, in order; none for the encoder that it is of."""
+        """The keys in which a stored fingerprint differs from this encoder's, in order; none for the same encoder."""
 
     def encode(self, texts: str | Sequence[str], *, prompt: str | None = None, dim: int | None = None) -> Floats:
-        """(texts, dim) float32, or (dim,) for one text."""
+        """Returns (texts, dim) float32, or (dim,) for a single text."""
 
 
 @dataclass
 class CodeRows:
-    """Rows as one tier of a table has them, not packed yet.
+    """Row-major codes of one tier of a table, before packing.
 
-    codes: (rows, bytes). factors: (rows, declared dims), None where the tier has none. longest_row: at least the length
-        of each, times its factor.
+    codes: (rows, bytes). factors: (rows, declared dims), None if the tier has none. longest_row: upper bound on the
+        length of any row times its factor.
     """
 
     codes: Bytes
@@ -55,13 +55,13 @@ class CodeRows:
 
 
 class SupportsCodes(Protocol):
-    """A source of rows that can code them by itself, `nestvec.Encoder.encode_batches` for instance."""
+    """A source of rows that can also give their codes, such as `nestvec.Encoder.encode_batches`."""
 
     dim: int
 
     @property
     def gives_codes(self) -> bool:
-        """Whether it can do so now."""
+        """Whether `codes` can be called now."""
 
     def codes(self, tiers: Sequence[_core.TierSpec]) -> Iterator[Sequence[CodeRows]]:
-        """The same rows for each of the tiers, in batches."""
+        """Yields batches of rows: for each batch the codes of the same rows in every tier."""

@@ -1,4 +1,4 @@
-"""Arrays on a device: copies, views, and the protocols by which other libraries give and take them."""
+"""Arrays on a device: copies, views, and exchange with other libraries by DLPack and the CUDA array interface."""
 
 from __future__ import annotations
 
@@ -34,101 +34,101 @@ def test_without_cuda(device: str | None) -> None:
 @pytest.mark.parametrize(
     "dtype", ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint64", "bool"]
 )
-def test_there_and_back(dtype: str) -> None:
+def test_to_the_device_and_back(dtype: str) -> None:
     x = X.astype(dtype)
-    there = DeviceArray(x)
-    assert (there.shape, there.ndim, there.size, there.nbytes, len(there)) == ((4, 6), 2, 24, x.nbytes, 4)
-    assert (there.dtype, there.device) == (np.dtype(dtype), "cuda:0")
-    assert repr(there) == f"DeviceArray(shape=(4, 6), dtype={dtype}, device='cuda:0')"
-    back = there.numpy()
+    array = DeviceArray(x)
+    assert (array.shape, array.ndim, array.size, array.nbytes, len(array)) == ((4, 6), 2, 24, x.nbytes, 4)
+    assert (array.dtype, array.device) == (np.dtype(dtype), "cuda:0")
+    assert repr(array) == f"DeviceArray(shape=(4, 6), dtype={dtype}, device='cuda:0')"
+    back = array.numpy()
     assert back.dtype == x.dtype
     np.testing.assert_array_equal(back, x)
 
 
 @needs_cuda
-def test_what_is_copied_and_what_is_viewed() -> None:
+def test_numpy_arrays_are_copied_and_device_arrays_viewed() -> None:
     strided = np.arange(48.0).reshape(4, 12)[:, ::2]
     np.testing.assert_array_equal(DeviceArray(strided).numpy(), strided)
     np.testing.assert_array_equal(DeviceArray([[1, 2], [3, 4]]).numpy(), [[1, 2], [3, 4]])
     assert DeviceArray(np.float32(3)).shape == ()
-    there = DeviceArray(X, "cuda:1")
-    assert there.device == "cuda:1"
-    assert DeviceArray(there).compiled.pointer == there.compiled.pointer
-    with pytest.raises(ArgumentError, match=r"x lies on cuda:1, and device is 'cuda:0'"):
-        DeviceArray(there, "cuda:0")
+    array = DeviceArray(X, "cuda:1")
+    assert array.device == "cuda:1"
+    assert DeviceArray(array).compiled.pointer == array.compiled.pointer
+    with pytest.raises(ArgumentError, match=r"x lies on cuda:1, but device is 'cuda:0'"):
+        DeviceArray(array, "cuda:0")
 
 
 @needs_cuda
 @pytest.mark.parametrize("shape", [(0,), (0, 5), (3, 0), (2, 0, 4)])
 def test_empty_arrays(shape: tuple[int, ...]) -> None:
-    there = DeviceArray(np.empty(shape, np.float32))
-    assert (there.shape, there.size, there.numpy().shape) == (shape, 0, shape)
-    assert as_device_array(DLPackArray(there), "x").shape == shape
-    assert as_device_array(InterfaceArray(there), "x").shape == shape
-    assert there.__cuda_array_interface__["data"] == (0, False)
+    array = DeviceArray(np.empty(shape, np.float32))
+    assert (array.shape, array.size, array.numpy().shape) == (shape, 0, shape)
+    assert as_device_array(DLPackArray(array), "x").shape == shape
+    assert as_device_array(InterfaceArray(array), "x").shape == shape
+    assert array.__cuda_array_interface__["data"] == (0, False)
 
 
 @needs_cuda
 def test_parts_and_shapes() -> None:
-    there = DeviceArray(X)
+    array = DeviceArray(X)
     for part in (slice(None), slice(1, 3), slice(2, None), slice(-1, None), slice(3, 1), slice(9, 12)):
-        np.testing.assert_array_equal(there[part].numpy(), X[part])
+        np.testing.assert_array_equal(array[part].numpy(), X[part])
     for row in (0, 3, -1, np.int64(2)):
-        np.testing.assert_array_equal(there[row].numpy(), X[row])
-    np.testing.assert_array_equal(there[1:3][1][2:4].numpy(), X[1:3][1][2:4])
+        np.testing.assert_array_equal(array[row].numpy(), X[row])
+    np.testing.assert_array_equal(array[1:3][1][2:4].numpy(), X[1:3][1][2:4])
     for shape in ((24,), (2, -1), (2, 3, 4), (-1, 1, 6)):
-        np.testing.assert_array_equal(there.reshape(*shape).numpy(), X.reshape(shape))
-    assert there.reshape((3, 8)).shape == (3, 8)
+        np.testing.assert_array_equal(array.reshape(*shape).numpy(), X.reshape(shape))
+    assert array.reshape((3, 8)).shape == (3, 8)
     assert DeviceArray(np.empty((0, 4), np.int8)).reshape(-1, 2).shape == (0, 2)
-    assert there[1:].compiled.pointer == there.compiled.pointer + 24
+    assert array[1:].compiled.pointer == array.compiled.pointer + 24
     with pytest.raises(IndexError, match="index 4 is out of range for 4 rows"):
-        there[4]
+        array[4]
     for index in (slice(None, None, 2), (0, 1), ..., True, "row", 1.0):
-        with pytest.raises(ArgumentError, match=r"x\[row\] and x\[first:last\].*torch"):
-            there[index]  # type: ignore[index]
+        with pytest.raises(ArgumentError, match=r"x\[row\] or x\[first:last\].*torch"):
+            array[index]  # type: ignore[index]
     for shape in ((5,), (-1, -1), (-2, 12), (-1, 5), (2**40, 2**40)):
         with pytest.raises(ArgumentError, match="shape"):
-            there.reshape(*shape)
+            array.reshape(*shape)
     with pytest.raises(TypeError, match="no dimension"):
         len(DeviceArray(np.float32(3)))
 
 
 @needs_cuda
 def test_a_view_keeps_the_memory() -> None:
-    there = DeviceArray(X)
-    part = there[2:]
-    del there
+    array = DeviceArray(X)
+    part = array[2:]
+    del array
     gc.collect()
-    DeviceArray(np.zeros_like(X))  # would take the memory's place
+    DeviceArray(np.zeros_like(X))  # would reuse the memory if it were free
     np.testing.assert_array_equal(part.numpy(), X[2:])
 
 
 @needs_cuda
-def test_numpy_takes_it_only_by_a_copy_that_is_asked_for() -> None:
-    there = DeviceArray(X)
+def test_numpy_takes_only_an_explicit_copy() -> None:
+    array = DeviceArray(X)
     with pytest.raises(TypeError, match=r"lies on cuda:0; \.numpy\(\)"):
-        np.asarray(there)
+        np.asarray(array)
     with pytest.raises(ArgumentError, match=r"x of type DeviceArray .*lies on cuda:0; \.numpy\(\)"):
-        nv.Table.build(there)
+        nv.Table.build(array)
     for fails in (pickle.dumps, copy.copy):
         with pytest.raises(TypeError, match=r"x\.numpy\(\)"):
-            fails(there)
+            fails(array)
 
 
 @needs_cuda
 def test_dlpack_out() -> None:
-    there = DeviceArray(X, "cuda:1")
-    assert there.__dlpack_device__() == (2, 1)
+    array = DeviceArray(X, "cuda:1")
+    assert array.__dlpack_device__() == (2, 1)
     for options in ({}, {"max_version": (1, 0)}, {"max_version": (0, 8)}, {"stream": 1}, {"stream": -1, "copy": False}):
         name = '"dltensor_versioned"' if options.get("max_version") == (1, 0) else '"dltensor"'
-        assert name in repr(there.__dlpack__(**options))  # type: ignore[arg-type]
+        assert name in repr(array.__dlpack__(**options))  # type: ignore[arg-type]
     for stream in (0, -2):
         with pytest.raises(ArgumentError, match=f"stream is {stream}; expected"):
-            there.__dlpack__(stream=stream)
-    with pytest.raises(BufferError, match=r"cannot be handed to the device \(2, 0\)"):
-        there.__dlpack__(dl_device=(2, 0))
+            array.__dlpack__(stream=stream)
+    with pytest.raises(BufferError, match=r"cannot be exported to the device \(2, 0\)"):
+        array.__dlpack__(dl_device=(2, 0))
     with pytest.raises(BufferError, match="to the CPU without a copy"):
-        there.__dlpack__(dl_device=(1, 0), copy=False)
+        array.__dlpack__(dl_device=(1, 0), copy=False)
 
 
 @needs_cuda
@@ -145,11 +145,11 @@ def test_dlpack_out_and_in_again(versioned: bool) -> None:
             version = max_version if versioned else None
             return self.array.__dlpack__(stream=stream, max_version=version, copy=self.copy)
 
-    there = DeviceArray(X, "cuda:1")
-    again, copied = DeviceArray(Relay(there, None)), DeviceArray(Relay(there, True))
-    assert (again.device, again.compiled.pointer) == ("cuda:1", there.compiled.pointer)
-    assert copied.compiled.pointer != there.compiled.pointer
-    del there
+    array = DeviceArray(X, "cuda:1")
+    again, copied = DeviceArray(Relay(array, None)), DeviceArray(Relay(array, True))
+    assert (again.device, again.compiled.pointer) == ("cuda:1", array.compiled.pointer)
+    assert copied.compiled.pointer != array.compiled.pointer
+    del array
     gc.collect()
     np.testing.assert_array_equal(again.numpy(), X)
     np.testing.assert_array_equal(copied.numpy(), X)
@@ -177,7 +177,7 @@ def test_dlpack_in(kind: type[DLPackArray]) -> None:
     assert foreign.released == 1
     offset = as_device_array(kind(memory, byte_offset=24, shape=(3, 6)), "x")
     np.testing.assert_array_equal(offset.numpy(), X[1:])
-    padded = as_device_array(kind(memory, shape=(1, 6), strides=(1000, 1)), "x")  # of an extent of 1 nobody steps
+    padded = as_device_array(kind(memory, shape=(1, 6), strides=(1000, 1)), "x")  # an extent of 1 has no stride
     np.testing.assert_array_equal(padded.numpy(), X[:1])
 
 
@@ -221,7 +221,7 @@ def test_dlpack_that_is_refused(fields: dict[str, Any], message: str) -> None:
 
 
 @needs_cuda
-def test_a_device_that_is_not_there() -> None:
+def test_a_missing_device() -> None:
     with pytest.raises(DeviceError, match='device is "cuda:63"'):
         as_device_array(DLPackArray(DeviceArray(X), device=(2, 63)), "x")
 
@@ -235,7 +235,7 @@ def test_a_producer_that_fails() -> None:
             raise self.error
 
     foreign = Failing(DeviceArray(X))
-    with pytest.raises(ArgumentError, match="x of type Failing does not hand out its memory: it needs a gradient"):
+    with pytest.raises(ArgumentError, match="x of type Failing does not export its memory: it needs a gradient"):
         as_device_array(foreign, "x")
 
     class Used(DLPackArray):
@@ -257,7 +257,7 @@ def test_interface_in(fields: dict[str, Any]) -> None:
     assert seen.compiled.pointer == foreign.memory.compiled.pointer
     del foreign
     gc.collect()
-    assert gone() is not None  # memory that another library owns lives as long as its view
+    assert gone() is not None  # a view keeps another library's memory alive
     np.testing.assert_array_equal(seen.numpy(), X)
     del seen
     gc.collect()
@@ -294,7 +294,7 @@ def test_interfaces_that_are_refused(fields: dict[str, Any], message: str) -> No
 
 
 @needs_cuda
-def test_a_stream_that_is_none() -> None:
+def test_an_invalid_stream() -> None:
     with pytest.raises(DeviceError, match=r"the handle 51966, which is no stream of cuda:0.*destroyed"):
         as_device_array(InterfaceArray(DeviceArray(X), stream=0xCAFE), "x")
 
@@ -309,7 +309,7 @@ def test_memory_that_was_freed() -> None:
 
 
 @needs_cuda
-def test_more_than_the_device_has(tmp_path: Path) -> None:
+def test_out_of_device_memory(tmp_path: Path) -> None:
     with (tmp_path / "holes").open("wb") as file:
         file.truncate(1 << 40)
     huge = np.memmap(tmp_path / "holes", np.int8, mode="r")
@@ -318,20 +318,20 @@ def test_more_than_the_device_has(tmp_path: Path) -> None:
 
 
 @needs_cuda
-def test_one_place_for_all_arrays_of_a_call() -> None:
-    one, other = DeviceArray(X), DeviceArray(X, "cuda:1")
+def test_the_arrays_of_a_call_lie_on_one_device() -> None:
+    first, second = DeviceArray(X), DeviceArray(X, "cuda:1")
     assert device_arrays(a=X, b=[[1]]) is None
-    assert device_arrays(a=one, b=DLPackArray(one)) is not None
+    assert device_arrays(a=first, b=DLPackArray(first)) is not None
     for a, b, message in (
-        (one, X, r"a on cuda:0 and b on the CPU; .*nestvec\.DeviceArray\(x, 'cuda:0'\)"),
-        (X, other, "a on the CPU and b on cuda:1"),
-        (one, other, "a on cuda:0 and b on cuda:1"),
+        (first, X, r"a on cuda:0 and b on the CPU; .*nestvec\.DeviceArray\(x, 'cuda:0'\)"),
+        (X, second, "a on the CPU and b on cuda:1"),
+        (first, second, "a on cuda:0 and b on cuda:1"),
     ):
         with pytest.raises(ArgumentError, match=message):
             device_arrays(a=a, b=b)
 
 
-def test_what_is_no_array_of_a_device() -> None:
+def test_values_that_are_not_on_a_device() -> None:
     class OnTheCpu:
         def __dlpack_device__(self) -> tuple[int, int]:
             return 1, 0
@@ -344,5 +344,5 @@ def test_what_is_no_array_of_a_device() -> None:
 @pytest.mark.parametrize(
     "make", [DeviceArray, lambda x: DLPackArray(DeviceArray(x)), lambda x: InterfaceArray(DeviceArray(x))]
 )
-def test_what_is_one(make: Callable[[Any], Any]) -> None:
+def test_arrays_that_are_on_a_device(make: Callable[[Any], Any]) -> None:
     assert on_device(make(X))

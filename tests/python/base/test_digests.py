@@ -1,4 +1,4 @@
-"""Digests: of weights by what they are, of ONNX files by their bytes, and the seal that tells a changed file."""
+"""Digests: of weights by their values, of ONNX files by their bytes, and the seal that a changed file breaks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onnx_graphs import write_graph
 from nestvec.base.digests import SEAL_KEY, UNSEALED, is_sealed, model_sha256, seal, sha256_of
 
 
-def test_weights_are_hashed_as_the_page_of_the_format_says() -> None:
+def test_weights_are_hashed_as_format_md_says() -> None:
     b, a = np.array([[1, 2, 3], [4, 5, 6]], np.float32), np.array([0.5], np.float32)
     lines = (
         b'{"epsilon":1e-12,"heads":4}\n["a",[1]]\n\x00\x00\x00\x3f["b",[2,3]]\n'
@@ -37,7 +37,7 @@ def with_seal(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("external", [None, "weights.bin"])
-def test_a_seal_breaks_where_a_byte_changes(tmp_path: Path, external: str | None) -> None:
+def test_a_changed_byte_breaks_the_seal(tmp_path: Path, external: str | None) -> None:
     path = with_seal(write_graph(tmp_path / "model.onnx", external=external))
     before = path.read_bytes()
     unsealed = sha256_of(path)

@@ -11,7 +11,7 @@ from nestvec.base.optional import require
 from nestvec.errors import MissingDependencyError
 
 
-def test_a_module_that_is_there() -> None:
+def test_an_installed_module() -> None:
     assert require("json.decoder", "cpu", "this").JSONDecoder
 
 
@@ -20,12 +20,12 @@ def test_a_module_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None
         MissingDependencyError, match=r"encoding needs nowhere, which is not installed: .*nestvec\[cpu\]'"
     ):
         require("nowhere", "cpu", "encoding")
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not installed
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # then importing it fails as if it were not installed
     with pytest.raises(MissingDependencyError, match=r"needs onnxruntime, .*nestvec\[gpu\]'"):
         require("onnxruntime", "gpu", "encoding")
 
 
-def test_a_module_that_lacks_something_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_module_with_a_missing_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lacking.py").write_text("import nowhere")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="'nowhere'") as caught:
