@@ -1,4 +1,4 @@
-"""Data sets in the layout of BEIR (Thakur et al. 2021, arXiv:2104.08663): a corpus, queries, and judgements."""
+"""Data sets in BEIR's layout (Thakur et al. 2021, arXiv:2104.08663): a corpus, queries, and judgements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Judgements = dict[str, dict[str, int]]
 
 @dataclass(frozen=True)
 class Qrels:
-    """Judgements by query and document, those above 0; and the unknown ids of those that were left out, one each."""
+    """Judgements above 0, by query and document; and the unknown id of each judgement that was left out."""
 
     judgements: Judgements
     unknown_queries: list[str]
@@ -25,9 +25,9 @@ class Qrels:
 class Beir:
     """A data set: texts by id, in the order of their files.
 
-    documents: a title goes before its text. queries: where there are judgements, only those that have one.
-    judgements: for each query the gains of documents by their row, which is their place in `documents`; None where the
-        data set has no judgements. notes: sentences on what was left out.
+    documents: title and text, joined by a space. queries: if the data set has judgements, only the judged queries.
+    judgements: for each query the gains by row, the position of a document in `documents`; None if the data set has no
+        judgements. notes: sentences on the omissions.
     """
 
     documents: dict[str, str]
@@ -37,10 +37,10 @@ class Beir:
 
 
 def read_jsonl(path: str | Path) -> dict[str, str]:
-    """Reads texts by id from a corpus.jsonl or queries.jsonl: `_id`, `text` and perhaps a `title` on every line.
+    """Reads texts by id from a corpus.jsonl or queries.jsonl: `_id`, `text` and optionally `title` on every line.
 
-    A title goes before its text, with a space between. Blank lines are skipped. Raises `ArgumentError`, which names the
-    file and the line, for a line that holds something else or an id that was there before; OSError.
+    A title is put before its text, with a space between. Blank lines are skipped. Raises `ArgumentError`, which names
+    the file and the line, for a line with other content or a repeated id; OSError.
     """
     source = TextInput(str(path), "jsonl")
     texts: dict[str, str] = {}
@@ -51,22 +51,22 @@ def read_jsonl(path: str | Path) -> dict[str, str]:
                 fields = ", ".join(f'"{other}"' for other in list(value)[:8]) or "none"
                 raise source.error(number, f'no "{name}" (fields: {fields}); expected "_id" and "text", as BEIR has')
         if isinstance(value["_id"], int) and not isinstance(value["_id"], bool):
-            value["_id"] = str(value["_id"])  # qrels have it without quotes in any case
+            value["_id"] = str(value["_id"])  # qrels have ids without quotes
         if value.get("title") is None:
             value["title"] = ""
         key, title, text = (source.string(value, name, number) for name in ("_id", "title", "text"))
         if key in texts:
-            raise source.error(number, f'"_id" is {key!r:.60}, as on a line before; expected every id once')
+            raise source.error(number, f'"_id" is {key!r:.60}, as on an earlier line; expected every id once')
         texts[key] = f"{title} {text}".strip()
     return texts
 
 
 def read_qrels(path: str | Path, queries: Container[str], documents: Container[str]) -> Qrels:
-    """Reads judgements above 0 from qrels/<split>.tsv: query id, document id and an integer, with tabs between.
+    """Reads judgements above 0 from qrels/<split>.tsv: query id, document id and an integer, separated by tabs.
 
-    queries, documents: the ids that there are. Judgements of others are left out and counted: no search can ask for
-    or find them. A first line whose third field is no integer is a heading. Raises `ArgumentError`, which names the
-    file and the line, for a line that holds something else; OSError.
+    queries, documents: the known ids. Judgements of other ids are left out and listed: no search can ask for or find
+    them. A first line whose third field is not an integer is a heading. Raises `ArgumentError`, which names the file
+    and the line, for a line with other content; OSError.
     """
     source = TextInput(str(path), "text")
     judgements: Judgements = {}
@@ -80,7 +80,7 @@ def read_qrels(path: str | Path, queries: Container[str], documents: Container[s
         if heading:
             continue
         if gain is None:
-            raise source.error(number, f"{line!r:.80}; expected query id, document id and an integer, tabs between")
+            raise source.error(number, f"{line!r:.80}; expected query id, document id and an integer, tab-separated")
         query, document, _ = fields
         if query not in queries:
             unknown_queries.append(query)
@@ -92,9 +92,9 @@ def read_qrels(path: str | Path, queries: Container[str], documents: Container[s
 
 
 def read_beir(folder: str | Path, split: str = "test") -> Beir:
-    """Reads corpus.jsonl, queries.jsonl and, where it is there, qrels/<split>.tsv.
+    """Reads corpus.jsonl, queries.jsonl and, if it exists, qrels/<split>.tsv.
 
-    Raises `ArgumentError` for a bad line, or where no query is left; OSError for a file that is missing.
+    Raises `ArgumentError` for a bad line, or if no query is left; OSError for a missing file.
     """
     folder = Path(folder)
     documents, queries = read_jsonl(folder / "corpus.jsonl"), read_jsonl(folder / "queries.jsonl")
@@ -104,9 +104,9 @@ def read_beir(folder: str | Path, split: str = "test") -> Beir:
     if path.exists():
         qrels = read_qrels(path, queries, documents)
         rows = {document: row for row, document in enumerate(documents)}
-        asked = {query: text for query, text in queries.items() if query in qrels.judgements}
-        judgements = [{rows[document]: gain for document, gain in qrels.judgements[query].items()} for query in asked]
-        if unjudged := len(queries) - len(asked):
+        judged = {query: text for query, text in queries.items() if query in qrels.judgements}
+        judgements = [{rows[document]: gain for document, gain in qrels.judgements[query].items()} for query in judged]
+        if unjudged := len(queries) - len(judged):
             notes.append(f"{unjudged:,} of {len(queries):,} queries have no judgement above 0 and were left out.")
         unknown = (
             ("documents", "the corpus", qrels.unknown_documents),
@@ -115,15 +115,15 @@ def read_beir(folder: str | Path, split: str = "test") -> Beir:
         for what, place, ids in unknown:
             if ids:
                 notes.append(
-                    f"{len(ids):,} judgements name {what} that are not in {place}; the first is {ids[0]!r:.60}."
+                    f"{len(ids):,} judgements name {what} that {place} does not have; the first is {ids[0]!r:.60}."
                 )
-        queries = asked
+        queries = judged
     elif path.parent.is_dir():
         others = ", ".join(sorted(other.name for other in path.parent.glob("*.tsv"))) or "no .tsv file"
-        notes.append(f"qrels/{path.name} is not there (the folder has {others}): measured without judgements.")
+        notes.append(f"qrels/{path.name} does not exist (the folder has {others}): measured without judgements.")
     if not documents or not queries:
-        what = "queries that have a judgement" if documents else "documents"
-        raise ArgumentError(f"{folder} holds no {what}; expected a data set in the layout of BEIR")
+        what = "queries with a judgement" if documents else "documents"
+        raise ArgumentError(f"{folder} holds no {what}; expected a data set in BEIR's layout")
     return Beir(documents, queries, judgements, tuple(notes))
 
 

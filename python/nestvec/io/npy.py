@@ -1,4 +1,4 @@
-"""Writing a .npy file batch by batch, whole or not at all."""
+"""Atomic writes of .npy files, batch by batch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from nestvec.base.files import replacing, write_all
 
 
 def write_npy(path: Path, batches: Iterable[np.ndarray[Any, Any]]) -> tuple[int, np.dtype[Any]]:
-    """Writes (rows, dim) batches of one dtype and dim, at least one of them, to `path`; returns (rows, dtype).
+    """Writes (rows, dim) batches of the same dtype and dim, at least one, to `path`; returns (rows, dtype).
 
-    The file takes its name when it is complete; until then an older one stays. Raises OSError.
+    The file replaces an older one only when it is complete. Raises OSError.
     """
     with replacing(path) as file:
         rows = 0
@@ -25,7 +25,7 @@ def write_npy(path: Path, batches: Iterable[np.ndarray[Any, Any]]) -> tuple[int,
             rows += len(batch)
             write_all(file, np.ascontiguousarray(batch).reshape(-1).view(np.uint8).data)
         file.seek(0)
-        _write_header(file, dtype, (rows, dim))  # numpy leaves room for 21 digits of rows: the length is the same
+        _write_header(file, dtype, (rows, dim))  # the same length: numpy pads for 21 digits of rows
     return rows, dtype
 
 

@@ -15,12 +15,12 @@ from nestvec.errors import ArgumentError
 
 FORMATS = ("auto", "jsonl", "text")
 JSONL_SUFFIXES = (".jsonl", ".ndjson", ".json")
-DOCUMENT_PROMPTS = ("document", "passage", "corpus")  # the names that models give to the prompt of what is searched
-MAX_LINE_BYTES = 64 << 20  # what one line may cost in memory: a 60 MB "line" is a file of another kind
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")  # models' names for the prompt of the corpus
+MAX_LINE_BYTES = 64 << 20  # bounds memory: a file with longer "lines" is of another kind
 
 
 class Record(NamedTuple):
-    """One text, and its id if the input gives ids."""
+    """A text, and its id if the input has ids."""
 
     text: str
     id: int | None
@@ -28,12 +28,12 @@ class Record(NamedTuple):
 
 @dataclass
 class TextInput:
-    """The texts of the file `path` (`-` is standard input), read as they are iterated over. Iterate once over a pipe.
+    """The texts of the file `path` (`-` is standard input), streamed. A pipe can be iterated over once.
 
     `format` is `jsonl` (one object a line with `text_field`), `text` (one text a line), or `auto`: by the file's
-    extension, else by whether the first line is an object. Ids are taken from `id_field`, which every line must then
-    have; None takes `id` where all lines have it, and "" takes none. Blank lines are skipped and counted in
-    `blank_lines`. A line that does not hold what it should is an `ArgumentError` that names the file and the line.
+    extension, else `jsonl` if the first line is an object. Ids come from `id_field`, which every line must then have;
+    None takes `id` if all lines have it, and "" takes none. Blank lines are skipped and counted in `blank_lines`.
+    A line with other content raises an `ArgumentError` that names the file and the line.
     """
 
     path: str
@@ -48,11 +48,11 @@ class TextInput:
 
     @property
     def name(self) -> str:
-        """The input as messages call it."""
+        """The name of the input in messages."""
         return "standard input" if self.path == "-" else self.path
 
     def count(self) -> int | None:
-        """The lines of a file, blank ones too, from a quick pass for progress bars; None for a pipe."""
+        """Counts the lines of a file, blank lines included, for progress bars; None for a pipe."""
         if self.path == "-" or not Path(self.path).is_file():
             return None
         with self._open() as stream:
@@ -71,20 +71,20 @@ class TextInput:
             if with_ids is None:
                 with_ids = record.id is not None
             elif with_ids != (record.id is not None):
-                given = f'{"no" if with_ids else "an"} "id", unlike the lines before'
+                given = f'{"no" if with_ids else "an"} "id", unlike the earlier lines'
                 raise self.error(number, f"{given}; give every line an id, or ignore ids with --id-field ''")
             yield record
 
     def lines(self) -> Iterator[tuple[int, str]]:
-        """(line number from 1, decoded line without its end) of every line that is not blank."""
+        """Yields (line number from 1, decoded line without its end) for every line that is not blank."""
         self.blank_lines = 0
         with self._open() as stream:
             yield from self._lines(stream)
 
     def parsed(self, line: str, number: int) -> dict[str, Any]:
-        """The object that a line of JSON holds."""
+        """Parses a line that holds a JSON object. Raises `ArgumentError`."""
         if line.lstrip().startswith("["):
-            raise self.error(number, "a JSON array; expected one object a line (`jq -c '.[]'` makes them of it)")
+            raise self.error(number, "a JSON array; expected one object a line (`jq -c '.[]'` splits an array)")
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -95,16 +95,17 @@ class TextInput:
         return value
 
     def string(self, value: dict[str, Any], name: str, number: int) -> str:
-        """The text in a field of a line's object."""
+        """Returns the string in a field of a line's object. Raises `ArgumentError`."""
         text = value[name]
         if not isinstance(text, str):
             raise self.error(number, f'"{name}" is of type {type(text).__name__}; expected a string')
         if not text.isascii() and not _is_utf8(text):
-            raise self.error(number, f'"{name}" holds half of a surrogate pair, which no UTF-8 text can')
+            what = f'"{name}" holds half of a surrogate pair'
+            raise self.error(number, f"{what}; expected text that UTF-8 can encode")
         return text
 
     def error(self, number: int, what: str) -> ArgumentError:
-        """What is wrong with a line, as an exception to raise."""
+        """Makes the exception for a bad line."""
         return ArgumentError(f"{self.name}, line {number}: {what}")
 
     def _open(self) -> AbstractContextManager[BinaryIO]:
@@ -152,7 +153,7 @@ class TextInput:
         return Record(text, None)
 
     def _id(self, name: str, value: object, number: int) -> int:
-        """An id as tables take it; decimal strings count, because many collections write their ids so."""
+        """Checks an id. Decimal strings are accepted, since many collections write ids as strings."""
         if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 20:
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
@@ -162,7 +163,7 @@ class TextInput:
 
 
 class RecordQueue:
-    """Hands out records by column to a builder: it takes texts ahead of the rows, then ids and texts as rows come."""
+    """Splits records into columns for `Table.build`, which reads texts first and ids and texts again with the rows."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self._records = records
@@ -170,21 +171,21 @@ class RecordQueue:
         self._texts: deque[str] = deque()
 
     def feed(self) -> Iterator[str]:
-        """Every text, for the encoder; the other two only ever hold what this has given."""
+        """Yields every text, for the encoder. `ids` and `texts` yield only records that this has yielded."""
         for record in self._records:
             self._ids.append(record.id)
             self._texts.append(record.text)
             yield record.text
 
     def ids(self) -> Iterator[int]:
-        """The ids, in the order of the texts; for records that have them."""
+        """Yields the ids, in the order of the texts; for records with ids."""
         while self._ids:
             row_id = self._ids.popleft()
             assert row_id is not None
             yield row_id
 
     def texts(self) -> Iterator[str]:
-        """The texts again, in the same order."""
+        """Yields the texts again, in the same order."""
         while self._texts:
             yield self._texts.popleft()
 

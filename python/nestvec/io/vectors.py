@@ -16,11 +16,11 @@ _TENSOR_DTYPES = ("F32", "F16", "F64")
 
 
 def read_vectors(path: Path, field: str | None = None) -> npt.NDArray[Any]:
-    """Reads the vectors of a file, (rows, dim), by its suffix.
+    """Reads the vectors of a file, (rows, dim); its suffix names the format.
 
-    field: the tensor of a .safetensors file or the column of a Parquet file; None takes the only one of two dimensions
-    or of lists of floats. Raises `ArgumentError` for a damaged file and for another content, `MissingDependencyError`
-    where safetensors or pyarrow is not installed; OSError.
+    field: the tensor of a .safetensors file or the column of a Parquet file. None takes the only tensor of two
+    dimensions, or the only column of lists of floats. Raises `ArgumentError` for a damaged file and for other content,
+    `MissingDependencyError` if safetensors or pyarrow is not installed; OSError.
     """
     suffix = path.suffix.lower()
     if not path.is_file():
@@ -35,7 +35,7 @@ def read_vectors(path: Path, field: str | None = None) -> npt.NDArray[Any]:
 
 
 def load_npy(path: Path) -> npt.NDArray[Any]:
-    """The array of a .npy file, mapped: read where it is used."""
+    """Maps the array of a .npy file: pages are read on first use."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -82,7 +82,7 @@ def _read_parquet(path: Path, field: str | None) -> npt.NDArray[Any]:
         rows = len(column)
         lengths = compute.min_max(compute.list_value_length(column)).as_py()
         if column.null_count or lengths["min"] != lengths["max"]:
-            what = f"lists of {lengths['min']} to {lengths['max']} values and {column.null_count} empty places"
+            what = f"lists of {lengths['min']} to {lengths['max']} values and {column.null_count} nulls"
             raise ArgumentError(f"{path}: the column {name!r} has {what}; expected lists of one length in every row")
         values = compute.list_flatten(column).combine_chunks()
         if values.null_count:
@@ -94,7 +94,7 @@ def _read_parquet(path: Path, field: str | None) -> npt.NDArray[Any]:
 
 
 def _chosen(path: Path, what: str, field: str | None, fitting: list[str], kinds: dict[str, str], expected: str) -> str:
-    """The named one, or the only one that can hold vectors."""
+    """Returns `field` if it fits, or the only name that fits. Raises `ArgumentError`."""
     listed = ", ".join(f"{name!r} ({kind})" for name, kind in list(kinds.items())[:8]) or "none"
     if field is not None:
         if field not in fitting:

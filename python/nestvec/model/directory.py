@@ -1,4 +1,4 @@
-"""Reading a model directory: where its files are, and what they say about lengths, prompts and pooling."""
+"""Model directories: their files, and their settings of lengths, prompts and pooling."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nestvec.base.json_files import read_bool, read_int, read_object
 from nestvec.errors import ModelError
 from nestvec.model.modules import Modules, read_modules, refuse_unknown
 
-# The transformer's own settings have gone by these names; sentence-transformers takes the first that is there.
+# The names of the file with the transformer's settings; sentence-transformers takes the first that exists.
 _SETTINGS_NAMES = [
     f"sentence_{kind}_config.json"
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
@@ -36,17 +36,17 @@ _UNSET_LENGTH = 10**9  # a tokenizer without a limit writes 10**30
 
 @dataclass(frozen=True)
 class ModelDir:
-    """A model directory that has been read.
+    """The contents of a model directory.
 
     onnx, tokenizer: paths of the ONNX file and of tokenizer.json.
-    modules: what modules.json says; None without one.
-    prompts, default_prompt_name: from config_sentence_transformers.json, as is truncate_dim, the number of dimensions
-    that the model's author wants kept.
-    max_length: tokens of a text, special tokens included, after which it is cut; None if no file says.
-    position_limit: the most that the position table can take; None if the model has none.
+    modules: the contents of modules.json; None without one.
+    prompts, default_prompt_name, truncate_dim: from config_sentence_transformers.json. truncate_dim is the number of
+    dimensions to keep.
+    max_length: the limit on a text's tokens, special tokens included; longer texts are cut. None if no file gives one.
+    position_limit: the number of tokens that the position table holds; None if the model has none.
     position_offset: the position of a text's first token.
-    lower_case: whether text is to be put in lower case before the tokenizer's own rules.
-    tokenizer_config: tokenizer_config.json, with the model's tokenizer arguments laid over it.
+    lower_case: whether to put text in lower case before the tokenizer's rules apply.
+    tokenizer_config: tokenizer_config.json, overridden by the model's tokenizer arguments.
     """
 
     onnx: Path
@@ -65,17 +65,18 @@ class ModelDir:
 def read_model_dir(path: Path) -> ModelDir:
     """Reads a sentence-transformers directory, another directory with ONNX and tokenizer.json, or an ONNX file in one.
 
-    An ONNX file that belongs to a sentence-transformers directory (it lies in the transformer's folder or in its onnx
-    folder) stands for that directory, with this file in place of model.onnx.
+    An ONNX file in the transformer's folder of a sentence-transformers directory, or in its onnx folder, stands for
+    that directory, with this file in place of model.onnx.
 
-    Raises `ModelError` for what is missing, cannot be read, or would be run otherwise than sentence-transformers does.
+    Raises `ModelError` for files that are missing, cannot be read, or that nestvec would run differently from
+    sentence-transformers.
     """
     if path.is_dir():
         return _read(path, None)
     if not path.is_file():
         raise ModelError(f"there is no file or directory {path}; expected a model directory or an ONNX file")
     if path.suffix != ".onnx":
-        raise ModelError(f"{path} is no .onnx file; expected a model directory or an ONNX file")
+        raise ModelError(f"{path} is not an .onnx file; expected a model directory or an ONNX file")
     for directory in path.absolute().parents[:3]:
         if (directory / "modules.json").is_file():
             transformer = read_modules(directory).transformer
@@ -91,7 +92,7 @@ def _read(directory: Path, onnx: Path | None) -> ModelDir:
     model_config_path = directory / "config_sentence_transformers.json"
     model_config = _optional_object(model_config_path)
     if (kind := model_config.get("model_type", "SentenceTransformer")) != "SentenceTransformer":
-        raise ModelError(f"{model_config_path}: model_type is {kind!r}; nestvec runs SentenceTransformer models alone")
+        raise ModelError(f"{model_config_path}: model_type is {kind!r}; nestvec runs only SentenceTransformer models")
     prompts, default_prompt_name = _prompts(model_config_path, model_config)
     settings_path, settings = _settings(folder)
     tokenizer_arguments = _tokenizer_arguments(settings_path, settings)
@@ -99,8 +100,8 @@ def _read(directory: Path, onnx: Path | None) -> ModelDir:
     config, tokenizer_config = _optional_object(config_path), _optional_object(tokenizer_config_path)
     offset = _position_offset(config_path, config)
     limit = _position_limit(config_path, config, offset)
-    # all-MiniLM-L6-v2 says 256 in sentence_bert_config.json, 512 in tokenizer_config.json, and 128 in tokenizer.json,
-    # whose truncation is what the file happened to be saved with. 256 is right.
+    # all-MiniLM-L6-v2 has 256 in sentence_bert_config.json, 512 in tokenizer_config.json, and 128 in tokenizer.json,
+    # where it is an accident of saving. 256 is right.
     lengths = (
         _optional_int(settings_path, tokenizer_arguments, "model_max_length"),
         _optional_int(settings_path, settings, "max_seq_length"),
@@ -123,7 +124,7 @@ def _read(directory: Path, onnx: Path | None) -> ModelDir:
 
 
 def _find_onnx(directory: Path, folders: list[Path]) -> Path:
-    """model.onnx in the first folder that has one, or else the only ONNX file there is."""
+    """model.onnx in the first folder that has one, else the only ONNX file of all folders."""
     for folder in folders:
         if (folder / "model.onnx").is_file():
             return folder / "model.onnx"
@@ -148,11 +149,11 @@ def _find_tokenizer(folder: Path) -> Path:
 
 
 def _settings(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """sentence_bert_config.json, under any of its names, without settings that nestvec does not follow."""
+    """Reads sentence_bert_config.json, under any of its names. Raises `ModelError` for those that nestvec lacks."""
     path = next((path for name in _SETTINGS_NAMES if (path := folder / name).is_file()), folder / _SETTINGS_NAMES[0])
     settings = _optional_object(path)
     followed = {"max_seq_length", "do_lower_case", "tokenizer_args", "processor_kwargs"}
-    # How PyTorch loads the transformer and lays out its batches; the ONNX file has settled the one, Encoder the other.
+    # How PyTorch loads the transformer (fixed in the ONNX file) and lays out batches (Encoder's own choice).
     without_effect = {"model_args", "model_kwargs", "config_args", "config_kwargs", "unpad_inputs"}
     plain: dict[str, tuple[object, ...]] = {
         "transformer_task": ("feature-extraction",),
@@ -166,7 +167,7 @@ def _settings(folder: Path) -> tuple[Path, dict[str, Any]]:
     refuse_unknown(path, settings, {*followed, *without_effect, *plain})
     for key, accepted in plain.items():
         if key in settings and settings[key] not in accepted:
-            raise ModelError(f"{path}: {key} is {settings[key]!r:.120}; nestvec runs {accepted[-1]!r} alone")
+            raise ModelError(f"{path}: {key} is {settings[key]!r:.120}; nestvec runs only {accepted[-1]!r}")
     return path, settings
 
 
@@ -201,7 +202,7 @@ def _position_offset(path: Path, config: Mapping[str, Any]) -> int:
 
 
 def _position_limit(path: Path, config: Mapping[str, Any], offset: int) -> int | None:
-    """Tokens that fit max_position_embeddings; -1 there, as XLNet writes, means that positions have no end."""
+    """The tokens that fit max_position_embeddings; None for -1, which XLNet writes for no limit."""
     if config.get("max_position_embeddings") in (None, -1):
         return None
     return read_int(path, config, "max_position_embeddings") - offset
@@ -212,7 +213,7 @@ def _optional_object(path: Path) -> dict[str, Any]:
 
 
 def _optional_int(path: Path, config: Mapping[str, Any], key: str) -> int | None:
-    """A positive integer, or None where there is none. Tokenizers write 10**30 as a float at times."""
+    """A positive integer, or None without the key. Tokenizers sometimes write 10**30 as a float."""
     value = config.get(key)
     if isinstance(value, float) and value.is_integer():
         value = int(value)

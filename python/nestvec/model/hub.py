@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub, through huggingface_hub and its cache."""
+"""Models from the Hugging Face hub, by huggingface_hub and its cache."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def is_model_id(model: str) -> bool:
 
 
 def fetch_model(model_id: str, revision: str | None) -> Path:
-    """Downloads what an encoder reads of a model, unless it is in the cache; returns the folder.
+    """Downloads the files of a model that an encoder reads, unless they are in the cache; returns the folder.
 
-    That is the JSON files, the weights of the small modules after the transformer, and one ONNX file, onnx/model.onnx
-    or model.onnx; not the PyTorch weights. Raises `ModelError` where the hub has no such model or cannot be reached,
-    and `MissingDependencyError` without huggingface_hub.
+    These are the JSON files, the weights of the small modules after the transformer, and one ONNX file, onnx/model.onnx
+    or model.onnx; not the PyTorch weights. Raises `ModelError` if the hub has no such model or cannot be reached, and
+    `MissingDependencyError` without huggingface_hub.
     """
     hub = require("huggingface_hub", "hub", f"there is no file or directory {model_id} here, and a model from the hub")
 
     def fetch(*patterns: str) -> Path:
         try:
             return Path(hub.snapshot_download(model_id, revision=revision, allow_patterns=list(patterns)))
-        except Exception as error:  # of the hub, the network or the disk, each with classes of its own
+        except Exception as error:  # the hub, the network and the disk raise classes without a common base
             raise ModelError(
                 f"there is no file or directory {model_id} here, and the hub gave no model of that name: {error}"
             ) from error
@@ -53,7 +53,7 @@ def fetch_model(model_id: str, revision: str | None) -> Path:
 
 
 def _module_paths(path: Path) -> list[str]:
-    """The folders that modules.json names; `read_modules` checks it in full once they are here."""
+    """The folders that modules.json names. `read_modules` checks the file in full after the download."""
     modules = read_json(path) if path.exists() else []
     entries = modules if isinstance(modules, list) else []
     paths = [entry["path"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("path"), str)]

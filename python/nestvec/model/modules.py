@@ -1,7 +1,7 @@
-"""modules.json of a sentence-transformers directory: which modules make the vectors, as the steps of a `Pipeline`.
+"""modules.json of a sentence-transformers directory: the modules after the transformer, as steps of a `Pipeline`.
 
-What is read is what sentence-transformers 2 to 6 write. A module, a key or a value that nestvec would run differently
-from them is a `ModelError` that names it.
+Reads the files of sentence-transformers 2 to 6. A module, key or value that nestvec would run differently from them
+raises a `ModelError` that names it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from nestvec.base.types import Floats
 from nestvec.errors import ArgumentError, ModelError
 from nestvec.pipeline.steps import Dense, LayerNorm, Normalize, Pooling, Step
 
-# Where the classes have lived: up to version 5, and since.
+# The packages of the classes: up to version 5, then since.
 PACKAGES = (
     "sentence_transformers.models.",
     "sentence_transformers.base.modules.",
     "sentence_transformers.sentence_transformer.modules.",
 )
 
-# The flags of the older dialect, in the order in which their vectors are concatenated.
+# The flags of older versions, in the order in which their vectors are concatenated.
 POOLING_FLAGS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -48,7 +48,7 @@ _ACTIVATION_PATH = re.compile(r"torch\.nn\.(?:modules\.(?:activation|linear)\.)?
 
 
 class Modules(NamedTuple):
-    """The modules of a directory: the transformer's folder, the steps after it, and the width they start from."""
+    """The modules of a directory: the transformer's folder, the steps after it, and the width of the hidden states."""
 
     transformer: Path
     steps: tuple[Step, ...]
@@ -81,7 +81,7 @@ def read_modules(directory: Path) -> Modules:
 
 
 def class_name(type_path: str) -> str | None:
-    """The class that modules.json means by a type, or None if it is none of sentence-transformers' modules.
+    """The class that a type in modules.json names, or None if it is not a module of sentence-transformers.
 
     One class has many spellings: `sentence_transformers.models.Pooling` (of the package, or of the module in it),
     `sentence_transformers.models.Pooling.Pooling`,
@@ -96,12 +96,12 @@ def class_name(type_path: str) -> str | None:
 
 
 def _module(path: Path, entry: object) -> tuple[str, Path]:
-    """The class of one entry, and its folder."""
+    """The class of an entry, and its folder."""
     if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("type", "path")):
         raise ModelError(f'{path} holds the entry {entry!r:.80}; expected an object with the strings "type" and "path"')
     name = class_name(entry["type"])
     if name not in ("Transformer", "Pooling", "Dense", "LayerNorm", "Normalize", "Dropout"):
-        reason = "is custom code, which nestvec never runs" if name is None else "is none that nestvec runs"
+        reason = "is custom code, which nestvec never runs" if name is None else "nestvec does not run"
         raise ModelError(
             f"{path} names the module {entry['type']}, which {reason}; expected sentence-transformers' Transformer, "
             "Pooling, Dense, LayerNorm, Normalize or Dropout"
@@ -115,7 +115,7 @@ def _module(path: Path, entry: object) -> tuple[str, Path]:
 
 
 def refuse_unknown(path: Path, config: Mapping[str, Any], known: set[str]) -> None:
-    """Raises `ModelError` for the first key that is not known."""
+    """Raises `ModelError` for the first key that is not in `known`."""
     for key in config:
         if key not in known:
             raise ModelError(f"{path}: {key} is {config[key]!r:.80}; nestvec does not know this key")
@@ -171,7 +171,7 @@ def _layer_norm(folder: Path) -> LayerNorm:
 
 def _normalize(folder: Path) -> Normalize:
     path = folder / "config.json"
-    if path.exists():  # since version 6; before, not even the folder has to be there
+    if path.exists():  # since version 6; earlier versions need not even have the folder
         config = read_object(path)
         refuse_unknown(path, config, {"module_input_name", "module_output_name"})
         _require_sentence_embedding(path, config)
@@ -181,11 +181,11 @@ def _normalize(folder: Path) -> Normalize:
 def _require_sentence_embedding(path: Path, config: Mapping[str, Any]) -> None:
     for key in ("module_input_name", "module_output_name"):
         if config.get(key) not in (None, "sentence_embedding"):
-            raise ModelError(f"{path}: {key} is {config[key]!r}; nestvec runs modules on the sentence_embedding alone")
+            raise ModelError(f"{path}: {key} is {config[key]!r}; nestvec runs modules only on sentence_embedding")
 
 
 def _read_tensors(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Floats]:
-    """The tensors of model.safetensors, which must be exactly those of `shapes`."""
+    """Reads model.safetensors, which must hold exactly the tensors of `shapes`, as float32."""
     path = folder / "model.safetensors"
     if not path.is_file():
         if (folder / "pytorch_model.bin").exists():

@@ -45,7 +45,7 @@ def test_texts(tmp_path: Path) -> None:
         ('{"_id": "b", "text": "x", "title": ["t"]}', 'line 2: "title" is of type list'),
         ('{"_id": true, "text": "x"}', 'line 2: "_id" is of type bool'),
         ('{"_id": "b", "text": "\\ud800"}', 'line 2: "text" holds half of a surrogate pair'),
-        ('{"_id": "a", "text": "x"}', "line 2: \"_id\" is 'a', as on a line before"),
+        ('{"_id": "a", "text": "x"}', "line 2: \"_id\" is 'a', as on an earlier line"),
     ],
 )
 def test_bad_lines(tmp_path: Path, line: str, message: str) -> None:
@@ -79,8 +79,8 @@ def test_a_data_set(tmp_path: Path) -> None:
     assert found.judgements == [{1: 2}, {0: 1}]
     assert found.notes == (
         "1 of 3 queries have no judgement above 0 and were left out.",
-        "1 judgements name documents that are not in the corpus; the first is 'z'.",
-        "2 judgements name queries that are not in queries.jsonl; the first is 'q9'.",
+        "1 judgements name documents that the corpus does not have; the first is 'z'.",
+        "2 judgements name queries that queries.jsonl does not have; the first is 'q9'.",
     )
 
 
@@ -89,14 +89,14 @@ def test_a_data_set_without_judgements(tmp_path: Path) -> None:
     assert (list(found.queries), found.judgements, found.notes) == (["q1", "q2", "q3"], None, ())
 
 
-def test_a_split_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_split(tmp_path: Path) -> None:
     found = read_beir(data_set(tmp_path), split="dev")
     assert found.judgements is None
-    assert found.notes == ("qrels/dev.tsv is not there (the folder has test.tsv): measured without judgements.",)
+    assert found.notes == ("qrels/dev.tsv does not exist (the folder has test.tsv): measured without judgements.",)
 
 
 def test_data_sets_with_nothing_to_measure(tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="holds no queries that have a judgement"):
+    with pytest.raises(ArgumentError, match="holds no queries with a judgement"):
         read_beir(data_set(tmp_path, qrels="q1\tz\t1\n"))
     (tmp_path / "corpus.jsonl").write_text("")
     with pytest.raises(ArgumentError, match="holds no documents"):

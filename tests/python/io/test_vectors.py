@@ -1,4 +1,4 @@
-"""Vectors from .npy, .safetensors and Parquet files, whole and damaged."""
+"""Vectors from .npy, .safetensors and Parquet files, sound and damaged."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_damaged_parquet(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     for rows in ([[1.0, 2.0], [3.0]], [[1.0, 2.0], None], [None, None, [1.0]]):
         write_parquet(path, x=rows)
-        refused(path, r"column 'x' has lists of . to . values and . empty places; expected lists of one length")
+        refused(path, r"column 'x' has lists of . to . values and . nulls; expected lists of one length")
     write_parquet(path, x=[[1.0, None], [1.0, 2.0]])
     refused(path, "hold 1 nulls; expected floats")
     whole = path.read_bytes()

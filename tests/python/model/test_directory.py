@@ -1,4 +1,4 @@
-"""Reading model directories: which file is used, and which of several lengths."""
+"""Model directories: the files that are used, and the choice among several lengths."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_folder_below_a_model_is_no_part_of_it(model: Path) -> None:
 def test_missing_paths_and_other_files(tmp_path: Path, model: Path) -> None:
     with pytest.raises(ModelError, match=r"there is no file or directory .*nowhere"):
         read_model_dir(tmp_path / "nowhere")
-    with pytest.raises(ModelError, match=r"config\.json is no \.onnx file"):
+    with pytest.raises(ModelError, match=r"config\.json is not an \.onnx file"):
         read_model_dir(model / "config.json")
     (model / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match=r"no tokenizer\.json in .*AutoTokenizer"):
@@ -99,7 +99,7 @@ def test_missing_paths_and_other_files(tmp_path: Path, model: Path) -> None:
 
 
 def lengths(model: Path, **files: dict[str, Any]) -> int | None:
-    """max_length after the files, named without .json, were changed."""
+    """max_length after changes to files, which are named without .json."""
     for name, content in files.items():
         write_json(model / f"{name}.json", content)
     return read_model_dir(model).max_length

@@ -1,4 +1,4 @@
-"""Models from the hub, with a hub that is a folder."""
+"""Models from the hub, with a folder as the hub."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ JSON_FILES = ["1_Pooling/config.json", "config.json", "config_sentence_transform
 TEXT_FILES = ["sentence_bert_config.json", "tokenizer.json", "tokenizer_config.json"]
 
 
-def test_only_what_is_needed_is_fetched(hub: Hub) -> None:
+def test_only_needed_files_are_fetched(hub: Hub) -> None:
     export_onnx(hub.model, check=False)
     shutil.copy(hub.model / "onnx" / "model.onnx", hub.model / "model.onnx")
     for name in ("onnx/model_O4.onnx", "onnx/model.onnx_data", "pytorch_model.bin", "2_Normalize/model.safetensors"):
@@ -72,7 +72,7 @@ def test_an_encoder_by_its_id(hub: Hub, tmp_path: Path, monkeypatch: pytest.Monk
     np.testing.assert_array_equal(Encoder("owner/name").encode("cat"), Encoder(hub.model).encode("cat"))
     shutil.copytree(hub.model, tmp_path / "owner" / "name")
     hub.revisions.clear()
-    Encoder("owner/name")  # a folder of that name comes first
+    Encoder("owner/name")  # a folder of that name takes precedence
     assert not hub.revisions
 
 

@@ -1,4 +1,4 @@
-"""modules.json and the folders it names: what becomes a step, and what is refused."""
+"""modules.json and its folders: modules that become steps, and modules that are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DENSE = {"in_features": 4, "out_features": 3, "bias": True, "activation_function
 
 
 def write(folder: Path, *types: str, pooling: dict[str, Any] = POOLING, path: str = "") -> Path:
-    """modules.json with a Transformer, a Pooling and the types given, each in a folder by its number."""
+    """Writes modules.json with a Transformer, a Pooling and the given types, each in a folder of its number."""
     prefix = "sentence_transformers.models."
     entries = [{"idx": 0, "name": "0", "path": path, "type": f"{prefix}Transformer"}]
     for i, name in enumerate(["Pooling", *types], 1):
@@ -65,7 +65,7 @@ def test_spellings_of_a_class(package: str, module: str, name: str) -> None:
         "my.sentence_transformers.models.Pooling",
     ],
 )
-def test_what_is_no_module_of_the_library(path: str) -> None:
+def test_types_that_are_not_of_the_library(path: str) -> None:
     assert class_name(path) is None
 
 
@@ -103,7 +103,7 @@ def pooling(tmp_path: Path, config: dict[str, Any]) -> tuple[Pooling, int]:
         ({"pooling_mode_lasttoken": True}, ("lasttoken",)),
         ({"pooling_mode_weightedmean_tokens": True}, ("weightedmean",)),
         ({"pooling_mode_mean_sqrt_len_tokens": True}, ("mean_sqrt_len",)),
-        # The vectors come in the library's order, not in the file's.
+        # The library's order of vectors, not the file's.
         ({"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True}, ("max", "mean")),
         ({"pooling_mode": "cls"}, ("cls",)),
         ({"pooling_mode": ["mean", "max"]}, ("mean", "max")),
@@ -230,7 +230,7 @@ def test_normalize_of_something_else(tmp_path: Path) -> None:
     ],
 )
 def test_modules_that_are_refused_by_name(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ModelError, match=rf"names the module (sentence_.*)?{name}, which is none that nestvec runs"):
+    with pytest.raises(ModelError, match=rf"names the module (sentence_.*)?{name}, which nestvec does not run"):
         read_modules(write(tmp_path, name))
 
 

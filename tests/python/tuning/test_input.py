@@ -102,7 +102,7 @@ def test_a_folder_with_a_model(folder: Path, model: Path) -> None:
     assert found.relevance == [{0: 1}, {3: 2}]
     assert found.title == "set"
     assert any("1 of 3 queries have no judgement" in note for note in found.notes)
-    assert any("judgements name documents that are not in the corpus" in note for note in found.notes)
+    assert any("judgements name documents that the corpus does not have" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("rows", [2, 3])
