@@ -1,4 +1,4 @@
-"""Reading a BERT-family model directory for the exporter: config.json, and the weights in safetensors files."""
+"""BERT-family model directories, as the exporter reads them: config.json, and weights in safetensors files."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ import numpy as np
 from nestvec.base.json_files import read_json
 from nestvec.errors import ModelError
 
-MAX_LISTED = 6  # tensors that a message names before it says how many more there are
+MAX_LISTED = 6  # tensors that a message names; it counts the rest
 
-# Tensors that do not take part in the hidden states: what sits on top of the encoder, and position_ids, which old
-# versions of transformers stored although they are 0, 1, 2 and so on.
+# Tensors that do not affect the hidden states: heads on top of the encoder, and position_ids (0, 1, 2, ...), which old
+# versions of transformers stored.
 HEADS = re.compile(
     r"(cls|lm_head|classifier|pre_classifier|qa_outputs|vocab_transform|vocab_layer_norm|vocab_projector|pooler)\..*"
     r"|embeddings\.(position_ids|token_type_ids)"
 )
 DTYPES = ("F32", "F16", "BF16")
 
-# transformers' names and the formula behind each, of Hendrycks and Gimpel 2016 for the Gaussian ones. Those in one row
-# differ in rounding alone.
+# transformers' names and their formulas, the Gaussian ones by Hendrycks and Gimpel 2016. Names with the same formula
+# differ only in rounding.
 ACTIVATIONS = {
     **dict.fromkeys(("gelu", "gelu_python"), "gelu"),
     **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"), "gelu_tanh"),
@@ -39,9 +39,9 @@ ACTIVATIONS = {
 
 @dataclass(frozen=True)
 class Layout:
-    """The names that one family of checkpoints gives to the same parts; the defaults are BERT's."""
+    """The tensor names and config keys of a family of checkpoints; the defaults are BERT's."""
 
-    prefix: str = "bert."  # before every name where the checkpoint was saved with a head
+    prefix: str = "bert."  # before every name, if the checkpoint was saved with a head
     layer: str = "encoder.layer"
     query: str = "attention.self.query"
     key: str = "attention.self.key"
@@ -89,7 +89,7 @@ LAYOUTS = {
     "distilbert": DISTILBERT,
 }
 
-# Keys of config.json that change what the model computes: the value that the graph stands for, and what others mean.
+# Keys of config.json that change what the model computes: the value that the graph implements, the effect of others.
 PLAIN_VALUES: dict[str, tuple[object, str]] = {
     "position_embedding_type": ("absolute", "relative positions change every attention score"),
     "is_decoder": (False, "a decoder sees only the tokens before its own"),
@@ -103,7 +103,7 @@ PLAIN_VALUES: dict[str, tuple[object, str]] = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """What config.json says, checked."""
+    """The checked contents of config.json."""
 
     model_type: str
     layout: Layout
@@ -113,7 +113,7 @@ class Architecture:
     intermediate: int
     vocab: int
     positions: int
-    token_types: int  # 0 where the layout has none
+    token_types: int  # 0 if the layout has none
     padding_id: int
     epsilon: float
     activation: str  # one of ACTIVATIONS' values
@@ -124,12 +124,12 @@ class Architecture:
         return self.positions - (self.padding_id + 1 if self.layout.padding_positions else 0)
 
     def facts(self) -> dict[str, Any]:
-        """What decides the hidden states besides the tensors, by names that docs/format.md has."""
+        """The settings that affect the hidden states, besides the tensors; docs/format.md defines their names."""
         names = ("model_type", "heads", "padding_id", "epsilon", "activation")
         return {name: getattr(self, name) for name in names}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The tensors that the checkpoint must have, without the prefix."""
+        """The shapes of the tensors that the checkpoint must have, by names without the prefix."""
         layout, hidden, wide = self.layout, self.hidden, self.intermediate
         shapes: dict[str, tuple[int, ...]] = {
             "embeddings.word_embeddings.weight": (self.vocab, hidden),
@@ -157,7 +157,7 @@ class Architecture:
 
 
 def transformer_folder(model_dir: Path) -> Path:
-    """The folder of the transformer: where modules.json says, or `model_dir` where there is no modules.json."""
+    """The folder of the transformer: from modules.json, or `model_dir` without one. Raises `ModelError`."""
     if not model_dir.is_dir():
         raise ModelError(f"there is no directory {model_dir}; export needs one with config.json and model.safetensors")
     modules_path = model_dir / "modules.json"
@@ -170,7 +170,7 @@ def transformer_folder(model_dir: Path) -> Path:
     except (KeyError, TypeError):
         raise ModelError(
             f"{modules_path} names no module of a type that ends in .Transformer with its path; export turns the "
-            "transformer of a sentence-transformers directory into ONNX and knows no other encoder"
+            "transformer of a sentence-transformers directory into ONNX, and supports no other encoder"
         ) from None
     if path.is_absolute() or ".." in path.parts or set("\\:") & set(str(path)):
         raise ModelError(f"{modules_path} puts the transformer at {str(path)!r}, outside the model directory")
@@ -178,7 +178,7 @@ def transformer_folder(model_dir: Path) -> Path:
 
 
 def read_architecture(folder: Path) -> Architecture:
-    """Reads and checks config.json. Raises `ModelError` for every model that the graph would run wrongly."""
+    """Reads and checks config.json. Raises `ModelError` for every model that the graph would compute wrongly."""
     path = folder / "config.json"
     config = read_json(path)
     if not isinstance(config, dict):
@@ -186,13 +186,13 @@ def read_architecture(folder: Path) -> Architecture:
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or model_type not in LAYOUTS:
         raise ModelError(
-            f"{path}: model_type is {model_type!r}; export knows {', '.join(LAYOUTS)}. For another architecture use "
-            "an ONNX file made by its own exporter, for example optimum's"
+            f"{path}: model_type is {model_type!r}; expected one of {', '.join(LAYOUTS)}. For another "
+            "architecture use an ONNX file made by its own exporter, for example optimum's"
         )
     for key, (plain, reason) in PLAIN_VALUES.items():
         value = config.get(key)
         if value is not None and value != plain:
-            raise ModelError(f"{path}: {key} is {value!r}, expected {plain!r} or nothing: {reason}")
+            raise ModelError(f"{path}: {key} is {value!r}, expected {plain!r} or no such key: {reason}")
     if (folder / "adapter_config.json").exists():
         raise ModelError(f"{folder} has an adapter (adapter_config.json); merge it into the weights before the export")
     layout = LAYOUTS[model_type]
@@ -204,7 +204,9 @@ def read_architecture(folder: Path) -> Architecture:
         heads=_integer(path, config, layout.heads_key),
         intermediate=_integer(path, config, layout.intermediate_key),
         vocab=_integer(path, config, "vocab_size", least=2),
-        positions=_integer(path, config, "max_position_embeddings", least=2),  # one would be broadcast to any length
+        positions=_integer(
+            path, config, "max_position_embeddings", least=2
+        ),  # a single position would be broadcast to any length
         token_types=_integer(path, config, layout.token_types_key) if layout.token_types_key else 0,
         padding_id=_integer(
             path, {"pad_token_id": 1 if layout.padding_positions else 0, **config}, "pad_token_id", least=0
@@ -242,14 +244,14 @@ def _epsilon(path: Path, config: Mapping[str, Any], key: str) -> float:
 def _activation(path: Path, config: Mapping[str, Any], key: str) -> str:
     value = config.get(key, "gelu")
     if not isinstance(value, str) or value not in ACTIVATIONS:
-        raise ModelError(f"{path}: {key} is {value!r}; export knows {', '.join(ACTIVATIONS)}")
+        raise ModelError(f"{path}: {key} is {value!r}; expected one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[value]
 
 
 class Checkpoint:
-    """The weights of one model, in one or several safetensors files, by names without the prefix.
+    """The weights of a model, in one or several safetensors files, by names without the prefix.
 
-    Opening checks names, shapes and dtypes against the architecture; tensors are read when they are asked for.
+    Opening checks names, shapes and dtypes against the architecture. `tensor` reads on demand.
     """
 
     def __init__(self, folder: Path, architecture: Architecture) -> None:
@@ -275,14 +277,14 @@ class Checkpoint:
         self._stack.close()
 
     def tensor(self, name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """The tensor as float32; float16 and bfloat16 are widened, which is exact."""
+        """Reads a tensor as float32; float16 and bfloat16 are widened exactly."""
         file, path, stored = self._places[name]
         if file.get_slice(stored).get_dtype() == "BF16":
             return _read_bfloat16(path, stored)
         return np.asarray(file.get_tensor(stored), dtype=np.float32)
 
     def sha256(self, on_bytes: Callable[[int], None]) -> str:
-        """The SHA-256 of the weight files, one after the other in the order of their names."""
+        """The SHA-256 of the weight files, concatenated in the order of their names."""
         digest = hashlib.sha256()
         for path in self.paths:
             with path.open("rb") as file:
@@ -305,8 +307,8 @@ class Checkpoint:
         stored = set(file.keys())
         for name in names:
             if name not in stored:
-                raise ModelError(f"{path} has no tensor {name}, although the index says so; fetch the model again")
-            # LayerNorm.gamma and .beta are the names of TensorFlow's BERT; transformers renames them too.
+                raise ModelError(f"{path} has no tensor {name}, although the index lists it; fetch the model again")
+            # TensorFlow's BERT has LayerNorm.gamma and .beta; transformers renames them too.
             plain = name.removeprefix(prefix)
             plain = plain.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
             if HEADS.fullmatch(plain):
@@ -322,7 +324,7 @@ class Checkpoint:
             view = file.get_slice(stored)
             dtype, shape = str(view.get_dtype()), tuple(view.get_shape())
             if name not in expected:
-                wrong.append(f"{stored} {shape}, which export does not know")
+                wrong.append(f"{stored} {shape}, which is not part of this architecture")
             elif dtype not in DTYPES:
                 wrong.append(f"{stored} of type {dtype}, expected {', '.join(DTYPES)}")
             elif shape != expected[name]:
@@ -337,7 +339,7 @@ class Checkpoint:
 
 
 def _find_files(folder: Path) -> tuple[list[Path], dict[str, Path] | None]:
-    """The weight files in the order of their names, and for a sharded model the file of each tensor."""
+    """The weight files in the order of their names, and the file of each tensor if the model is sharded."""
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.exists():
         return [single], None
@@ -359,9 +361,9 @@ def _find_files(folder: Path) -> tuple[list[Path], dict[str, Path] | None]:
 
 
 def _read_bfloat16(path: Path, name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Reads what safetensors' numpy interface cannot: numpy has no bfloat16, whose bits are a float32's upper half.
+    """Reads a bfloat16 tensor as float32: its bits are the upper halves.
 
-    The safetensors library has checked the header and the offsets when it opened the file.
+    safetensors' numpy interface cannot, as numpy has no bfloat16. The library checked header and offsets on opening.
     """
     with path.open("rb") as file:
         header_bytes = int.from_bytes(file.read(8), "little")

@@ -1,4 +1,4 @@
-"""Turning a BERT-family safetensors directory into ONNX, without PyTorch."""
+"""Export of a BERT-family safetensors directory to ONNX, without PyTorch."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, float], None]
 
-# A protobuf message ends at 2 GiB: above this much weight, with room for the graph, they go to a file of their own.
+# Protobuf limits a message to 2 GiB: larger weights, with room left for the graph, go to a separate data file.
 MAX_INLINE_BYTES = (1 << 31) - (1 << 24)
-MIN_EXTERNAL_BYTES = 1024  # shapes and scalars stay in the graph, where ONNX Runtime reads them before it allocates
-PAGE_BYTES = 4096  # tensors start on a page, so that a runtime can map them
+MIN_EXTERNAL_BYTES = 1024  # shapes and scalars stay in the graph: ONNX Runtime reads them before it allocates
+PAGE_BYTES = 4096  # alignment of tensors, so that a runtime can map them
 
 CHECK_LENGTHS = (1, 7, 16)
 CHECK_TOLERANCE = 1e-3  # of the largest hidden value; rounding gives about 1e-6, a wrong mask or position about 1
@@ -48,19 +48,19 @@ def export_onnx(
     leads to them. `output` is the .onnx file to write, by default `model_dir`/onnx/model.onnx, where
     sentence-transformers looks too.
 
-    The graph (opset 17) takes int64 input_ids, attention_mask and, where the model has several token types,
-    token_type_ids, each (batch, sequence), and gives float32 last_hidden_state (batch, sequence, hidden). It computes
+    The graph (opset 17) takes int64 input_ids, attention_mask and, if the model has several token types,
+    token_type_ids, each (batch, sequence), and returns float32 last_hidden_state (batch, sequence, hidden). It computes
     what transformers computes in float32. Weights of more than 2 GB go to a second file beside it, named after its
-    SHA-256. The same weights give the same bytes; model_type, nestvec's version, and the SHA-256 of the weight files,
-    of the weights in them and of the result are in the metadata. The file takes its name only when it is complete and,
-    with `check`, when ONNX Runtime has run it: finite hidden states of the right shape that do not depend on padding.
-    Until then an older file stays.
+    SHA-256. The same weights give the same bytes. The metadata holds model_type, nestvec's version, and the SHA-256 of
+    the weight files, of the weights in them and of the result. With `check`, ONNX Runtime runs the model, which must
+    give finite hidden states of the right shape that do not depend on padding. The file replaces an older one only when
+    it is complete and checked.
 
-    `progress(stage, fraction)` is called with what is being done and the part of the whole that is done, 0 to 1.
+    `progress(step, fraction)` is called with the name of the current step and the fraction that is done, 0 to 1.
 
     Raises ModelError for a directory that cannot be read or a model that the graph would compute wrongly,
-    ArgumentError for an `output` that is no .onnx file name, MissingDependencyError without the extras export and cpu,
-    and OSError where the file cannot be written.
+    ArgumentError for an `output` without the suffix .onnx, MissingDependencyError without the extras export and cpu,
+    and OSError if the file cannot be written.
     """
     target = Path(model_dir, "onnx", "model.onnx") if output is None else Path(output)
     if target.suffix != ".onnx" or target.is_dir():
@@ -139,7 +139,7 @@ def _build(
 
 
 class _Output:
-    """The files of one export under temporary names, which `commit` gives their real ones; otherwise they go."""
+    """The files of an export, under temporary names until `commit` renames them; without it they are removed."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -148,7 +148,7 @@ class _Output:
         self._data_file: Any = None
         self._digest = hashlib.sha256()
         self._data_name = ""
-        self._new_data: Path | None = None  # the data file under its real name, unless an older model has it too
+        self._new_data: Path | None = None  # the data file under its final name, unless an older model uses it too
 
     def __enter__(self) -> _Output:
         return self
@@ -168,7 +168,7 @@ class _Output:
         tensor.raw_data = array.tobytes()
 
     def store_external(self, tensor: TensorProto, array: Array) -> None:
-        """Appends a large array to the data file, so that one array at a time is in memory."""
+        """Appends a large array to the data file: only one array at a time is in memory."""
         if array.nbytes < MIN_EXTERNAL_BYTES:
             self.store_inline(tensor, array)
             return
@@ -196,7 +196,7 @@ class _Output:
             os.fsync(file.fileno())
 
     def _finish_data(self, model: ModelProto) -> None:
-        """Names the data file after its content, so that an older model never finds other weights than its own."""
+        """Names the data file after its content, so that an older model never loads the new weights."""
         self._data_file.flush()
         os.fsync(self._data_file.fileno())
         self._data_file.close()
@@ -210,7 +210,7 @@ class _Output:
         self._data.replace(path)
 
     def commit(self) -> None:
-        """Puts the model in place, then removes the data files of the models that it replaces."""
+        """Replaces the old model, then removes the data files of replaced models."""
         self.model.replace(self.target)
         self._new_data = None
         pattern = re.compile(re.escape(self.target.name) + r"\.[0-9a-f]{16}\.data")
@@ -227,11 +227,11 @@ def _describe(tensor: TensorProto, array: Array) -> None:
 
 
 def _check(path: Path, architecture: Architecture) -> None:
-    """Runs the model on texts alone and padded together. Raises `ModelError` where it fails or they differ."""
+    """Runs the model on texts one by one and padded in a batch. Raises `ModelError` if it fails or the two differ."""
     onnxruntime = require("onnxruntime", "cpu", "export")
     lengths = [min(length, architecture.max_tokens) for length in CHECK_LENGTHS]
     padding_id, width = architecture.padding_id, max(lengths)
-    ids = np.full((len(lengths) + 1, width), padding_id, dtype=np.int64)  # the last row is padding alone
+    ids = np.full((len(lengths) + 1, width), padding_id, dtype=np.int64)  # the last row is all padding
     mask = np.zeros_like(ids)
     tokens = [token for token in range(min(architecture.vocab, 4 * width)) if token != padding_id]
     for i, length in enumerate(lengths):
@@ -250,12 +250,12 @@ def _check(path: Path, architecture: Architecture) -> None:
 
         together = run(ids, mask)
         alone = [run(ids[i : i + 1, :length], mask[i : i + 1, :length])[0] for i, length in enumerate(lengths)]
-    except Exception as error:  # ONNX Runtime's exceptions have no common base below Exception
+    except Exception as error:  # ONNX Runtime's exceptions have no common base
         raise ModelError(f"ONNX Runtime cannot run the exported model: {error}") from error
     if together.shape != (*ids.shape, architecture.hidden) or not np.isfinite(together).all():
         raise ModelError(
             f"the exported model gives hidden states of shape {together.shape}, {np.isfinite(together).mean():.0%} of "
-            f"them finite; expected {(*ids.shape, architecture.hidden)} and all: the weights may be damaged"
+            f"them finite; expected {(*ids.shape, architecture.hidden)}, all finite: the weights may be damaged"
         )
     largest = float(np.abs(together).max())
     difference = max(float(np.abs(row - together[i, : len(row)]).max()) for i, row in enumerate(alone))

@@ -5,11 +5,11 @@ One layer, as in Vaswani et al. 2017 (post-norm) and Devlin et al. 2019:
     x = LayerNorm(x + concat over heads(softmax(Q K^T / sqrt(head size) + mask) V) W + b)
     x = LayerNorm(x + activation(x W + b) W + b)
 
-The order of the nodes is one that ONNX Runtime recognises when it loads the file: it fuses the bias and the erf into
-BiasGelu (the tanh form into FastGelu), the transposed keys and the scale into FusedMatMul, and turns the look-up of
-positions into a slice. Nothing more would pay on a CPU: with SkipLayerNormalization, which it fuses only where the
-sequence length is fixed, all-MiniLM-L6-v2 was 12% slower (one thread, 32 texts of 64 tokens), and with its Attention
-node, which it finds only up to opset 12, within 2%.
+ONNX Runtime recognises this order of nodes when it loads the file: it fuses the bias and the erf into BiasGelu (the
+tanh form into FastGelu), the transposed keys and the scale into FusedMatMul, and turns the look-up of positions into a
+slice. Further fusion does not pay on a CPU. With SkipLayerNormalization, which needs a fixed sequence length,
+all-MiniLM-L6-v2 was 12% slower (one thread, 32 texts of 64 tokens); with the Attention node, which ONNX Runtime finds
+only up to opset 12, the difference was within 2%.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from nestvec.export.checkpoint import Architecture
 OPSET = 17  # the first with LayerNormalization
 IR_VERSION = 8  # the one that came with opset 17
 
-# What is added to the score of a padded key: transformers' choice. It swallows any score, so the key's weight is
-# exactly 0, and it is finite, so a row of padding alone attends evenly instead of giving NaN.
+# Added to the score of a padded key, as transformers does. It absorbs any score, so the key's weight is exactly 0; it
+# is finite, so a row of padding attends evenly instead of giving NaN.
 MASKED = np.finfo(np.float32).min
 
 
@@ -42,7 +42,8 @@ def build_graph(
 ) -> None:
     """Fills `graph`: int64 (batch, sequence) inputs, float32 last_hidden_state (batch, sequence, hidden).
 
-    `tensor` gives a weight by its name, `store` puts an array into an initializer, `on_layer` is told each layer done.
+    `tensor` returns a weight by its name, `store` puts an array into an initializer, `on_layer` is called after each
+    layer with its number.
     """
     builder = _Builder(graph, architecture, tensor, store)
     mask = builder.mask()
@@ -59,7 +60,7 @@ def build_graph(
 
 
 class _Builder:
-    """Adds nodes and initializers to the graph itself: onnx.helper's own functions would copy all weights twice."""
+    """Adds nodes and initializers to the graph in place: onnx.helper's functions would copy all weights twice."""
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class _Builder:
         return output
 
     def constant(self, name: str, value: Any) -> str:
-        """An initializer, made once. Never by ascontiguousarray: it makes a scalar 1-d, which breaks a fusion."""
+        """An initializer, made once. Not by ascontiguousarray, which makes a scalar 1-d and so breaks a fusion."""
         if name not in self.constants:
             self.constants.add(name)
             self.store(self.graph.initializer.add(name=name), np.asarray(value, order="C"))
@@ -96,7 +97,7 @@ class _Builder:
         return self.constant(name, self.tensor(name))
 
     def linear(self, hidden: str, name: str) -> str:
-        # PyTorch stores (out, in); transposing here, once, spares a Transpose in every run.
+        # PyTorch stores (out, in); transposing now saves a Transpose in every run.
         weight = self.constant(f"{name}.weight.transposed", self.tensor(f"{name}.weight").T)
         return self.node("Add", self.node("MatMul", hidden, weight), self.weight(f"{name}.bias"))
 

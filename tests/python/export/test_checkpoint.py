@@ -1,4 +1,4 @@
-"""What the exporter reads, and everything that it refuses by name."""
+"""The exporter's input, and everything that it refuses by name."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def change_weights(folder: Path, change: Callable[[Weights], object]) -> None:
 
 
 def refusal(folder: Path) -> str:
-    """The message, after checking that nothing was written."""
+    """The error's message, after a check that nothing was written."""
     with pytest.raises(ModelError) as info:
         export_onnx(folder)
     assert not list(folder.glob("onnx/*"))
@@ -129,7 +129,7 @@ def test_bfloat16_is_widened(tmp_path: Path) -> None:
 
 
 def shard(folder: Path) -> dict[str, str]:
-    """Splits model.safetensors in two; returns the weight map, which is written too."""
+    """Splits model.safetensors in two; writes the index and returns its weight map."""
     weights = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     places = {name: f"model-0000{1 + i % 2}-of-00002.safetensors" for i, name in enumerate(weights)}
@@ -153,7 +153,7 @@ def test_sharded_weights(tmp_path: Path) -> None:
         ({WORDS: "model.bin"}, "names the file 'model.bin'"),
         ({WORDS: "other.safetensors"}, "other.safetensors is missing"),
         ({WORDS: "\ud800.safetensors"}, "names the file '\\ud800.safetensors'"),
-        ({"nothing": "model-00001-of-00002.safetensors"}, "no tensor nothing, although the index says so"),
+        ({"nothing": "model-00001-of-00002.safetensors"}, "no tensor nothing, although the index lists it"),
         ({WORDS: 3}, "no weight_map"),
     ],
 )
@@ -166,9 +166,9 @@ def test_bad_indexes(places: dict[str, object], message: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "mpnet"}, "model_type is 'mpnet'; export knows bert, roberta, xlm-roberta, camembert"),
+        ({"model_type": "mpnet"}, "model_type is 'mpnet'; expected one of bert, roberta, xlm-roberta, camembert"),
         ({"model_type": None}, "model_type is None"),
-        ({"hidden_act": "mish"}, "hidden_act is 'mish'; export knows gelu"),
+        ({"hidden_act": "mish"}, "hidden_act is 'mish'; expected one of gelu"),
         ({"hidden_act": ["gelu"]}, "hidden_act is ['gelu']"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key', expected 'absolute'"),
         ({"is_decoder": True}, "is_decoder is True"),
@@ -189,7 +189,10 @@ def test_bad_indexes(places: dict[str, object], message: str, tmp_path: Path) ->
         ({"pad_token_id": -1}, "pad_token_id is -1"),
         ({"pad_token_id": 10**6}, "pad_token_id 1000000 does not fit a vocabulary"),
         ({"num_hidden_layers": 3}, "no encoder.layer.2.attention.self.query.weight, expected (32, 32)"),
-        ({"num_hidden_layers": 1}, "encoder.layer.1.attention.output.LayerNorm.bias (32,), which export does not know"),
+        (
+            {"num_hidden_layers": 1},
+            "encoder.layer.1.attention.output.LayerNorm.bias (32,), which is not part of this architecture",
+        ),
         ({"intermediate_size": 128}, "encoder.layer.0.intermediate.dense.bias (64,), expected (128,)"),
     ],
 )
@@ -223,7 +226,7 @@ def put(name: str, value: Array) -> Callable[[Weights], object]:
     [
         (drop(QUERY), f"no {QUERY}, expected (32, 32)"),
         (put("encoder.layer.0.adapter.weight", np.zeros(2, np.float32)), "encoder.layer.0.adapter.weight (2,), which"),
-        (put("logit_scale", np.array(1, np.float32)), "logit_scale (), which export does not know"),
+        (put("logit_scale", np.array(1, np.float32)), "logit_scale (), which is not part of this architecture"),
         (put(QUERY, np.zeros((32, 31), np.float32)), f"{QUERY} (32, 31), expected (32, 32)"),
         (put(QUERY, np.zeros((32, 32), np.int8)), f"{QUERY} of type I8, expected F32, F16, BF16"),
         (put(QUERY, np.zeros((32, 32))), f"{QUERY} of type F64"),

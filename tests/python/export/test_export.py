@@ -1,4 +1,4 @@
-"""The exporter as a whole: what it writes, when it writes it, and what it leaves behind."""
+"""The exporter as a whole: its files, when they appear, and the remains of failed exports."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_a_failed_export_changes_nothing(
 
 
 def test_a_model_that_onnxruntime_cannot_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("nestvec.export.graph.OPSET", 12)  # whose Unsqueeze has its axes elsewhere
+    monkeypatch.setattr("nestvec.export.graph.OPSET", 12)  # its Unsqueeze takes axes as an attribute
     folder = write_bert(tmp_path)
     with pytest.raises(ModelError, match="ONNX Runtime cannot run the exported model"):
         export_onnx(folder)

@@ -1,4 +1,4 @@
-"""The exported graph computes what the papers' formulas and transformers do, for every layout."""
+"""The exported graph agrees with the papers' formulas and with transformers, for every layout."""
 
 from __future__ import annotations
 
