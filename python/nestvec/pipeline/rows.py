@@ -1,9 +1,9 @@
-"""Steps of a pipeline on rows, on their own: `truncate`, `normalize`, `quantize`; on the CPU, or the rows' device."""
+"""Single steps on rows: `truncate`, `normalize`, `quantize`; on the CPU, or on the device of the rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -14,24 +14,22 @@ from nestvec.base.device_array import DeviceArray, as_device_array, check_floats
 from nestvec.base.types import Floats
 from nestvec.errors import ArgumentError
 
-_FloatArray: TypeAlias = Floats
-
 
 @overload
 def truncate(x: DeviceArray, dim: int) -> DeviceArray: ...  # type: ignore[overload-overlap]
 
 
 @overload
-def truncate(x: ArrayInput, dim: int) -> _FloatArray: ...
+def truncate(x: ArrayInput, dim: int) -> Floats: ...
 
 
-def truncate(x: ArrayInput, dim: int) -> _FloatArray | DeviceArray:
+def truncate(x: ArrayInput, dim: int) -> Floats | DeviceArray:
     """Keeps the first `dim` values of each row, for models trained to nest (Kusupati et al. 2022, arXiv:2205.13147).
 
     x: (rows, width) or (width,) floats. dim: 1 to width. Returns a float32 copy, (rows, dim) or (dim,). Lengths are not
-    restored: follow with `normalize` where the rows had unit length.
+    restored: `normalize` the result if the rows had unit length.
 
-    Raises `ArgumentError` for a wrong shape, dtype or dim, and for NaN or infinite values that would be kept.
+    Raises `ArgumentError` for a wrong shape, dtype or dim, and for NaN or infinite values among those kept.
     """
     if on_device(x):
         width = as_index(dim, "dim", 1)
@@ -47,14 +45,14 @@ def normalize(x: DeviceArray) -> DeviceArray: ...  # type: ignore[overload-overl
 
 
 @overload
-def normalize(x: ArrayInput) -> _FloatArray: ...
+def normalize(x: ArrayInput) -> Floats: ...
 
 
-def normalize(x: ArrayInput) -> _FloatArray | DeviceArray:
+def normalize(x: ArrayInput) -> Floats | DeviceArray:
     """Scales each row to unit length (L2).
 
-    x: (rows, dim) or (dim,) floats. Returns float32 of the same shape. A row of zeros stays zero; every other row, from
-    the smallest to the largest numbers of float32, comes out with length 1.
+    x: (rows, dim) or (dim,) floats. Returns float32 of the same shape. A row of zeros stays zero; every other row gets
+    length 1, from the smallest to the largest numbers of float32.
 
     Raises `ArgumentError` for a wrong shape or dtype, and for NaN or infinite values.
     """
@@ -85,14 +83,14 @@ def quantize(
 @overload
 def quantize(
     x: ArrayInput, precision: str, *, ranges: ArrayInput | None = None, return_scales: Literal[True]
-) -> tuple[npt.NDArray[Any], _FloatArray]: ...
+) -> tuple[npt.NDArray[Any], Floats]: ...
 
 
 def quantize(x: ArrayInput, precision: str, *, ranges: ArrayInput | None = None, return_scales: bool = False) -> Any:
-    """Codes rows with fewer bits.
+    """Quantizes rows to fewer bits.
 
     x: (rows, dim) or (dim,) floats; as everywhere, float64 is rounded to float32 first. precision:
-      float32  the values themselves
+      float32  the values
       float16  rounded to nearest even; 65520 or more, which would become infinite, is an error
       int8     symmetric, one scale per row: scale = max|x| / 127, code = x / scale rounded to nearest even, in -127 to
                127; scale and codes are 0 for a row of zeros
@@ -102,21 +100,21 @@ def quantize(x: ArrayInput, precision: str, *, ranges: ArrayInput | None = None,
       binary   the ubinary byte - 128: int8
     ranges: (2, dim), the minimum and maximum of each dimension, for int8 and uint8 as sentence-transformers'
     quantize_embeddings (version 6, bit for bit on float32) uses them: code = floor((x - minimum) / step) with
-    step = (maximum - minimum) / 255, or 1 where that is 0, kept within 0 to 255, and 128 less for int8. Values outside
-    the ranges get the nearest code. Every dimension is stretched to its own range, so inner products of such codes are
-    not those of the vectors; without ranges they are, up to the rows' scales and rounding.
+    step = (maximum - minimum) / 255, or 1 if that is 0, clamped to 0 to 255, and 128 less for int8. Ranges stretch each
+    dimension differently, so inner products of the codes do not approximate those of the vectors; without ranges they
+    do, up to the rows' scales and rounding.
     return_scales: also return the scales, float32 (rows,), for int8 and uint8 without ranges:
     x is about codes * scales[:, None], or (codes - 128) * scales[:, None] for uint8.
 
     Returns (rows, columns), or (columns,) for a single row: codes of the dtype that the precision names.
 
     Raises `ArgumentError` for a wrong shape, dtype or name, for NaN or infinite values, for ranges or return_scales
-    that the precision has no use for, and for ranges that are not finite or not in order.
+    with a precision that does not take them, and for ranges that are not finite or not in order.
     """
     if return_scales and (precision not in ("int8", "uint8") or ranges is not None):
         raise ArgumentError(
             f"return_scales was given with precision {precision!r}{'' if ranges is None else ' and ranges'}; "
-            "expected 'int8' or 'uint8' without ranges: nothing else has a scale per row"
+            "expected 'int8' or 'uint8' without ranges: only they have a scale per row"
         )
     if on_device(x) or on_device(ranges):
         if ranges is not None:
@@ -143,11 +141,11 @@ def code_rows_on_device(
     unit: bool = False,
     scaled: bool = False,
 ) -> tuple[DeviceArray, DeviceArray | None]:
-    """Codes the rows of an array on a device, and gives their scales if they are wanted.
+    """Codes the rows of an array on a device; returns the codes and, with `scaled`, the rows' scales.
 
     Each row goes through the compiled epilogue as the hidden state of a text of one token. dim: values kept.
-    unit: scale rows to length 1. as_host: does the same with an array in main memory: it is called for rows with values
-    that cannot be coded, and raises the error that says where these are.
+    unit: scale rows to length 1. as_host: the same function for an array in main memory. If values cannot be coded, it
+    is called to raise the error that names their position.
     """
     array = check_floats(as_device_array(x, "x"), "x", ("rows", "dim"), ("dim",))
     width, lead = array.shape[-1], array.shape[:-1]
@@ -168,7 +166,7 @@ def code_rows_on_device(
 
 
 def _quantize_ranges_on_device(x: object, precision: str, ranges: object) -> DeviceArray:
-    """`quantize` with ranges on a device; these, which are small, go by way of main memory."""
+    """`quantize` with ranges on a device. The ranges are small: they are checked in main memory."""
     arrays = device_arrays(x=x, ranges=ranges)
     assert arrays is not None
     limits = as_floats(to_host(arrays[1]), "ranges", ("2", "dim"))

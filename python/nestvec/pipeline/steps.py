@@ -1,12 +1,12 @@
-"""Everything after the encoder: pool, project, normalize, truncate, quantize.
+"""The steps after the encoder's engine: pool, project, normalize, truncate, quantize.
 
-`Pipeline` is the compiled pass from hidden states to code rows, and `pool` one of its steps on its own; `truncate`,
-`normalize` and `quantize` are in `nestvec.pipeline.rows`. All take float16, float32 or float64 arrays from anything
-with a buffer, `__array__` or DLPack, compute in float32, and return numpy arrays. Strided or Fortran-ordered input is
-copied first. None of them returns NaN or infinity: a row that would hold one is an `ArgumentError` that says where.
+`Pipeline` is the compiled pass from hidden states to code rows, and `pool` is its first step alone; `truncate`,
+`normalize` and `quantize` are in `nestvec.pipeline.rows`. All take float16, float32 or float64 arrays: anything with a
+buffer, `__array__` or DLPack. They compute in float32 and return numpy arrays. Strided or Fortran-ordered input is
+copied first. None returns NaN or infinity: a row that would hold one raises an `ArgumentError` that names it.
 
-Where all arrays of a call lie on one CUDA device, of any library with DLPack or the CUDA array interface, the work is
-done there, to the same values, and `DeviceArray`s are returned. They must be C-contiguous, of float32, float16 or
+If all arrays of a call lie on one CUDA device, from any library with DLPack or the CUDA array interface, the device
+computes the same values, and the functions return `DeviceArray`s. Such input must be C-contiguous float32, float16 or
 bfloat16.
 """
 
@@ -27,19 +27,17 @@ from nestvec.base.device_array import DeviceArray, check_floats, device_arrays
 from nestvec.base.types import Floats
 from nestvec.errors import ArgumentError
 
-_FloatArray: TypeAlias = Floats
-
 _MODE_ALIASES = {"mean_sqrt_len_tokens": "mean_sqrt_len"}
 
 
-def _frozen_floats(value: ArrayInput, what: str, *shape: str) -> _FloatArray:
-    """Returns a float32 copy that nobody can change."""
+def _frozen_floats(value: ArrayInput, what: str, *shape: str) -> Floats:
+    """Returns a read-only float32 copy."""
     copy = np.array(as_floats(value, what, shape), np.float32)
     copy.setflags(write=False)
     return copy
 
 
-def _short_hash(*arrays: _FloatArray) -> str:
+def _short_hash(*arrays: Floats) -> str:
     """Returns the first 16 hexadecimal digits of the SHA-256 of the arrays' little-endian bytes."""
     sha = hashlib.sha256()
     for array in arrays:
@@ -49,24 +47,24 @@ def _short_hash(*arrays: _FloatArray) -> str:
 
 @dataclass(frozen=True)
 class Pooling:
-    """The step that makes one vector of a text's token vectors, as sentence-transformers' Pooling module does.
+    """The step from a text's token vectors to one vector, as sentence-transformers' Pooling module.
 
-    modes: one or several of these names, whose vectors are concatenated in the order given (a model's config that sets
-    `pooling_mode_*` flags means the order cls, max, mean, mean_sqrt_len, weightedmean, lasttoken):
+    modes: one or several of these names; their vectors are concatenated in the given order (`pooling_mode_*` flags in a
+    model's config stand for the order cls, max, mean, mean_sqrt_len, weightedmean, lasttoken):
       cls            the first token
       max            the largest value of each dimension
       mean           the sum over the tokens, divided by their number
       mean_sqrt_len  the sum, divided by the square root of their number (also as "mean_sqrt_len_tokens")
       weightedmean   weights 1, 2, 3, ... from the text's first token on
       lasttoken      the last token
-    include_prompt: False leaves the first `prompt_tokens` tokens of each text out. The weights of weightedmean count
-    them all the same.
+    include_prompt: False leaves out the first `prompt_tokens` tokens of each text. The weights of weightedmean still
+    count them.
 
-    Tokens with mask 0 are never read, so padding on either side changes nothing, not even the last bit. Of a text
-    without any token, mean, mean_sqrt_len, weightedmean and lasttoken make zeros, cls the vector at its first position
-    (the same where only the prompt is left), and max is an error when the pipeline runs.
+    Tokens with mask 0 are never read: padding on either side does not change a bit. For a text without tokens, mean,
+    mean_sqrt_len, weightedmean and lasttoken give zeros, cls gives the vector at its first position, and max is an
+    error when the pipeline runs. The same holds if only the prompt is left.
 
-    Raises `ArgumentError` for no mode, an unknown one, or one named twice.
+    Raises `ArgumentError` for no mode, an unknown one, or a repeated one.
     """
 
     modes: Sequence[str] = ("mean",)
@@ -83,22 +81,22 @@ class Pooling:
         return _core.PoolingStep(self.modes, self.include_prompt)
 
     def to_dict(self) -> dict[str, Any]:
-        """Describes the step in JSON values."""
+        """Describes the step as JSON values."""
         return {"step": "pooling", "modes": list(self.modes), "include_prompt": self.include_prompt}
 
 
 @dataclass(frozen=True, eq=False)
 class Dense:
-    """The step activation(weight @ row + bias), as torch.nn.Linear and sentence-transformers' Dense module have it.
+    """The step activation(weight @ row + bias), as torch.nn.Linear and sentence-transformers' Dense module.
 
-    weight: (out, in). bias: (out,), or None for none. Both are kept as float32 copies.
+    weight: (out, in). bias: (out,), or None. Both are stored as float32 copies.
     activation: "identity", "tanh", "relu", "gelu" (exact, by the error function), "sigmoid" or "silu".
 
     Raises `ArgumentError` for an unknown activation and for shapes that do not match.
     """
 
-    weight: _FloatArray
-    bias: _FloatArray | None
+    weight: Floats
+    bias: Floats | None
     activation: str
 
     def __post_init__(self) -> None:
@@ -111,7 +109,7 @@ class Dense:
         return _core.DenseStep(self.weight, self.bias, as_name(self.activation, "activation"))
 
     def to_dict(self) -> dict[str, Any]:
-        """Describes the step in JSON values: shapes and a hash in place of the weights."""
+        """Describes the step as JSON values: shapes and a hash in place of the weights."""
         out, width = self.weight.shape
         hashed = _short_hash(self.weight) if self.bias is None else _short_hash(self.weight, self.bias)
         return {
@@ -128,12 +126,12 @@ class Dense:
 class LayerNorm:
     """The step (row - mean) / sqrt(variance + eps) * weight + bias (Ba et al. 2016, arXiv:1607.06450).
 
-    weight, bias: (dim,), kept as float32 copies. The variance is the mean squared deviation, as in torch.nn.LayerNorm,
-    whose eps is the default.
+    weight, bias: (dim,), stored as float32 copies. The variance is the mean squared deviation, and eps has the same
+    default, as in torch.nn.LayerNorm.
     """
 
-    weight: _FloatArray
-    bias: _FloatArray
+    weight: Floats
+    bias: Floats
     eps: float = 1e-5
 
     def __post_init__(self) -> None:
@@ -145,7 +143,7 @@ class LayerNorm:
         return _core.LayerNormStep(self.weight, self.bias, self.eps)
 
     def to_dict(self) -> dict[str, Any]:
-        """Describes the step in JSON values: a hash in place of the weights."""
+        """Describes the step as JSON values: a hash in place of the weights."""
         hashed = _short_hash(self.weight, self.bias)
         return {"step": "layer_norm", "dim": len(self.weight), "eps": self.eps, "sha256": hashed}
 
@@ -158,7 +156,7 @@ class Normalize:
         return _core.NormalizeStep()
 
     def to_dict(self) -> dict[str, Any]:
-        """Describes the step in JSON values."""
+        """Describes the step as JSON values."""
         return {"step": "normalize"}
 
 
@@ -166,14 +164,14 @@ Step: TypeAlias = "Pooling | Dense | LayerNorm | Normalize"
 
 
 class Pipeline:
-    """The steps after the encoder, compiled into one pass from hidden states to code rows.
+    """The steps after the encoder's engine, compiled into one pass from hidden states to code rows.
 
-    steps: one `Pooling` first, then any of `Dense`, `LayerNorm` and `Normalize`. hidden_dim: the width of the encoder's
-    hidden states. A pipeline cannot be changed and may be called from many threads at once; it holds the GIL only while
-    it looks at its arguments. Each text is computed on its own, in one fixed order: batch, padding and the number of
-    threads change no bit of its result.
+    steps: a `Pooling`, then any of `Dense`, `LayerNorm` and `Normalize`. hidden_dim: the width of the hidden states.
+    A pipeline is immutable and may be called from many threads at once; it holds the GIL only to check its arguments.
+    Each text is computed alone, in a fixed order: batch, padding and the number of threads do not change a bit of its
+    row.
 
-    Raises `ArgumentError` for steps in another order, or whose shapes do not follow one another.
+    Raises `ArgumentError` for steps in another order, and for a step whose input is not as wide as the output before.
     """
 
     __slots__ = ("_epilogue", "_hidden_dim", "_steps")
@@ -202,16 +200,16 @@ class Pipeline:
 
     @property
     def hidden_dim(self) -> int:
-        """The width of the hidden states that it takes."""
+        """The width of its input, the hidden states."""
         return self._hidden_dim
 
     @property
     def dim(self) -> int:
-        """The width of the rows that it makes, before truncation."""
+        """The width of its rows before truncation."""
         return self._epilogue.dim
 
     def output(self, dim: int | None = None, precision: str = "float32") -> tuple[int, np.dtype[Any]]:
-        """The columns and the dtype of its rows. Raises `ArgumentError` for a dim or precision that it cannot give."""
+        """The columns and the dtype of its rows. Raises `ArgumentError` for an invalid dim or precision."""
         dim = self.dim if dim is None else as_index(dim, "dim", 1, self.dim)
         no_rows, _ = _core.quantize(np.empty((0, dim), np.float32), as_name(precision, "precision"))
         return no_rows.shape[1], no_rows.dtype
@@ -250,20 +248,20 @@ class Pipeline:
         precision: str = "float32",
         threads: int | None = None,
     ) -> npt.NDArray[Any] | DeviceArray:
-        """Turns the hidden states of a batch into one row per text.
+        """Computes one row per text from the hidden states of a batch.
 
         hidden: (texts, tokens, hidden_dim), float16 or float32 (float64 is rounded); sums are in float32 for all.
         mask: (texts, tokens), integers or bool, 1 for a token and 0 for padding on either side.
-        prompt_tokens: how many tokens at the start of each text are its prompt; used where the pooling leaves it out.
-        dim: keep the first `dim` values of each row, after the steps; they are brought back to unit length if the
-        last step is `Normalize`. None keeps all.
+        prompt_tokens: the number of tokens of the prompt at the start of each text; used with include_prompt=False.
+        dim: keep the first `dim` values of each row, after the steps; rows are scaled to unit length again if the last
+        step is `Normalize`. None keeps all.
         precision: "float32", "float16", "int8", "uint8", "binary" or "ubinary", by the conventions of `quantize`.
-        threads: at most this many, by default all that the process may use.
+        threads: the maximum; by default all that the process may use.
 
-        Returns (texts, columns): `dim` columns, or a bit for each, in bytes, for the binary ones.
+        Returns (texts, columns): `dim` columns, or for the binary ones dim bits packed into bytes.
 
-        Raises `ArgumentError` for a wrong shape, dtype, mask value or name, and where a text's row comes out NaN,
-        infinite, or too large for float16 at that precision.
+        Raises `ArgumentError` for a wrong shape, dtype, mask value or name, and if a text's row is NaN, infinite, or
+        too large for float16 at that precision.
         """
         prompt_tokens = as_index(prompt_tokens, "prompt_tokens", 0)
         dim = self.dim if dim is None else as_index(dim, "dim", 1, self.dim)
@@ -272,8 +270,8 @@ class Pipeline:
         if (on_device := device_arrays(hidden=hidden, mask=mask)) is not None:
             states, kept = check_floats(on_device[0], "hidden", shape).compiled, _mask_on_device(on_device[1]).compiled
             return DeviceArray.of(self._epilogue.run_on_device(states, kept, prompt_tokens, dim, precision, False)[0])
-        here = as_floats_or_halves(hidden, "hidden", shape), as_mask(mask, "mask")
-        return self._epilogue.run(*here, prompt_tokens, dim, precision, limit)
+        floats, tokens = as_floats_or_halves(hidden, "hidden", shape), as_mask(mask, "mask")
+        return self._epilogue.run(floats, tokens, prompt_tokens, dim, precision, limit)
 
     def encode(
         self,
@@ -284,12 +282,12 @@ class Pipeline:
         dim: int,
         threads: int,
     ) -> list[_core.EncodedRows]:
-        """As a call of it, for the tiers of a table: row-major codes, factors and the longest row of each."""
+        """Computes rows as a call does, as the codes of each tier of a table: row-major codes, factors, longest row."""
         states = as_floats_or_halves(hidden, "hidden", ("texts", "tokens", "hidden_dim"))
         return self._epilogue.encode(states, as_mask(mask, "mask"), prompt_tokens, dim, list(tiers), threads)
 
     def to_dict(self) -> dict[str, Any]:
-        """Describes the pipeline in JSON values; two pipelines with equal descriptions make the same rows.
+        """Describes the pipeline as JSON values; pipelines with equal descriptions compute the same rows.
 
         Weights appear as the first 16 hexadecimal digits of their SHA-256.
         """
@@ -297,7 +295,7 @@ class Pipeline:
 
 
 def _mask_on_device(mask: DeviceArray) -> DeviceArray:
-    """A mask on a device as int64. Another type takes the way over main memory: a mask is small."""
+    """Returns the mask as int64 on its device. Other types are converted in main memory: a mask is small."""
     exact = mask.type_name == "int64" and mask.ndim == 2
     return mask if exact else DeviceArray(as_mask(mask.numpy(), "mask"), mask.device)
 
@@ -309,19 +307,18 @@ def pool(  # type: ignore[overload-overlap]
 
 
 @overload
-def pool(hidden: ArrayInput, mask: ArrayInput, mode: str | Sequence[str] = "mean") -> _FloatArray: ...
+def pool(hidden: ArrayInput, mask: ArrayInput, mode: str | Sequence[str] = "mean") -> Floats: ...
 
 
-def pool(hidden: ArrayInput, mask: ArrayInput, mode: str | Sequence[str] = "mean") -> _FloatArray | DeviceArray:
+def pool(hidden: ArrayInput, mask: ArrayInput, mode: str | Sequence[str] = "mean") -> Floats | DeviceArray:
     """Pools token vectors into one vector per text.
 
     hidden: (texts, tokens, hidden_dim) floats. mask: (texts, tokens), integers or bool, 1 for a token and 0 for
-    padding on either side. mode: a name from `Pooling`, or several, whose vectors are concatenated in that order.
+    padding on either side. mode: a mode of `Pooling`, or several, whose vectors are concatenated in that order.
 
     Returns float32 (texts, hidden_dim * modes).
 
-    Raises `ArgumentError` for a wrong shape, dtype, mask value or mode, and where a text's vector comes out NaN or
-    infinite.
+    Raises `ArgumentError` for a wrong shape, dtype, mask value or mode, and if a text's vector is NaN or infinite.
     """
     shape = "texts", "tokens", "hidden_dim"
     steps = [Pooling((mode,) if isinstance(mode, str) else tuple(mode))]

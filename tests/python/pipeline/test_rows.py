@@ -31,12 +31,12 @@ QUANTIZED = {
 }
 
 PRECISIONS = ("float32", "float16", "int8", "uint8", "binary", "ubinary")
-COLUMNS = {"binary": 2, "ubinary": 2}  # of 11 values; else 11
-DTYPES = {"binary": "int8", "ubinary": "uint8"}  # others are named as their dtype
+COLUMNS = {"binary": 2, "ubinary": 2}  # for 11 values; else 11
+DTYPES = {"binary": "int8", "ubinary": "uint8"}  # other precisions are named after their dtype
 
 
 def floats(bound: float) -> st.SearchStrategy[float]:
-    """Float32 numbers, with zeros of both signs and denormals among them."""
+    """Float32 numbers, zeros of both signs and denormals included."""
     return st.floats(-bound, bound, width=32)
 
 
@@ -174,7 +174,7 @@ def test_no_rows(precision: str) -> None:
 
 
 class OnlyDLPack:
-    """What another library's array looks like that numpy does not know."""
+    """An array of another library, unknown to numpy."""
 
     def __init__(self, x: np.ndarray) -> None:
         self._x = x
@@ -187,7 +187,7 @@ class OnlyDLPack:
 
 
 class OnGpu(OnlyDLPack):
-    """As above, in memory that only a GPU of another maker can read."""
+    """The same, in memory that only another vendor's GPU can read."""
 
     def __dlpack__(self, **arguments: Any) -> Any:
         raise BufferError("memory of device 0 cannot be exported")

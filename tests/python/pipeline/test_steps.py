@@ -71,7 +71,7 @@ def batch(seed: int, texts: int, tokens: int, dim: int) -> tuple[np.ndarray, np.
 
 
 def run_row(row: np.ndarray, *steps: Step) -> np.ndarray:
-    """One row through steps after a pooling that leaves it as it is."""
+    """Runs one row through steps after a pooling that does not change it."""
     return nv.Pipeline([nv.Pooling(("cls",)), *steps], len(row))(row[None, None], [[1]])[0]
 
 
@@ -191,7 +191,7 @@ def test_many_python_threads_share_one_pipeline() -> None:
     dense = nv.Dense(rng.standard_normal((96, 64)).astype(np.float32), None, "tanh")
     pipeline = nv.Pipeline([nv.Pooling(), dense, nv.Normalize()], 64)
     batches = [batch(seed, 20 + seed, 40, 64) for seed in range(8)]
-    want = [pipeline(*one, precision="int8", threads=1) for one in batches]
+    want = [pipeline(*batch, precision="int8", threads=1) for batch in batches]
     with ThreadPoolExecutor(8) as pool:
         got = list(pool.map(lambda i: pipeline(*batches[i % 8], precision="int8"), range(80)))
     for i, codes in enumerate(got):
@@ -212,12 +212,12 @@ def test_the_output_is_known_without_a_run(precision: str) -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_an_empty_batch_gives_an_empty_result(precision: str) -> None:
     pipeline = nv.Pipeline([nv.Pooling(), nv.Normalize()], 12)
-    some = pipeline(np.ones((2, 3, 12), np.float32), np.ones((2, 3), int), dim=11, precision=precision)
+    rows = pipeline(np.ones((2, 3, 12), np.float32), np.ones((2, 3), int), dim=11, precision=precision)
     for tokens in (0, 5):
         hidden, mask = np.empty((0, tokens, 12), np.float32), np.empty((0, tokens), int)
         none = pipeline(hidden, mask, dim=11, precision=precision)
-        assert none.shape == (0, some.shape[1])
-        assert none.dtype == some.dtype
+        assert none.shape == (0, rows.shape[1])
+        assert none.dtype == rows.dtype
     assert nv.pool(np.empty((0, 0, 4), np.float16), np.empty((0, 0), bool)).shape == (0, 4)
 
 
@@ -262,7 +262,7 @@ def full_pipeline(weight: float = 1.0) -> nv.Pipeline:
     )
 
 
-def test_what_a_pipeline_says_of_itself() -> None:
+def test_description_of_a_pipeline() -> None:
     pipeline = full_pipeline()
     assert (pipeline.dim, pipeline.hidden_dim, len(pipeline.steps)) == (3, 4, 4)
     assert repr(pipeline) == "Pipeline([Pooling, Dense, LayerNorm, Normalize], hidden_dim=4, dim=3)"

@@ -1,4 +1,4 @@
-"""The stateless functions over arrays of a device: equal to the CPU's, from any library, and what is refused."""
+"""The stateless functions on a device: bits equal to the CPU's, arrays of any library, refused arguments."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from nestvec.table.topk import hamming_topk, inner_topk
 pytestmark = pytest.mark.skipif("cuda" not in nv.backends(), reason="no CUDA device, nor an emulated one")
 
 RANDOM = np.random.default_rng(3)
-HIDDEN = RANDOM.standard_normal((9, 7, 37), dtype=np.float32)  # no multiple of anything
+HIDDEN = RANDOM.standard_normal((9, 7, 37), dtype=np.float32)  # sizes that no vector width divides
 MASK = (np.arange(7) < RANDOM.integers(1, 8, 9)[:, None]).astype(np.int64)
 X = RANDOM.standard_normal((300, 37), dtype=np.float32)
 KINDS = [DeviceArray, DLPackArray, InterfaceArray]
 
 
 def as_bfloat16(x: Any) -> tuple[Any, Any]:
-    """Values of bfloat16, as an array on the device and as float32."""
+    """bfloat16 values, as an array on the device and as float32."""
     halves = (x.view(np.uint32) >> 16).astype(np.uint16)
     return DLPackArray(DeviceArray(halves), "bfloat16"), (halves.astype(np.uint32) << 16).view(np.float32)
 
@@ -40,15 +40,15 @@ def check(found: Any, expected: Any) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_arrays_of_any_library(kind: Callable[[DeviceArray], Any]) -> None:
-    def there(x: Any) -> Any:
+    def moved(x: Any) -> Any:
         return kind(DeviceArray(x))
 
-    check(pool(there(HIDDEN), there(MASK), ("mean", "max")), pool(HIDDEN, MASK, ("mean", "max")))
-    check(truncate(there(X), 20), truncate(X, 20))
-    check(normalize(there(X)), normalize(X))
-    check(quantize(there(X), "ubinary"), quantize(X, "ubinary"))
+    check(pool(moved(HIDDEN), moved(MASK), ("mean", "max")), pool(HIDDEN, MASK, ("mean", "max")))
+    check(truncate(moved(X), 20), truncate(X, 20))
+    check(normalize(moved(X)), normalize(X))
+    check(quantize(moved(X), "ubinary"), quantize(X, "ubinary"))
     rows, few = quantize(X, "ubinary"), quantize(X[:5], "ubinary")
-    found, expected = hamming_topk(there(few), there(rows), 9), hamming_topk(few, rows, 9)
+    found, expected = hamming_topk(moved(few), moved(rows), 9), hamming_topk(few, rows, 9)
     check(found.ids, expected.ids)
     check(found.scores, expected.scores)
     assert found.metric == "hamming"
