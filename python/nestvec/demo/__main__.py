@@ -15,9 +15,9 @@ from nestvec.errors import NestvecError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the demo and returns the exit code: 0, 1 where something could not be done, 130 for an interrupt."""
+    """Runs the demo and returns the exit code: 0, 1 for an error, 130 for an interrupt."""
     parser = argparse.ArgumentParser(prog="python -m nestvec.demo", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--limit", type=int, metavar="N", help="use N texts, spread evenly, in place of all")
+    parser.add_argument("--limit", type=int, metavar="N", help="use only N texts, evenly spaced")
     parser.add_argument("--cache", type=Path, metavar="DIR", default=default_cache(), help="default: %(default)s")
     options = parser.parse_args(arguments)
     if options.limit is not None and options.limit < 1:
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (NestvecError, OSError) as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        print("\ninterrupted; the next run goes on from what is complete", file=sys.stderr)
+        print("\ninterrupted; the next run reuses the complete parts", file=sys.stderr)
         return 130
     return 0
 
@@ -44,7 +44,7 @@ def _fail(message: str) -> int:
 
 
 def default_cache() -> Path:
-    """Where applications keep what they can make again, after the XDG base directory specification."""
+    """The user's cache folder by the XDG base directory specification."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nestvec"
 
 

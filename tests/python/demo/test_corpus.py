@@ -1,4 +1,4 @@
-"""The text that every Python installation brings along."""
+"""The text of a Python installation."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Tool:
 
 @pytest.fixture(scope="module")
 def documents() -> list[Document]:
-    with pytest.MonkeyPatch.context() as patch:  # pytest puts its own hook in this place
+    with pytest.MonkeyPatch.context() as patch:  # pytest replaces this hook
         patch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
         return demo_corpus.collect()
 
 
-def test_there_are_enough_and_each_has_its_own_name_and_body(documents: list[Document]) -> None:
+def test_documents_are_many_and_names_and_bodies_unique(documents: list[Document]) -> None:
     assert len(documents) >= 5000
     assert len({document.name for document in documents}) == len(documents)
     assert len({" ".join(document.body.split()) for document in documents}) == len(documents)
@@ -65,7 +65,7 @@ def test_tests_and_private_names_stay_out(documents: list[Document]) -> None:
         assert not any(part.startswith("_") and part != "__future__" for part in parts), document.name
 
 
-def test_the_same_in_another_process(documents: list[Document]) -> None:
+def test_another_process_collects_the_same(documents: list[Document]) -> None:
     code = """if True:
         import hashlib
         from nestvec.demo import corpus as demo_corpus

