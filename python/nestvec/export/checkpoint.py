@@ -204,9 +204,8 @@ def read_architecture(folder: Path) -> Architecture:
         heads=_integer(path, config, layout.heads_key),
         intermediate=_integer(path, config, layout.intermediate_key),
         vocab=_integer(path, config, "vocab_size", least=2),
-        positions=_integer(
-            path, config, "max_position_embeddings", least=2
-        ),  # a single position would be broadcast to any length
+        # At least 2: a single position would be broadcast to any length.
+        positions=_integer(path, config, "max_position_embeddings", least=2),
         token_types=_integer(path, config, layout.token_types_key) if layout.token_types_key else 0,
         padding_id=_integer(
             path, {"pad_token_id": 1 if layout.padding_positions else 0, **config}, "pad_token_id", least=0
@@ -324,7 +323,7 @@ class Checkpoint:
             view = file.get_slice(stored)
             dtype, shape = str(view.get_dtype()), tuple(view.get_shape())
             if name not in expected:
-                wrong.append(f"{stored} {shape}, which is not part of this architecture")
+                wrong.append(f"{stored} {shape}, not in this architecture")
             elif dtype not in DTYPES:
                 wrong.append(f"{stored} of type {dtype}, expected {', '.join(DTYPES)}")
             elif shape != expected[name]:

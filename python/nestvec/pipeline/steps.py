@@ -61,8 +61,8 @@ class Pooling:
     count them.
 
     Tokens with mask 0 are never read: padding on either side does not change a bit. For a text without tokens, mean,
-    mean_sqrt_len, weightedmean and lasttoken give zeros, cls gives the vector at its first position, and max is an
-    error when the pipeline runs. The same holds if only the prompt is left.
+    mean_sqrt_len, weightedmean and lasttoken give zeros, cls gives the vector at its first position (also if only the
+    prompt is left), and max is an error when the pipeline runs.
 
     Raises `ArgumentError` for no mode, an unknown one, or a repeated one.
     """

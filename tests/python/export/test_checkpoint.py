@@ -191,7 +191,7 @@ def test_bad_indexes(places: dict[str, object], message: str, tmp_path: Path) ->
         ({"num_hidden_layers": 3}, "no encoder.layer.2.attention.self.query.weight, expected (32, 32)"),
         (
             {"num_hidden_layers": 1},
-            "encoder.layer.1.attention.output.LayerNorm.bias (32,), which is not part of this architecture",
+            "encoder.layer.1.attention.output.LayerNorm.bias (32,), not in this architecture",
         ),
         ({"intermediate_size": 128}, "encoder.layer.0.intermediate.dense.bias (64,), expected (128,)"),
     ],
@@ -226,7 +226,7 @@ def put(name: str, value: Array) -> Callable[[Weights], object]:
     [
         (drop(QUERY), f"no {QUERY}, expected (32, 32)"),
         (put("encoder.layer.0.adapter.weight", np.zeros(2, np.float32)), "encoder.layer.0.adapter.weight (2,), which"),
-        (put("logit_scale", np.array(1, np.float32)), "logit_scale (), which is not part of this architecture"),
+        (put("logit_scale", np.array(1, np.float32)), "logit_scale (), not in this architecture"),
         (put(QUERY, np.zeros((32, 31), np.float32)), f"{QUERY} (32, 31), expected (32, 32)"),
         (put(QUERY, np.zeros((32, 32), np.int8)), f"{QUERY} of type I8, expected F32, F16, BF16"),
         (put(QUERY, np.zeros((32, 32))), f"{QUERY} of type F64"),
