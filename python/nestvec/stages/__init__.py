@@ -1,9 +1,9 @@
-"""Stages that vectors go through before any codec: fitted once, stored in the table, applied to queries by itself.
+"""Stages: maps of vectors before the codec. A table fits them once, stores them, and applies them to queries.
 
     table = nv.Table.build(x, codec="int8", stages=[nv.stages.Center(), nv.stages.PCA(128)])
 
-A stage is described by a small object, `PCA(128)`, whose `fit(sample)` returns a `Stage`: what was learned, with
-`transform(x)`. Neighbours that are one matrix product together become one (`Stages`).
+`PCA(128)` is a recipe: its `fit(sample)` returns a fitted `Stage` with `transform(x)`. `Stages` chains fitted stages
+and fuses neighbours into one matrix product where it can.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Stages one after another: fitted in order, and fused where neighbours are one matrix product."""
+"""Chains of stages: fitted in order, neighbours fused into one matrix product where possible."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from nestvec.stages.onnx import ModelRun
 
 
 class Fittable(Protocol):
-    """A recipe that `fit` turns into a stage, such as `nestvec.stages.PCA`."""
+    """A recipe of a stage, such as `nestvec.stages.PCA`."""
 
     def fit(self, sample: ArrayInput, /) -> Stage:
-        """Learns the stage from (rows, dim) floats."""
+        """Fits the stage to (rows, dim) floats."""
 
 
 class Stages:
-    """Fitted stages one after another, as one object with `transform`.
+    """A chain of fitted stages, as one object with `transform`.
 
-    Runs of neighbours that are linear with an offset become one matrix product, multiplied out in float64. A random
-    rotation stays as it is, since it is faster than a matrix, unless a neighbour is a matrix anyway.
+    Consecutive affine stages are multiplied out in float64 into one matrix product. A random rotation is faster than a
+    matrix, so it is only multiplied out if a neighbour is a matrix.
     """
 
     def __init__(self, stages: Sequence[Stage]) -> None:
-        """Raises `ArgumentError` where a stage does not take what the one before it gives."""
+        """Raises `ArgumentError` if a stage's input dimension is not the output dimension of the one before."""
         for before, after in pairwise(stages):
             if before.dim != after.input_dim:
                 raise ArgumentError(f"the stage {after} cannot follow {before}: their dimensions differ")
@@ -39,9 +39,9 @@ class Stages:
 
     @classmethod
     def fit(cls, stages: Sequence[Fittable | Stage], sample: ArrayInput) -> Stages:
-        """Fits those that are not fitted yet, each on the sample as the stages before it give it, and fuses them.
+        """Fits the stages that are not fitted yet, each on the output of the stages before it, and fuses them.
 
-        sample: (rows, dim) floats. Raises `ArgumentError`, naming the stage.
+        sample: (rows, dim) floats. Raises `ArgumentError`, which names the stage.
         """
         if not isinstance(stages, list | tuple):
             raise ArgumentError(f"stages is of type {type(stages).__name__}; expected a list of stages")
@@ -51,23 +51,23 @@ class Stages:
             if not isinstance(stage, Stage) and not hasattr(stage, "fit"):
                 raise ArgumentError(f"stages holds {stage!r}; expected stages such as nestvec.stages.PCA(128)")
             fitted.append(stage if isinstance(stage, Stage) else stage.fit(x))
-            x = fitted[-1].transform(x if following else x[:1])  # of the last, only whether it takes such rows
+            x = fitted[-1].transform(x if following else x[:1])  # the last one gets a row, to check its input
         if sum(isinstance(stage, ModelRun) for stage in fitted) > 1:
             raise ArgumentError("stages holds two models; a table can be opened with one: join them in one ONNX file")
         return cls(fuse(fitted))
 
     @property
     def input_dim(self) -> int:
-        """How many dimensions go in."""
+        """The number of input dimensions."""
         return self._stages[0].input_dim
 
     @property
     def dim(self) -> int:
-        """How many come out."""
+        """The number of output dimensions."""
         return self._stages[-1].dim
 
     def transform(self, x: ArrayInput, threads: int | None = None, *, what: str = "x") -> Floats:
-        """Takes rows through all stages: (rows, input_dim) floats to (rows, dim) float32; `what` names them in errors.
+        """Applies all stages: (rows, input_dim) floats to (rows, dim) float32. `what` names the rows in errors.
 
         Raises `ArgumentError` for another width, and for values that are not finite.
         """
@@ -78,7 +78,7 @@ class Stages:
 
     @property
     def model(self) -> ModelRun | None:
-        """The stage that runs a model of the user's, if there is one."""
+        """The stage that runs a user's model, or None."""
         return next((stage for stage in self._stages if isinstance(stage, ModelRun)), None)
 
     def __len__(self) -> int:
@@ -92,7 +92,7 @@ class Stages:
 
 
 def fuse(stages: Sequence[Stage]) -> list[Stage]:
-    """The same in fewer stages."""
+    """Returns an equivalent chain with as few stages as possible."""
     fused: list[Stage] = []
     run: list[Stage] = []
     for stage in [*stages, None]:
@@ -107,7 +107,7 @@ def fuse(stages: Sequence[Stage]) -> list[Stage]:
 
 
 def _product(run: Sequence[Stage]) -> Sequence[Stage]:
-    """One stage for a run of linear ones, if it holds a matrix; else one for each run of scales."""
+    """Fuses a run of affine stages: into one if any is a matrix, else each run of scales into one."""
     if len(run) < 2:
         return run
     of = [text for stage in run for text in stage.of]
@@ -126,7 +126,7 @@ def _product(run: Sequence[Stage]) -> Sequence[Stage]:
 
 
 def _times(rows: Doubles, stage: Stage) -> Doubles:
-    """Rows in float64 through the stage's linear part."""
+    """Applies the stage's linear part to rows in float64."""
     if isinstance(stage, Rotation):
         turned: Doubles = rows @ stage.apply(np.eye(stage.dim, dtype=np.float32), 0).astype(np.float64)
         return turned

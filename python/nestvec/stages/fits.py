@@ -1,7 +1,7 @@
-"""What stages are learned from: each class here says what to fit, and its `fit(sample)` returns the fitted `Stage`.
+"""Recipes of stages: the `fit(sample)` of each class returns a fitted `Stage`.
 
-All fitting is in float64, and the same for the same sample. Samples are (rows, dim) floats, finite; every `fit` raises
-`ArgumentError` for others, and where the sample does not suffice.
+Fitting is in float64 and deterministic. Samples are finite floats (rows, dim); every `fit` raises `ArgumentError` for
+others, and for a sample with too few rows.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_floats, as_index
 from nestvec.base.types import Doubles, Floats
 from nestvec.errors import ArgumentError
-from nestvec.stages.kinds import ROTATION_ROUNDS, Affine, Cosines, Limits, Rotation, Scale, Stage
+from nestvec.stages.kinds import ROTATION_ROUNDS, Affine, Clamp, Cosines, Rotation, Scale, Stage
 
-_PIECE = 1 << 13  # rows that are held in float64 at one time
-_LEAST_VARIANCE = 1e-6  # of the largest: what whitening takes a smaller variance for
-_LEAST_SINGULAR = 1e-5  # of the largest: what counts as zero in a sample or in directions, which come as float32
+_PIECE = 1 << 13  # rows that are in float64 at a time
+_LEAST_VARIANCE = 1e-6  # of the largest variance: whitening raises smaller variances to this floor
+_LEAST_SINGULAR = 1e-5  # of the largest: smaller singular values of float32 data count as zero
 
 
 @dataclass(frozen=True)
 class Center:
-    """Subtracts the sample's mean."""
+    """Subtracts the mean of the sample."""
 
     def fit(self, sample: ArrayInput) -> Stage:
-        """Learns the mean of (rows, dim) floats, at least one row."""
+        """Fits the mean of (rows, dim) floats, at least one row."""
         x = _sample(sample, self)
         return Scale.of_float64(np.ones(x.shape[1]), -_mean(x), (repr(self),))
 
 
 @dataclass(frozen=True)
 class PCA:
-    """Principal components: a rotation onto the directions of largest variance, of which the first `dim` are kept.
+    """Principal components: a rotation onto the directions of largest variance; the first `dim` are kept.
 
-    dim: how many components; None, the default, keeps all. With groups, a multiple of their number.
-    whiten: scales each component to variance 1. A variance below 1e-6 of the largest counts as that much, so that
-        directions in which the sample does not vary are not blown up. Needs more rows than components.
-    center: subtracts the mean first, as the textbooks do. Without, the directions are those of largest mean square, and
-        inner products and cosines are kept best: see docs/stages.md for the recall.
-    groups: number of equal runs of dimensions, each rotated by itself onto dim / groups components: a dense
-        matrix, but one that needs fewer rows to be learned.
+    dim: the number of components; None, the default, keeps all. With groups, a multiple of their number.
+    whiten: scales each component to variance 1. Variances below 1e-6 of the largest are raised to that floor, so that
+        directions without variance in the sample are not amplified. Needs more rows than components.
+    center: subtracts the mean first, as in textbooks. Without it the directions are those of largest mean square, which
+        preserve inner products and cosines best: see docs/stages.md for the recall.
+    groups: the number of equal runs of dimensions; each is rotated separately onto dim / groups components. The
+        matrix is still dense, but needs fewer rows to fit.
 
-    Components come in order of falling variance, in each group, so a prefix of them can be searched. The sign of each
-    makes its largest entry positive.
+    In each group components are in order of falling variance, so a prefix of them can be searched. Signs are chosen so
+    that the largest entry of each component is positive.
     """
 
     dim: int | None = None
@@ -54,14 +54,14 @@ class PCA:
     groups: int = 1
 
     def fit(self, sample: ArrayInput) -> Stage:
-        """Learns the components of (rows, dim) floats."""
+        """Fits the components of (rows, dim) floats."""
         x = _sample(sample, self)
         width = x.shape[1]
         dim = width if self.dim is None else as_index(self.dim, "the dim of PCA", 1, width)
         groups = as_index(self.groups, "groups of PCA", 1, width)
         if width % groups or dim % groups:
             raise ArgumentError(
-                f"{self!r} cannot share out {width} dimensions and {dim} components; expected multiples of {groups}"
+                f"{self!r} cannot divide {width} dimensions and {dim} components; expected multiples of {groups}"
             )
         kept = dim // groups
         if self.whiten and len(x) <= kept:
@@ -84,34 +84,34 @@ class PCA:
 
 @dataclass(frozen=True)
 class Clip:
-    """Clips every dimension to its quantiles in the sample: below 1 - quantile, above quantile.
+    """Clamps every dimension to its quantiles in the sample: from 1 - quantile to quantile.
 
-    So a few stray values no longer stretch the range that a codec's steps are spread over (percentile calibration: Wu,
-    Judd, Zhang, Isaev, Micikevicius, Integer Quantization for Deep Learning Inference, 2020).
+    Outliers then no longer widen the range that a codec divides into steps (percentile calibration: Wu, Judd, Zhang,
+    Isaev, Micikevicius, Integer Quantization for Deep Learning Inference, 2020).
     """
 
     quantile: float = 0.999
 
     def fit(self, sample: ArrayInput) -> Stage:
-        """Learns both quantiles of each dimension, linearly interpolated, of (rows, dim) floats, at least one row."""
+        """Fits both quantiles of each dimension, linearly interpolated, of (rows, dim) floats, at least one row."""
         x = _sample(sample, self)
         if not isinstance(self.quantile, float | int) or not 0.5 < self.quantile <= 1:
             raise ArgumentError(f"the quantile of Clip is {self.quantile!r}; expected a number above 0.5, at most 1")
         limits = np.empty((2, x.shape[1]), np.float32)
-        for first in range(0, x.shape[1], 64):  # columns: numpy copies what it sorts
+        for first in range(0, x.shape[1], 64):  # 64 columns at a time: numpy copies them to sort
             limits[:, first : first + 64] = np.quantile(
                 x[:, first : first + 64].astype(np.float64), [1 - self.quantile, self.quantile], axis=0
             )
-        return Limits(x.shape[1], x.shape[1], (repr(self),), {"low": limits[0], "high": limits[1]})
+        return Clamp(x.shape[1], x.shape[1], (repr(self),), {"low": limits[0], "high": limits[1]})
 
 
 @dataclass(frozen=True)
 class ZeroOutliers:
-    """Sets outlier dimensions to zero: those whose mean is more than `deviations` standard deviations from the others'.
+    """Sets outlier dimensions to zero: those whose mean is over `deviations` standard deviations from the average mean.
 
-    A few dimensions of many transformers have large means of their own, which hide the rest from cosines (Luo,
-    Kulmizev, Mao, Positional Artefacts Propagate Through Masked Language Model Embeddings, 2021, who call it clipping;
-    Timkey and van Schijndel, All Bark and No Bite, 2021). Means and deviations are taken over the dimensions' means.
+    A few dimensions of many transformers have large means, which dominate cosines (Luo, Kulmizev, Mao, Positional
+    Artefacts Propagate Through Masked Language Model Embeddings, 2021, who call it clipping; Timkey and van Schijndel,
+    All Bark and No Bite, 2021). Average and deviation are over the dimensions' means.
     """
 
     deviations: float = 3.0
@@ -123,23 +123,23 @@ class ZeroOutliers:
             raise ArgumentError(f"deviations of ZeroOutliers is {self.deviations!r}; expected a number above 0")
         mean = _mean(x)
         kept = np.abs(mean - mean.mean()) <= self.deviations * mean.std()
-        if not kept.any():  # as where two dimensions are all there are
-            raise ArgumentError(f"{self!r} would set all {len(mean)} dimensions to zero; expected more deviations")
+        if not kept.any():  # possible with two dimensions
+            raise ArgumentError(f"{self!r} would set all {len(mean)} dimensions to zero; expected larger deviations")
         return Scale.of_float64(kept.astype(np.float64), np.zeros(len(mean)), (repr(self),))
 
 
 @dataclass(frozen=True)
 class RandomRotation:
-    """A random rotation, which spreads what is in a few dimensions over all: fast for any number of them.
+    """A random rotation, which spreads variance over all dimensions; fast for any number of them.
 
     Rounds of random signs and Walsh-Hadamard transforms (Ailon and Chazelle, The fast Johnson-Lindenstrauss transform,
-    2009). Cosines and inner products stay as they are, up to rounding.
+    2009). Cosines and inner products do not change, up to rounding.
     """
 
     seed: int = 0
 
     def fit(self, sample: ArrayInput) -> Stage:
-        """Draws the signs; of the sample, only its number of dimensions counts, and it may have no rows."""
+        """Draws the signs. Uses only the number of dimensions of the sample, which may have no rows."""
         dim = as_floats(sample, "sample", ("rows", "dim")).shape[1]
         drawn = np.random.Generator(np.random.PCG64(as_index(self.seed, "the seed of RandomRotation", 0)))
         signs = drawn.integers(0, 256, (ROTATION_ROUNDS, (dim + 7) // 8), np.uint8)
@@ -147,12 +147,12 @@ class RandomRotation:
 
 
 class RemoveDirections:
-    """Removes directions: projects onto what is orthogonal to them. The number of dimensions stays.
+    """Removes directions: projects onto their orthogonal complement. The number of dimensions does not change.
 
-    directions: (directions, dim) floats, of any length and at any angles, that span less than all dimensions; what a
-        difference of mean vectors or a probe has found. Or
-    count: how many principal components are removed beside the sample's mean (all-but-the-top: Mu and Viswanath 2018,
-        who advise a hundredth of the dimensions).
+    directions: (directions, dim) floats of any lengths and angles that do not span all dimensions, for example a
+        difference of mean vectors, or a probe's weights. Or
+    count: the number of principal components to remove, along with the sample's mean (all-but-the-top: Mu and
+        Viswanath 2018, who advise a hundredth of the dimensions).
     """
 
     def __init__(self, directions: ArrayInput | None = None, *, count: int | None = None) -> None:
@@ -164,7 +164,7 @@ class RemoveDirections:
             _core.check_finite(self._directions, "directions")
 
     def fit(self, sample: ArrayInput) -> Stage:
-        """Learns the projection; where directions were given, of the sample only its number of dimensions counts."""
+        """Fits the projection. With given directions, uses only the number of dimensions of the sample."""
         if self._directions is None:
             x = _sample(sample, self)
             mean = _mean(x)
@@ -179,7 +179,7 @@ class RemoveDirections:
             removed = _span(self._directions)
         if removed.shape[1] >= x.shape[1]:
             raise ArgumentError(
-                f"{self!r} would leave nothing of {x.shape[1]} dimensions; expected fewer directions than dimensions"
+                f"{self!r} would remove all {x.shape[1]} dimensions; expected fewer directions than dimensions"
             )
         matrix = np.eye(x.shape[1]) - removed @ removed.T
         return Affine.of_float64(matrix, -mean @ matrix, (repr(self),))
@@ -192,10 +192,11 @@ class RemoveDirections:
 class Relative:
     """Relative representations: the cosines with stored anchors (Moschella et al., 2022).
 
-    Models trained apart agree on them far better than on their own dimensions, where each encodes the same anchors.
+    If each model encodes the same anchors, separately trained models agree much better on these cosines than on their
+    own dimensions.
 
-    anchors: (anchors, dim) floats, none of them zero: vectors of texts like the corpus's. Their number becomes the
-        dimension.
+    anchors: (anchors, dim) floats, none of them zero: vectors of texts like the corpus's. The output has a dimension
+        per anchor.
     """
 
     def __init__(self, anchors: ArrayInput) -> None:
@@ -208,7 +209,7 @@ class Relative:
             raise ArgumentError(f"anchors is zero in row {zeros[0]}; expected rows with a direction")
 
     def fit(self, sample: ArrayInput) -> Stage:
-        """Of the sample, only its number of dimensions counts: it must be the anchors'."""
+        """Normalizes the anchors. Uses only the number of dimensions of the sample, which must be the anchors'."""
         dim = as_floats(sample, "sample", ("rows", "dim")).shape[1]
         count, width = self._anchors.shape
         if width != dim:
@@ -221,18 +222,18 @@ class Relative:
 
 
 class LinearMap:
-    """A linear map from a new model's space into an old one's, for `Table.map_queries`: the corpus stays as it is."""
+    """A linear map from a new model's space to an old one's, for `Table.map_queries`: the corpus stays encoded."""
 
     @staticmethod
     def fit(new: ArrayInput, old: ArrayInput, method: str = "least squares") -> Stage:
-        """Learns the map from the same texts, encoded by both models.
+        """Fits the map to the vectors of the same texts by both models.
 
-        new: (rows, new dim) floats. old: (rows, old dim), what it should give.
-        method: "least squares", with an intercept, and the smallest map where rows do not suffice; it wants several
-            times as many rows as the new model has dimensions. "procrustes": a rotation (Schoenemann 1966), with fewer
-            freedoms, for fewer rows; between different dimensions it drops or adds some.
+        new: (rows, new dim) floats. old: (rows, old dim) floats, the targets.
+        method: "least squares", with an intercept, and the smallest map if it is underdetermined; needs several times
+            as many rows as the new model has dimensions. "procrustes": a rotation (Schoenemann 1966), with fewer
+            degrees of freedom, for fewer rows; between different dimensions it drops or adds some.
 
-        Raises `ArgumentError` for other shapes, values that are not finite, and rows that are all zero or all the same.
+        Raises `ArgumentError` for other shapes, values that are not finite, and rows that are all zero or all equal.
         """
         if method not in ("least squares", "procrustes"):
             raise ArgumentError(f"method is {method!r}; expected 'least squares' or 'procrustes'")
@@ -259,16 +260,16 @@ class LinearMap:
         return Affine.of_float64(matrix, target - start @ matrix, (f"LinearMap({method})",))
 
 
-def _sample(sample: ArrayInput, fitted: object) -> Floats:
+def _sample(sample: ArrayInput, recipe: object) -> Floats:
     x = as_floats(sample, "sample", ("rows", "dim"))
     if len(x) == 0:
-        raise ArgumentError(f"{fitted!r} cannot be fitted on a sample without rows; give vectors")
+        raise ArgumentError(f"{recipe!r} cannot be fitted on a sample without rows; give vectors")
     _core.check_finite(x, "sample")
     return x
 
 
 def _pieces(x: Floats, mean: Doubles | float) -> Iterator[Doubles]:
-    """The rows less `mean` in float64, some at a time."""
+    """Yields x - mean in float64, `_PIECE` rows at a time."""
     for first in range(0, len(x), _PIECE):
         yield x[first : first + _PIECE].astype(np.float64) - mean
 
@@ -279,7 +280,7 @@ def _mean(x: Floats) -> Doubles:
 
 
 def _components(x: Floats, mean: Doubles) -> tuple[Doubles, Doubles]:
-    """The mean squares of x - mean along its principal directions, falling, and the directions as columns."""
+    """The mean squares of x - mean along its principal directions, in falling order, and the directions as columns."""
     moments: Doubles = sum((piece.T @ piece for piece in _pieces(x, mean)), np.zeros((x.shape[1],) * 2))
     variances, vectors = np.linalg.eigh(moments / len(x))
     variances, vectors = np.maximum(variances[::-1], 0), vectors[:, ::-1]
@@ -288,7 +289,7 @@ def _components(x: Floats, mean: Doubles) -> tuple[Doubles, Doubles]:
 
 
 def _span(directions: Floats) -> Doubles:
-    """An orthonormal basis, as columns, of what the directions span."""
+    """An orthonormal basis, as columns, of the span of the directions."""
     lengths = np.linalg.norm(directions.astype(np.float64), axis=1)
     if not len(lengths) or not lengths.all():
         raise ArgumentError("directions holds a row of zeros, or no row; expected rows with a direction")

@@ -1,4 +1,4 @@
-"""A small ONNX model as a stage: a binarizer or an adapter that the user has trained."""
+"""A user's small ONNX model as a stage: a trained binarizer or adapter."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from nestvec.base.types import Floats
 from nestvec.errors import ArgumentError, ModelError
 from nestvec.stages.kinds import Axes, Stage
 
-_BATCH = 4096  # rows that the model is given at one time
+_BATCH = 4096  # rows per run of the model
 
 
 class OnnxStage:
-    """Runs vectors through an ONNX model: one float32 input (rows, dim), one float32 output (rows, other dim).
+    """Runs vectors through an ONNX model: one float32 input (rows, dim), one float32 output (rows, output dim).
 
-    For instance the residual multi-layer perceptron of recurrent binarization (Binary Embedding-based Retrieval at
-    Tencent, 2023), whose outputs lie where a codec `planes<b>` stores them without loss.
+    An example is the residual multi-layer perceptron of recurrent binarization (Binary Embedding-based Retrieval at
+    Tencent, 2023), whose outputs a codec `planes<b>` stores without loss.
 
-    path: the model. A table stores its name and SHA-256 and not the file, so `Table.open` wants it again (`onnx=`).
+    path: the model. A table stores its name and SHA-256 but not the file, so `Table.open` needs the path (`onnx=`).
 
-    Needs the extra `cpu`. Raises `MissingDependencyError` without it, `ModelError` for a file that cannot be run.
+    Needs the extra `cpu`. Raises `MissingDependencyError` without it, and `ModelError` for a file that cannot be run.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._network = _Network(Path(path))
 
     def fit(self, sample: ArrayInput) -> Stage:
-        """Asks the model for its output's dimension; of the sample, only its number of dimensions counts."""
+        """Runs the model once for its output dimension. Uses only the number of dimensions of the sample."""
         dim = as_floats(sample, "sample", ("rows", "dim")).shape[1]
         network = self._network
         stage = ModelRun(dim, network.output_dim(dim), (repr(self),), {})
@@ -47,7 +47,7 @@ class OnnxStage:
 
 
 class ModelRun(Stage):
-    """What a model makes of a row. One that comes from a table file has to be given its model first."""
+    """A fitted `OnnxStage`. If it comes from a table file, `bind` must give it its model first."""
 
     kind = "onnx"
     axes: ClassVar[Axes] = {}
@@ -59,7 +59,7 @@ class ModelRun(Stage):
         self.sha256 = ""
 
     def bind(self, path: Path, network: _Network | None = None) -> None:
-        """Takes the model at `path`. Raises `ArgumentError` where it is not the one that the table was built with."""
+        """Loads the model at `path`. Raises `ArgumentError` if the table was built with another."""
         network = network or _Network(path)
         if self.sha256 and network.sha256 != self.sha256:
             raise ArgumentError(
@@ -70,29 +70,29 @@ class ModelRun(Stage):
 
     @property
     def path(self) -> Path | None:
-        """Where the model is, once it was given."""
+        """The path of the model, or None before `bind`."""
         return self._network.path if self._network else None
 
     def apply(self, x: Floats, threads: int) -> Floats:
-        """The model's output. Raises `ArgumentError` without a model, or where its output is not finite."""
+        """Returns the model's output. Raises `ArgumentError` before `bind`, and if the output is not finite."""
         if self._network is None:
             raise ArgumentError(
-                f"the table's vectors went through the model {self.name!r}, and so must queries: pass it as "
+                f"the table's vectors went through the model {self.name!r}, and queries must, too: pass it as "
                 f"Table.open(..., onnx=path); its SHA-256 is {self.sha256}"
             )
         result = np.empty((len(x), self.dim), np.float32)
         for first in range(0, len(x), _BATCH):
             result[first : first + _BATCH] = self._network.run(x[first : first + _BATCH], self.dim)
-        _core.check_finite(result, f"what {self.name} gives")
+        _core.check_finite(result, f"the output of {self.name}")
         return result
 
     def describe(self) -> dict[str, Any]:
-        """Also the model's file name and SHA-256."""
+        """The JSON values of any stage, and the model's file name and SHA-256."""
         return {**super().describe(), "name": self.name, "sha256": self.sha256}
 
 
 class _Network:
-    """A session over a model of one float input and one float output."""
+    """A session over a model with one float input and one float output."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -113,8 +113,8 @@ class _Network:
     def run(self, x: Floats, dim: int | None) -> Floats:
         try:
             result: Floats = self._session.run(None, {self._input: x})[0]
-        except Exception as error:  # onnxruntime's own classes, which have no common base
+        except Exception as error:  # onnxruntime's exceptions have no common base
             raise ModelError(f"{self.path} cannot be run on rows of {x.shape[1]} floats: {error}") from error
         if result.ndim != 2 or len(result) != len(x) or result.shape[1] != (dim or result.shape[1]):
-            raise ModelError(f"{self.path} gives the shape {result.shape} for {len(x)} rows; expected a row for each")
+            raise ModelError(f"{self.path} returns the shape {result.shape} for {len(x)} rows; expected a row for each")
         return result

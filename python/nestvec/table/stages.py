@@ -17,12 +17,12 @@ from nestvec import _core
 from nestvec.base.types import Floats
 from nestvec.errors import ArgumentError, TableFileError
 from nestvec.stages.chain import Stages
-from nestvec.stages.kinds import Affine, Cosines, Limits, Rotation, Scale, Shapes, Stage
+from nestvec.stages.kinds import Affine, Clamp, Cosines, Rotation, Scale, Shapes, Stage
 from nestvec.stages.onnx import ModelRun
 from nestvec.table.formats.container import DTYPES, Section, Sections
 from nestvec.table.section_names import QUERY, STAGE, of_stage
 
-_KINDS: dict[str, type[Stage]] = {kind.kind: kind for kind in (Affine, Scale, Rotation, Limits, Cosines, ModelRun)}
+_KINDS: dict[str, type[Stage]] = {kind.kind: kind for kind in (Affine, Scale, Rotation, Clamp, Cosines, ModelRun)}
 _MAX_STAGES = 8  # in each list
 StageJson = Mapping[str, Any]  # what `Stage.describe` gives
 

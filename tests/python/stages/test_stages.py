@@ -1,4 +1,4 @@
-"""Stages against numpy: what each learns and computes, fusing, threads and batches, and what is refused."""
+"""Stages against numpy: fits, results, fusion, threads and batches, and refused arguments."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from nestvec.table.stages import stage_from
 Floats = npt.NDArray[Any]
 ROWS, DIM = 600, 24
 RNG = np.random.default_rng(0)
-# Correlated, of unlike variances, far from the origin.
+# Correlated, with different variances, far from the origin.
 X: Floats = (RNG.standard_normal((ROWS, DIM)) @ RNG.standard_normal((DIM, DIM)) + 3).astype(np.float32)
 QUERIES: Floats = (RNG.standard_normal((7, DIM)) * 5).astype(np.float32)
 
@@ -140,12 +140,12 @@ def test_random_rotation_keeps_inner_products_and_depends_on_its_seed(dim: int) 
 
 
 def rotated_by_definition(x: Floats, signs: npt.NDArray[np.uint8]) -> Floats:
-    """docs/format.md, item 17, in float64."""
+    """The random rotation by docs/format.md, item 17, in float64."""
     dim = x.shape[1]
     log = dim.bit_length() - 1
     part, half, columns = 1 << log, dim // 2, 1 << (log + 1) // 2
     places = np.arange(part)
-    # Entry i, j of the transform is -1 to the number of bits that i and j share.
+    # Entry i, j of the transform is (-1) ** (the number of bits set in both i and j).
     transform = (-1.0) ** np.array([[(i & j).bit_count() for j in places.tolist()] for i in places.tolist()])
     y = x.astype(np.float64)
     for number, flips in enumerate(np.unpackbits(signs, axis=1, count=dim)):
@@ -167,7 +167,7 @@ def test_a_rotation_is_what_the_format_says(dim: int) -> None:
 
 
 def test_given_directions_are_removed() -> None:
-    given = np.stack([X[0], 1e6 * X[1], X[0] + 1e6 * X[1]])  # of two dimensions
+    given = np.stack([X[0], 1e6 * X[1], X[0] + 1e6 * X[1]])  # they span two dimensions
     y = RemoveDirections(given).fit(X).transform(QUERIES).astype(np.float64)
     assert np.abs(y @ unit(given[:2].astype(np.float64)).T).max() < 1e-5
     basis = np.linalg.qr(given[:2].T.astype(np.float64))[0]
@@ -284,7 +284,7 @@ def test_a_fitted_stage_can_be_used_again() -> None:
         (Center(), X[0], r"sample has the shape \(24,\)"),
         (PCA(25), X, "the dim of PCA is 25; expected an integer from 1 to 24"),
         (PCA(0), X, "the dim of PCA is 0"),
-        (PCA(groups=5), X, "cannot share out 24 dimensions and 24 components; expected multiples of 5"),
+        (PCA(groups=5), X, "cannot divide 24 dimensions and 24 components; expected multiples of 5"),
         (PCA(8, groups=3), X, "expected multiples of 3"),
         (PCA(groups=0), X, "groups of PCA is 0"),
         (PCA(), np.full((4, 3), np.nan, np.float32), "sample holds"),
@@ -294,8 +294,8 @@ def test_a_fitted_stage_can_be_used_again() -> None:
         (ZeroOutliers(0.5), X[:, :2], "would set all 2 dimensions to zero"),
         (RandomRotation(-1), X, "the seed of RandomRotation is -1"),
         (RemoveDirections(X[:2, :5]), X, "directions have 5 dimensions; expected the sample's 24"),
-        (RemoveDirections(X[:24]), X, r"RemoveDirections\(24 directions\) would leave nothing of 24 dimensions"),
-        (RemoveDirections(count=24), X, "would leave nothing"),
+        (RemoveDirections(X[:24]), X, r"RemoveDirections\(24 directions\) would remove all 24 dimensions"),
+        (RemoveDirections(count=24), X, "would remove all"),
         (RemoveDirections(np.zeros((1, DIM), np.float32)), X, "directions holds a row of zeros"),
         (Relative(X), X[:, :5], "anchors have 24 dimensions; expected the sample's 5"),
     ],

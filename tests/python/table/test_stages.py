@@ -258,7 +258,7 @@ def test_models_that_cannot_be_run(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be run on rows of 7 floats"):
         OnnxStage(write_network(path, WEIGHTS)).fit(X[:, :7])
     endless = OnnxStage(write_network(path, np.full((DIM, 2), np.nan, np.float32))).fit(X)
-    with pytest.raises(ArgumentError, match=r"what net.onnx gives holds"):
+    with pytest.raises(ArgumentError, match=r"the output of net.onnx holds"):
         endless.transform(X)
 
 
