@@ -1,4 +1,4 @@
-"""How good a search or a compression is: rankings against exact ones and judgements, and the geometry of vectors.
+"""Measures of a search or a compression: rankings against exact ones and judgements, and the geometry of vectors.
 
     from nestvec import evaluate
 
@@ -6,9 +6,9 @@
     values = evaluate.recall(table.search(queries, 10).ids, exact, k=10)
     print(evaluate.bootstrap(values))
 
-A ranking is what `Table.search` returns as ids: (queries, k) integers, best first, -1 where there is no hit. Measures
-of rankings give a value for each query; `bootstrap` makes a mean with its interval of them. What a compressed table
-has kept of its vectors is seen in `Table.vectors`, which decodes them. `compare` does all of it for one table.
+A ranking is an array of ids as `Table.search` returns it: (queries, k) integers, best first, -1 for no hit. Measures of
+rankings return a value per query; `bootstrap` turns these into a mean with its interval. `Table.vectors` decodes the
+vectors of a compressed table, for the geometry. `compare` does all of it for one table.
 """
 
 from nestvec.evaluate.compare import Comparison, compare

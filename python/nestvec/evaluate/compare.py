@@ -1,4 +1,4 @@
-"""One table beside the full vectors that it was built from."""
+"""Comparison of a table with the full vectors that it was built from."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ _GEOMETRY_ROWS = 4096  # rows whose geometry is compared: 8 million pairs
 
 @dataclass(frozen=True)
 class Comparison:
-    """What one table keeps of the full vectors, by `compare`; `dict(comparison)` and `comparison["recall"]` work too.
+    """The result of `compare`; `dict(comparison)` and `comparison["recall"]` work too.
 
     recall, jaccard: against the exact best k of the full vectors. ndcg, ndcg_exact: of the table and of the full
-    vectors, None without judgements. cka: of the full vectors and the decoded. alignment: the mean squared distance of
-    a vector of length 1 and its decoded self. uniformity, uniformity_exact: of the decoded and of the full vectors.
+    vectors, None without judgements. cka: between full and decoded vectors. alignment: the mean squared distance
+    between a vector and its decoded version, both of length 1. uniformity, uniformity_exact: of the decoded and of the
+    full vectors.
     """
 
     k: int
@@ -46,7 +47,7 @@ class Comparison:
         return self.to_dict()[name]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values: intervals are dicts too."""
+        """Returns JSON values, intervals as dicts."""
         return asdict(self)
 
 
@@ -63,18 +64,18 @@ def compare(
     x: (rows, dim) floats, the vectors in the order of the table's rows. queries: (queries, dim) floats. judgements: for
     each query the gains by the table's ids. search: keywords for `Table.search`, such as oversample=8.
 
-    Intervals are of 95% over queries. CKA, alignment and uniformity are of rows decoded from the finest tier, up to
-    4,096 that are evenly spaced, and for a cosine of full vectors scaled to length 1; a row that is or decodes to zero
-    is an error there.
+    Intervals are 95% intervals over queries. CKA, alignment and uniformity use rows decoded from the finest tier, at
+    most 4,096 evenly spaced ones; for the metric cosine the full vectors are scaled to length 1. For these measures a
+    row that is zero or decodes to zero is an error.
 
-    Raises `ArgumentError` where the number of rows or dimensions is not the table's, and as the measures do.
+    Raises `ArgumentError` if the number of rows or dimensions differs from the table's, and as the measures do.
     """
     full = as_matrix(x, "x")
     if full.shape != (table.rows, table.dim):
         raise ArgumentError(f"x has the shape {full.shape}; expected the table's ({table.rows}, {table.dim})")
     found = table.search(queries, k, **search).ids
     ids = table.ids
-    metric = table._state.description.layout.metric  # that of a scan by Hamming distance too
+    metric = table._state.description.layout.metric  # the table's own, also if it is scanned by Hamming distance
     exact = ids[exact_neighbours(queries, full, k, metric)]
     sample = np.arange(min(len(full), _GEOMETRY_ROWS)) * len(full) // min(len(full), _GEOMETRY_ROWS)
     original, decoded = full[sample], table.vectors(ids[sample])

@@ -20,15 +20,15 @@ class Interval:
 
 
 _RESAMPLES = 2000
-_DRAWN_BYTES = 64 << 20  # of resampled values at one time
+_DRAWN_BYTES = 64 << 20  # of resampled values at a time
 
 
 def bootstrap(values: ArrayInput, confidence: float = 0.95, seed: int = 0) -> Interval:
     """The mean of a measure over queries, with a percentile bootstrap interval (Efron 1979).
 
-    values: (queries,) floats, what a measure gave for each query. confidence: above 0 and below 1. The queries are
-    drawn 2,000 times with replacement, the same for the same seed and number of queries, so intervals of two measures
-    over the same queries go together. One query has an interval of no width: it tells nothing of others.
+    values: (queries,) floats, a measure of each query. confidence: above 0 and below 1. The queries are resampled 2,000
+    times with replacement. The seed and the number of queries determine the draws, so intervals of two measures over
+    the same queries are comparable. A single query gives an interval of width 0, which says nothing about others.
 
     Raises `ArgumentError` for another shape or dtype, no values, NaN, and a confidence out of range.
     """

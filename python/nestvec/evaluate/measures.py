@@ -1,4 +1,4 @@
-"""Measures of rankings, a value for each query, and of the geometry of vectors."""
+"""Measures of rankings, with a value per query, and of the geometry of vectors."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from nestvec.errors import ArgumentError
 from nestvec.pipeline.rows import normalize
 from nestvec.table.topk import inner_topk
 
-_CHUNK_BYTES = 64 << 20  # what a measure holds beside its arguments, about
-_PAIR_ROWS = 1024  # uniformity works on squares of this many rows
+_CHUNK_BYTES = 64 << 20  # about the memory of a measure, besides its arguments
+_PAIR_ROWS = 1024  # uniformity takes pairs in tiles of 1024 x 1024
 
 
 def exact_neighbours(queries: ArrayInput, x: ArrayInput, k: int = 10, metric: str = "cosine") -> Ids:
-    """Finds the rows that a search without any loss finds, by (score, then smaller row).
+    """Finds the k nearest rows exactly, best score first; of equal scores the smaller row first.
 
     queries: (queries, dim) floats. x: (rows, dim) floats. metric: "cosine" (both are scaled to length 1 as float32; a
-    zero vector scores 0), "ip" or "l2". Scores are sums in float64; those of the first two are compared when rounded
-    to float32, as tables do; with "l2", rows whose distances float64 cannot tell apart come in any order.
+    zero vector scores 0), "ip" or "l2". Scores are summed in float64. With "cosine" and "ip" they are rounded to
+    float32 before the comparison, as in tables; with "l2", rows of equal distance in float64 come in any order.
 
-    Returns (queries, min(k, rows)) int64; holds about 64 MiB beside that and its arguments. Raises `ArgumentError` for
+    Returns (queries, min(k, rows)) int64; uses about 64 MiB besides that and its arguments. Raises `ArgumentError` for
     wrong shapes or dtypes, and for NaN or infinite values.
     """
     one_of(metric, "metric", METRICS)
@@ -42,19 +42,19 @@ def exact_neighbours(queries: ArrayInput, x: ArrayInput, k: int = 10, metric: st
         else:
             values, found = inner_topk(q, normalize(chunk) if metric == "cosine" else chunk, count)
         scores, best = np.hstack([scores, values]), np.hstack([best, found + first])
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :count]  # of equal scores the earlier chunk's go first
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :count]  # ties: the earlier chunk first
         scores, best = np.take_along_axis(scores, order, axis=1), np.take_along_axis(best, order, axis=1)
     return best
 
 
 def recall(found_ids: ArrayInput, exact_ids: ArrayInput, k: int = 10) -> Doubles:
-    """The share of the exact best k that a search finds among its best k; their order does not count.
+    """The share of the exact best k that a search finds among its best k, in any order.
 
-    found_ids, exact_ids: rankings, (queries, columns) integers, of which the first k columns count; there may be fewer.
-    -1 is no hit: a miss in found_ids, and in exact_ids nothing to be found.
+    found_ids, exact_ids: rankings, (queries, columns) integers; only the first k columns count, fewer are allowed.
+    -1 is no hit: a miss in found_ids, ignored in exact_ids.
 
-    Returns (queries,) float64 from 0 to 1. Raises `ArgumentError` for other shapes and dtypes, an id that comes twice
-    in a ranking, or a query for which exact_ids holds nothing.
+    Returns (queries,) float64 from 0 to 1. Raises `ArgumentError` for other shapes and dtypes, a repeated id in a
+    ranking, and a query for which exact_ids has no id.
     """
     found, exact = _rankings(found_ids, exact_ids, "exact_ids", k)
     wanted = np.count_nonzero(exact >= 0, axis=1)
@@ -66,11 +66,11 @@ def recall(found_ids: ArrayInput, exact_ids: ArrayInput, k: int = 10) -> Doubles
 def jaccard(found_ids: ArrayInput, other_ids: ArrayInput, k: int = 10) -> Doubles:
     """The overlap of two rankings' best k: ids in both, over ids in either (Jaccard 1912).
 
-    found_ids, other_ids: rankings, (queries, columns) integers, of which the first k columns count; there may be fewer.
-    -1 is no hit, and counts for neither.
+    found_ids, other_ids: rankings, (queries, columns) integers; only the first k columns count, fewer are allowed.
+    -1 is no hit, and ignored.
 
-    Returns (queries,) float64 from 0 to 1; 1 where both are empty. Raises `ArgumentError` for other shapes and dtypes,
-    and for an id that comes twice in a ranking.
+    Returns (queries,) float64 from 0 to 1; 1 if both rankings are empty. Raises `ArgumentError` for other shapes and
+    dtypes, and for a repeated id in a ranking.
     """
     found, other = _rankings(found_ids, other_ids, "other_ids", k)
     common = _common(found, other)
@@ -79,14 +79,14 @@ def jaccard(found_ids: ArrayInput, other_ids: ArrayInput, k: int = 10) -> Double
 
 
 def ndcg(found_ids: ArrayInput, judgements: Sequence[Mapping[int, float]], k: int = 10) -> Doubles:
-    """Normalized discounted cumulative gain of the best k (Jarvelin, Kekalainen 2002), as trec_eval and BEIR have it.
+    """Normalized discounted cumulative gain of the best k (Jarvelin, Kekalainen 2002), as in trec_eval and BEIR.
 
-    found_ids: a ranking, (queries, columns) integers, of which the first k columns count; -1 is no hit, and gains 0.
-    judgements: for each query the gains by id; what is not judged gains 0, and so does a gain below 0. The gain at rank
-    r counts for gain / log2(r + 1), linear in the gain; the sum is divided by that of the k best judged.
+    found_ids: a ranking, (queries, columns) integers; only the first k columns count. -1 is no hit, with gain 0.
+    judgements: for each query the gains by id; ids without judgement and gains below 0 count as 0. A gain at rank r
+    counts as gain / log2(r + 1), linear in the gain; the sum is divided by that of the k largest gains.
 
-    Returns (queries,) float64 from 0 to 1. Raises `ArgumentError` for other shapes and dtypes, an id that comes twice
-    in a ranking, a gain that is not finite, and a query without a gain above 0, which has no ideal.
+    Returns (queries,) float64 from 0 to 1. Raises `ArgumentError` for other shapes and dtypes, a repeated id in a
+    ranking, a gain that is not finite, and a query without a gain above 0, which has no ideal ranking.
     """
     found = _ranking(found_ids, "found_ids", k)
     if len(judgements) != len(found):
@@ -106,15 +106,14 @@ def ndcg(found_ids: ArrayInput, judgements: Sequence[Mapping[int, float]], k: in
 
 
 def cka(x: ArrayInput, y: ArrayInput, *, debiased: bool = False) -> float:
-    """Linear centred kernel alignment: how alike two representations of the same rows are (Kornblith et al. 2019).
+    """Linear centred kernel alignment, the similarity of two representations of the same rows (Kornblith et al. 2019).
 
-    x: (rows, dim) floats. y: (rows, other dim) floats of the same rows. The measure does not change when either is
-    rotated, shifted or scaled as a whole. debiased: with unbiased estimates of the three HSICs (Song et al. 2012, as
-    in Kornblith's code), which can be a little below 0; without, few rows of many dimensions look more alike than they
-    are. For at least 4 rows.
+    x: (rows, dim) floats. y: (rows, other dim) floats of the same rows. The measure is invariant to rotation, shift and
+    scale of either. debiased: uses unbiased estimates of the three HSICs (Song et al. 2012, as in Kornblith's code),
+    and can be slightly below 0; needs at least 4 rows. Without it, few rows of many dimensions look too similar.
 
-    Returns 0 to 1, 1 for the same up to rotation, shift and scale. Holds three (dim, dim) float64 matrices. Raises
-    `ArgumentError` for wrong shapes or dtypes, NaN or infinite values, and rows that are all the same.
+    Returns 0 to 1; 1 for equality up to rotation, shift and scale. Holds three (dim, dim) float64 matrices. Raises
+    `ArgumentError` for wrong shapes or dtypes, NaN or infinite values, and rows that are all equal.
     """
     first, second = _pairs(x, y)
     rows = len(first)
@@ -124,55 +123,57 @@ def cka(x: ArrayInput, y: ArrayInput, *, debiased: bool = False) -> float:
     dim, other = first.shape[1], second.shape[1]
     cross, left, right = np.zeros((dim, other)), np.zeros((dim, dim)), np.zeros((other, other))
     lengths = np.zeros((2, rows))
-    for (start, one), (_, two) in zip(_chunks(first, second.shape[1]), _chunks(second, first.shape[1]), strict=True):
-        a, b = one - means[0], two - means[1]
+    for (start, x_rows), (_, y_rows) in zip(
+        _chunks(first, second.shape[1]), _chunks(second, first.shape[1]), strict=True
+    ):
+        a, b = x_rows - means[0], y_rows - means[1]
         cross += a.T @ b
         left += a.T @ a
         right += b.T @ b
         lengths[:, start : start + len(a)] = np.sum(a * a, axis=1), np.sum(b * b, axis=1)
 
-    def hsic(product: Doubles, one: Doubles, two: Doubles) -> float:
+    def hsic(product: Doubles, u: Doubles, v: Doubles) -> float:
         value = float(np.sum(product * product))
         if debiased:
-            value -= rows / (rows - 2) * float(one @ two) - float(one.sum() * two.sum()) / ((rows - 1) * (rows - 2))
+            value -= rows / (rows - 2) * float(u @ v) - float(u.sum() * v.sum()) / ((rows - 1) * (rows - 2))
         return value
 
     of_x, of_y = hsic(left, lengths[0], lengths[0]), hsic(right, lengths[1], lengths[1])
     for name, value in (("x", of_x), ("y", of_y)):
         if not value > 0:
-            raise ArgumentError(f"the rows of {name} are all the same, or too few; expected rows that differ")
+            raise ArgumentError(f"the rows of {name} are all equal, or too few; expected rows that differ")
     return hsic(cross, lengths[0], lengths[1]) / float(np.sqrt(of_x) * np.sqrt(of_y))
 
 
 def alignment(x: ArrayInput, y: ArrayInput, alpha: float = 2) -> float:
-    """The mean distance of rows that belong together, to the power alpha (Wang and Isola 2020); smaller is better.
+    """The mean of distance ** alpha over pairs of rows (Wang and Isola 2020); smaller is better.
 
-    x, y: (rows, dim) floats; row i of y belongs to row i of x: a passage and its question, or a vector and what it was
-    decoded to. Both are scaled to length 1.
+    x, y: (rows, dim) floats; row i of x and row i of y are a pair, such as a passage and its question, or a vector and
+    its decoded version. Both are scaled to length 1.
 
-    Returns at least 0; with alpha=2 it is 2 - 2 * the mean cosine. Raises `ArgumentError` for wrong shapes or dtypes,
-    NaN or infinite values, a zero row, and an alpha that is not above 0.
+    Returns 0 or more; with alpha=2, 2 - 2 * the mean cosine. Raises `ArgumentError` for wrong shapes or dtypes, NaN or
+    infinite values, a zero row, and an alpha that is not above 0.
     """
     _positive(alpha, "alpha")
     first, second = _pairs(x, y)
     if first.shape[1] != second.shape[1]:
         raise ArgumentError(f"x has {first.shape[1]} columns and y {second.shape[1]}; expected the same")
     total = 0.0
-    for (_, one), (_, two) in zip(_chunks(first), _chunks(second), strict=True):
-        difference = _unit(one, "x").astype(np.float64) - _unit(two, "y")
+    for (_, x_rows), (_, y_rows) in zip(_chunks(first), _chunks(second), strict=True):
+        difference = _unit(x_rows, "x").astype(np.float64) - _unit(y_rows, "y")
         total += float(np.sum(np.sum(difference * difference, axis=1) ** (alpha / 2)))
     return total / len(first)
 
 
 def uniformity(x: ArrayInput, t: float = 2) -> float:
-    """How evenly rows lie on the sphere: log of the mean of exp(-t * distance ** 2) over pairs (Wang and Isola 2020).
+    """The spread of rows on the sphere: log of the mean of exp(-t * distance ** 2) over pairs (Wang and Isola 2020).
 
-    x: (rows, dim) floats, at least two rows; they are scaled to length 1. Smaller is more even: all in one point is 0,
-    and random directions of many dimensions come to about -4 for t=2.
+    x: (rows, dim) floats, at least two rows; they are scaled to length 1. Smaller is more even: 0 if all rows are
+    equal, about -4 with t=2 for random directions of many dimensions.
 
-    Goes through all pairs, and holds a scaled copy of x: 10,000 rows of 384 dimensions take about two seconds of one
-    core, and ten times the rows a hundred times as long; give a sample of more. Raises `ArgumentError` for wrong shapes
-    or dtypes, fewer than two rows, NaN or infinite values, a zero row, and a t that is not above 0.
+    Computes all pairs, and holds a scaled copy of x: 10,000 rows of 384 dimensions take about two seconds of one core,
+    and ten times the rows a hundred times as long; give a sample of more. Raises `ArgumentError` for wrong shapes or
+    dtypes, fewer than two rows, NaN or infinite values, a zero row, and a t that is not above 0.
     """
     _positive(t, "t")
     rows = as_matrix(x, "x")
@@ -190,7 +191,7 @@ def uniformity(x: ArrayInput, t: float = 2) -> float:
 
 
 def _closest(queries: Floats, rows: Floats, k: int) -> tuple[Doubles, Ids]:
-    """The k rows at the smallest distance: 2 q . x - |x|^2, which falls as |q - x| grows, and their numbers."""
+    """The k rows at the smallest distance: their scores 2 q . x - |x|^2, which fall as |q - x| grows, and numbers."""
     q, x = queries.astype(np.float64), rows.astype(np.float64)
     if not (np.isfinite(q).all() and np.isfinite(x).all()):
         raise ArgumentError("queries or x hold NaN or infinite values; expected finite ones")
@@ -200,7 +201,7 @@ def _closest(queries: Floats, rows: Floats, k: int) -> tuple[Doubles, Ids]:
 
 
 def _ranking(ids: ArrayInput, what: str, k: int) -> Ids:
-    """The first k columns as int64, without an id twice in a row."""
+    """Returns the first k columns as int64. Raises `ArgumentError` for a repeated id in a ranking."""
     array = as_array(ids, what)
     if array.ndim != 2 or array.dtype.kind not in "iu" or len(array) == 0:
         raise ArgumentError(
@@ -224,13 +225,13 @@ def _rankings(found_ids: ArrayInput, other_ids: ArrayInput, what: str, k: int) -
 
 
 def _common(found: Ids, other: Ids) -> Ids:
-    """How many ids are in both rankings, by query: an id that is comes twice among all, and so next to itself."""
+    """The number of ids in both rankings, by query: sorted together, these ids stand next to their copy."""
     ordered = np.sort(np.hstack([found, other]), axis=1)
     return np.asarray(np.sum((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0), axis=1, dtype=np.int64))
 
 
 def _unit(rows: Floats, what: str) -> Floats:
-    """Scaled to length 1; a zero row has no direction."""
+    """Scales rows to length 1. Raises `ArgumentError` for a zero row."""
     unit = normalize(rows)
     if not unit.any(axis=1).all():
         raise ArgumentError(f"{what} has a row of zeros, which has no direction; leave it out")
@@ -250,7 +251,7 @@ def _pairs(x: ArrayInput, y: ArrayInput) -> tuple[npt.NDArray[Any], npt.NDArray[
 
 
 def _finite_means(x: npt.NDArray[Any], what: str) -> Doubles:
-    """Of each column, (dim,)."""
+    """The mean of each column, (dim,). Raises `ArgumentError` for NaN or infinite values."""
     with np.errstate(invalid="ignore", over="ignore"):
         means = np.asarray(np.mean(x, axis=0, dtype=np.float64))
     if not np.isfinite(means).all():
@@ -259,7 +260,7 @@ def _finite_means(x: npt.NDArray[Any], what: str) -> Doubles:
 
 
 def _chunks(x: npt.NDArray[Any], columns: int = 0) -> Iterator[tuple[int, Floats]]:
-    """(first row, rows as float32); as many at a time as leave room for them, or that many columns, as float64."""
+    """Yields (first row, rows as float32). 4 float64 arrays of a chunk, dim or `columns` wide, fit _CHUNK_BYTES."""
     rows = max(64, _CHUNK_BYTES // (32 * max(x.shape[1], columns)))
     for first in range(0, len(x), rows):
         yield first, as_floats(x[first : first + rows], "x", ("rows", "dim"))

@@ -1,4 +1,4 @@
-"""Measures of rankings and of vectors, against values worked out by hand and plain formulas."""
+"""Measures of rankings and of vectors, against values computed by hand and plain formulas."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_exact_neighbours() -> None:
 
 
 def test_exact_neighbours_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = np.vstack([X, X, X])  # equal scores over the bounds of chunks
+    x = np.vstack([X, X, X])  # equal scores across chunks
     expected = evaluate.exact_neighbours(Q, x, 9)
     closest = evaluate.exact_neighbours(Q, X, 9, "l2")
     monkeypatch.setattr(measures, "_CHUNK_BYTES", 1)  # 64 rows at a time
@@ -98,28 +98,28 @@ def test_judgements_that_cannot_be_used() -> None:
 
 
 def plain_cka(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> float:
-    """By the definition, over matrices of (rows, rows)."""
+    """The definition, with (rows, rows) matrices."""
     centre = np.eye(len(x)) - 1 / len(x)
-    one, two = centre @ x @ x.T @ centre, centre @ y @ y.T @ centre
-    return float((one * two).sum() / np.sqrt((one * one).sum() * (two * two).sum()))
+    kx, ky = centre @ x @ x.T @ centre, centre @ y @ y.T @ centre
+    return float((kx * ky).sum() / np.sqrt((kx * kx).sum() * (ky * ky).sum()))
 
 
 def plain_debiased_cka(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> float:
-    """With the estimator of Song et al. as it is printed."""
+    """The estimator of Song et al., by the formula in the paper."""
 
-    def hsic(one: npt.NDArray[Any], two: npt.NDArray[Any]) -> float:
-        n = len(one)
-        one, two = one - np.diag(np.diag(one)), two - np.diag(np.diag(two))
-        sums = one.sum() * two.sum() / (n - 1) / (n - 2) - 2 / (n - 2) * (one @ two).sum()
-        return float(np.trace(one @ two) + sums)
+    def hsic(kx: npt.NDArray[Any], ky: npt.NDArray[Any]) -> float:
+        n = len(kx)
+        kx, ky = kx - np.diag(np.diag(kx)), ky - np.diag(np.diag(ky))
+        sums = kx.sum() * ky.sum() / (n - 1) / (n - 2) - 2 / (n - 2) * (kx @ ky).sum()
+        return float(np.trace(kx @ ky) + sums)
 
-    one, two = x @ x.T, y @ y.T
-    return hsic(one, two) / float(np.sqrt(hsic(one, one) * hsic(two, two)))
+    kx, ky = x @ x.T, y @ y.T
+    return hsic(kx, ky) / float(np.sqrt(hsic(kx, kx) * hsic(ky, ky)))
 
 
 def test_cka(monkeypatch: pytest.MonkeyPatch) -> None:
     x, other = X.astype(np.float64), X @ random.normal(size=(24, 5)) + 3
-    other = other.astype(np.float32).astype(np.float64)  # what float32 holds, summed as float64
+    other = other.astype(np.float32).astype(np.float64)  # float32 values, summed in float64
     rotation = np.linalg.qr(random.normal(size=(24, 24)))[0]
     for _ in range(2):
         assert evaluate.cka(X, other) == pytest.approx(plain_cka(x, other), abs=1e-12)
@@ -160,7 +160,7 @@ def test_uniformity(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda: evaluate.cka(X, np.float32(1)), r"y has the shape \(\)"),
         (lambda: evaluate.cka(X.astype(int), X), "dtype int64; expected float32"),
         (lambda: evaluate.cka(X, np.where(X[3, 4] == X, np.nan, X)), "y holds NaN or infinite values in column 4"),
-        (lambda: evaluate.cka(X * 0 + 1, X), "rows of x are all the same"),
+        (lambda: evaluate.cka(X * 0 + 1, X), "rows of x are all equal"),
         (lambda: evaluate.cka(X[:3], X[:3], debiased=True), "expected at least 4"),
         (lambda: evaluate.alignment(X, X[:, :3]), "x has 24 columns and y 3"),
         (lambda: evaluate.alignment(X, X * 0), "y has a row of zeros"),
