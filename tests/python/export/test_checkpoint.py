@@ -225,7 +225,7 @@ def put(name: str, value: Array) -> Callable[[Weights], object]:
     ("change", "message"),
     [
         (drop(QUERY), f"no {QUERY}, expected (32, 32)"),
-        (put("encoder.layer.0.adapter.weight", np.zeros(2, np.float32)), "encoder.layer.0.adapter.weight (2,), which"),
+        (put("encoder.layer.0.adapter.weight", np.zeros(2, np.float32)), "encoder.layer.0.adapter.weight (2,), not in"),
         (put("logit_scale", np.array(1, np.float32)), "logit_scale (), not in this architecture"),
         (put(QUERY, np.zeros((32, 31), np.float32)), f"{QUERY} (32, 31), expected (32, 32)"),
         (put(QUERY, np.zeros((32, 32), np.int8)), f"{QUERY} of type I8, expected F32, F16, BF16"),
