@@ -1,4 +1,4 @@
-"""The `nestvec` command: one file of `commands/` for each of its commands."""
+"""The `nestvec` command. Each of its commands has a file in `commands/`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from nestvec.errors import NestvecError
 
 
 class Commands(TyperGroup):
-    """Turns the errors that a user can mend into one line and exit code 1; NESTVEC_DEBUG=1 shows where they arose."""
+    """Prints errors that a user can mend as one line, with exit code 1; NESTVEC_DEBUG=1 shows the traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs one command."""
+        """Runs a command."""
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # the reader of our output has seen enough: typer exits quietly
+        except BrokenPipeError:  # the reader closed the pipe: typer exits quietly
             raise
         except (NestvecError, OSError) as error:
             if os.environ.get("NESTVEC_DEBUG") == "1":
@@ -56,7 +56,7 @@ def _options(
         raise typer.Exit
 
 
-# In the order of the help. A module has the command as the function of its own name, and its examples.
+# In the order of the help. Each module defines the function of its name and EXAMPLES.
 app.command(epilog=epilog(*export.EXAMPLES))(export.export)
 app.command(epilog=epilog(*encode.EXAMPLES))(encode.encode)
 app.command(epilog=epilog(*build.EXAMPLES))(build.build)

@@ -1,4 +1,4 @@
-"""What the commands share when they talk: consoles, progress, JSON, and numbers as people read them."""
+"""Output of the commands: consoles, progress bars, JSON, and numbers for people."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from rich.table import Table
 
 
 def output_console(pipe_width: int = 10_000) -> Console:
-    """Standard output: as wide as the terminal, or where it goes to a pipe or a file, as wide as lines are long."""
+    """Standard output: as wide as the terminal; in a pipe or a file wide enough for long lines."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # texts hold characters that not every terminal has
+        sys.stdout.reconfigure(errors="replace")  # texts may hold characters that the terminal cannot show
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=pipe_width)
 
 
 def message_console() -> Console:
-    """Standard error, for progress, notes and errors: what is left of a command when its output goes to a pipe."""
+    """Standard error, for progress, notes and errors: they stay visible if the output goes to a pipe."""
     return Console(stderr=True, highlight=False)
 
 
 def print_json(value: Mapping[str, object]) -> None:
-    """The one thing that `--json` writes to standard output."""
+    """Prints a JSON object, the only output of `--json`."""
     sys.stdout.write(json.dumps(value, indent=2, default=_plain) + "\n")
-    sys.stdout.flush()  # a closed pipe is met here, where it is handled, and not at exit
+    sys.stdout.flush()  # raises for a closed pipe now, where it is handled, and not at exit
 
 
 def _plain(value: Any) -> Any:
@@ -51,7 +51,7 @@ def _plain(value: Any) -> Any:
 
 
 def print_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
-    """A column of names and a column of values."""
+    """Prints a column of names and a column of values."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold cyan", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -61,7 +61,7 @@ def print_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Prints a table; where it goes to a pipe or a file, without the spaces that fill up the last column."""
+    """Prints a table; in a pipe or a file without the spaces that pad the last column."""
     if console.is_terminal:
         console.print(table)
         return
@@ -72,12 +72,12 @@ def print_table(console: Console, table: Table) -> None:
 
 
 def one_line(text: str) -> str:
-    """`text` with every run of white space, line ends too, as one space."""
+    """Replaces every run of white space in `text`, line ends included, by a space."""
     return " ".join(text.split())
 
 
 def size(count: float) -> str:
-    """Bytes with a decimal unit: 83,506,384 is `83.5 MB`."""
+    """Formats bytes with a decimal unit: 83,506,384 is `83.5 MB`."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
@@ -86,7 +86,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds with three digits and the unit that suits them, from microseconds to minutes."""
+    """Formats seconds with about three digits and a fitting unit, from microseconds to minutes."""
     if seconds < 1e-3:
         return f"{seconds * 1e6:.0f} µs"
     if seconds < 1:
@@ -96,7 +96,7 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def byte_progress(console: Console, description: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar for a download; gives the function that moves it, (bytes so far, bytes in all)."""
+    """Shows a bar for a download; yields the function that moves it, (bytes so far, total bytes)."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=None))
     numbers = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(
@@ -108,13 +108,13 @@ def byte_progress(console: Console, description: str) -> Iterator[Callable[[int,
 
 @contextmanager
 def step_progress(console: Console, description: str) -> Iterator[Callable[[str, float, float], None]]:
-    """A bar for steps of unequal length; gives the function that moves it: (the next step, done, total)."""
+    """Shows a bar for steps of unequal length; yields the function that moves it, (next step, done, total)."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=None), TaskProgressColumn())
     with Progress(
         *columns,
         TimeRemainingColumn(),
         TextColumn("left"),
-        speed_estimate_period=300,  # steps take seconds: a short view would see none end
+        speed_estimate_period=300,  # steps take seconds: none would end in a short period
         console=console,
         transient=True,
         disable=not console.is_terminal,

@@ -1,4 +1,4 @@
-"""What the commands report: the same facts as JSON values and as tables to read."""
+"""Reports of the commands: the same facts as JSON values and as tables for people."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ if TYPE_CHECKING:
     from nestvec.table.hits import Hits
     from nestvec.table.table import Table
 
-SHOWN_CHARS = 300  # of a text in a table for people; --json gives all of it
+SHOWN_CHARS = 300  # of a text in a table for people; --json prints all of it
 
 Facts = list[tuple[str, str]]
 
 
 def encode_report(stats: EncodeStats) -> dict[str, Any]:
-    """An `EncodeStats` as `--json` prints it, with the rate."""
+    """Converts an `EncodeStats` to the values of `--json`, with the rate."""
     report = dataclasses.asdict(stats)
     report["texts_per_second"] = stats.texts / stats.seconds_total if stats.seconds_total else 0.0
     return report
 
 
 def encode_facts(report: dict[str, Any], blank_lines: int) -> Facts:
-    """How an encoding went: the counts, the rate, and where the time was spent."""
+    """Statistics of an encoding: counts, rate, and shares of the time."""
     texts = f"{report['texts']:,} with {report['tokens']:,} tokens"
     if blank_lines:
         texts += f"; {blank_lines:,} blank lines skipped"
     rate = f"{report['texts_per_second']:,.0f} texts/s for {duration(report['seconds_total'])}"
-    return [("texts", texts), ("encoding", rate), ("of the time", time_split(report))]
+    return [("texts", texts), ("encoding", rate), ("time", time_split(report))]
 
 
 def time_split(report: dict[str, Any]) -> str:
-    """The shares of ONNX and of the rest; tokenizing runs beside them."""
+    """The shares of ONNX and of the rest; tokenizing runs concurrently."""
     total = report["seconds_total"] or 1.0
     onnx, rest, tokenize = (report[f"seconds_{part}"] / total for part in ("onnx", "rest", "tokenize"))
-    return f"ONNX {onnx:.1%}, the rest {rest:.1%}; tokenizing, beside it, {tokenize:.1%}"
+    return f"ONNX {onnx:.1%}, the rest {rest:.1%}; tokenizing, concurrently, {tokenize:.1%}"
 
 
 def table_facts(table: Table) -> Facts:
-    """Rows, codecs and sizes of a table, a line each."""
+    """Facts on a table: rows, codecs and sizes."""
     nested = [str(dim) for dim in table.dims if dim != table.dim]
     prefixes = f"; prefixes {', '.join(nested)}" if nested else ""
     codecs = ", rescored with ".join(table.codecs)
@@ -59,13 +59,13 @@ def table_facts(table: Table) -> Facts:
     return [
         ("rows", f"{table.rows:,} of {table.dim} dimensions{prefixes}{fine}"),
         ("codec", f"{codecs}; metric {table.metric}"),
-        ("a row", f"{table.bytes_per_row:g} bytes, {smaller:.1f} times smaller than float32"),
+        ("row", f"{table.bytes_per_row:g} bytes, {smaller:.1f} times smaller than float32"),
         *learned,
     ]
 
 
 def print_table_info(console: Console, path: Path, table: Table) -> None:
-    """The table's facts, its tiers, and the encoder that made it."""
+    """Prints a table's facts, its tiers, and the encoder that made it."""
     info = table.info()
     console.print(f"[bold]{escape(str(path))}[/]  {size(path.stat().st_size)}")
     texts = info["sections"].get(TEXT_BYTES)
@@ -82,13 +82,13 @@ def print_table_info(console: Console, path: Path, table: Table) -> None:
     console.print()
     print_table(console, grid)
     console.print()
-    console.print("[bold]made by the encoder[/]" if table.encoder else "made from vectors of an unknown encoder")
+    console.print("[bold]encoder[/]" if table.encoder else "vectors of an unknown encoder")
     facts = (table.encoder or {}).items()
     print_facts(console, [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in facts])
 
 
 def hit_rows(hits: Hits, with_texts: bool) -> Iterator[list[dict[str, Any]]]:
-    """For each query its hits, best first, as `--json` prints them: rank, id, score, and text where one is stored."""
+    """Yields the hits of each query, best first, as values of `--json`: rank, id, score, and text if one is stored."""
     texts = hits.texts if with_texts else None
     for query, (scores, ids) in enumerate(zip(hits.scores.tolist(), hits.ids.tolist(), strict=True)):
         rows: list[dict[str, Any]] = []
@@ -102,7 +102,7 @@ def hit_rows(hits: Hits, with_texts: bool) -> Iterator[list[dict[str, Any]]]:
 
 
 def print_hits(console: Console, metric: str, rows: list[dict[str, Any]]) -> None:
-    """The hits of one query, a line each."""
+    """Prints the hits of a query, a line each."""
     if not rows:
         console.print("no hits")
         return

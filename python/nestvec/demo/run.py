@@ -172,10 +172,10 @@ def show_figures(console: Console, built: Built, encoder: Encoder) -> None:
     float32 = table.rows * table.dim * 4
     facts = [
         ("encoding", f"{encode['texts_per_second']:,.0f} texts/s on {encode['threads']} threads{when}"),
-        ("of the time", time_split(encode)),
-        ("a row", f"{table.bytes_per_row:g} bytes; float32 takes {table.dim * 4}"),
+        ("time", time_split(encode)),
+        ("row", f"{table.bytes_per_row:g} bytes; float32 takes {table.dim * 4}"),
         ("all rows", f"{size(table.rows * table.bytes_per_row)}; float32 takes {size(float32)}"),
-        ("a query", f"{duration(search)} to search, {duration(both)} with encoding the question"),
+        ("query", f"{duration(search)} to search, {duration(both)} with encoding the question"),
     ]
     console.print()
     print_facts(console, facts)

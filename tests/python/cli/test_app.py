@@ -1,4 +1,4 @@
-"""Every command: what it prints, for people and for machines, and how it fails."""
+"""Every command: its output for people and for machines, and its errors."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def good(*arguments: object, stdin: str | None = None) -> str:
 
 
 def plain(output: str) -> str:
-    """Without colours, which typer's help has on some CI services even in a pipe."""
+    """Removes colours, which typer's help has on some CI services even in a pipe."""
     return re.sub(r"\x1b\[[0-9;]*m", "", output)
 
 
@@ -77,7 +77,7 @@ def good_json(*arguments: object, stdin: str | None = None) -> dict[str, Any]:
 
 
 def error(*arguments: object, stdin: str | None = None) -> str:
-    """The one line of an error that the user can mend."""
+    """Runs a command that fails; returns the single line of its error."""
     result = invoke(*arguments, stdin=stdin)
     assert result.exit_code == 1, result.output
     assert result.stdout == ""
@@ -93,7 +93,7 @@ def usage(*arguments: object) -> str:
 
 
 def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs a shell command line in which `nestvec` stands for this nestvec."""
+    """Runs a shell command line; `nestvec` in it is this nestvec."""
     command = f'set -o pipefail; nestvec() {{ "{sys.executable}" -W error -m nestvec "$@"; }}; {command}'
     variables = {**os.environ, "PYTHONPATH": PACKAGE, **environment}
     return subprocess.run(["bash", "-c", command], env=variables, capture_output=True, text=True, check=False)
@@ -106,14 +106,14 @@ def test_help_shows_examples_that_the_command_takes(command: str) -> None:
     examples = re.findall(rf"nestvec {command}\b([^<|\n]*)", parser.epilog)
     assert examples
     for example in examples:
-        parser.make_context(command, shlex.split(example)).close()  # raises for an option or argument it does not know
+        parser.make_context(command, shlex.split(example)).close()  # raises for an unknown option or argument
 
 
 def test_top_level_help_lists_the_commands() -> None:
     output = good("--help")
     assert all(f"\n│ {command} " in output for command in COMMANDS)
     assert good("--version") == f"nestvec {nestvec.__version__}\n"
-    assert invoke().exit_code == 2  # no command: the help
+    assert invoke().exit_code == 2  # without a command it prints the help
 
 
 def test_export(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_encode(tmp_path: Path, model: Path, documents: Path) -> None:
     np.testing.assert_array_equal(np.load(out), encoder.encode(TEXTS, precision="ubinary"))
 
 
-def test_encode_nothing_and_blank_lines(tmp_path: Path, model: Path) -> None:
+def test_encode_no_texts_and_blank_lines(tmp_path: Path, model: Path) -> None:
     out = tmp_path / "x.npy"
     report = good_json("encode", "-", "-m", model, "-o", out, "--precision", "binary", stdin="\n\n")
     assert (report["rows"], report["dim"], report["blank_lines"]) == (0, 4, 2)
@@ -304,7 +304,7 @@ def test_bad_lines_are_named_and_leave_no_file(tmp_path: Path, model: Path) -> N
     assert [entry.name for entry in tmp_path.iterdir()] == ["docs.jsonl"]
 
 
-def test_files_that_are_not_there_or_not_right(tmp_path: Path, model: Path, documents: Path, table: Path) -> None:
+def test_missing_and_wrong_files(tmp_path: Path, model: Path, documents: Path, table: Path) -> None:
     missing, out = tmp_path / "missing", tmp_path / "out"
     assert f"No such file or directory: {missing}" in error("encode", missing, "-m", model, "-o", out)
     assert f"No such file or directory: {missing}" in error("info", missing)
@@ -340,7 +340,7 @@ def test_usage_errors(model: Path, documents: Path, table: Path) -> None:
     assert "No such command" in usage("serach")
     assert "--model" in usage("encode", documents, "-o", "x.npy")
     assert "questions need --model" in usage("search", table, "a cat")
-    assert "not both" in usage("search", table, "a cat", "--vectors", "q.npy")
+    assert "only one of the two" in usage("search", table, "a cat", "--vectors", "q.npy")
     assert "--dims is '8;16'" in usage("build", documents, "-m", model, "-o", "t", "--dims", "8;16")
     assert "--filter-ids" in usage("search", table, "a cat", "-m", model, "--filter-ids", "x")
     assert "-k" in usage("search", table, "a cat", "-m", model, "-k", 0)

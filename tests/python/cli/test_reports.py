@@ -1,4 +1,4 @@
-"""Reports as a terminal shows them; test_cli.py has them in pipes."""
+"""Reports on a terminal; test_app.py has them in pipes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`nestvec build`: texts become a table."""
+"""`nestvec build`: builds a table of texts."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def build(
         str,
         typer.Option(
             metavar="NAME,...",
-            help=f"What is scanned, then what rescores the best: {listed()}.",
+            help=f"Codec of the scan, then codecs that rescore: {listed()}.",
         ),
     ] = "binary,int8",
     dims: Annotated[
-        str, typer.Option(metavar="INT,...", help="Shorter prefixes to search later with --dim.", show_default=False)
+        str, typer.Option(metavar="INT,...", help="Shorter prefixes, to search later with --dim.", show_default=False)
     ] = "",
     prompt: Annotated[
         str | None,

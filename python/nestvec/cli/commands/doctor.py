@@ -1,4 +1,4 @@
-"""`nestvec doctor`: what nestvec finds on this machine, and what is wrong with it."""
+"""`nestvec doctor`: shows what nestvec uses on this machine, and its problems."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nestvec.cli.console import output_console, print_facts, print_json
 from nestvec.cli.options import Json
 from nestvec.errors import NestvecError
 
-# Wheels that all install the one package `onnxruntime`: the one installed last overwrites the files of the others.
+# Wheels that install the same package `onnxruntime`: the last one overwrites the files of the others.
 ONNXRUNTIME_WHEELS = (
     "onnxruntime",
     "onnxruntime-directml",
@@ -29,7 +29,7 @@ ONNXRUNTIME_WHEELS = (
 )
 PACKAGES = ("numpy", "tokenizers", "onnx", "safetensors", "huggingface_hub", "typer", "rich", "matplotlib")
 
-# An ONNX model of one Identity node over one float, written out so that no `onnx` is needed to make it.
+# An ONNX model: an Identity node over a float, written out so that `onnx` is not needed to make it.
 IDENTITY_MODEL = bytes.fromhex(
     "0808"  # ir_version 8
     "3a2f"  # a graph of 47 bytes:
@@ -40,7 +40,7 @@ IDENTITY_MODEL = bytes.fromhex(
     "4204 0a00 100d"  # opset 13
 )
 
-# The features that the ISAs ask for, or that later ones may, as Linux spells them on x86-64 and on ARM.
+# Features that the ISAs need, or later ones may need, in Linux's spelling on x86-64 and on ARM.
 CPU_FEATURES = (
     *("sse4_2", "popcnt", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"),
     *("avx512_vpopcntdq", "avx512vbmi", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_int8", "amx_bf16"),
@@ -55,7 +55,7 @@ EXAMPLES = (
 
 
 def doctor(json_output: Json = False) -> None:
-    """Show what nestvec found on this machine, and what is wrong with it."""
+    """Show what nestvec uses on this machine, and its problems."""
     report = diagnose()
     if json_output:
         print_json(report)
@@ -66,7 +66,7 @@ def doctor(json_output: Json = False) -> None:
 
 
 def diagnose() -> dict[str, Any]:
-    """Everything the report shows, as JSON values. `problems` stop nestvec from working, `warnings` do not.
+    """The report as JSON values. `problems` stop nestvec from working, `warnings` do not.
 
     Keys: nestvec, python, platform, cpu, threads, cuda, packages, onnxruntime, problems, warnings.
     """
@@ -95,13 +95,13 @@ def _version(distribution: str) -> str | None:
 
 
 def onnxruntime_wheels() -> dict[str, str]:
-    """The installed wheels that bring `onnxruntime`, with their versions."""
+    """The installed wheels that contain `onnxruntime`, with their versions."""
     found = {name: _version(name) for name in ONNXRUNTIME_WHEELS}
     return {name: version for name, version in found.items() if version is not None}
 
 
 def thread_reason(threads: int, affinity: int, cpus: int) -> str:
-    """Why nestvec takes `threads` threads on a machine of `cpus` CPUs of which the process may use `affinity`."""
+    """The reason for using `threads` threads, on `cpus` CPUs of which the process may use `affinity`."""
     if threads < affinity:
         return f"the cgroup's CPU quota, below the {affinity} CPUs of the affinity mask"
     if affinity < cpus:
@@ -110,7 +110,7 @@ def thread_reason(threads: int, affinity: int, cpus: int) -> str:
 
 
 def cpu_info(path: Path = Path("/proc/cpuinfo")) -> tuple[str, list[str]]:
-    """(model, the features of `CPU_FEATURES` that it has), from Linux's cpuinfo; elsewhere the machine's name alone."""
+    """(model, its features among `CPU_FEATURES`), from Linux's cpuinfo; elsewhere only the machine's name."""
     fields: dict[str, str] = {}
     try:
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -153,7 +153,7 @@ def _add_onnxruntime(report: dict[str, Any]) -> None:
     if len(wheels) > 1:
         names = " and ".join(f"{name} {version}" for name, version in wheels.items())
         report["warnings"].append(
-            f"{names} are both installed: they share one folder, and the one installed last silently wins. Uninstall "
+            f"{names} are all installed: they share a folder, and the last one silently wins. Uninstall "
             f"all of them (pip uninstall -y {' '.join(wheels)}), then install the one you want"
         )
     try:
@@ -178,18 +178,18 @@ def _add_onnxruntime(report: dict[str, Any]) -> None:
 
 
 def cuda_loads(onnxruntime: Any) -> bool:
-    """Whether a session really gets CUDA: onnxruntime lists the provider even where its libraries cannot be loaded."""
+    """Whether a session gets CUDA: onnxruntime lists the provider even if its libraries cannot be loaded."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # its own report of the failure goes to standard error, many lines long
+    options.log_severity_level = 4  # its report of the failure is many lines on standard error
     try:
         session = onnxruntime.InferenceSession(IDENTITY_MODEL, options, providers=["CUDAExecutionProvider"])
-    except Exception:  # what it raises differs from version to version, and all of it means no
+    except Exception:  # the class differs between versions; each means that CUDA does not load
         return False
     return "CUDAExecutionProvider" in session.get_providers()
 
 
 def cuda_line(found: dict[str, Any]) -> str:
-    """What the compiled engine can do on GPUs, from `_core.cuda_report()`."""
+    """A line on the GPUs, from `_core.cuda_report()`."""
     if found["problem"]:
         return f"none: {found['problem']}"
     free = [f"cuda:{i} with {free / 2**30:.1f} GiB free" for i, free in enumerate(found["free_memory"])]
@@ -197,7 +197,7 @@ def cuda_line(found: dict[str, Any]) -> str:
 
 
 def print_report(console: Console, report: dict[str, Any]) -> None:
-    """The report as two columns, then the problems and warnings."""
+    """Prints the report as two columns, then the problems and warnings."""
     cpu, threads, onnx = report["cpu"], report["threads"], report["onnxruntime"]
     facts = [
         ("nestvec", f"{report['nestvec'] or 'unusable'} on Python {report['python']}, {report['platform']}"),

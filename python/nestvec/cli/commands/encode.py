@@ -1,4 +1,4 @@
-"""`nestvec encode`: texts become the rows of a .npy file."""
+"""`nestvec encode`: encodes texts into the rows of a .npy file."""
 
 from __future__ import annotations
 
@@ -55,11 +55,13 @@ def encode(
     records = (record.text for record in texts)
     with EncodeProgress(message_console(), "encoding", total, stats):
         batches = encoder.encode_batches(records, prompt=prompt, dim=dim, precision=precision, stats=stats)
-        none = encoder.encode([], prompt=prompt, dim=dim, precision=precision)  # gives an empty input its shape
-        rows, dtype = write_npy(output, chain([none], batches))
+        no_rows = encoder.encode(
+            [], prompt=prompt, dim=dim, precision=precision
+        )  # (0, columns): the file's shape if there are no texts
+        rows, dtype = write_npy(output, chain([no_rows], batches))
     if json_output:
-        shape = {"rows": rows, "dim": none.shape[1], "dtype": str(dtype), "precision": precision}
+        shape = {"rows": rows, "dim": no_rows.shape[1], "dtype": str(dtype), "precision": precision}
         print_json({"output": str(output), **shape, "blank_lines": texts.blank_lines, "encode": encode_report(stats)})
         return
-    facts = [("written", f"{output}  ({rows:,} x {none.shape[1]} {dtype}, {size(output.stat().st_size)})")]
+    facts = [("written", f"{output}  ({rows:,} x {no_rows.shape[1]} {dtype}, {size(output.stat().st_size)})")]
     print_facts(output_console(), facts + encode_facts(encode_report(stats), texts.blank_lines))

@@ -1,4 +1,4 @@
-"""`nestvec export`: a safetensors checkpoint becomes an ONNX file."""
+"""`nestvec export`: converts a safetensors checkpoint to an ONNX file."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import typer
 from rich.markup import escape
 
 from nestvec.cli.console import duration, message_console, output_console, print_facts, print_json, size
-from nestvec.cli.options import (
-    Json,
-)
+from nestvec.cli.options import Json
 
 EXAMPLES = ("nestvec export ./all-MiniLM-L6-v2",)
 
@@ -24,7 +22,7 @@ def export(
     ] = None,
     json_output: Json = False,
 ) -> None:
-    """Turn a safetensors model directory into ONNX, without PyTorch."""
+    """Convert a safetensors model directory to ONNX, without PyTorch."""
     from nestvec.export.export import export_onnx
 
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""`nestvec info`: what a table holds."""
+"""`nestvec info`: shows the contents of a table."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Annotated
 import typer
 
 from nestvec.cli.console import output_console, print_json
-from nestvec.cli.options import (
-    Json,
-)
+from nestvec.cli.options import Json
 from nestvec.cli.reports import print_table_info
 
 EXAMPLES = ("nestvec info docs.safetensors",)
@@ -20,7 +18,7 @@ def info(
     table_file: Annotated[Path, typer.Argument(metavar="TABLE", help="Table file.", show_default=False)],
     json_output: Json = False,
 ) -> None:
-    """Show what a table holds: tiers, sizes, and the encoder that made it."""
+    """Show the contents of a table: tiers, sizes, and the encoder that made it."""
     from nestvec.table.table import Table
 
     with Table.open(table_file) as table:

@@ -1,4 +1,4 @@
-"""`nestvec search`: questions, or query vectors, find their nearest rows."""
+"""`nestvec search`: finds the nearest rows of questions or query vectors."""
 
 from __future__ import annotations
 
@@ -35,37 +35,41 @@ def search(
     table_file: Annotated[Path, typer.Argument(metavar="TABLE", help="Table file.", show_default=False)],
     queries: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[QUERY]...", help="Questions; - or none reads a pipe.", show_default=False),
+        typer.Argument(metavar="[QUERY]...", help="Questions. Default, or -: a pipe.", show_default=False),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="The encoder that made the table.", show_default=False)
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="Hits for each query.")] = 10,
+    k: Annotated[int, typer.Option("-k", min=1, help="Hits per query.")] = 10,
     dim: Annotated[
-        int | None, typer.Option(min=1, help="Search this prefix of the table's dims.", show_default=False)
+        int | None, typer.Option(min=1, help="Search this prefix of the dimensions.", show_default=False)
     ] = None,
     oversample: Annotated[
         str,
-        typer.Option(metavar="INT,...", help="Rescore this many times k candidates; or one number for each tier."),
+        typer.Option(metavar="INT,...", help="Rescore this many times k candidates; or a number per tier."),
     ] = "",
     confidence: Annotated[
         float | None,
-        typer.Option(help="Rescore only until this share of the best is found, 0.99 for instance.", show_default=False),
+        typer.Option(
+            help="Stop rescoring once this share of the best is expected to be found, e.g. 0.99.", show_default=False
+        ),
     ] = None,
     query_kind: Annotated[
         str | None,
         typer.Option(
             "--query",
-            help=f"codes (the query compressed, too) or float, for tables of {scanned_both_ways()}.",
+            help=f"codes (compress the query, too) or float, for tables of {scanned_both_ways()}.",
             show_default=False,
         ),
     ] = None,
     filter_ids: Annotated[
         str,
-        typer.Option(metavar="INT,...|@FILE", help="Search only these ids; @FILE has one a line.", show_default=False),
+        typer.Option(
+            metavar="INT,...|@FILE", help="Search only these ids; @FILE has an id per line.", show_default=False
+        ),
     ] = "",
     vectors: Annotated[
-        Path | None, typer.Option(help=".npy file of query vectors, in place of questions.", show_default=False)
+        Path | None, typer.Option(help=".npy file of query vectors, instead of questions.", show_default=False)
     ] = None,
     format: Format = "auto",
     text_field: TextField = "text",
@@ -84,7 +88,7 @@ def search(
     with Table.open(table_file) as opened, opened.to(device) as table:
         if vectors is not None:
             if queries or model:
-                raise typer.BadParameter("give questions and --model, or --vectors, not both")
+                raise typer.BadParameter("given are --vectors, and questions or --model; expected only one of the two")
             array = np.atleast_2d(load_npy(vectors))
             names = [f"row {row}" for row in range(len(array))]
             hits = table.search(array, k, **options)
@@ -111,12 +115,12 @@ def search(
 
 def _piped_queries(format: str, text_field: str) -> list[str]:
     if sys.stdin.isatty():
-        raise typer.BadParameter("give a question, or pipe questions in, one a line")
+        raise typer.BadParameter("no question is given; give one, or pipe questions in, one per line")
     return [record.text for record in TextInput("-", format, text_field, id_field="")]
 
 
 def _filter(value: str) -> np.ndarray[Any, Any]:
-    """The ids of --filter-ids: a list with commas, or after @ a file with one a line."""
+    """The ids of --filter-ids: a comma-separated list, or after @ a file with an id per line."""
     if not value.startswith("@"):
         return np.array(integers(value, "--filter-ids"), np.int64)
     path = Path(value[1:])
@@ -126,5 +130,5 @@ def _filter(value: str) -> np.ndarray[Any, Any]:
             try:
                 ids.append(int(line))
             except ValueError:
-                raise ArgumentError(f"{path}, line {number}: {line!r:.60}; expected one integer id") from None
+                raise ArgumentError(f"{path}, line {number}: {line!r:.60}; expected an integer id") from None
     return np.array(ids, np.int64)

@@ -1,4 +1,4 @@
-"""`nestvec tune`: reads files, measures, prints a table and the choice, writes the report."""
+"""`nestvec tune`: reads files, measures candidates, prints a table and the choice, writes the report."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ EXAMPLES = (
     "nestvec tune docs.npy --queries questions.npy --max-bytes 64 --report report.html",
     "nestvec tune ./nfcorpus -m ./model --cache ./vectors --min-recall 0.95",
 )
-INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended
-_WIDE = 118  # columns of a terminal that show every figure
+INTERRUPTED = 130  # a shell's exit code after Ctrl-C
+_WIDE = 118  # columns of a terminal that fit every figure
 
 
 def tune(
@@ -48,33 +48,35 @@ def tune(
     ],
     queries: Annotated[
         Path | None,
-        typer.Option(help="Queries, a file like INPUT. Default: some rows of INPUT, taken out.", show_default=False),
+        typer.Option(help="Queries, a file like INPUT. Default: rows held out of INPUT.", show_default=False),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Encodes texts: directory, .onnx file, or hub id.", show_default=False),
+        typer.Option("--model", "-m", help="Encoder of texts: directory, .onnx file, or hub id.", show_default=False),
     ] = None,
     max_bytes: Annotated[
         float | None,
-        typer.Option(help="Bytes a row may take, memory and disk.", show_default=False, rich_help_panel="Budget"),
+        typer.Option(
+            help="Bytes per row, at most, in memory and on disk.", show_default=False, rich_help_panel="Budget"
+        ),
     ] = None,
     min_recall: Annotated[
         float | None,
         typer.Option(
-            help="recall@10 to reach, with the low end of its interval. Default without any limit: 0.95.",
+            help="recall@10, at least, by the low end of its interval. Default if no budget is given: 0.95.",
             show_default=False,
             rich_help_panel="Budget",
         ),
     ] = None,
     max_ms: Annotated[
         float | None,
-        typer.Option(help="Milliseconds that one query may take.", show_default=False, rich_help_panel="Budget"),
+        typer.Option(help="Milliseconds per query, at most.", show_default=False, rich_help_panel="Budget"),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="HTML file to write, with plots, all in one.", show_default=False)
+        Path | None, typer.Option(help="HTML file to write, self-contained, with plots.", show_default=False)
     ] = None,
     plots: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for a PNG of each plot.", show_default=False)
+        Path | None, typer.Option(metavar="DIR", help="Folder for the plots as PNG files.", show_default=False)
     ] = None,
     json_output: Json = False,
     metric: Annotated[str, typer.Option(help="cosine, ip or l2.")] = "cosine",
@@ -87,26 +89,26 @@ def tune(
         ),
     ] = "",
     limit: Annotated[
-        int | None, typer.Option(min=2, help="Measure on this many rows, evenly spaced.", show_default=False)
+        int | None, typer.Option(min=2, help="Measure on this many evenly spaced rows.", show_default=False)
     ] = None,
     field: Annotated[
         str | None,
         typer.Option(
-            help="Tensor, column or JSON field to read. Default: the only one that fits; for texts, text.",
+            help="Tensor, column or JSON field. Default: the only one that fits; text for texts.",
             show_default=False,
         ),
     ] = None,
     cache: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Keep the vectors of texts here for the next run.", show_default=False),
+        typer.Option(metavar="DIR", help="Cache for the vectors of texts.", show_default=False),
     ] = None,
     device: Device = "cpu",
     threads: Threads = None,
 ) -> None:
-    """Measure every way to compress on your vectors, and get the one for your budget.
+    """Measure every codec on your vectors, and choose the best for your budget.
 
-    Marks the candidates that nothing beats: in recall@10 for the bytes, for the milliseconds. Ctrl-C ends measuring,
-    reports what is known by then, and exits with 130.
+    Marks the candidates on the front of recall@10 and bytes, and of recall@10 and milliseconds. Ctrl-C stops the
+    measurements, reports the results so far, and exits with 130.
     """
     if report is not None:
         check_output(report)
@@ -164,7 +166,7 @@ def _write(result: TuneResult, report: Path | None, plots: Path | None) -> list[
 
 
 def print_result(console: Console, result: TuneResult, written: list[Path]) -> None:
-    """The measured, fewest bytes first, what was not measured, and the choice with its call."""
+    """Prints the measured candidates, fewest bytes first, the skipped ones, and the choice with its call."""
     asked = f"{result.queries:,} queries" + ("" if result.exact_ndcg10 is None else " with judgements")
     exact = "" if result.exact_ndcg10 is None else f", exact float32 nDCG@10 {result.exact_ndcg10.mean:.4f}"
     console.print(
@@ -176,11 +178,11 @@ def print_result(console: Console, result: TuneResult, written: list[Path]) -> N
     console.print()
     if result.measured:
         print_table(console, _grid(result, wide=console.width >= _WIDE))
-        console.print("[dim]* nothing has more recall@10 in as few bytes; > nothing has more in as short a time[/]")
+        console.print("[dim]* most recall@10 for its bytes; > most recall@10 for its time[/]")
     for reason in dict.fromkeys(reason for _, reason in result.skipped):
         names = ", ".join(name for name, why in result.skipped if why == reason)
         console.print(f"[dim]not measured: {escape(names)}: {escape(one_line(reason))}[/]", soft_wrap=True)
-    stopped = "stopped before all was measured, after " if result.interrupted else ""
+    stopped = "interrupted after " if result.interrupted else ""
     facts = [("choice", result.chosen or "none"), ("why", result.why), ("time", stopped + duration(result.seconds))]
     facts += [("written", str(path)) for path in written]
     console.print()
@@ -199,14 +201,14 @@ def _grid(result: TuneResult, wide: bool) -> Grid:
     headings = ["B/row", "recall@10", "95%", "@100", *(["nDCG@10"] if judged else []), "ms"]
     for heading in headings + (["queries/s", "built/s"] if wide else []):
         grid.add_column(heading, justify="right", no_wrap=True)
-    for one in sorted(result.measured, key=lambda one: (one.bytes_per_row, -one.recall10.mean)):
-        mark = ("*" if one.pareto_bytes else " ") + (">" if one.pareto_ms else "")
-        figures = [f"{one.bytes_per_row:g}", f"{one.recall10.mean:.3f}", _ends(one.recall10)]
-        figures += [f"{one.recall100.mean:.3f}", *([_ndcg(one)] if judged else []), f"{one.ms_one:.3f}"]
+    for row in sorted(result.measured, key=lambda row: (row.bytes_per_row, -row.recall10.mean)):
+        mark = ("*" if row.pareto_bytes else " ") + (">" if row.pareto_ms else "")
+        figures = [f"{row.bytes_per_row:g}", f"{row.recall10.mean:.3f}", _ends(row.recall10)]
+        figures += [f"{row.recall100.mean:.3f}", *([_ndcg(row)] if judged else []), f"{row.ms_one:.3f}"]
         if wide:
-            figures += [f"{one.queries_per_second_batch:,.0f}", f"{one.build_rows_per_second:,.0f}"]
-        style = "bold green" if one.name == result.chosen else "bold" if one.pareto_bytes or one.pareto_ms else "dim"
-        grid.add_row(mark, escape(one.name), *figures, style=style)
+            figures += [f"{row.queries_per_second_batch:,.0f}", f"{row.build_rows_per_second:,.0f}"]
+        style = "bold green" if row.name == result.chosen else "bold" if row.pareto_bytes or row.pareto_ms else "dim"
+        grid.add_row(mark, escape(row.name), *figures, style=style)
     return grid
 
 
@@ -214,5 +216,5 @@ def _ends(interval: Interval) -> str:
     return f"{interval.low:.3f}-{interval.high:.3f}"
 
 
-def _ndcg(one: Measured) -> str:
-    return "" if one.ndcg10 is None else f"{one.ndcg10.mean:.4f}"
+def _ndcg(row: Measured) -> str:
+    return "" if row.ndcg10 is None else f"{row.ndcg10.mean:.4f}"

@@ -1,4 +1,4 @@
-"""The report of `nestvec doctor`: what it finds, and what it warns of."""
+"""The report of `nestvec doctor`: facts, warnings and problems."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 def install(monkeypatch: pytest.MonkeyPatch, **versions: str | None) -> None:
-    """Makes importlib.metadata answer with these versions, and with the true one for other distributions."""
+    """Makes importlib.metadata return these versions, and the true one for other distributions."""
     real = importlib.metadata.version
 
     def version(name: str) -> str:
@@ -128,7 +128,7 @@ def test_missing_extra_is_a_warning(monkeypatch: pytest.MonkeyPatch, missing: st
 
 
 class FakeRuntime:
-    """An onnxruntime that offers CUDA and, asked for it, `gives` these providers or raises."""
+    """An onnxruntime that lists CUDA; a session for it has the providers `gives`, or raises."""
 
     __version__ = "1.0"
 
@@ -156,9 +156,7 @@ class FakeRuntime:
         (RuntimeError("libcublas.so not found"), False),
     ],
 )
-def test_cuda_is_tried_and_not_believed(
-    monkeypatch: pytest.MonkeyPatch, gives: list[str] | Exception, loads: bool
-) -> None:
+def test_cuda_is_tried_by_a_session(monkeypatch: pytest.MonkeyPatch, gives: list[str] | Exception, loads: bool) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", FakeRuntime(gives))
     report = doctor.diagnose()
     assert report["onnxruntime"]["cuda_loads"] is loads
@@ -178,7 +176,7 @@ def test_json_alone_on_standard_output() -> None:
     assert result.stderr == ""
 
 
-def test_forced_isa_is_a_warning_where_a_better_one_is_there() -> None:
+def test_a_forced_isa_is_a_warning_if_a_better_one_runs() -> None:
     result = run(NESTVEC_ISA="reference")
     assert result.returncode == 0
     assert "reference (forced by NESTVEC_ISA)" in result.stdout

@@ -1,4 +1,4 @@
-"""nestvec tune: what it prints for people and machines, what it writes, how it ends."""
+"""nestvec tune: output for people and machines, files, exit codes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_table_and_the_choice(vectors: Path) -> None:
     assert "queries/s" in table[0]
     bytes_per_row = [float(re.split(r" {2,}", line[4:])[1]) for line in table[1:]]
     assert bytes_per_row == sorted(bytes_per_row)
-    assert table[1].startswith("*")  # the fewest bytes of all
+    assert table[1].startswith("*")  # it has the fewest bytes
     int8 = next(line for line in table if " int8 " in line and "+" not in line)
     assert int8.startswith("*")
     assert "choice  int8" in output
@@ -129,6 +129,6 @@ def test_interrupted_it_reports_what_it_measured(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     output, messages = process.communicate(timeout=60)
     assert process.returncode == 130, messages
-    assert "time    stopped before all was measured, after " in output
+    assert "time    interrupted after " in output
     assert "float32 " in output
     assert "opq" not in output
