@@ -86,14 +86,10 @@ class Region {
   CheckedRegion checked_;
 };
 
-/// The parameters of a search; Searcher::search checks them against the table.
-struct Options {
-  std::size_t k, dim;                   ///< dim: prefix of the scanned tier
-  std::vector<std::size_t> oversample;  ///< of each tier but the last
-  bool float_query;
-  std::vector<Forecast> forecasts;  ///< one for each tier but the last, or none
+/// The rule by which a tier stops rescoring a query early: as in nestvec::SearchOptions.
+struct EarlyStop {
+  std::vector<Forecast> forecasts;  ///< one for each tier but the last
   double confidence;
-  std::size_t threads;
 };
 
 /// The work of a tier in a search.
@@ -144,24 +140,27 @@ class Searcher {
 
   /// Returns (scores, ids, [Stats of each tier]). Uses one tier for each of the queries' entries. filter: (1 or
   /// queries, words of 64 rows).
-  py::tuple search(const std::vector<QueryArrays>& queries, const Options& request,
-                   const std::optional<Words>& filter) const {
+  py::tuple search(const std::vector<QueryArrays>& queries, std::size_t k, std::size_t dim,
+                   const std::vector<std::size_t>& oversample, bool float_query, const EarlyStop* early_stop,
+                   const std::optional<Words>& filter, std::size_t threads) const {
     const std::vector<TierQueries> views = checked_queries(queries);
     const Matrix<const float> first = views[0].values;
-    if (request.dim < 1 || request.dim > first.cols || request.k < 1 || request.oversample.size() + 1 < views.size() ||
-        std::count(request.oversample.begin(), request.oversample.end(), std::size_t{0}) ||
-        (!request.forecasts.empty() && request.forecasts.size() + 1 < views.size()))
+    if (dim < 1 || dim > first.cols || k < 1 || oversample.size() + 1 < views.size() ||
+        std::count(oversample.begin(), oversample.end(), std::size_t{0}) ||
+        (early_stop && early_stop->forecasts.size() + 1 < views.size()))
       throw ArgumentError(
           "search needs 1 <= dim <= the queries' columns, k and oversample >= 1, forecasts for all tiers");
     std::vector<TierStats> stats(views.size());
-    SearchOptions options{.k = std::min(request.k, table_.segment.rows),
-                          .dim = request.dim,
-                          .oversample = request.oversample,
-                          .kind = kind_of(request.float_query),
-                          .threads = request.threads,
-                          .forecasts = request.forecasts,
-                          .confidence = request.confidence,
+    SearchOptions options{.k = std::min(k, table_.segment.rows),
+                          .dim = dim,
+                          .oversample = oversample,
+                          .kind = kind_of(float_query),
+                          .threads = threads,
                           .stats = stats.data()};
+    if (early_stop) {
+      options.forecasts = early_stop->forecasts;
+      options.confidence = early_stop->confidence;
+    }
     if (filter) {
       const Matrix<const std::uint64_t> words = as_matrix(*filter, "the filter");
       if ((words.rows != 1 && words.rows != first.rows) || words.cols != block_count(table_.segment.rows))
@@ -174,7 +173,7 @@ class Searcher {
       const py::gil_scoped_release release;
       for (std::size_t t = 0; t < views.size(); ++t)
         if (t == 0 || views[t].values.data != views[t - 1].values.data)
-          check_finite(views[t].values, "queries", Encoding::float32, request.threads);
+          check_finite(views[t].values, "queries", Encoding::float32, threads);
       nestvec::search(table_, views, options, found.data());
     }
     std::vector<Stats> counted;
@@ -248,11 +247,6 @@ void bind_search(py::module_& m) {
       }),
       py::kw_only(), py::arg("encoding"), py::arg("dims"), py::arg("cosine"), py::arg("norm_weight"),
       py::arg("codes").noconvert(), py::arg("factors").noconvert(), py::arg("row_bound"), py::arg("codebook"));
-  py::class_<QueryArrays>(m, "TierQueries")
-      .def(py::init([](Floats values, std::optional<Array<double>> constants) {
-             return QueryArrays{std::move(values), std::move(constants)};
-           }),
-           py::arg("values").noconvert(), py::arg("constants").noconvert() = py::none());
   py::class_<Forecast>(m, "Forecast")
       .def(py::init(
                [](double slope, double intercept, double deviation) { return Forecast{slope, intercept, deviation}; }),
@@ -260,13 +254,11 @@ void bind_search(py::module_& m) {
       .def_readonly("slope", &Forecast::slope)
       .def_readonly("intercept", &Forecast::intercept)
       .def_readonly("deviation", &Forecast::deviation);
-  py::class_<Options>(m, "SearchOptions")
-      .def(py::init([](std::size_t k, std::size_t dim, std::vector<std::size_t> oversample, bool float_query,
-                       std::vector<Forecast> forecasts, double confidence, std::size_t threads) {
-             return Options{k, dim, std::move(oversample), float_query, std::move(forecasts), confidence, threads};
+  py::class_<EarlyStop>(m, "EarlyStop")
+      .def(py::init([](std::vector<Forecast> forecasts, double confidence) {
+             return EarlyStop{std::move(forecasts), confidence};
            }),
-           py::kw_only(), py::arg("k"), py::arg("dim"), py::arg("oversample"), py::arg("float_query"),
-           py::arg("forecasts") = std::vector<Forecast>(), py::arg("confidence") = 1, py::arg("threads") = 0);
+           py::arg("forecasts"), py::arg("confidence"));
   py::class_<Stats>(m, "TierStats")
       .def_readonly("rows", &Stats::rows)
       .def_readonly("bytes", &Stats::bytes)
@@ -277,7 +269,7 @@ void bind_search(py::module_& m) {
                     const std::string&, std::optional<std::size_t>>(),
            py::arg("rows"), py::arg("tiers"), py::arg("ids"), py::arg("region"), py::arg("device"), py::arg("memory"))
       .def("placed", &Searcher::placed)
-      .def("search", &Searcher::search, py::arg("queries"), py::arg("options"),
-           py::arg("filter").noconvert() = py::none())
+      .def("search", &Searcher::search, py::arg("queries"), py::arg("k"), py::arg("dim"), py::arg("oversample"),
+           py::arg("float_query"), py::arg("early_stop"), py::arg("filter").noconvert(), py::arg("threads"))
       .def("vectors", &Searcher::vectors, py::arg("tier"), py::arg("rows").noconvert(), py::arg("threads"));
 }

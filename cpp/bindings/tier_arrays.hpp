@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "cpp/bindings/arrays.hpp"
@@ -55,10 +56,8 @@ struct TierArrays {
   }
 };
 
-/// The queries of a tier, and a constant that is added to all scores of each.
-struct QueryArrays {
-  Array<float> values;
-  std::optional<Array<double>> constants;
-};
+/// The queries of a tier, and a constant that is added to all scores of each. A tuple (TierQueries in
+/// table/searcher.py): making an instance of a bound class takes 1.2 microseconds of the 35 of a small search.
+using QueryArrays = std::tuple<Array<float>, std::optional<Array<double>>>;
 
 }  // namespace nestvec

@@ -170,9 +170,6 @@ class Tier(_Object):
         codebook: Codebook | None,
     ) -> None: ...
 
-class TierQueries(_Object):
-    def __init__(self, values: npt.NDArray[np.float32], constants: npt.NDArray[np.float64] | None = None) -> None: ...
-
 class Forecast(_Object):
     def __init__(self, slope: float, intercept: float, deviation: float) -> None: ...
     @property
@@ -182,18 +179,8 @@ class Forecast(_Object):
     @property
     def deviation(self) -> float: ...
 
-class SearchOptions(_Object):
-    def __init__(
-        self,
-        *,
-        k: int,
-        dim: int,
-        oversample: Sequence[int],
-        float_query: bool,
-        forecasts: Sequence[Forecast] = ...,
-        confidence: float = 1,
-        threads: int = 0,
-    ) -> None: ...
+class EarlyStop(_Object):
+    def __init__(self, forecasts: Sequence[Forecast], confidence: float) -> None: ...
 
 class TierStats(_Object):
     @property
@@ -222,9 +209,14 @@ class Searcher(_Object):
     def placed(self) -> list[Placed]: ...
     def search(
         self,
-        queries: list[TierQueries],
-        options: SearchOptions,
-        filter: npt.NDArray[np.uint64] | None = None,
+        queries: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.float64] | None]],
+        k: int,
+        dim: int,
+        oversample: Sequence[int],
+        float_query: bool,
+        early_stop: EarlyStop | None,
+        filter: npt.NDArray[np.uint64] | None,
+        threads: int,
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], list[TierStats]]: ...
     def vectors(self, tier: int, rows: npt.NDArray[np.int64], threads: int) -> npt.NDArray[np.float32]: ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,13 @@ from nestvec.table.layout import TierLayout
 from nestvec.table.queries import SearchPlan
 from nestvec.table.section_names import CENTER, CODEBOOK, CODES, FACTORS, ROTATION, SIGNS, of_tier
 from nestvec.table.segment import Segment
+
+
+class TierQueries(NamedTuple):
+    """The queries of a tier, and what is added to all scores of each."""
+
+    values: Floats
+    constants: Doubles | None = None
 
 
 class TableSearcher:
@@ -63,17 +70,12 @@ class TableSearcher:
         filter: one bit a row, (1, words) or (queries, words).
         """
         made = self._queries(queries, rescoring, plan)
-        forecasts = [] if plan.confidence is None or len(made) == 1 else self._forecasts(plan)
-        options = _core.SearchOptions(
-            k=plan.k,
-            dim=plan.dim,
-            oversample=plan.oversample,
-            float_query=plan.float_query,
-            forecasts=forecasts,
-            confidence=plan.confidence or 1,
-            threads=plan.threads,
+        early_stop = None
+        if plan.confidence is not None and len(made) > 1:
+            early_stop = _core.EarlyStop(self._forecasts(plan), plan.confidence)
+        scores, ids, stats = self.compiled.search(
+            made, plan.k, plan.dim, plan.oversample, plan.float_query, early_stop, filter, plan.threads
         )
-        scores, ids, stats = self.compiled.search(made, options, filter)
         counted = zip(self._names, stats, strict=True)
         return scores, ids, tuple([TierStats(name, tier.rows, tier.bytes, tier.seconds) for name, tier in counted])
 
@@ -95,10 +97,8 @@ class TableSearcher:
         plan: of which `k`, `dim` and `float_query` count.
         """
         made = self._queries(queries, rescoring, plan)[:tiers]
-        options = _core.SearchOptions(
-            k=plan.k, dim=plan.dim, oversample=[1] * (tiers - 1), float_query=plan.float_query
-        )
-        scores, ids, _ = self.compiled.search(made, options)
+        oversample = [1] * (tiers - 1)
+        scores, ids, _ = self.compiled.search(made, plan.k, plan.dim, oversample, plan.float_query, None, None, 0)
         distances = scores.dtype == np.int32
         return (-scores if distances else scores).astype(np.float64), ids
 
@@ -111,7 +111,7 @@ class TableSearcher:
             self._learned[key] = known
         return known
 
-    def _queries(self, queries: Floats, rescoring: Floats, plan: SearchPlan) -> list[_core.TierQueries]:
+    def _queries(self, queries: Floats, rescoring: Floats, plan: SearchPlan) -> list[TierQueries]:
         """The queries of every tier."""
         threads = plan.threads
         if self._rotates:  # the compiled search checks, too, but what has been rotated
@@ -136,17 +136,17 @@ class TableSearcher:
         return y if basis is None else basis.inverse(y, threads)
 
 
-def _completed(tier: TierLayout, values: Floats, constants: Doubles | None, dim: int) -> _core.TierQueries:
+def _completed(tier: TierLayout, values: Floats, constants: Doubles | None, dim: int) -> TierQueries:
     """Queries whose scores, minus norm_weight times the square of a row's length, are those of the metric.
 
     -|q - x|^2 = 2 q . x - |x|^2 - |q|^2. dim: how many of the values count.
     """
     if tier.norm_weight == 0:
-        return _core.TierQueries(values, constants)
+        return TierQueries(values, constants)
     if tier.metric == "l2":
-        return _core.TierQueries(values + values, -_core.squared_lengths(np.ascontiguousarray(values[:, :dim])))
+        return TierQueries(values + values, -_core.squared_lengths(np.ascontiguousarray(values[:, :dim])))
     added = np.zeros(len(values)) if constants is None else constants
-    return _core.TierQueries(values, tier.norm_weight + added)
+    return TierQueries(values, tier.norm_weight + added)
 
 
 def _fitted(tier: TierLayout, number: int, sections: Sections) -> FittedCodec:
