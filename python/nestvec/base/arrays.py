@@ -65,6 +65,8 @@ def as_floats(value: ArrayInput, what: str, *shapes: tuple[str, ...]) -> Floats:
     dimension may be 0. Raises `ArgumentError` for other dtypes and shapes.
     """
     array = _checked_floats(value, what, shapes)
+    if array.dtype == np.float32 and array.flags.c_contiguous and array.flags.aligned:
+        return array  # np.require would say so after 4 microseconds, a tenth of a small search
     with np.errstate(over="ignore"):  # values beyond float32 become infinite, and are reported as such
         return np.require(array, np.float32, ["C", "A"])
 
