@@ -46,7 +46,7 @@ UNREADABLE = "has no readable description of the table"
 DESCRIPTION = "its description of the table is incomplete or contradicts itself"
 MATCH = "do not match its description of the table"
 WRONGLY = "has a header that describes its sections wrongly"
-CHECKSUMS = "its last section is no list of checksums"
+CHECKSUMS = "its last section does not hold a checksum"
 
 
 def raw(content: bytes) -> Change:
@@ -159,7 +159,7 @@ ATTACKS: dict[str, tuple[str, str, Change]] = {  # a base, a part of the error, 
     "tiers_nine": ("int8", DESCRIPTION, tiers(*["int8"] * 9)),
     "tier_too_many": ("int8", MATCH, tiers("int8", "int8")),
     "tier_too_few": ("cascade", MATCH, tiers("binary")),
-    "codec_unknown": ("int8", "it is of a kind that this nestvec does not read: codec is 'int5'", tiers("int5")),
+    "codec_unknown": ("int8", "it has a tier that this nestvec does not read: codec is 'int5'", tiers("int5")),
     "codec_of_words_alike": ("planes", MATCH, tiers("binary")),
     "sub_quantizers_above_dim": ("pq", DESCRIPTION, tiers("pq5x4")),
     "longest_row_nan": ("int8", DESCRIPTION, tiers("int8", longest_row=NAN)),
@@ -172,7 +172,7 @@ ATTACKS: dict[str, tuple[str, str, Change]] = {  # a base, a part of the error, 
     "section_unknown": ("int8", MATCH, sections(notes=Piece("U8", [3], b"abc"))),
     "section_of_another_tier": ("int8", MATCH, sections(tier1_codes=Piece("I8", [3, 4], bytes(12)))),
     "texts_without_offsets": ("int8", MATCH, sections(texts_offsets=None)),
-    "sections_in_another_order": ("int8", "its sections stand in the order", last_section_first),
+    "sections_in_another_order": ("int8", "its sections are in the wrong order", last_section_first),
     "checksums_missing": ("int8", CHECKSUMS, sections(checksums=None)),
     "checksums_too_many": ("int8", CHECKSUMS, sections(checksums=Piece("U32", [2], bytes(8)))),
     "checksums_as_floats": ("int8", CHECKSUMS, sections(checksums=Piece("F32", [1], bytes(4)))),
@@ -196,7 +196,7 @@ ATTACKS: dict[str, tuple[str, str, Change]] = {  # a base, a part of the error, 
     "stages_nine": ("int8", "expected a list of at most 8", table(stages=[{}] * 9)),
     "stage_null": ("int8", "its stages are described by None", table(stages=[None])),
     "stage_unknown": ("stages", "it has a stage 'dense', which this nestvec does not know", stage(0, stage="dense")),
-    "stage_of_another_dim": ("stages", "do not take what those before them give", stage(2, input_dim=5)),
+    "stage_of_another_dim": ("stages", "do not take the dimensions that the stages before", stage(2, input_dim=5)),
     "stage_dim_2_to_63": ("stages", "its stages have a dimension 9223372036854775808", stage(2, dim=1 << 63)),
     "stages_that_give_another_dim": (
         "stages",
@@ -220,12 +220,12 @@ ATTACKS: dict[str, tuple[str, str, Change]] = {  # a base, a part of the error, 
     "anchor_nan": ("stages", "its stage 'relative' holds values that it cannot have", value("stage2.matrix", NAN)),
     "texts_past_their_end": (
         "int8",
-        "its texts do not lie where its offsets say",
+        "the offsets of its texts are invalid",
         piece("texts.offsets", data=struct.pack("<4q", 0, 1, 3, 99)),
     ),
     "texts_of_negative_length": (
         "int8",
-        "its texts do not lie where its offsets say",
+        "the offsets of its texts are invalid",
         piece("texts.offsets", data=struct.pack("<4q", 3, 1, 0, 3)),
     ),
 }

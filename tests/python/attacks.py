@@ -20,7 +20,7 @@ DESCRIPTION = "description of the table is incomplete or contradicts itself"
 MATCH = "its sections .* do not match its description of the table"
 MISPLACED = "misplaces the section"
 WRONGLY = "describes its sections wrongly"
-CHECKSUMS = "its last section is no list of checksums"
+CHECKSUMS = "its last section does not hold a checksum"
 
 SIGNED = '{"__metadata__":{"format":"nestvec-table","version":"1","table":"{}","header_crc32c":"00000000"}'
 
@@ -162,7 +162,7 @@ ATTACKS: list[Attack] = [
         _bound(f"a longest row of {bound!r:.20}", bound)
         for bound in (float("nan"), float("inf"), -1, "1", None, 10**400)
     ),
-    _tiers("an unknown codec", "of a kind that this nestvec does not read: codec is 'int5'", "binary", "int5"),
+    _tiers("an unknown codec", "a tier that this nestvec does not read: codec is 'int5'", "binary", "int5"),
     _tiers("an unknown codec to scan", "does not read: codec is 'pq5x6'; expected one of float32", "pq5x6", "int8"),
     _tiers("centroids that rescore", MATCH, "binary", "pq3x8"),
     _tiers("bits that rescore", MATCH, "binary", "binary"),
@@ -187,7 +187,7 @@ ATTACKS: list[Attack] = [
     _sections("checksums of another name", CHECKSUMS, checksums=None, sums=Piece("U32", [1], bytes(4))),
     _first("checksums first", CHECKSUMS, "checksums"),
     *(
-        _first(f"{name} first", "its sections stand in the order", name)
+        _first(f"{name} first", "its sections are in the wrong order", name)
         for name in ("ids", "tier1.codes", "texts.bytes")
     ),
     _piece("an unknown dtype", WRONGLY, "ids", dtype="F8_E4M3"),

@@ -1,4 +1,4 @@
-"""Building a table's sections from vectors that come in batches."""
+"""Builds the sections of a table from batches of vectors."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from nestvec.table.spool import make_spool
 from nestvec.table.stages import stage_sections
 from nestvec.table.vectors import NO_BATCH, StagedVectors, Vectors
 
-SAMPLE_ROWS = 1 << 16  # that codecs are fitted to: 256 for each of 256 centroids
+SAMPLE_ROWS = 1 << 16  # in the sample that codecs are fitted to: 256 for each of 256 centroids
 Ids = Iterable[int] | npt.NDArray[Any]
 
 
 class _PerRow:
-    """Items that come with the rows, one each: handed out as the rows come, and counted."""
+    """Ids or texts, one item for each row: hands out the items of each batch and counts them."""
 
     def __init__(self, items: Iterable[Any], what: str) -> None:
         if isinstance(items, str) or not hasattr(items, "__iter__") or getattr(items, "ndim", 1) == 0:
-            raise ArgumentError(f"{what} is of type {type(items).__name__}; expected an iterable, one item a row")
+            raise ArgumentError(f"{what} is of type {type(items).__name__}; expected an iterable, an item for each row")
         self._items = iter(items)
         self._what = what
 
@@ -44,17 +44,17 @@ class _PerRow:
         taken = list(islice(self._items, count))
         if len(taken) < count:
             raise ArgumentError(
-                f"{self._what} holds {row + len(taken)} items for at least {row + count} rows; give one each"
+                f"{self._what} holds {row + len(taken)} items for at least {row + count} rows; give each row an item"
             )
         return taken
 
     def end(self, rows: int) -> None:
         if next(self._items, self) is not self:
-            raise ArgumentError(f"{self._what} holds more items than the {rows} rows; give one each")
+            raise ArgumentError(f"{self._what} holds more items than the {rows} rows; give each row an item")
 
 
 class _TierSpool:
-    """Codes and factors of one tier, as they are made."""
+    """The codes and factors of one tier while the table is built."""
 
     def __init__(self, layout: TierLayout, fitted: FittedCodec, directory: Path | None) -> None:
         self._layout = layout
@@ -72,7 +72,7 @@ class _TierSpool:
         self.longest = max(self.longest, coded.longest_row)
 
     def append_codes(self, rows: CodeRows) -> None:
-        """Takes rows that are coded already: whole blocks of 64, the last ones at the end."""
+        """Appends coded rows: whole blocks of 64; only the last call may end with a partial block."""
         codec, dim = self._fitted.codec, self._layout.dim
         packed = self._layout.packed
         self._codes.append(_core.pack_rows(rows.codes, codec.encoding, dim) if packed else rows.codes)
@@ -100,19 +100,19 @@ class _TierSpool:
 
 
 class _Rows:
-    """Vectors on their way into tiers: handed on in whole blocks of 64, the last ones at the end."""
+    """Collects vectors and hands them to tiers in whole blocks of 64 rows; `end` hands on the rest."""
 
     def __init__(self, what: str, dim: int, tiers: Sequence[_TierSpool]) -> None:
         self._what = what
         self._tiers = tiers
-        self._rest = np.empty((0, dim), np.float32)  # rows that do not fill a block yet
+        self._rest = np.empty((0, dim), np.float32)  # rows that do not yet fill a block
         self._encoded = 0  # rows
 
     def add(self, x: Floats) -> None:
         if x.shape[1] != self._rest.shape[1]:
             raise ArgumentError(
                 f"a batch of {self._what} has {x.shape[1]} columns after rows of {self._rest.shape[1]}; expected the "
-                "same"
+                "same number"
             )
         head = min(-len(self._rest) % _core.BLOCK_ROWS, len(x))
         if head:
@@ -127,7 +127,7 @@ class _Rows:
             self._rest = x[whole:].copy()
 
     def end(self) -> int:
-        """Encodes what is left, and says how many rows there were."""
+        """Encodes the rest and returns the number of rows."""
         if len(self._rest):
             self._encode(self._rest)
         return self._encoded
@@ -142,7 +142,7 @@ class _Rows:
 
 
 class _CodedRows:
-    """Rows that come coded, on their way into one tier: handed on in whole blocks of 64, the last ones at the end."""
+    """Collects coded rows and hands them to one tier in whole blocks of 64; `end` hands on the rest."""
 
     def __init__(self, tier: _TierSpool) -> None:
         self._tier = tier
@@ -170,19 +170,19 @@ def _part(rows: CodeRows, part: slice) -> CodeRows:
 
 
 class Builder:
-    """Turns batches of rows into the sections of a table, holding one batch and what spools hold in memory.
+    """Turns batches of rows into the sections of a table. Holds one batch, and the spools that are in memory.
 
-    codecs: fitted, one for each of the layout's tiers. directory: where the sections are spooled as unnamed files; None
+    codecs: a fitted codec for each tier of the layout. directory: sections are spooled to unnamed files in it; None
         keeps them in memory.
     """
 
     def __init__(self, layout: Layout, codecs: Sequence[FittedCodec], directory: Path | None) -> None:
         self._layout = layout
         self._tiers = [_TierSpool(tier, fitted, directory) for tier, fitted in zip(layout.tiers, codecs, strict=True)]
-        own = len(self._tiers) if layout.fine_dim is None else 1
-        self._x = _Rows("x", layout.dim, self._tiers[:own])
+        x_tiers = len(self._tiers) if layout.fine_dim is None else 1
+        self._x = _Rows("x", layout.dim, self._tiers[:x_tiers])
         self._coded = [_CodedRows(tier) for tier in self._tiers]
-        self._fine = None if layout.fine_dim is None else _Rows("fine", layout.fine_dim, self._tiers[own:])
+        self._fine = None if layout.fine_dim is None else _Rows("fine", layout.fine_dim, self._tiers[x_tiers:])
         self._ids = make_spool(directory)
         self._offsets = make_spool(directory)
         self._texts = make_spool(directory)
@@ -191,7 +191,7 @@ class Builder:
         self.rows = 0
 
     def add(self, x: Floats | Sequence[CodeRows], ids: Sequence[int] | None, texts: Sequence[str] | None) -> None:
-        """Takes the next rows, as vectors or coded for each tier, with an id and a text for each where it has them."""
+        """Takes the next rows: vectors, or codes for each tier. ids, texts: an item for each row, or None without."""
         if ids is not None:
             self._ids.append(_as_ids(ids))
         if texts is not None:
@@ -227,7 +227,7 @@ class Builder:
         for coded in self._coded:
             coded.end()
         if self._fine is not None and (count := self._fine.end()) != self.rows:
-            raise ArgumentError(f"fine holds {count} rows and x {self.rows}; expected as many, the same ones in order")
+            raise ArgumentError(f"fine holds {count} rows and x {self.rows}; expected the same rows in the same order")
         sections: dict[str, Section] = {}
         for number, tier in enumerate(self._tiers):
             sections |= tier.sections(number, self.rows)
@@ -249,9 +249,7 @@ def _as_ids(ids: Sequence[int]) -> npt.NDArray[np.int64]:
             f"ids has the dtype {array.dtype} and shape {array.shape}; expected integers, one for each row"
         )
     if array.size and (int(array.min()) < 0 or int(array.max()) > np.iinfo(np.int64).max):
-        raise ArgumentError(
-            f"ids reaches from {array.min()} to {array.max()}; expected 0 to 2**63 - 1: -1 means no row"
-        )
+        raise ArgumentError(f"ids ranges from {array.min()} to {array.max()}; expected 0 to 2**63 - 1: -1 means no row")
     return array.astype("<i8")
 
 
@@ -267,7 +265,7 @@ def _check_unique(ids: npt.NDArray[np.int64]) -> None:
 def _fit(
     codecs: Sequence[Codec | FittedCodec], layout: Layout, x: Vectors, fine: Vectors | None, seed: int
 ) -> list[FittedCodec]:
-    """What the codecs learn from a sample of the vectors; those that come fitted must fit the table."""
+    """The codecs, fitted to a sample of the vectors. Codecs that are already fitted must match the table."""
     fitted: list[FittedCodec] = []
     samples: dict[str, Floats] = {}
     for tier, codec in zip(layout.tiers, codecs, strict=True):
@@ -291,7 +289,7 @@ def _fit(
 
 
 def _fit_stages(stages: Sequence[Fittable | Stage], x: Vectors) -> Stages:
-    """The stages, fitted to a sample of the vectors where they are not yet."""
+    """The stages, those that are not yet fitted now fitted to a sample of the vectors."""
     if not len(stages):
         return Stages(())
     ready = all(isinstance(stage, Stage) for stage in stages)
@@ -299,13 +297,13 @@ def _fit_stages(stages: Sequence[Fittable | Stage], x: Vectors) -> Stages:
 
 
 def _code_source(x: Any, codecs: Sequence[Codec | FittedCodec]) -> SupportsCodes | None:
-    """`x`, where it can code its rows by itself and no codec learns anything from them."""
+    """`x` if it can code its rows itself and no codec learns from them; else None."""
     learns = any(isinstance(codec, FittedCodec) or codec.family.fit is not None for codec in codecs)
     return x if not learns and getattr(x, "gives_codes", False) else None
 
 
 def _coded(source: SupportsCodes, layout: Layout) -> Iterator[Sequence[CodeRows]]:
-    """The source's rows as the tiers of a layout have them."""
+    """The source's rows in batches, each batch coded for every tier of the layout."""
     tiers = [_core.TierSpec(tier.codec.encoding, tier.coded_cosine, tier.dims) for tier in layout.tiers]
     batches = source.codes(tiers)
     first = next(batches, None)
@@ -316,7 +314,7 @@ def _coded(source: SupportsCodes, layout: Layout) -> Iterator[Sequence[CodeRows]
 
 
 def _row_count(batch: Floats | Sequence[CodeRows]) -> int:
-    """The rows of a batch, whether vectors or codes."""
+    """The number of rows of a batch of vectors or codes."""
     return len(batch) if isinstance(batch, np.ndarray) else len(batch[0].codes)
 
 
@@ -331,9 +329,9 @@ def build_sections(
     directory: Path | None,
     seed: int,
 ) -> tuple[Description, Stages, dict[str, Section]]:
-    """Runs a Builder over everything. Returns a description that names no encoder yet, fitted stages, ordered sections.
+    """Runs a Builder over all rows. Returns a description without an encoder, the fitted stages, and ordered sections.
 
-    `layout_of` is asked once, with the dimensions of both kinds of vectors.
+    layout_of: called once, with the dimensions of x and of fine.
     """
     row_ids = None if ids is None else _PerRow(as_array(ids, "ids") if isinstance(ids, np.ndarray) else ids, "ids")
     row_texts = None if texts is None else _PerRow(texts, "texts")

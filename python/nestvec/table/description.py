@@ -1,4 +1,4 @@
-"""The description of a table: what its file says of it as JSON, besides the sections."""
+"""The description of a table: the JSON in the header of its file."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _KEYS = {
 
 @dataclass(frozen=True)
 class Description:
-    """What a table holds. docs/format.md, item 3, has its JSON.
+    """Rows, layout, encoder and stages of a table. docs/format.md, item 3, has its JSON.
 
-    longest_rows: of each tier, at least the length of its longest row.
-    encoder: the fingerprint of the encoder that made the rows, which is only compared; None without one.
-    stages: of the rows. query_stages: of queries that come from another model, first to last, before `stages`; None
-        where they come from the same. query_encoder: the fingerprint of that model.
-    other: keys of a file that mean nothing to this nestvec, and are kept.
+    longest_rows: for each tier, an upper bound of the lengths of its rows.
+    encoder: the fingerprint of the encoder that made the rows; it is only compared. None without an encoder.
+    stages: of rows and queries. query_stages: of queries alone, before `stages`, if the queries come from another
+        model; None if they come from the model of the rows. query_encoder: the fingerprint of the other model.
+    other: keys of a file that this nestvec does not know; they are kept.
     """
 
     rows: int
@@ -44,25 +44,25 @@ class Description:
 
     @property
     def fingerprint(self) -> dict[str, Any] | None:
-        """That of `encoder`, where it is one: a file may hold anything."""
+        """`encoder` if it is a JSON object, else None: a file may hold any JSON."""
         return dict(self.encoder) if isinstance(self.encoder, dict) else None
 
     @property
     def input_dim(self) -> int:
-        """The dimensions that queries come with: those of the rows, unless stages take them from another number."""
+        """The number of dimensions of a query before the stages; without stages, that of a row."""
         for stage in (*(self.query_stages or ()), *self.stages):
             return int(stage["input_dim"])
         return self.layout.dim
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Description:
-        """What a file says, checked. Raises `TableFileError` where it is incomplete, unknown, or contradicts itself."""
+        """Checks the JSON of a file. Raises `TableFileError` if it is incomplete, unknown, or contradicts itself."""
         if not _well_formed(found):
             raise _unsound()
         try:
             codecs = [codec_named(tier["codec"]) for tier in found["tiers"]]
         except ArgumentError as error:
-            raise TableFileError(f"it is of a kind that this nestvec does not read: {error}") from None
+            raise TableFileError(f"it has a tier that this nestvec does not read: {error}") from None
         try:
             layout = Layout.of(found["dim"], found["dims"], found["metric"], codecs, found.get("fine_dim"))
         except ArgumentError:
@@ -81,7 +81,7 @@ class Description:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As a file has it."""
+        """The JSON of a file."""
         layout = self.layout
         tiers = zip(layout.names, self.longest_rows, strict=True)
         found = {
@@ -103,7 +103,7 @@ class Description:
 
 
 def _well_formed(found: Mapping[str, Any]) -> bool:
-    """Whether the keys that every table has hold values of their types and ranges."""
+    """Whether the required keys hold values of their types and ranges."""
     try:
         rows, dim, dims, fine_dim = found["rows"], found["dim"], found["dims"], found.get("fine_dim")
         tiers = [(tier["codec"], tier["longest_row"]) for tier in found["tiers"]]

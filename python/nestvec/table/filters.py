@@ -1,4 +1,4 @@
-"""Filters of a search: what callers give, and the words of 64 rows that the scan reads."""
+"""Filters of a search: masks, ids or `Bits`, turned into the words of 64 rows that the scan reads."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from nestvec.base.types import Bytes, Words
 from nestvec.errors import ArgumentError
 from nestvec.table.rows import RowIds
 
-_IDS_AT_ONCE = 1 << 16  # of a long list of ids: what they are turned into stays small
+_IDS_AT_ONCE = 1 << 16  # of a long list of ids, so that the arrays made from them stay small
 _EXPECTED = (
     "expected a boolean mask (rows,) or (queries, rows), ids (n,), a list of ids for each query, or nestvec.Bits"
 )
 
 
 class Bits:
-    """A filter with one bit a row, 1 for the rows to consider: what `Table.search` can use as it is.
+    """A filter with one bit for each row, 1 for the rows to consider. `Table.search` reads it without unpacking.
 
-    packed: uint8, (ceil(rows / 8),) for all queries, or (queries, ceil(rows / 8)) with a filter for each. Bit r % 8 of
-        byte r // 8, counted from the least significant, is row r. So are the bits of
-        `numpy.packbits(mask, axis=-1, bitorder="little")` and of Arrow's validity bitmaps. Bits beyond the last row do
-        not count. `bytes` will do too.
+    packed: uint8, (ceil(rows / 8),) for all queries, or (queries, ceil(rows / 8)), a filter for each query. Row r is
+        bit r % 8 of byte r // 8, counted from the least significant, as in
+        `numpy.packbits(mask, axis=-1, bitorder="little")` and in Arrow's validity bitmaps. Bits beyond the last row
+        are ignored. `bytes` are accepted.
 
     Raises `ArgumentError` for another dtype or number of dimensions.
     """
@@ -37,8 +37,8 @@ class Bits:
         array = as_array(memoryview(packed) if isinstance(packed, bytes) else packed, "packed bits")
         if array.dtype != np.uint8 or array.ndim not in (1, 2):
             raise ArgumentError(
-                f"packed bits have the dtype {array.dtype} and shape {array.shape}; expected uint8 of (bytes,) or "
-                '(queries, bytes): numpy.packbits(mask, axis=-1, bitorder="little")'
+                f"packed bits have the dtype {array.dtype} and shape {array.shape}; expected uint8 of "
+                'shape (bytes,) or (queries, bytes): numpy.packbits(mask, axis=-1, bitorder="little")'
             )
         self.packed: Bytes = array
 
@@ -84,8 +84,8 @@ def _from_mask(mask: npt.NDArray[np.bool_], rows: int, queries: int) -> Words:
     _check_shape(mask.shape, rows, "a mask", "one item for each row", queries)
     masks = np.atleast_2d(mask)
     words = _no_rows(len(masks), rows)
-    for line, one in zip(words.view(np.uint8), masks, strict=True):
-        line[: -(-rows // 8)] = np.packbits(one, bitorder="little")
+    for line, query_mask in zip(words.view(np.uint8), masks, strict=True):
+        line[: -(-rows // 8)] = np.packbits(query_mask, bitorder="little")
     return words
 
 
@@ -103,8 +103,8 @@ def _from_bits(packed: Bytes, rows: int, queries: int) -> Words:
 def _from_lists(lists: Sequence[Any], row_ids: RowIds, rows: int, queries: int) -> Words:
     if len(lists) != queries:
         raise ArgumentError(
-            f"filter is a list of ids for each of {len(lists)} queries, and there are {queries}; expected one for each "
-            "query, or one array of ids for all"
+            f"filter is a list of ids for each of {len(lists)} queries, and the search has {queries}; expected a list "
+            "for each query, or one array of ids for all"
         )
     words = _no_rows(queries, rows)
     for query, (line, ids) in enumerate(zip(words, lists, strict=True)):
@@ -119,13 +119,12 @@ def _allow(ids: npt.NDArray[Any], row_ids: RowIds, rows: int, words: Words, what
         raise ArgumentError(f"{what} has the dtype {ids.dtype} and shape {ids.shape}; {_EXPECTED}")
     missing, unknown = 0, None
     for begin in range(0, len(ids), _IDS_AT_ONCE):
-        some = ids[begin : begin + _IDS_AT_ONCE]
-        count = _core.allow_rows(row_ids.rows_in_any_order(some.astype(np.int64)), words, rows)
+        piece = ids[begin : begin + _IDS_AT_ONCE]
+        count = _core.allow_rows(row_ids.rows_in_any_order(piece.astype(np.int64)), words, rows)
         if count and not missing:
-            unknown = some[row_ids.rows_of(some.astype(np.int64)) < 0][0]
+            unknown = piece[row_ids.rows_of(piece.astype(np.int64)) < 0][0]
         missing += count
     if missing:
         raise ArgumentError(
-            f"{what} holds {len(ids)} ids, of which the table does not hold {missing}, the first of them {unknown}; "
-            "leave these out"
+            f"{what} holds {len(ids)} ids, of which the table lacks {missing}, the first {unknown}; leave these ids out"
         )

@@ -1,4 +1,4 @@
-"""What a tier's score says of the next tier's, learned from a table's own rows."""
+"""Forecasts of the next tier's score from a tier's score, learned from the rows of a table."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from nestvec.codecs.fitted import FittedCodec
 from nestvec.table.queries import SearchPlan
 
 _QUERIES = 64
-_CANDIDATES = 200  # the best of each query: where the forecast will be asked for
+_CANDIDATES = 200  # the best of each query: searches use forecasts in this range of scores
 
 
-# The next tier's score lies around slope * this tier's score + intercept, normally distributed with that standard
+# The next tier's score is normally distributed around slope * this tier's score + intercept, with this standard
 # deviation.
-UNKNOWN = Forecast(slope=0.0, intercept=1e300, deviation=1.0)  # every score is to be expected
+UNKNOWN = Forecast(slope=0.0, intercept=1e300, deviation=1.0)  # any score is possible: no query stops early
 
 
 class Tiers(Protocol):
-    """The tiers of a table, to be asked for rows and for scores: `TableSearcher` has it."""
+    """The rows and scores of a table's tiers. `TableSearcher` implements it."""
 
     codecs: list[FittedCodec]
 
     def vectors(self, tier: int, rows: Ids) -> Floats:
-        """What rows of a tier stand for, (rows, dim)."""
+        """Decoded rows of a tier, (rows, dim)."""
 
     def candidates(self, queries: Floats, rescoring: Floats, tiers: int, plan: SearchPlan) -> tuple[Doubles, Ids]:
-        """Scores, larger is better, and ids of the first tier's k best by the last of the first `tiers` tiers."""
+        """Scores (larger is better) and ids: the first tier's k best, scored by the last of the first `tiers` tiers."""
 
 
 def learn_forecasts(searcher: Tiers, rows: int, ids: Ids | None, plan: SearchPlan) -> list[Forecast]:
-    """For each tier but the last, by least squares over the best candidates of rows that are taken as queries.
+    """A forecast for each tier but the last: least squares over the best candidates of rows that serve as queries.
 
-    plan: of the search that they are for. A row is not its own candidate: its score would be far above the others.
+    plan: of the search that uses the forecasts. A row is not its own candidate: its score would be far above the rest.
     """
     tiers = len(searcher.codecs)
     if rows < 2:
@@ -44,10 +44,10 @@ def learn_forecasts(searcher: Tiers, rows: int, ids: Ids | None, plan: SearchPla
     taken = np.arange(min(_QUERIES, rows), dtype=np.int64) * rows // min(_QUERIES, rows)
     rescoring = searcher.vectors(tiers - 1, taken)
     queries = rescoring if searcher.codecs[0].dim == rescoring.shape[1] else searcher.vectors(0, taken)
-    own = (taken if ids is None else ids[taken])[:, None]
+    query_ids = (taken if ids is None else ids[taken])[:, None]
 
     def scores(used: int) -> tuple[Doubles, Ids]:
-        """Of the same candidates for any number of tiers, in order of their ids."""
+        """Scores and ids in order of the ids; the candidates are the same for any number of tiers."""
         found, found_ids = searcher.candidates(queries, rescoring, used, plan)
         order = np.argsort(found_ids, axis=1)
         return np.take_along_axis(found, order, 1), np.take_along_axis(found_ids, order, 1)
@@ -56,7 +56,7 @@ def learn_forecasts(searcher: Tiers, rows: int, ids: Ids | None, plan: SearchPla
     before, before_ids = scores(1)
     for used in range(2, tiers + 1):
         after, after_ids = scores(used)
-        kept = (before_ids == after_ids) & (before_ids != own) & np.isfinite(before) & np.isfinite(after)
+        kept = (before_ids == after_ids) & (before_ids != query_ids) & np.isfinite(before) & np.isfinite(after)
         forecasts.append(_line(before[kept], after[kept]))
         before, before_ids = after, after_ids
     return forecasts

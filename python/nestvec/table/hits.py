@@ -1,4 +1,4 @@
-"""What a search returns."""
+"""The result of a search: hits, and the work of each tier."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Texts = list[list[str | None]]
 
 
 class TierStats(NamedTuple):
-    """What one tier of a table did in a search, over all its queries.
+    """The work of one tier of a table in a search, over all its queries.
 
-    rows: how many were scored. bytes: of codes and factors that were read for them; a scan reads them once for many
-    queries. seconds: of wall-clock time.
+    rows: the number that was scored. bytes: of codes and factors, as read for these rows; a scan reads them once for
+    many queries. seconds: of wall-clock time.
     """
 
     codec: str
@@ -37,10 +37,10 @@ class Hits:
         "hamming", and for "ip" between int8 arrays (larger is better).
     ids: (queries, k) int64.
     metric: "cosine", "ip" or "hamming".
-    stats: what each tier of the table did, from the one that is scanned on; None where there was no table.
+    stats: the work of each tier of the table, the scanned tier first; None for a search without a table.
 
     Where a filter leaves fewer than k rows, the rest has id -1 and score NaN (distance -1).
-    Of queries on a device, scores and ids are `DeviceArray`s there.
+    For queries on a device, scores and ids are `DeviceArray`s on it.
     """
 
     scores: npt.NDArray[Any]
@@ -56,15 +56,15 @@ class Hits:
         return len(self.ids)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # With the texts of these hits, and without the table that they came from.
+        # A pickle holds the texts of these hits, not the table that they came from.
         texts = None if self._look_up is None else self.texts
         return _restored, (self.scores, self.ids, self.metric, self.stats, texts)
 
     @cached_property
     def texts(self) -> Texts:
-        """The stored text of each hit, None where there is no hit. Raises `ArgumentError` if none are stored."""
+        """The stored text of each hit, None for the id -1. Raises `ArgumentError` if the table stores no texts."""
         if self._look_up is None:
-            raise ArgumentError("these hits come from no table with stored texts; pass texts= to Table.build")
+            raise ArgumentError("these hits have no stored texts; pass texts= to Table.build")
         ids: Any = self.ids
         return self._look_up(ids.numpy() if isinstance(ids, DeviceArray) else ids)
 

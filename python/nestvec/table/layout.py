@@ -1,4 +1,4 @@
-"""What a table holds: tiers, dimensions and metric."""
+"""The layout of a table: tiers, dimensions and metric."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from nestvec.codecs.fitted import check_width
 from nestvec.codecs.names import plain_values
 from nestvec.errors import ArgumentError
 
-# A row that a product quantizer decodes to is shorter than the row was, the shorter the more was lost. To divide scores
-# by its length needs a factor a row; (1 - length^2) / 4 added to them does as well: it is what the division amounts to
-# near a cosine of 1/2.
+# A product quantizer decodes a row to a shorter vector: the larger the error, the shorter the vector. To divide scores
+# by its length, a factor per row is needed. To add (1 - length^2) / 4 does as well: near a cosine of 1/2 it equals the
+# division to first order.
 _LOST_LENGTH = 0.25
 
 
@@ -23,8 +23,8 @@ _LOST_LENGTH = 0.25
 class TierLayout:
     """One tier: its codec, and the vectors that it codes.
 
-    dims: the declared dimensions, rising, the last one `dim`. packed: blocks of 64 rows, to be scanned; else one row
-    after another, to rescore.
+    dims: the declared dimensions, rising; the last is `dim`. packed: blocks of 64 rows, for the scan; else row-major,
+    for rescoring.
     """
 
     codec: Codec
@@ -38,9 +38,9 @@ class TierLayout:
         """Whether rows and queries are scaled to length 1."""
         return self.metric == "cosine"
 
-    @cached_property  # every search asks
+    @cached_property  # every search reads it
     def norm_weight(self) -> float:
-        """How many times the square of a decoded row's length is taken off its score."""
+        """How many times the square of a decoded row's length is subtracted from its score."""
         if self.metric == "l2":
             return 1.0
         return _LOST_LENGTH if self.cosine and self.codec.sub_quantizers else 0.0
@@ -61,49 +61,49 @@ class TierLayout:
         return self.codec.row_bytes(self.dim) + 4 * self.has_factors * len(self.dims)
 
     def factors_shape(self, rows: int) -> tuple[int, ...]:
-        """Blocks, declared dimensions, the 64 rows of a block."""
+        """(blocks, declared dimensions, 64 rows of a block)."""
         return (-(-rows // _core.BLOCK_ROWS), len(self.dims), _core.BLOCK_ROWS)
 
     def check_metric(self) -> None:
-        """Raises `ArgumentError` where the codec has no such scores."""
+        """Raises `ArgumentError` if the codec cannot score by the metric."""
         if (
             self.metric != "l2"
             or self.codec.sub_quantizers
             or (not self.packed and self.codec.traits.meaning == "values")
         ):
             return
-        expected = "a product quantizer, such as pq96x8 or opq96x8, which scans distances"
+        expected = "a product quantizer, such as pq96x8 or opq96x8, which is scanned by distance"
         if not self.packed:
             expected = f"{plain_values()} or a product quantizer, which rescore by distance"
         raise ArgumentError(f'codec is {self.codec.name} and metric is "l2"; expected {expected}, or another metric')
 
     def check_prefix(self, prefix: int) -> None:
-        """Raises `ArgumentError` where rows cannot be scored over their first `prefix` dimensions alone.
+        """Raises `ArgumentError` if rows cannot be scored over their first `prefix` dimensions alone.
 
-        The other codecs are told by the compiled search, which knows for which prefixes there are factors.
+        The compiled search checks the other codecs: it knows the prefixes that have factors.
         """
         if prefix == self.dim:
             return
         if self.codec.family.rotates:
             raise ArgumentError(
-                f"dim is {prefix}; expected {self.dim}: {self.codec.name} codes rotated rows, in which no prefix of "
-                "the dimensions is left; build a table of truncated vectors (nestvec.truncate), or use another codec"
+                f"dim is {prefix}; expected {self.dim}: {self.codec.name} codes rotated rows, which cannot be cut "
+                "to a prefix; build a table of truncated vectors (nestvec.truncate), or use another codec"
             )
         if not self.codec.sub_quantizers:
             return
         if self.cosine:
             raise ArgumentError(
-                f"dim is {prefix}; expected {self.dim}: product-quantized rows keep no lengths of prefixes, which a "
-                'cosine needs; use metric="ip", or another codec'
+                f"dim is {prefix}; expected {self.dim}: product-quantized rows store no lengths of prefixes, which "
+                'a cosine needs; use metric="ip", or another codec'
             )
         _core.pq_columns(self.codec.encoding, self.dim, self.codec.sub_quantizers, prefix)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a table holds: the part of its description that building and searching share.
+    """The part of a table's description that building and searching share.
 
-    fine_dim: the dimension of the second vectors, which all tiers but the first code; None where there are none.
+    fine_dim: the dimension of the second vectors, which all tiers but the first code; None without second vectors.
     """
 
     dim: int
@@ -116,7 +116,7 @@ class Layout:
     def of(
         cls, dim: int, dims: Sequence[int], metric: str, codecs: Sequence[Codec], fine_dim: int | None = None
     ) -> Layout:
-        """The layout with `dims` and `dim` declared. Raises `ArgumentError` for what the codecs cannot be cut to."""
+        """The layout with `dims` and `dim` declared. Raises `ArgumentError` if a codec cannot take it."""
         layout = cls(dim, declared(dims, dim), metric, tuple(codecs), fine_dim)
         if fine_dim is not None and len(codecs) < 2:
             raise ArgumentError("fine= was given with one codec; expected at least two, of which the first codes x")
@@ -129,19 +129,19 @@ class Layout:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Of the codecs."""
+        """The names of the codecs."""
         return tuple(codec.name for codec in self.codecs)
 
-    @cached_property  # every search asks
+    @cached_property  # every search reads it
     def tiers(self) -> tuple[TierLayout, ...]:
-        """From coarse to fine: the first is scanned."""
+        """The tiers from coarse to fine: the first is scanned."""
         first = TierLayout(self.codecs[0], self.dim, self.dims, self.metric, True)
         dim, dims = (self.dim, self.dims) if self.fine_dim is None else (self.fine_dim, (self.fine_dim,))
         return (first, *(TierLayout(codec, dim, dims, self.metric, False) for codec in self.codecs[1:]))
 
-    @cached_property  # every search asks
+    @cached_property  # every search reads it
     def score_metric(self) -> str:
-        """What scores are: the metric, or "hamming" for bits that nothing rescores."""
+        """The metric of scores: `metric`, or "hamming" for bits that no other tier rescores."""
         return "hamming" if self.names == ("binary",) else self.metric
 
     @property
@@ -156,7 +156,7 @@ class Layout:
 
 
 def declared(dims: Sequence[int], dim: int) -> tuple[int, ...]:
-    """The declared dimensions in rising order, `dim` itself the last. Raises `ArgumentError` for one out of range."""
+    """The declared dimensions in rising order, `dim` the last. Raises `ArgumentError` for values out of range."""
     if not 1 <= dim <= _core.MAX_DIM:
         raise ArgumentError(f"the dimension is {dim}; expected 1 to {_core.MAX_DIM}")
     if not hasattr(dims, "__iter__"):

@@ -1,4 +1,4 @@
-"""What a search is asked: queries, from vectors or texts, and a plan; both checked here."""
+"""The input of a search, checked: queries, from vectors or texts, and a plan."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from nestvec.table.layout import Layout
 
 
 class SearchPlan(NamedTuple):
-    """How a table is searched, checked against its layout: made once, by `search_plan`.
+    """The settings of a search, checked against the table's layout by `search_plan`.
 
-    A tuple, for a frozen dataclass takes twice as long to make: 2 of a small search's 40 microseconds.
+    A tuple: a frozen dataclass takes twice as long to make, 2 of the 40 microseconds of a small search.
 
-    k: hits for each query. dim: the dimensions that are scanned. float_query: whether the first tier is scanned with
-    the float query, where it has the choice. oversample: how many times k candidates each tier but the last hands on.
-    confidence: the expected share of the k best after which a query is done; None rescores all candidates. threads: at
-    most, 0 for all.
+    k: hits for each query. dim: the number of dimensions to scan. float_query: whether the first tier is scanned with
+    the float query, if its codec has the choice. oversample: for each tier but the last, how many times k candidates it
+    hands on. confidence: the expected share of the k best after which a query is done; None rescores all candidates.
+    threads: the largest number of threads, 0 for all.
     """
 
     k: int
@@ -48,7 +48,7 @@ def search_plan(
     query: str | None,
     threads: int | None,
 ) -> SearchPlan:
-    """The plan for queries of so many columns; the other arguments are those of `Table.search`, as are the errors."""
+    """The plan for queries with `columns` columns. The other arguments and the errors are those of `Table.search`."""
     return SearchPlan(
         result_count(k),
         _scanned_width(layout, columns, dim),
@@ -64,7 +64,7 @@ def query_vectors(
 ) -> Floats:
     """The queries as an array (queries, columns); texts are encoded.
 
-    description: of the table, which names the encoder that queries must come from.
+    description: of the table; it names the encoder that texts must be encoded with.
     """
     if isinstance(queries, str) or (isinstance(queries, list | tuple) and _are_texts(queries, encoder)):
         vectors = _encoded(queries, encoder, description)
@@ -78,14 +78,14 @@ def query_vectors(
 
 
 def queries_from(device: str, queries: Any, fine: Any) -> tuple[Floats, Floats | None]:
-    """Queries that lie on the device of a table, in main memory. Raises `ArgumentError` where they lie elsewhere."""
+    """Copies queries from a table's device to main memory. Raises `ArgumentError` if they are on another device."""
     arrays = device_arrays(**{"queries": queries} if fine is None else {"queries": queries, "fine": fine})
     assert arrays is not None
     place = arrays[0].device
     if place != device:
         raise ArgumentError(
-            f"queries lie on {place}, and this table on {device}; search table.to({place!r}), or copy the queries to "
-            "main memory"
+            f"queries are on {place}, and this table is on {device}; search table.to({place!r}), or copy the queries "
+            "to main memory"
         )
 
     def host(array: DeviceArray, what: str) -> Floats:
@@ -96,7 +96,7 @@ def queries_from(device: str, queries: Any, fine: Any) -> tuple[Floats, Floats |
 
 
 def _are_texts(queries: Sequence[Any], encoder: SupportsEncode | None) -> bool:
-    """Whether queries are strings. An empty list may be either; with an encoder it stands for no text."""
+    """Whether queries are strings. An empty list is a list of texts if an encoder is given."""
     return isinstance(queries[0], str) if queries else encoder is not None
 
 
@@ -110,15 +110,15 @@ def _encoded(
     if isinstance(stored, dict) and (differ := encoder.differences(stored)):
         made = "queries are mapped from" if mapped else "made this table"
         raise ArgumentError(
-            f"the encoder is not the one that {made}: {', '.join(differ)} differ; use the same model and settings, "
-            f"or {'map_queries from' if mapped else 'build the table again with'} this one"
+            f"this is not the encoder that {made}: {', '.join(differ)} differ; use the same model and settings, "
+            f"or {'map_queries from' if mapped else 'build the table again with'} this encoder"
         )
     shorter = description.input_dim if description.input_dim < encoder.dim else None
     return encoder.encode(queries, prompt="query" if "query" in encoder.prompts else None, dim=shorter)
 
 
 def _scanned_width(layout: Layout, columns: int, dim: int | None) -> int:
-    """The dimension to scan, for queries of so many columns."""
+    """The number of dimensions to scan for queries with `columns` columns."""
     *prefixes, whole = layout.dims
     if columns > whole or (columns not in layout.dims and columns != dim):
         declared = f" or a declared prefix ({', '.join(map(str, prefixes))})" if prefixes else ""
@@ -129,7 +129,7 @@ def _scanned_width(layout: Layout, columns: int, dim: int | None) -> int:
 
 
 def rescoring_queries(layout: Layout, fine: ArrayInput | None, queries: Floats) -> Floats:
-    """The queries of all tiers but the first: `fine`, or the same array."""
+    """The queries of all tiers but the first: `fine`, or `queries` itself."""
     expected = layout.fine_dim
     if fine is None and expected is None:
         return queries
@@ -138,34 +138,37 @@ def rescoring_queries(layout: Layout, fine: ArrayInput | None, queries: Floats) 
         raise ArgumentError(f"fine= was {given} built with fine=; it holds the queries of the second vectors")
     rescoring = np.atleast_2d(as_floats(fine, "fine", ("queries", "dim"), ("dim",)))
     if rescoring.shape != (len(queries), expected):
-        raise ArgumentError(f"fine has the shape {rescoring.shape}; expected {(len(queries), expected)}, one a query")
+        raise ArgumentError(
+            f"fine has the shape {rescoring.shape}; expected {(len(queries), expected)}, a row for each query"
+        )
     return rescoring
 
 
 def _takes_floats(layout: Layout, query: str | None) -> bool:
-    """Whether the first tier is scanned with the float query, where it has a choice."""
+    """Whether the first tier is scanned with the float query, if its codec has the choice."""
     codec = layout.codecs[0]
     if query is None:
         return codec.family.queries[:1] == ("float",)
     one_of(query, "query", ("codes", "float"))
     if not codec.family.queries:
         raise ArgumentError(
-            f"query is {query!r}, for a table of {codec.name}; leave it out: {scanned_both_ways()} have the choice"
+            f"query is {query!r}, for a table of {codec.name}; leave it out: only {scanned_both_ways()} have the choice"
         )
     return query == "float"
 
 
 def _oversampling(oversample: int | Sequence[int] | None, confidence: float | None, tiers: int) -> tuple[int, ...]:
-    """How many times k candidates each tier but the last hands on. Raises `ArgumentError`, also for the confidence."""
+    """How many times k candidates each tier but the last hands on. Raises `ArgumentError`, also for `confidence`."""
     if confidence is not None and not (isinstance(confidence, float | int) and 0.5 <= confidence < 1):
         raise ArgumentError(f"confidence is {confidence!r}; expected a number from 0.5 to below 1, such as 0.99")
     if oversample is None:
         return (4 if confidence is None else 32,) * (tiers - 1)
     if isinstance(oversample, int) or not hasattr(oversample, "__iter__"):
         return (result_count(oversample, "oversample"),) * (tiers - 1)
-    shares = tuple(result_count(one, "an item of oversample") for one in oversample)
-    if len(shares) != tiers - 1:
+    multiples = tuple(result_count(item, "an item of oversample") for item in oversample)
+    if len(multiples) != tiers - 1:
         raise ArgumentError(
-            f"oversample has {len(shares)} items; expected {tiers - 1}, one for each of the {tiers} tiers but the last"
+            f"oversample has {len(multiples)} items; expected {tiers - 1}, one for each of the {tiers} tiers but the "
+            "last"
         )
-    return shares
+    return multiples

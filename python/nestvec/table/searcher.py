@@ -23,16 +23,16 @@ from nestvec.table.segment import Segment
 
 
 class TierQueries(NamedTuple):
-    """The queries of a tier, and what is added to all scores of each."""
+    """The queries of a tier, and for each query a constant that is added to all its scores."""
 
     values: Floats
     constants: Doubles | None = None
 
 
 class TableSearcher:
-    """Searches a table's tiers. Codes are verified as searches reach them; what is small, at once.
+    """Searches a table's tiers. Codes are verified when searches reach them; the small sections, at once.
 
-    memory: of the device, that the rows may take, as in `Table.to`. Raises `TableFileError` and `DeviceError`.
+    memory: bytes of device memory that the rows may take, as in `Table.to`. Raises `TableFileError` and `DeviceError`.
     """
 
     def __init__(self, description: Description, segment: Segment, device: str, memory: int | None) -> None:
@@ -50,7 +50,7 @@ class TableSearcher:
                     norm_weight=tier.norm_weight,
                     codes=sections[of_tier(number, CODES)].data,
                     factors=sections.verified(factors).array() if factors in sections else None,
-                    row_bound=1.01 * longest_row,  # codes may round a little outwards
+                    row_bound=1.01 * longest_row,  # rounding may make a decoded row a little longer
                     codebook=fitted.codebook,
                 )
             )
@@ -65,8 +65,9 @@ class TableSearcher:
     def search(
         self, queries: Floats, rescoring: Floats, plan: SearchPlan, filter: Words | None
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], tuple[TierStats, ...]]:
-        """Scores, ids, and what each tier did. rescoring: the queries of all tiers but the first; maybe the same array.
+        """Scores, ids, and the work of each tier.
 
+        rescoring: the queries of all tiers but the first, maybe the same array as `queries`.
         filter: one bit a row, (1, words) or (queries, words).
         """
         made = self._queries(queries, rescoring, plan)
@@ -80,7 +81,7 @@ class TableSearcher:
         return scores, ids, tuple([TierStats(name, tier.rows, tier.bytes, tier.seconds) for name, tier in counted])
 
     def placed(self, device: str) -> list[dict[str, Any]]:
-        """Where each tier lies, as `Table.info` says it."""
+        """The placement of each tier, as in `Table.info`."""
         return [
             {
                 "device": "cpu" if tier.on_device is None else device if tier.on_device else f"cpu to {device}",
@@ -92,9 +93,9 @@ class TableSearcher:
     def candidates(
         self, queries: Floats, rescoring: Floats, tiers: int, plan: SearchPlan
     ) -> tuple[Doubles, npt.NDArray[np.int64]]:
-        """Scores, larger is better, and ids of the first tier's best by the last of the first `tiers` tiers.
+        """Scores (larger is better) and ids: the first tier's k best, scored by the last of the first `tiers` tiers.
 
-        plan: of which `k`, `dim` and `float_query` count.
+        plan: only `k`, `dim` and `float_query` are used.
         """
         made = self._queries(queries, rescoring, plan)[:tiers]
         oversample = [1] * (tiers - 1)
@@ -103,7 +104,7 @@ class TableSearcher:
         return (-scores if distances else scores).astype(np.float64), ids
 
     def _forecasts(self, plan: SearchPlan) -> list[_core.Forecast]:
-        """Learned at the first use, and the same from then on: two threads that learn at once learn the same."""
+        """Forecasts, learned at the first use and kept. Two threads that learn at once learn the same forecasts."""
         key = plan.float_query, plan.dim
         known = self._learned.get(key)
         if known is None:
@@ -114,7 +115,7 @@ class TableSearcher:
     def _queries(self, queries: Floats, rescoring: Floats, plan: SearchPlan) -> list[TierQueries]:
         """The queries of every tier."""
         threads = plan.threads
-        if self._rotates:  # the compiled search checks, too, but what has been rotated
+        if self._rotates:  # the compiled search checks again, but only rotated queries
             _core.check_finite(queries, "queries", threads)
         if rescoring is not queries:
             _core.check_finite(rescoring, "fine", threads)
@@ -124,22 +125,22 @@ class TableSearcher:
             if fitted.basis is not None and given.shape[1] != fitted.dim:
                 raise ArgumentError(
                     f"queries have {given.shape[1]} columns; expected {fitted.dim}: {fitted.codec.name} codes rotated "
-                    "rows, in which no prefix of the dimensions is left"
+                    "rows, which cannot be cut to a prefix"
                 )
             made.append(_completed(tier, *fitted.queries(given, threads), plan.dim if number == 0 else given.shape[1]))
         return made
 
     def vectors(self, tier: int, rows: npt.NDArray[np.int64], threads: int = 0) -> Floats:
-        """What rows of a tier stand for, (rows, dim) float32."""
+        """Decoded rows of a tier, (rows, dim) float32."""
         y = self.compiled.vectors(tier, rows, threads)
         basis = self.codecs[tier].basis
         return y if basis is None else basis.inverse(y, threads)
 
 
 def _completed(tier: TierLayout, values: Floats, constants: Doubles | None, dim: int) -> TierQueries:
-    """Queries whose scores, minus norm_weight times the square of a row's length, are those of the metric.
+    """Queries whose scores, minus norm_weight times the square of a row's length, are the scores of the metric.
 
-    -|q - x|^2 = 2 q . x - |x|^2 - |q|^2. dim: how many of the values count.
+    -|q - x|^2 = 2 q . x - |x|^2 - |q|^2. dim: the number of columns that are scored.
     """
     if tier.norm_weight == 0:
         return TierQueries(values, constants)
@@ -150,7 +151,7 @@ def _completed(tier: TierLayout, values: Floats, constants: Doubles | None, dim:
 
 
 def _fitted(tier: TierLayout, number: int, sections: Sections) -> FittedCodec:
-    """The codec of a tier, with what it learned: read from the sections, and verified."""
+    """The fitted codec of a tier, from its verified sections."""
 
     def array(part: str) -> npt.NDArray[Any] | None:
         name = of_tier(number, part)
@@ -173,7 +174,7 @@ def _fitted(tier: TierLayout, number: int, sections: Sections) -> FittedCodec:
 
 
 def make_codebook(tier: TierLayout, values: Floats) -> _core.Codebook:
-    """The codebook of a tier from the values of its section. Raises `ArgumentError` for values that cannot be one."""
+    """The codebook of a tier from the values of its section. Raises `ArgumentError` for invalid values."""
     codec = tier.codec
     if not codec.sub_quantizers:
         return _core.Codebook.of_levels(codec.encoding, tier.dim, values, codec.family.scaled)

@@ -1,13 +1,13 @@
-"""The names of a table's sections: each is spelled here."""
+"""The names of a table's sections."""
 
 from __future__ import annotations
 
 IDS = "ids"
-TEXTS = "texts"  # owner of the two that follow
+TEXTS = "texts"  # owner of the next two sections
 TEXT_OFFSETS = "texts.offsets"
 TEXT_BYTES = "texts.bytes"
 
-TIER = "tier"  # owner of these parts, with the tier's number
+TIER = "tier"  # with the tier's number, the owner of these parts
 CODES = "codes"
 CODEBOOK = "codebook"
 FACTORS = "factors"
@@ -15,8 +15,8 @@ CENTER = "center"
 ROTATION = "rotation"
 SIGNS = "signs"
 
-STAGE = "stage"  # owner of the arrays of a stage that rows went through, with the stage's number
-QUERY = "query"  # owner of those of a stage that queries alone go through
+STAGE = "stage"  # with the stage's number, the owner of the arrays of a stage of rows and queries
+QUERY = "query"  # the same for a stage of queries alone
 
 
 def of_tier(number: int, part: str) -> str:
@@ -36,6 +36,6 @@ def split(name: str) -> tuple[str, str, str]:
 
 
 def is_learned(name: str) -> bool:
-    """Whether a section holds what a codec or a stage learned, whatever the number of rows."""
+    """Whether a section holds parameters of a codec or a stage, whose size does not depend on the number of rows."""
     kind, _, part = split(name)
     return kind in (STAGE, QUERY) or part in (CODEBOOK, CENTER, ROTATION, SIGNS)

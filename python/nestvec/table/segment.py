@@ -11,9 +11,9 @@ from nestvec.table.section_names import TEXT_OFFSETS, is_learned
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """Rows as a file or a build has them.
+    """The rows of a file or of a build.
 
-    texts: None where none are stored.
+    texts: None if no texts are stored.
     """
 
     rows: int
@@ -23,7 +23,7 @@ class Segment:
 
     @classmethod
     def of(cls, rows: int, sections: Sections) -> Segment:
-        """The rows of all these sections."""
+        """The segment of these sections."""
         ids = RowIds(sections, rows)
         return cls(rows, sections, ids, StoredTexts(sections, ids) if TEXT_OFFSETS in sections else None)
 
@@ -34,5 +34,5 @@ class Segment:
 
     @property
     def learned_bytes(self) -> int:
-        """Bytes of what codecs and stages learned, whatever the number of rows."""
+        """Bytes of the parameters of codecs and stages, which do not depend on the number of rows."""
         return sum(section.data.nbytes for name, section in self.sections.items() if is_learned(name))

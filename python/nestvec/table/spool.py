@@ -1,4 +1,4 @@
-"""Bytes that grow at the end until they are complete: the sections of a table while it is built."""
+"""Append-only byte buffers: the sections of a table while it is built."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ HUGE_PAGE = 2 << 20
 
 
 class Spool(Protocol):
-    """What is appended to, and in the end read as one array of bytes."""
+    """A byte buffer that is appended to, and mapped as one array when it is complete."""
 
     def append(self, array: npt.NDArray[Any]) -> None:
-        """Puts the array's bytes after those that are there."""
+        """Appends the array's bytes."""
 
     def map(self) -> Bytes:
-        """All bytes, read-only, in memory that outlives the spool; nothing can be appended any more."""
+        """All bytes, read-only, in memory that outlives the spool. No more bytes can be appended."""
 
 
 def make_spool(directory: Path | None) -> Spool:
@@ -35,13 +35,13 @@ def make_spool(directory: Path | None) -> Spool:
 
 
 class FileSpool:
-    """A spool in an unnamed file: of `directory`, or of the system's folder for temporary files."""
+    """A spool in an unnamed file in `directory`, or in the system's folder for temporary files."""
 
     def __init__(self, directory: Path | None) -> None:
         self._file = _unnamed_file(directory)
 
     def append(self, array: npt.NDArray[Any]) -> None:
-        """Writes the array's bytes after those that are there."""
+        """Appends the array's bytes to the file."""
         write_all(self._file, array.reshape(-1).view(np.uint8).data)
 
     def map(self) -> Bytes:
@@ -50,12 +50,12 @@ class FileSpool:
             return map_file(file)
 
     def __del__(self) -> None:
-        if hasattr(self, "_file"):  # else opening it failed
-            self._file.close()  # of a spool that was not needed, or of a build that failed
+        if hasattr(self, "_file"):  # absent if the file could not be opened
+            self._file.close()  # after an unused spool or a failed build
 
 
 def _unnamed_file(directory: Path | None) -> BinaryIO:
-    import tempfile  # here, because it brings shutil, bz2, lzma and random along, and searching needs none of them
+    import tempfile  # here: it imports shutil, bz2, lzma and random, which searches do not need
 
     return tempfile.TemporaryFile(dir=directory, buffering=0)
 
@@ -63,11 +63,11 @@ def _unnamed_file(directory: Path | None) -> BinaryIO:
 if sys.platform == "linux":
 
     class MemorySpool:
-        """A spool in private anonymous memory, in huge pages once it is larger than one.
+        """A spool in private anonymous memory, in huge pages once it is larger than a huge page.
 
-        A scan of 128 MB took 5 to 10 % less time with them than in pages of 4 KiB, which is all that the page cache and
-        memory files have on most systems. Growing moves the pages' entries and not their bytes, so it needs no second
-        copy, and what is reserved beyond the bytes costs nothing until it is touched.
+        A scan of 128 MB took 5 to 10 % less time in huge pages than in pages of 4 KiB, the only size of the page cache
+        and of memory files on most systems. Growth moves page table entries, not bytes, so it needs no second copy.
+        Reserved memory costs nothing until it is touched.
         """
 
         def __init__(self) -> None:
@@ -75,7 +75,7 @@ if sys.platform == "linux":
             self._size = 0
 
         def append(self, array: npt.NDArray[Any]) -> None:
-            """Copies the array's bytes after those that are there. Raises MemoryError."""
+            """Copies the array's bytes to the end. Raises MemoryError."""
             data = array.reshape(-1).view(np.uint8)
             if not data.size:
                 return
@@ -84,7 +84,7 @@ if sys.platform == "linux":
             self._size += data.size
 
         def map(self) -> Bytes:
-            """The memory itself, what was reserved beyond the bytes given back."""
+            """The memory itself, without the reserve after the last byte."""
             if self._memory is None:
                 return np.empty(0, np.uint8)
             self._memory.resize(self._size)
@@ -95,14 +95,14 @@ if sys.platform == "linux":
         def _with_room_for(self, size: int) -> mmap.mmap:
             if self._memory is not None and size <= len(self._memory):
                 return self._memory
-            # A half more each time keeps the moves few; whole huge pages, because then a move keeps them whole.
+            # Growth by half keeps moves few. A length of whole huge pages keeps them whole in a move.
             generous = 0 if self._memory is None else len(self._memory) * 3 // 2
             for wanted in (max(size, generous), size):
                 length = -(-wanted // HUGE_PAGE) * HUGE_PAGE
                 with suppress(OSError):
                     return self._reserve(length)
             raise MemoryError(
-                f"a table in memory needs {size} bytes for one of its sections, and the system has no more to give; "
+                f"a table in memory needs {size} bytes for one of its sections, more than the system can give; "
                 "build it with path="
             )
 
@@ -112,6 +112,6 @@ if sys.platform == "linux":
             else:
                 self._memory.resize(length)
             if length > HUGE_PAGE:
-                with suppress(OSError):  # a kernel without them
+                with suppress(OSError):  # a kernel without huge pages
                     self._memory.madvise(mmap.MADV_HUGEPAGE)
             return self._memory

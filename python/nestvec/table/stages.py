@@ -1,7 +1,7 @@
-"""The stages of a table file: what describes them, the sections that hold what was fitted, and the way of a query.
+"""The stages of a table file: their descriptions, the sections of their arrays, and their order for queries.
 
-A table's description has two lists of stages. Rows went through its `stages`, and so do queries, after its
-`query_stages`, which take another model's vectors into the space of the model that encoded the rows.
+A table's description has two lists of stages. `stages` map rows and queries. `query_stages` map queries alone, before
+`stages`: from another model's vectors into the space of the model that encoded the rows.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from nestvec.table.section_names import QUERY, STAGE, of_stage
 
 _KINDS: dict[str, type[Stage]] = {kind.kind: kind for kind in (Affine, Scale, Rotation, Clamp, Cosines, ModelRun)}
 _MAX_STAGES = 8  # in each list
-StageJson = Mapping[str, Any]  # what `Stage.describe` gives
+StageJson = Mapping[str, Any]  # as `Stage.describe` returns it
 
 
 class TableStages:
     """The stages that a table's queries go through, read from its sections at the first use."""
 
     def __init__(self, query_stages: Sequence[StageJson], stages: Sequence[StageJson], sections: Sections) -> None:
-        """query_stages, stages: descriptions that `stage_shapes` has found sound."""
-        self._lists = [(query_stages, QUERY), (stages, STAGE)]  # in the order of a query's way
+        """query_stages, stages: descriptions that `stage_shapes` has checked."""
+        self._lists = [(query_stages, QUERY), (stages, STAGE)]  # in the order that queries pass them
         self._described = [*query_stages, *stages]
         self._sections = sections
         self._stages: Stages | None = None
 
     @property
     def input_dim(self) -> int | None:
-        """How many dimensions a query needs; None where there are no stages."""
+        """The number of dimensions of a query before the stages; None without stages."""
         return int(self._described[0]["input_dim"]) if self._described else None
 
     def ready(self) -> Stages:
-        """The stages, their arrays verified. Raises `TableFileError` where they are damaged."""
+        """The stages, their arrays verified. Raises `TableFileError` if an array is damaged."""
         stages = self._stages
         if stages is None:
             found = [
@@ -55,7 +55,7 @@ class TableStages:
         return stages
 
     def bind(self, onnx: str | Path) -> None:
-        """Gives the stage that runs a model its file. Raises `ArgumentError` where none does, or it is another file."""
+        """Gives a model file to its stage. Raises `ArgumentError` without such a stage or for a wrong file."""
         model = self.ready().model
         if model is None:
             raise ArgumentError(f"onnx is {str(onnx)!r}, and no stage of the table runs a model; leave it out")
@@ -63,31 +63,31 @@ class TableStages:
 
     @property
     def model_path(self) -> Path | None:
-        """Where the model is that one of the stages runs, if one does and was given it."""
+        """The file of the stage that runs a model; None without such a stage, and before `bind`."""
         model = self.ready().model
         return model.path if model else None
 
     def mapped(self, stage: Stage, dim: int) -> tuple[tuple[StageJson, ...], dict[str, Section]]:
-        """The `query_stages`, and their sections, of a table whose queries first go through one more stage.
+        """The `query_stages` and their sections for a table with one more stage, the first that queries pass.
 
-        dim: what queries have now. Raises `ArgumentError` where the stage cannot be stored or gives anything else.
+        dim: of queries now. Raises `ArgumentError` if the stage cannot be stored, or gives another dimension.
         """
         if not isinstance(stage, Stage) or isinstance(stage, ModelRun):
-            raise ArgumentError(f"stage is {stage!r}; expected one that is fitted, such as LinearMap.fit(new, old)")
+            raise ArgumentError(f"stage is {stage!r}; expected a fitted stage, such as LinearMap.fit(new, old)")
         if stage.dim != dim:
-            raise ArgumentError(f"stage is {stage!r}; expected one that gives the {dim} dimensions of queries")
+            raise ArgumentError(f"stage is {stage!r}; expected a stage that gives the {dim} dimensions of queries")
         stages = Stages([stage, *list(self.ready())[: len(self._lists[0][0])]])
-        return tuple(one.describe() for one in stages), stage_sections(stages, QUERY)
+        return tuple(added.describe() for added in stages), stage_sections(stages, QUERY)
 
     def queries(self, q: Floats, threads: int | None) -> Floats:
-        """Queries (queries, input_dim) as the codecs take them. Raises `ArgumentError` for another width."""
+        """Maps queries (queries, input_dim) through all stages. Raises `ArgumentError` for another width."""
         if not self._described:
             return q
         if q.shape[1] != self.input_dim:
             made_of = " + ".join(text for stage in self._described for text in stage["of"])
             raise ArgumentError(
-                f"queries have {q.shape[1]} columns; expected {self.input_dim}, as they come from the model: the "
-                f"table's stages take them to {self._described[-1]['dim']} ({made_of})"
+                f"queries have {q.shape[1]} columns; expected {self.input_dim}, as the model returns them: the "
+                f"table's stages map them to {self._described[-1]['dim']} ({made_of})"
             )
         return self.ready().transform(q, threads, what="queries")
 
@@ -95,10 +95,10 @@ class TableStages:
 def stage_sections(stages: Stages, owner: str) -> dict[str, Section]:
     """The sections that store the stages, of the owner STAGE or QUERY.
 
-    Raises `ArgumentError` where there are more than a reader takes.
+    Raises `ArgumentError` for more stages than a reader takes.
     """
     if len(stages) > _MAX_STAGES:
-        raise ArgumentError(f"{len(stages)} stages are no one matrix product each; expected at most {_MAX_STAGES}")
+        raise ArgumentError(f"{len(stages)} stages remain after fusing; expected at most {_MAX_STAGES}")
     sections: dict[str, Section] = {}
     for number, stage in enumerate(stages):
         arrays = stage.arrays()
@@ -109,9 +109,9 @@ def stage_sections(stages: Stages, owner: str) -> dict[str, Section]:
 
 
 def stage_shapes(query_stages: object, stages: object, dim: int) -> Shapes:
-    """The sections of all stages that a file describes, the last of which gives `dim` dimensions.
+    """The sections of all stages that a file describes. The last stage must give `dim` dimensions.
 
-    Raises `TableFileError` where a stage is none, or does not take what the one before it gives.
+    Raises `TableFileError` for an unsound stage, and if a stage does not take the output of the stage before.
     """
     shapes: Shapes = {}
     before: int | None = None
@@ -121,7 +121,7 @@ def stage_shapes(query_stages: object, stages: object, dim: int) -> Shapes:
         for number, stage in enumerate(described):
             found = _kind_and_shapes(stage)[1]
             if before not in (None, stage["input_dim"]):
-                raise TableFileError(f"its {key} do not take what those before them give")
+                raise TableFileError(f"its {key} do not take the dimensions that the stages before them give")
             shapes |= {of_stage(owner, number, name): shape for name, shape in found.items()}
             before = stage["dim"]
     if before not in (None, dim):
@@ -130,7 +130,7 @@ def stage_shapes(query_stages: object, stages: object, dim: int) -> Shapes:
 
 
 def stage_from(description: object, arrays: Mapping[str, npt.NDArray[Any]]) -> Stage:
-    """The stage that gave this `describe()` and `arrays()`. Raises `TableFileError` for what no stage can give."""
+    """The stage with this `describe()` and `arrays()`. Raises `TableFileError` for values that no stage can have."""
     kind, shapes = _kind_and_shapes(description)
     assert isinstance(description, dict)
     found = {name: (array.dtype, array.shape) for name, array in arrays.items()}
@@ -151,7 +151,7 @@ def _read(description: StageJson, owner: str, number: int, sections: Sections) -
 
 
 def _kind_and_shapes(description: object) -> tuple[type[Stage], Shapes]:
-    """A stage's kind and arrays by its description. Raises `TableFileError`."""
+    """The kind of a described stage, and the shapes of its arrays. Raises `TableFileError`."""
     if not isinstance(description, dict) or not isinstance(description.get("stage"), str):
         raise TableFileError(f"its stages are described by {description!r:.60}; expected an object that names a kind")
     kind = _KINDS.get(description["stage"])
@@ -159,11 +159,11 @@ def _kind_and_shapes(description: object) -> tuple[type[Stage], Shapes]:
         raise TableFileError(f"it has a stage {description['stage']!r:.60}, which this nestvec does not know")
     input_dim, dim = (_dimension(description.get(key)) for key in ("input_dim", "dim"))
     if kind.keeps_dim and input_dim != dim:
-        raise TableFileError(f"its stage {kind.kind!r} takes {input_dim} dimensions to {dim}; expected as many")
+        raise TableFileError(f"its stage {kind.kind!r} takes {input_dim} dimensions to {dim}; expected the same number")
     names: Sequence[object] = [description.get(key) for key in ("name", "sha256")] if kind is ModelRun else []
     of = description.get("of")
     if not isinstance(of, list) or not all(isinstance(name, str) for name in (*of, *names)):
-        raise TableFileError(f"its stage {kind.kind!r} lacks the names of what it was made from")
+        raise TableFileError(f"its stage {kind.kind!r} lacks the names of the stages it was made from")
     return kind, kind.shapes(input_dim, dim)
 
 

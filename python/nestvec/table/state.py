@@ -1,4 +1,4 @@
-"""The parts of an open table: made once, shared by its searches, gone when it is closed."""
+"""The parts of an open table: made once, shared by its searches, dropped when it is closed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _Part = TypeVar("_Part")
 
 
 class TableState:
-    """A table's description, which outlives it, and its parts until `close`: then each use is an `ArgumentError`.
+    """A table's description, and its parts until `close`: after it, every use of a part raises `ArgumentError`.
 
-    device: that searches. searcher: that of a table with the same rows; made at the first use where none is given.
+    device: the device that searches. searcher: of a table with the same rows; None makes it at the first use.
     """
 
     def __init__(
@@ -34,16 +34,16 @@ class TableState:
 
     @property
     def segment(self) -> Segment:
-        """Its rows."""
+        """The rows."""
         return _opened(self._segment)
 
     @property
     def stages(self) -> TableStages:
-        """What queries go through before the codecs."""
+        """The stages that map queries before the codecs."""
         return _opened(self._stages)
 
     def searcher(self, memory: int | None = None) -> TableSearcher:
-        """The compiled view of the segment. memory: of the device, for the rows, as in `Table.to`."""
+        """The compiled view of the segment. memory: bytes of device memory that the rows may take, as in `Table.to`."""
         searcher = self._searcher
         if searcher is not None:
             return searcher
@@ -92,7 +92,7 @@ class TableState:
         }
 
     def close(self) -> None:
-        """Lets go of the parts; what uses them keeps them until it is done."""
+        """Drops the parts. A search that uses them keeps them until it ends."""
         with self._lock:
             self._segment = self._stages = self._searcher = None
 

@@ -35,12 +35,12 @@ from nestvec.table.state import TableState
 class Table:
     """Rows of compressed embeddings with ids, searched exactly: the k best by (score, then smaller id).
 
-    Make one with `Table.build` or `Table.open`. Searching is safe from many threads at once; the result is the same for
+    `Table.build` and `Table.open` make tables. Searches are safe from many threads at once; the result is the same for
     any number of queries and threads and on any CPU.
     """
 
     def __init__(self, state: TableState, onnx: str | Path | None = None) -> None:
-        """Use `Table.build` or `Table.open`. onnx: the file of a stage that runs a model."""
+        """Call `Table.build` or `Table.open` instead. onnx: the file of the stage that runs a model."""
         self._state = state
         if onnx is not None:
             state.stages.bind(onnx)
@@ -64,41 +64,41 @@ class Table:
     ) -> Table:
         """Encodes vectors into a table.
 
-        x: (rows, dim) floats, or an iterator of such batches (or a list of 2-D arrays): then only one batch at a time
-            is held. Values must be finite.
-        codec: how rows are stored, one name or several from coarse to fine, ("binary", "int8", "float32"): the first is
-            scanned, each that follows rescores with the float query what the one before it hands on (see
-            `search(oversample=)`). docs/codecs.md has the names, their families and papers, `nestvec build --help` and
-            the error for an unknown name list them: "binary" is 1 bit a dimension, scored by Hamming distance, "int8"
-            8 bits with a scale per row, "pq96x8" a product quantizer of 96 bytes a row. Or a codec that was fitted
-            before (`nestvec.fit`). Scores are inner products with what the codes stand for, exact as such.
+        x: (rows, dim) floats, or an iterator of such batches (or a list of 2-D arrays), which is read a batch at a
+            time. Values must be finite.
+        codec: the codec of each tier: a name, or names from coarse to fine, such as ("binary", "int8", "float32"). The
+            first tier is scanned. Each following tier rescores the candidates of the tier before it with the float
+            query (see `search(oversample=)`). "binary" is 1 bit a dimension, scored by Hamming distance, "int8" 8 bits
+            a dimension and a scale per row, "pq96x8" a product quantizer of 96 bytes a row. docs/codecs.md has all
+            names with their families and papers; `nestvec build --help` and the error for an unknown name list them. A
+            fitted codec (`nestvec.fit`) may replace a name. Scores are exact inner products with decoded rows.
         rescore: short for a second codec: codec="binary", rescore="int8" is codec=("binary", "int8").
-        fine: other vectors of the same rows, (rows, other dim) or batches, from another model or of another length: the
-            first codec codes x, all others code these (bi-granular retrieval). Searches need both kinds of queries.
-        stages: what x goes through before any codec, and queries by themselves at every search: a list such as
-            [nestvec.stages.Center(), nestvec.stages.PCA(128)], fitted in this order to the sample below. They are
-            stored in the table, and `dim` and `dims` speak of what they give. A cosine scales to length 1 after them.
-        ids: one unique integer from 0 for each row, by default the row's number.
-        dims: nested (Matryoshka) dimensions that `search(dim=...)` will use, besides the full one. Cosine scores
-            need them declared; binary scans and inner products may use any prefix. Product-quantized rows can be cut
-            only for inner products, and only where one of their sub-quantizers ends; rotated rows not at all.
-        texts: one string for each row, stored with it.
-        metric: "cosine" scales rows and queries to length 1 (a zero vector scores 0); "ip" scores by inner product,
-            "l2" by minus the square of the distance, which product quantizers are scanned by and others rescore by. A
-            cosine with product-quantized rows has (1 - length^2) / 4 added, for the length that coding took off a row.
-            A table of one tier of bits scores by Hamming distance whatever the metric, unless a search says
-            query="float".
-        seed: of what codecs draw at random as they are fitted. The same x and seed give the same table.
-        encoder: the Encoder that made x; its fingerprint is stored, and `search(..., encoder=)` refuses another.
-        path: write the table to this file as it is built, for one that does not fit into memory, and return it opened.
-            Needs the table's size twice in that folder for a moment.
+        fine: second vectors of the same rows, (rows, other dim) or batches, from another model or of another length.
+            The first codec codes x, all others code these (bi-granular retrieval). Searches need both kinds of queries.
+        stages: maps of x before all codecs, such as [nestvec.stages.Center(), nestvec.stages.PCA(128)], fitted in this
+            order to the sample below. They are stored in the table, and every search applies them to its queries. `dim`
+            and `dims` count dimensions after the stages. A cosine scales to length 1 after them.
+        ids: a unique integer from 0 for each row, by default the row's number.
+        dims: nested (Matryoshka) dimensions for `search(dim=...)`, besides the full dimension. Cosine scores need them
+            declared; binary scans and inner products may use any prefix. Product-quantized rows can be cut only for
+            inner products, and only at the end of a sub-quantizer; rotated rows cannot be cut.
+        texts: a string for each row, stored with the row.
+        metric: "cosine" scales rows and queries to length 1 (a zero vector scores 0). "ip" scores by inner product.
+            "l2" scores by minus the squared distance: product quantizers scan and rescore with it, float and int8
+            tiers rescore with it. Cosines of product-quantized rows have (1 - length^2) / 4 added, because coding
+            shortens rows. A table whose only tier is binary scores by Hamming distance with every metric, unless a
+            search has query="float".
+        seed: for the random numbers of fits. The same x and seed give the same table.
+        encoder: the Encoder that made x. Its fingerprint is stored, and `search(..., encoder=)` refuses other encoders.
+        path: write the table to this file during the build, for tables larger than memory, and return it opened. The
+            folder needs twice the table's size for a moment.
 
-        Codecs are fitted to a sample, always the same for the same x. Of an array it is up to 65,536 rows, evenly
-        spaced. Of an iterator it is the first 65,536, which are held as float32 until then (4 bytes a value; 8 while
-        those of a cosine are fitted) and should be like the rest: where rows come sorted, by topic, date or language,
-        what was learned does not suit what comes late, and recall suffers. Shuffle the rows then, or give one array.
+        Codecs are fitted to a sample, always the same for the same x. Of an array it is up to 65,536 evenly spaced
+        rows. Of an iterator it is the first 65,536 rows, held as float32 (4 bytes a value; 8 while codecs are fitted
+        for a cosine). These rows should be like the rest: if rows are sorted by topic, date or language, the codecs
+        fit the later rows badly, and recall falls. Then shuffle the rows, or give an array.
 
-        Raises `ArgumentError`; OSError where `path` cannot be written, and the file that was there stays.
+        Raises `ArgumentError`; OSError if `path` cannot be written, and the file keeps its old content.
         """
         codecs = codecs_of(codec, rescore)
         one_of(metric, "metric", METRICS)
@@ -107,8 +107,8 @@ class Table:
             refuse_folder(target)
 
         def layout_of(dim: int, fine_dim: int | None) -> Layout:
-            names = [one.codec if isinstance(one, FittedCodec) else one for one in codecs]
-            return Layout.of(dim, dims, metric, names, fine_dim)
+            plain = [given.codec if isinstance(given, FittedCodec) else given for given in codecs]
+            return Layout.of(dim, dims, metric, plain, fine_dim)
 
         directory = None if target is None else target.resolve().parent
         description, fitted, sections = build_sections(
@@ -124,22 +124,23 @@ class Table:
 
     @classmethod
     def open(cls, path: str | Path, *, onnx: str | Path | None = None) -> Table:
-        """Maps a table file; its data is read, and compared with its checksums, as searches use it.
+        """Maps a table file; its data is read, and compared with its checksums, when searches use it.
 
-        onnx: for a table that was built with the stage `nestvec.stages.OnnxStage`, its model; the file has to have the
-            SHA-256 that the table remembers. Raises `ArgumentError` for another, and where the table has no such stage.
+        onnx: for a table that was built with the stage `nestvec.stages.OnnxStage`, the model of the stage. Raises
+            `ArgumentError` if its SHA-256 is not that in the table, or if the table has no such stage.
 
         The file must not be written to while it is open; `save` replaces files, which is safe. Raises `TableFileError`
-        for a file that is truncated, damaged or no table, here or at first use; OSError where it cannot be read.
+        for a file that is truncated, damaged or no table, here or at first use; OSError if it cannot be read.
         """
         return cls(TableState(*open_table(Path(path))), onnx)
 
     def map_queries(self, stage: Stage, *, encoder: SupportsEncode | None = None) -> Table:
-        """A table over the same rows whose queries come from another model; they are not encoded or copied again.
+        """A table over the same rows whose queries come from another model. Rows are neither encoded again nor copied.
 
-        stage: takes queries to what they are now, such as `nestvec.stages.LinearMap.fit(new, old)`. Saved with the
-            table it is applied by every search; on a table with stages it comes before them.
-        encoder: the new model, whose fingerprint is stored, and `search(..., encoder=)` refuses another.
+        stage: maps the new queries into the space of the present queries, such as
+            `nestvec.stages.LinearMap.fit(new, old)`. It is saved with the table, and every search applies it, before
+            the stages of the table.
+        encoder: the new model. Its fingerprint is stored, and `search(..., encoder=)` refuses other encoders.
 
         Raises `ArgumentError` for a stage that is not fitted, gives another dimension, or runs a model.
         """
@@ -149,22 +150,22 @@ class Table:
         fingerprint = None if encoder is None else encoder.fingerprint
         description = replace(state.description, query_stages=described, query_encoder=fingerprint)
         rows = {name: section for name, section in sections.items() if split(name)[0] != QUERY}
-        merged = Sections(ordered({**rows, **added}), sections.region, sections.own | added.keys())
-        # The rows are the same, on the device where they are.
+        merged = Sections(ordered({**rows, **added}), sections.region, sections.outside | added.keys())
+        # The rows are the same, and stay on their device.
         return Table(TableState(description, merged, self.device, state.searcher()), stages.model_path)
 
     def to(self, device: str, *, memory: int | None = None) -> Table:
-        """A table over the same rows that is searched on another device, with the same hits; both can be used.
+        """A table over the same rows that is searched on another device, with the same hits. Both can be used.
 
         device: "cuda", "cuda:1" for a GPU by its number, or "cpu".
-        memory: bytes of the device's memory that the rows may take; by default nine tenths of what is free. The tiers
-            are taken there from the one that is scanned to the finest. A scanned tier that does not fit stays in main
-            memory or in its file, and is streamed to the device at every search; tiers that rescore and do not fit are
-            left to the CPU. `info` says where each of them lies.
+        memory: bytes of the device's memory that the rows may take; by default nine tenths of the free memory. Tiers
+            are copied to the device from coarse to fine. If the scanned tier does not fit, it stays in main memory or
+            in its file, and every search streams it to the device. A rescoring tier that does not fit stays on the CPU.
+            `info` has the placement of each tier.
 
-        A file's rows are read, and compared with their checksums, as they are taken to the device. `close` frees the
-        device memory. Raises `DeviceError` for a device that cannot be used, or whose memory does not suffice,
-        `ArgumentError`, and `TableFileError` where the file proves damaged.
+        The rows of a file are read, and compared with their checksums, when they are copied to the device. `close`
+        frees the device memory. Raises `DeviceError` for a device that cannot be used, or has not enough memory,
+        `ArgumentError`, and `TableFileError` if the file proves damaged.
         """
         state = self._state
         sections, stages = state.segment.sections, state.stages
@@ -178,7 +179,7 @@ class Table:
         return table
 
     def save(self, path: str | Path) -> None:
-        """Writes the table to a file, in one step: a crash or a full disk leaves what was there. Raises OSError."""
+        """Writes the table to a file, in one step: a crash or a full disk leaves the old file. Raises OSError."""
         sections = self._state.segment.sections
         for name in sections:
             sections.verified(name)
@@ -200,38 +201,36 @@ class Table:
     ) -> Hits:
         """Finds the k best rows for each query.
 
-        queries: (queries, dim) floats, or (dim,) for one; or a declared prefix of as many columns. With stages they
-            have `input_dim` columns, as they come from the model. With `encoder`, a string or a list of strings,
+        queries: (queries, dim) floats, or (dim,) for a single query; a declared prefix may replace `dim`. With stages,
+            vectors of `input_dim` columns, as the model returns them. With `encoder`, a string or a list of strings,
             encoded with the model's "query" prompt if it has one.
         k: at least 1; the result has min(k, rows) columns.
-        fine: for a table that was built with fine=, the queries of its second vectors, as many.
-        dim: scan only the first `dim` dimensions, at that share of the cost; by default all the query has. Rescoring
-            uses all the query has.
-        oversample: each tier hands `oversample * k` rows on to the next: one number for all, or one for each tier but
-            the last. By default 4; with `confidence` 32.
-        confidence: rescore only as many rows as it takes: a tier is done with a query once so large a share of the k
-            best, of all that were handed on, can be expected to be found. 0.5 to below 1, for instance 0.99;
-            `oversample` stays the most. What to expect is learned at the first such search from rows of the table,
-            taken as queries; for queries that are unlike the rows it may be too hopeful.
-        query: what the first tier is scanned with, where there is a choice. "codes": the query's own codes: for
-            binary tables, where it is the default, its bits, by Hamming distance; for planes<b> its planes. "float":
-            the query as it is, by its inner product with what the rows' codes stand for, bits as 1 and -1 (for a
-            cosine, divided by the square root of the dimension). Only the rows lose precision then (an asymmetric
-            distance: Gordo, Perronnin, Gong, Lazebnik 2014), so recall is better at the same bytes, for a slower scan
-            of bits. Where nothing rescores, scores of a binary table are then float32, larger is better, and
-            `hits.metric` is "cosine" or "ip".
+        fine: for a table that was built with fine=, the queries of its second vectors, a row for each query.
+        dim: scan only the first `dim` dimensions, at that share of the cost; by default all dimensions of the query.
+            Rescoring always uses all of them.
+        oversample: each tier hands `oversample * k` rows on to the next: a number for all tiers, or a number for each
+            tier but the last. By default 4; with `confidence` 32.
+        confidence: rescore only until this share of the k best candidates is expected to be found: 0.5 to below 1, for
+            instance 0.99. `oversample` remains the upper limit. The first such search learns the forecast from rows of
+            the table that serve as queries; for queries unlike the rows it may be too optimistic.
+        query: how the first tier is scanned, for codecs that have the choice. "codes": with the query's codes: bits of
+            a binary table, by Hamming distance (its default), or planes of planes<b>. "float": with the float query,
+            by its inner product with the decoded rows, bits as 1 and -1 (for a cosine, divided by the square root of
+            the dimension). Then only the rows lose precision (an asymmetric distance: Gordo, Perronnin, Gong, Lazebnik
+            2014), so recall is better at the same bytes, and a scan of bits is slower. Scores of a binary table
+            without rescoring are then float32, larger is better, and `hits.metric` is "cosine" or "ip".
         filter: the rows to consider. For all queries: a boolean mask (rows,), or ids (n,) that the table holds. For
-            each query its own: a mask (queries, rows), or a list with as many arrays of ids as there are queries. Or
-            `Bits`, a mask that is packed already. Blocks of 64 rows without any of them are not read.
-        threads: at most this many, by default all that the process may use.
+            each query: a mask (queries, rows), or a list with an array of ids for each query. Or `Bits`, a packed mask.
+            Blocks of 64 rows without a row to consider are not read.
+        threads: the largest number of threads, by default all that the process may use.
 
         Queries may be arrays on the table's device, of any library with DLPack or the CUDA array interface; the hits
-        are `DeviceArray`s then. The queries, a small part of a search's work, are brought to main memory on the way:
-        there they are checked, mapped, and laid out as each tier reads them.
+        are then `DeviceArray`s. The queries, a small part of a search's work, are first copied to main memory, where
+        they are checked, mapped and brought into the layout of each tier.
 
-        Returns `Hits`; `hits.stats` says what each tier did. Raises `ArgumentError` for queries that do not fit, also
-        NaN or infinite ones, for a filter that does not, or that names ids the table does not hold, and for an encoder
-        other than the one that made the table; `TableFileError` where the file proves damaged.
+        Returns `Hits`; `hits.stats` has the work of each tier. Raises `ArgumentError` for queries of a wrong shape or
+        with NaN or infinite values, for a filter of a wrong shape or with ids that the table does not hold, and for an
+        encoder other than the encoder that made the table; `TableFileError` if the file proves damaged.
         """
         queries_on_device = on_device(queries) or on_device(fine)
         if queries_on_device:
@@ -260,10 +259,10 @@ class Table:
         return Hits(scores, ids, metric, stats, None if segment.texts is None else segment.texts.look_up)
 
     def vectors(self, ids: ArrayInput | None = None, *, tier: int = -1) -> Floats:
-        """What the codes of rows stand for: (rows, dim) float32, for a cosine of about length 1.
+        """Decoded rows: (rows, dim) float32, for a cosine of about length 1.
 
-        ids: (rows,) ids that the table holds; by default all rows, in their order. tier: 0 is the one that is scanned,
-            -1 the finest. Raises `ArgumentError` for unknown ids and tiers.
+        ids: (rows,) ids that the table holds; by default all rows, in their order. tier: 0 is the scanned tier, -1 the
+            finest. Raises `ArgumentError` for unknown ids and tiers.
         """
         segment = self._state.segment
         number = as_index(tier, "tier", -len(self.codecs), len(self.codecs) - 1) % len(self.codecs)
@@ -293,27 +292,27 @@ class Table:
 
     @property
     def device(self) -> str:
-        """Where it is searched: "cpu", or "cuda:0" for instance."""
+        """The device that searches run on: "cpu", or "cuda:0" for instance."""
         return self._state.device
 
     @property
     def rows(self) -> int:
-        """How many rows the table holds."""
+        """The number of rows."""
         return self._state.description.rows
 
     @property
     def dim(self) -> int:
-        """How many dimensions a row has, after the stages."""
+        """The number of dimensions of a row, after the stages."""
         return self._state.description.layout.dim
 
     @property
     def input_dim(self) -> int:
-        """How many dimensions queries have: `dim`, unless stages take them from another number to it."""
+        """The number of dimensions of a query, before the stages; `dim` without stages."""
         return self._state.description.input_dim
 
     @property
     def stages(self) -> Stages:
-        """What queries go through before the codecs; rows went through all but what `map_queries` added."""
+        """The stages that queries pass before the codecs. Rows passed all of them but those of `map_queries`."""
         return self._state.stages.ready()
 
     @property
@@ -323,32 +322,32 @@ class Table:
 
     @property
     def fine_dim(self) -> int | None:
-        """How many dimensions the second vectors have, where the table was built with fine=."""
+        """The number of dimensions of the second vectors; None for a table that was built without fine=."""
         return self._state.description.layout.fine_dim
 
     @property
     def codec(self) -> str:
-        """The codec of the tier that is scanned."""
+        """The codec of the scanned tier."""
         return self.codecs[0]
 
     @property
     def codecs(self) -> tuple[str, ...]:
-        """The codecs of all tiers, from the one that is scanned to the finest."""
+        """The codecs of all tiers, from the scanned tier to the finest."""
         return self._state.description.layout.names
 
     @property
     def rescore(self) -> str | None:
-        """The codec of the tier that rescores, if there is one; the first of them, where there are several."""
+        """The codec of the first tier that rescores; None without rescoring."""
         return self.codecs[1] if len(self.codecs) > 1 else None
 
     @property
     def metric(self) -> str:
-        """What scores are: "cosine", "ip", or "hamming" for a binary table that is not rescored."""
+        """The metric of scores: "cosine", "ip", "l2", or "hamming" for a binary table without rescoring."""
         return self._state.description.layout.score_metric
 
     @property
     def encoder(self) -> dict[str, Any] | None:
-        """The fingerprint of the encoder that made the rows, if it was given to `build`."""
+        """The fingerprint of the encoder that made the rows; None if `build` got no encoder."""
         return self._state.description.fingerprint
 
     @property
@@ -369,24 +368,24 @@ class Table:
 
     @property
     def bytes_per_row(self) -> float:
-        """Bytes of codes and factors per row, over all tiers; without what codecs learned, and without padding."""
+        """Bytes of codes and factors per row, over all tiers; without parameters of codecs, and without padding."""
         return self._state.bytes_per_row
 
     @property
     def codebook_bytes(self) -> int:
-        """Bytes of what codecs and stages learned, whatever the number of rows: centroids, levels, means, rotations."""
+        """Bytes of the parameters of codecs and stages, for any number of rows: centroids, levels, means, rotations."""
         return self._state.segment.learned_bytes
 
     def info(self) -> dict[str, Any]:
-        """What the table holds, as plain values: rows, dims, codecs, bytes of each section, the encoder, the device.
+        """A summary of the table as plain values: rows, dims, codecs, bytes of each section, encoder, device.
 
-        "placed" says of each tier where it lies: "cpu", a device, or for one that is streamed "cpu to cuda:0", and how
-        many bytes of device memory it takes.
+        "placed" has the placement of each tier: "cpu", a device, or "cpu to cuda:0" for a streamed tier, and its bytes
+        of device memory.
         """
         return self._state.info()
 
     def close(self) -> None:
-        """Ends the table's use. Its file or memory is let go once no array and no hit from it is in use."""
+        """Closes the table. Its file or memory is released once no array and no hit from it is in use."""
         self._state.close()
 
     def __enter__(self) -> Table:

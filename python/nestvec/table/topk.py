@@ -1,7 +1,7 @@
 """Exact top-k over plain row-major arrays, without a table.
 
-Where both arrays lie on one CUDA device, the rows are scanned there, and the hits come as `DeviceArray`s. The queries,
-which are few, are brought to main memory on the way: there they are checked, and laid out as the scan reads them.
+If both arrays are on the same CUDA device, that device scans the rows, and the hits are `DeviceArray`s. The queries, a
+small array, are first copied to main memory, where they are checked and brought into the layout of the scan.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from nestvec.table.hits import Hits
 def hamming_topk(queries: ArrayInput, codes: ArrayInput, k: int, *, threads: int | None = None) -> Hits:
     """Finds the k codes with the fewest bits that differ from each query.
 
-    queries: (queries, bytes) uint8, or (bytes,) for one. codes: (rows, bytes) uint8; packed bits, as
-    `quantize(x, "ubinary")` makes them. k: at least 1; more than there are rows returns all rows.
-    threads: at most this many, by default all that the process may use.
+    queries: (queries, bytes) uint8, or (bytes,) for a single query. codes: (rows, bytes) uint8; packed bits, as
+    `quantize(x, "ubinary")` makes them. k: at least 1; all rows are returned if it exceeds their number.
+    threads: the largest number of threads, by default all that the process may use.
 
-    Returns `Hits` with int32 distances, smallest first; equal ones in order of row. Raises `ArgumentError`.
+    Returns `Hits` with int32 distances, smallest first; ties in order of row. Raises `ArgumentError`.
     """
     q, rows, device = _placed(queries, "codes", codes)
-    wide, packed = _codes(q, "queries", np.uint8, one=True), _codes(rows, "codes", np.uint8)
+    wide, packed = _codes(q, "queries", np.uint8, vector=True), _codes(rows, "codes", np.uint8)
     _check_width(wide.shape, packed.shape, "codes")
     found = _core.hamming_topk(wide, _compiled(packed), result_count(k), thread_count(threads))
     return _hits(found, "hamming", device)
@@ -39,17 +39,17 @@ def inner_topk(queries: ArrayInput, x: ArrayInput, k: int, *, threads: int | Non
     """Finds the k rows with the largest inner product with each query.
 
     x: (rows, dim), float32, float16, float64 (rounded to float32) or int8. queries: (queries, dim) or (dim,), int8 for
-    int8 rows and else any of the floats. k: at least 1; more than there are rows returns all rows.
-    threads: at most this many, by default all that the process may use.
+    int8 rows and else any of the floats. k: at least 1; all rows are returned if it exceeds their number.
+    threads: the largest number of threads, by default all that the process may use.
 
-    Returns `Hits`, largest first, equal ones in order of row: int32 scores for int8; float32 otherwise, each the sum of
+    Returns `Hits`, largest first, ties in order of row: int32 scores for int8; float32 otherwise, each the sum of
     products in float64, rounded once. The result is exact: the same for any number of queries, threads and any CPU.
     Raises `ArgumentError`, also for NaN or infinite values.
     """
     count, limit = result_count(k), thread_count(threads)
     given, rows, device = _placed(queries, "x", x)
     if (rows if isinstance(rows, DeviceArray) else as_array(rows, "x")).dtype == np.int8:
-        codes, q_codes = _codes(rows, "x", np.int8), _codes(given, "queries", np.int8, one=True)
+        codes, q_codes = _codes(rows, "x", np.int8), _codes(given, "queries", np.int8, vector=True)
         _check_width(q_codes.shape, codes.shape, "x")
         found = _core.inner_topk_int8(q_codes, _compiled(codes), count, limit)
         return _hits(found, "ip", device)
@@ -69,7 +69,7 @@ _Rows: TypeAlias = "npt.NDArray[Any] | DeviceArray"
 
 
 def _placed(queries: ArrayInput, what: str, rows: ArrayInput) -> tuple[Any, Any, str | None]:
-    """The arguments, and the device they lie on: the queries in main memory, the rows as an array of the device."""
+    """Queries, rows and their device: queries in main memory, rows on the device. Without a device, unchanged."""
     arrays = device_arrays(**{"queries": queries, what: rows})
     return (queries, rows, None) if arrays is None else (to_host(arrays[0]), arrays[1], arrays[1].device)
 
@@ -83,16 +83,16 @@ def _hits(found: tuple[npt.NDArray[Any], npt.NDArray[np.int64]], metric: str, de
     return Hits(scores, ids, metric)
 
 
-def _codes(value: ArrayInput, what: str, dtype: type[np.uint8 | np.int8], *, one: bool = False) -> Any:
-    """A C-contiguous matrix of exactly that dtype; with `one`, a vector is a matrix of one row."""
+def _codes(value: ArrayInput, what: str, dtype: type[np.uint8 | np.int8], *, vector: bool = False) -> Any:
+    """A C-contiguous matrix of exactly this dtype. vector: accept a vector as a matrix of one row."""
     array = value if isinstance(value, DeviceArray) else as_array(value, what)
     if array.dtype != dtype:
         raise ArgumentError(f"{what} has the dtype {array.dtype}; expected {np.dtype(dtype)}")
-    if (array.ndim != 2 and not (one and array.ndim == 1)) or array.shape[-1] == 0:
-        raise ArgumentError(f"{what} has the shape {array.shape}; expected (rows, columns), the columns not empty")
+    if (array.ndim != 2 and not (vector and array.ndim == 1)) or array.shape[-1] == 0:
+        raise ArgumentError(f"{what} has the shape {array.shape}; expected (rows, columns) with at least one column")
     return array if isinstance(array, DeviceArray) else np.require(np.atleast_2d(array), None, ["C", "A"])
 
 
 def _check_width(queries: tuple[int, ...], rows: tuple[int, ...], what: str) -> None:
     if queries[1] != rows[1]:
-        raise ArgumentError(f"queries have {queries[1]} columns and {what} {rows[1]}; expected the same")
+        raise ArgumentError(f"queries have {queries[1]} columns and {what} {rows[1]}; expected the same number")

@@ -1,4 +1,4 @@
-"""Vectors to encode, as they come: one array, or an iterator of batches; read once, in pieces."""
+"""Vectors to encode: one array, or an iterator of batches. Read once, in pieces."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from nestvec.table.spool import make_spool
 if TYPE_CHECKING:
     from nestvec.stages.chain import Stages
 
-NO_BATCH = "{what} holds no batch, so its dimension is unknown; give at least one, of shape (0, dim) if empty"
-_SLICE_BYTES = 16 << 20  # of float32 vectors that are encoded at one time
+NO_BATCH = "{what} holds no batch, so its dimension is unknown; give at least one batch, if empty of shape (0, dim)"
+_SLICE_BYTES = 16 << 20  # of float32 vectors that are encoded at a time
 
 
 class Vectors:
-    """Rows as float32 arrays of at most 16 MiB, to be gone through once; a sample of them can be seen before.
+    """Rows as float32 arrays of at most 16 MiB, to be iterated once; `sample` may be called before.
 
     x: (rows, dim) floats, or an iterator (or a list) of such batches; errors call it `what`. Raises `ArgumentError` for
-        anything else, and while it is gone through.
+        anything else, also during the iteration.
     """
 
     def __init__(self, x: ArrayInput | Iterable[ArrayInput], what: str) -> None:
@@ -48,7 +48,7 @@ class Vectors:
         return self._pieces
 
     def sample(self, count: int) -> Floats:
-        """Up to `count` rows: evenly spaced over one array; of batches the first, which are held until they come up."""
+        """Up to `count` rows: evenly spaced in an array; the first rows of batches, kept for the iteration."""
         if self._whole is not None:
             rows = len(self._whole)
             chosen = self._whole if rows <= count else self._whole[np.arange(count) * rows // count]
@@ -68,7 +68,7 @@ class Vectors:
 
 
 class StagedVectors(Vectors):
-    """Vectors as stages give them."""
+    """The vectors that stages make of other vectors."""
 
     def __init__(self, vectors: Vectors, stages: Stages) -> None:
         self.what = vectors.what

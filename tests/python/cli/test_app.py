@@ -229,7 +229,7 @@ def test_search_options(tmp_path: Path, model: Path, table: Path) -> None:
     for value in ("10,30", f"@{chosen}"):
         hits = good_json("search", table, "a cat", "-m", model, "--filter-ids", value)["results"][0]["hits"]
         assert sorted(hit["id"] for hit in hits) == [10, 30]
-    assert "does not hold 1, the first of them 99" in error("search", table, "a cat", "-m", model, "--filter-ids", "99")
+    assert "table lacks 1, the first 99" in error("search", table, "a cat", "-m", model, "--filter-ids", "99")
     chosen.write_text("\n")
     assert "no hits" in good("search", table, "a cat", "-m", model, "--filter-ids", f"@{chosen}")
     vectors = tmp_path / "q.npy"
@@ -333,7 +333,7 @@ def test_damaged_tables(tmp_path: Path, model: Path, table: Path, documents: Pat
 def test_another_model_is_refused(tmp_path: Path, table: Path) -> None:
     other = write_bert(tmp_path / "other", prompts=PROMPTS, seed=7)
     nestvec.export_onnx(other)
-    assert "not the one that made this table" in error("search", table, "a cat", "-m", other)
+    assert "not the encoder that made this table" in error("search", table, "a cat", "-m", other)
 
 
 def test_usage_errors(model: Path, documents: Path, table: Path) -> None:

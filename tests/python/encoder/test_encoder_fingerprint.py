@@ -76,7 +76,7 @@ def test_a_changed_copy_is_refused(model: Path, tmp_path: Path) -> None:
     weights = next(tensor for tensor in changed.graph.initializer if len(tensor.raw_data) > 1000)
     weights.raw_data = weights.raw_data[:-4] + b"\x00\x00\x80\x3f"
     onnx.save(changed, copy / "onnx" / "model.onnx")
-    with pytest.raises(ArgumentError, match="not the one that made this table: model_sha256 differ; use the same"):
+    with pytest.raises(ArgumentError, match="not the encoder that made this table: model_sha256 differ; use the same"):
         table.search(TEXTS, 1, encoder=Encoder(copy))
 
 
@@ -87,7 +87,7 @@ def test_an_older_table_is_compared_by_its_onnx_file(model: Path, tmp_path: Path
     np.testing.assert_array_equal(table.search(TEXTS, 1, encoder=Encoder(model)).ids[:, 0], range(3))
     other = write_bert(tmp_path / "other", seed=5, normalize=False)
     export_onnx(other, check=False)
-    with pytest.raises(ArgumentError, match="not the one that made this table: onnx_sha256 differ; use the same"):
+    with pytest.raises(ArgumentError, match="not the encoder that made this table: onnx_sha256 differ; use the same"):
         table.search(TEXTS, 1, encoder=Encoder(other))
-    with pytest.raises(ArgumentError, match="not the one that made this table: max_length, onnx_sha256 differ; use"):
+    with pytest.raises(ArgumentError, match="not the encoder that made this table: max_length, onnx_sha256 differ"):
         table.search(TEXTS, 1, encoder=Encoder(other, max_length=8))

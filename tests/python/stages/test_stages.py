@@ -345,7 +345,7 @@ def test_values_that_no_stage_takes() -> None:
     [
         ({"stage": "dense"}, "has a stage 'dense', which this nestvec does not know"),
         ({"stage": None}, "described by"),
-        ({"stage": "scale"}, "takes 24 dimensions to 4; expected as many"),
+        ({"stage": "scale"}, "takes 24 dimensions to 4; expected the same"),
         ({"stage": "onnx"}, "lacks the names"),
         ({"dim": 0}, "a dimension 0"),
         ({"dim": 5}, "do not match its description"),

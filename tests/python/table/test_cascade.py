@@ -119,7 +119,7 @@ class TestSecondVectors:
         x, y = clustered(50, 8), clustered(50, 9)
         with pytest.raises(ArgumentError, match="fine= was given with one codec; expected at least two"):
             Table.build(x, codec="int8", fine=y)
-        with pytest.raises(ArgumentError, match="fine holds 49 rows and x 50; expected as many"):
+        with pytest.raises(ArgumentError, match="fine holds 49 rows and x 50; expected the same rows"):
             Table.build(x, codec=("int8", "float32"), fine=y[:49])
         with pytest.raises(ArgumentError, match=r"fine holds 1 of .* \(counted from row 0 of fine\)"):
             Table.build(x, codec=("int8", "float32"), fine=np.where(np.arange(9) == 3, np.nan, y)[:1])

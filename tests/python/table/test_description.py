@@ -65,7 +65,7 @@ def test_what_is_none(key: str, value: Any) -> None:
 
 
 def test_a_codec_of_a_later_version() -> None:
-    with pytest.raises(TableFileError, match="it is of a kind that this nestvec does not read: codec is 'int5'"):
+    with pytest.raises(TableFileError, match="it has a tier that this nestvec does not read: codec is 'int5'"):
         Description.from_json(parts(tiers=[{"codec": "int5", "longest_row": 1}]))
 
 

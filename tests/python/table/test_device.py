@@ -182,10 +182,10 @@ def test_second_queries_and_texts_on_the_device() -> None:
 def test_queries_that_lie_elsewhere() -> None:
     table = build()
     with pytest.raises(
-        ArgumentError, match=r"queries lie on cuda:0, and this table on cpu; search table\.to\('cuda:0'\)"
+        ArgumentError, match=r"queries are on cuda:0, and this table is on cpu; search table\.to\('cuda:0'\)"
     ):
         table.search(DeviceArray(Q))
-    with pytest.raises(ArgumentError, match="queries lie on cuda:1, and this table on cuda:0"):
+    with pytest.raises(ArgumentError, match="queries are on cuda:1, and this table is on cuda:0"):
         table.to("cuda").search(DeviceArray(Q, "cuda:1"))
 
 

@@ -135,12 +135,10 @@ TABLES = {
 @pytest.mark.parametrize("unknown", [-1, 99_999, -(2**63), 2**63 - 1])
 def test_ids_that_the_table_does_not_hold_are_named(table: Table, unknown: int) -> None:
     good = [int(id) for id in table.ids[:5]]
-    message = f"filter holds 7 ids, of which the table does not hold 2, the first of them {unknown}; leave these out"
+    message = f"filter holds 7 ids, of which the table lacks 2, the first {unknown}; leave these ids out"
     with pytest.raises(ArgumentError, match=message):
         table.search(X[:2], filter=[*good, unknown, 55_555])
-    with pytest.raises(
-        ArgumentError, match=f"filter for query 1 holds 1 ids, .* not hold 1, the first of them {unknown}"
-    ):
+    with pytest.raises(ArgumentError, match=f"filter for query 1 holds 1 ids, .* table lacks 1, the first {unknown}"):
         table.search(X[:2], filter=[good, [unknown]])
 
 
@@ -149,13 +147,13 @@ def test_the_first_unknown_id_of_a_long_list() -> None:
     for at in (0, 65_535, 65_536, 199_999):
         ids = known.copy()
         ids[at] = 1000 + at
-        with pytest.raises(ArgumentError, match=f"holds 200000 ids, .* not hold 1, the first of them {1000 + at};"):
+        with pytest.raises(ArgumentError, match=f"holds 200000 ids, .* table lacks 1, the first {1000 + at};"):
             TABLES["row numbers"].search(X[0], filter=ids)
     assert TABLES["row numbers"].search(X[0], filter=known).ids[0, :2].tolist() == [0, -1]
 
 
 def test_an_unsigned_id_above_all_signed_ones_is_named_as_it_is() -> None:
-    with pytest.raises(ArgumentError, match=f"the first of them {2**64 - 1}"):
+    with pytest.raises(ArgumentError, match=f"the first {2**64 - 1}"):
         TABLES["rising ids"].search(X[0], filter=np.array([2**64 - 1], np.uint64))
 
 
@@ -170,8 +168,11 @@ def test_an_unsigned_id_above_all_signed_ones_is_named_as_it_is() -> None:
         (Bits(bytes(11)), r"filter is packed bits of shape \(11,\); expected \(12,\), 8 of the 90 rows to a byte, or"),
         (Bits(bytes(90)), r"filter is packed bits of shape \(90,\); expected \(12,\)"),
         (Bits(np.zeros((3, 12), np.uint8)), r"filter is packed bits of shape \(3, 12\); expected .* or \(2, 12\)"),
-        ([[1], [1, 2], [3]], "filter is a list of ids for each of 3 queries, and there are 2; expected one for each"),
-        ([[1]], "for each of 1 queries, and there are 2"),
+        (
+            [[1], [1, 2], [3]],
+            "filter is a list of ids for each of 3 queries, and the search has 2; expected a list",
+        ),
+        ([[1]], "for each of 1 queries, and the search has 2"),
         ([np.array([1]), np.array([1.5])], "filter for query 1 has the dtype float64"),
         ([[1], 5], r"filter for query 1 has the dtype int64 and shape \(\)"),
         ([[1], [[5]]], r"filter for query 1 has the dtype int64 and shape \(1, 1\)"),
@@ -209,7 +210,9 @@ class TestBits:
         [np.zeros(12), np.zeros(12, np.int8), np.ones(12, np.bool_), np.zeros((1, 1, 12), np.uint8), 5, "x", [1, 2]],
     )
     def test_what_is_refused(self, value: Any) -> None:
-        with pytest.raises(ArgumentError, match=r"packed bits have the dtype .*; expected uint8 of \(bytes,\) or"):
+        with pytest.raises(
+            ArgumentError, match=r"packed bits have the dtype .*; expected uint8 of shape \(bytes,\) or"
+        ):
             Bits(value)
 
     def test_what_it_holds(self) -> None:

@@ -37,7 +37,7 @@ def test_texts_are_looked_up_once_and_none_where_there_is_no_hit() -> None:
 
 def test_hits_without_texts() -> None:
     for hits in (Table.build(X).search(X[:1]), hamming_topk(np.zeros((1, 1), np.uint8), np.zeros((2, 1), np.uint8), 1)):
-        with pytest.raises(ArgumentError, match=r"no table with stored texts; pass texts= to Table.build"):
+        with pytest.raises(ArgumentError, match=r"these hits have no stored texts; pass texts= to Table\.build"):
             _ = hits.texts
 
 
@@ -63,7 +63,7 @@ def test_pickles_hold_the_texts_of_the_hits_and_not_the_table() -> None:
         np.testing.assert_array_equal(again.scores, hits.scores)
         assert again.metric == "cosine"
         if texts is None:
-            with pytest.raises(ArgumentError, match="no table with stored texts"):
+            with pytest.raises(ArgumentError, match="these hits have no stored texts"):
                 _ = again.texts
         else:
             assert again.texts == hits.texts

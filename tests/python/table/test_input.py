@@ -239,7 +239,7 @@ class TestEncoder:
             (fake(max_length=64), "max_length"),
             (fake(more=1), "more"),
         ):
-            with pytest.raises(ArgumentError, match=f"not the one that made this table: {keys} differ; use the same"):
+            with pytest.raises(ArgumentError, match=f"not the encoder that made this table: {keys} differ; use the"):
                 table.search("3", encoder=other)
 
     def test_a_table_without_a_fingerprint_takes_any(self) -> None:

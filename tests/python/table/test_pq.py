@@ -108,7 +108,7 @@ def test_prefixes_end_where_a_sub_quantizer_does(codec: str, inside: int) -> Non
 
 def test_cosines_have_no_prefixes() -> None:
     x = vectors(np.random.default_rng(4))
-    message = "dim is 15; expected 30: product-quantized rows keep no lengths of prefixes.*ip"
+    message = "dim is 15; expected 30: product-quantized rows store no lengths of prefixes.*ip"
     for options in ({}, {"rescore": "int8"}):
         with pytest.raises(ArgumentError, match=message):
             Table.build(x, codec="pq6x4", dims=(15,), **options)

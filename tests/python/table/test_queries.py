@@ -67,7 +67,7 @@ def test_rescoring_queries_are_the_same_array_or_those_of_fine() -> None:
     for of, given, message in (
         (layout("binary", "int8"), np.ones((3, 5)), "given for a table that was not built with fine="),
         (fine, None, "not given for a table built with fine="),
-        (fine, np.ones((2, 5)), r"fine has the shape \(2, 5\); expected \(3, 5\), one a query"),
+        (fine, np.ones((2, 5)), r"fine has the shape \(2, 5\); expected \(3, 5\), a row for each"),
     ):
         with pytest.raises(ArgumentError, match=message):
             rescoring_queries(of, given, queries)

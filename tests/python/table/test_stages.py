@@ -95,7 +95,7 @@ def test_codecs_that_learn_and_second_vectors() -> None:
 
 def test_queries_that_do_not_fit() -> None:
     table = Table.build(X, stages=[Center(), PCA(12)])
-    message = r"queries have 12 columns; expected 20, .* stages take them to 12 \(Center\(\) \+ PCA\(dim=12"
+    message = r"queries have 12 columns; expected 20, .* stages map them to 12 \(Center\(\) \+ PCA\(dim=12"
     with pytest.raises(ArgumentError, match=message):
         table.search(Q[:, :12])
     bad = Q.copy()
@@ -116,7 +116,7 @@ def test_vectors_that_do_not_fit(tmp_path: Path) -> None:
         Table.build(bad, stages=[PCA(8)])
     with pytest.raises(ArgumentError, match="x has 19 columns; expected the 20"):
         Table.build(iter([X, X[:, 1:]]), stages=[fitted], path=tmp_path / "table")
-    with pytest.raises(ArgumentError, match="9 stages are no one matrix product"):
+    with pytest.raises(ArgumentError, match="9 stages remain after fusing; expected at most 8"):
         Table.build(X, stages=[Clip()] * 9)
     assert not list(tmp_path.iterdir())
 
@@ -172,7 +172,7 @@ def test_queries_of_another_model(stages: list[Any], tmp_path: Path) -> None:
     for searched in (mapped, Table.open(tmp_path / "mapped")):
         same(searched.search(new_model(Q), 5), want)
         assert searched.search(["7"], 1, encoder=new).ids == 7  # type: ignore[arg-type]
-        with pytest.raises(ArgumentError, match="not the one that queries are mapped from: model differ"):
+        with pytest.raises(ArgumentError, match="not the encoder that queries are mapped from: model differ"):
             searched.search(["7"], 1, encoder=old)  # type: ignore[arg-type]
         assert searched.encoder == old.fingerprint
         assert searched.info()["query_encoder"] == new.fingerprint
@@ -207,9 +207,9 @@ def test_queries_are_mapped_twice_by_stages_that_are_no_one_product(tmp_path: Pa
 def test_what_queries_cannot_be_mapped_by(tmp_path: Path) -> None:
     table = Table.build(X)
     for stage, message in (
-        (LinearMap.fit(X, new_model(X)), "expected one that gives the 20 dimensions of queries"),
-        (PCA(8), "expected one that is fitted"),
-        (OnnxStage(write_network(tmp_path / "net.onnx", WEIGHTS)).fit(X), "expected one that is fitted"),
+        (LinearMap.fit(X, new_model(X)), "expected a stage that gives the 20 dimensions of queries"),
+        (PCA(8), "expected a fitted stage"),
+        (OnnxStage(write_network(tmp_path / "net.onnx", WEIGHTS)).fit(X), "expected a fitted stage"),
     ):
         with pytest.raises(ArgumentError, match=message):
             table.map_queries(stage)  # type: ignore[arg-type]
@@ -301,17 +301,17 @@ def _first_last(forged: Forged) -> None:
         (_stage(0, stage="relative"), "its sections stage0.bias do not match"),
         (_stage(0, stage="dense"), "a stage 'dense', which this nestvec does not know"),
         (_stage(0, stage=["affine"]), "described by"),
-        (_stage(0, dim=13), "do not take what those before them give"),
-        (_stage(0, input_dim=21), "do not take what those before them give"),
+        (_stage(0, dim=13), "do not take the dimensions that the stages before"),
+        (_stage(0, input_dim=21), "do not take the dimensions that the stages before"),
         (_stage(0, input_dim=2**63), "a dimension 9223372036854775808"),
         (_stage(0, of="PCA"), "lacks the names"),
         (_stage(2, dim=13), "'rotation' takes 12 dimensions to 13"),
         (lambda forged: forged.table["stages"].pop(), "its sections stage2.signs do not match"),
-        (lambda forged: forged.table["stages"].reverse(), "do not take what those before them give"),
+        (lambda forged: forged.table["stages"].reverse(), "do not take the dimensions that the stages before"),
         (lambda forged: forged.pieces.pop("stage1.low"), "its sections stage1.low do not match"),
         (_piece("stage2.signs", shape=[2, 4]), "its sections stage2.signs do not match"),
         (_piece("stage1.low", dtype="U32"), "its sections stage1.low do not match"),
-        (_first_last, "its sections stand in the order"),
+        (_first_last, "its sections are in the wrong order"),
     ],
 )
 def test_forged_descriptions(attack: Callable[[Forged], Any], message: str, forged: Forged, tmp_path: Path) -> None:

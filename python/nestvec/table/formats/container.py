@@ -1,7 +1,7 @@
-"""The container of a table: one conforming safetensors file, checked against its checksums as it is used.
+"""The container of a table: a conforming safetensors file, whose data is compared with checksums at its first use.
 
-`docs/format.md` describes it. Nothing here knows codecs or versions: it writes and maps named sections, and the JSON
-that describes the table.
+`docs/format.md` specifies it. This module knows no codecs and no versions: it writes and maps named sections, and the
+JSON that describes the table.
 """
 
 from __future__ import annotations
@@ -72,21 +72,21 @@ def _header(
     text += b" " * (-(8 + len(text)) % _ALIGNMENT)
     if len(text) > _MAX_HEADER_BYTES:
         raise ArgumentError(
-            f"the table's description takes {len(text)} bytes; expected at most {_MAX_HEADER_BYTES}: its encoder's "
-            "fingerprint is that long, build it without encoder="
+            f"the table's description takes {len(text)} bytes; expected at most {_MAX_HEADER_BYTES}: the encoder's "
+            "fingerprint is too long, build the table without encoder="
         )
     return struct.pack("<Q", len(text)) + _signed(text)
 
 
 def _signed(text: bytes) -> bytes:
-    """The header's text with its own CRC-32C, taken with zeros in the place of its 8 digits; empty if it has none."""
+    """The header's text with its CRC-32C, computed with zeros for its 8 digits; empty if the text has no CRC."""
     before, field, after = text.partition(b'"header_crc32c":"')
     crc = _core.crc32c(np.frombuffer(before + field + b"0" * 8 + after[8:], np.uint8))
     return before + field + b"%08x" % crc + after[8:] if field else b""
 
 
 def write_container(path: Path, version: str, description: Mapping[str, Any], sections: Mapping[str, Section]) -> None:
-    """Writes sections and their checksums to `path`, replacing what is there in one step. OSError on a full disk."""
+    """Writes sections and checksums to `path`, replacing its file in one step. Raises OSError on a full disk."""
     size = sum(section.data.nbytes for section in sections.values())
     chunks = -(-size // _core.CHECKSUM_CHUNK)
     layout = {name: (section.dtype, section.shape, section.data.nbytes) for name, section in sections.items()}
@@ -100,7 +100,7 @@ def write_container(path: Path, version: str, description: Mapping[str, Any], se
 
 
 def _checksums(file: FileIO, start: int) -> npt.NDArray[np.uint32]:
-    """Of all chunks from `start` to the end. They are read back in pieces: a map would count as memory in use."""
+    """Checksums of all chunks from `start` to the end, read back in pieces: a map would count as memory in use."""
     file.seek(start)
     piece = np.empty(_COPY_BYTES, np.uint8)
     found = [np.empty(0, np.uint32)]
@@ -118,21 +118,21 @@ def _fill(piece: memoryview, file: FileIO) -> int:
 
 
 class Sections(dict[str, Section]):
-    """A table's sections by name. Those of a file are compared with their checksums before they are used.
+    """A table's sections by name. Sections of a file are compared with their checksums before they are used.
 
-    region: the file's data. own: the names of sections that are not in it, as they were made since.
+    region: the file's data. outside: the names of sections that are not in the file and need no check.
     """
 
     def __init__(
-        self, sections: Mapping[str, Section], region: _core.Region | None = None, own: frozenset[str] = frozenset()
+        self, sections: Mapping[str, Section], region: _core.Region | None = None, outside: frozenset[str] = frozenset()
     ) -> None:
         super().__init__(sections)
         self.region = region
-        self.own = own
+        self.outside = outside
 
     def verified(self, name: str) -> Section:
-        """The section, once all its bytes have been verified. Raises `TableFileError` where one is damaged."""
-        if name not in self.own:
+        """The section, after all its bytes are verified. Raises `TableFileError` if it is damaged."""
+        if name not in self.outside:
             self.verify(self[name].data)
         return self[name]
 
@@ -152,10 +152,10 @@ class Container:
 
 
 def open_container(path: Path, versions: Collection[str]) -> Container:
-    """Maps a table file and checks its header; the data is checked as it is used.
+    """Maps a table file and checks its header; the data is checked at its first use.
 
-    versions: those that there are readers for. Raises `TableFileError` for a file that is no table of these, or whose
-    header or size is damaged; FileNotFoundError and other OSErrors as they come.
+    versions: the versions that have readers. Raises `TableFileError` for a file that is no table of these versions, or
+    whose header or size is damaged; FileNotFoundError and other OSErrors pass through.
     """
     with path.open("rb") as file:
         content = map_file(file)
@@ -172,7 +172,7 @@ def open_container(path: Path, versions: Collection[str]) -> Container:
     shape = (-(-covered // _core.CHECKSUM_CHUNK),)
     if last != _CHECKSUMS or checksums is None or (checksums.dtype, checksums.shape) != ("U32", shape):
         raise TableFileError(
-            f"{path}: its last section is no list of checksums, one for every chunk of 65536 bytes; {MEND}"
+            f"{path}: its last section does not hold a checksum for every chunk of 65536 bytes; {MEND}"
         )
     region = _core.Region(data[:covered], checksums.array())
     return Container(metadata["version"], description, Sections(sections, region))

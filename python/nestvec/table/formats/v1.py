@@ -1,4 +1,4 @@
-"""Version 1 of the table file: its description, and the sections that go with it, in their order."""
+"""Version 1 of the table file: its description, and the sections that the description asks for, in order."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ Shape = tuple[str, tuple[int, ...]]  # dtype and shape of a section
 
 
 def read(container: Container) -> tuple[Description, Sections]:
-    """The description and the sections of a file, once the one asks for exactly the others.
+    """The description and the sections of a file.
 
-    Raises `TableFileError` where it does not, and for a description that is none.
+    Raises `TableFileError` for an unsound description, and if the sections are not those that it asks for.
     """
     description, sections = Description.from_json(container.description), container.sections
     expected = _expected(description, sections)
@@ -49,26 +49,26 @@ def read(container: Container) -> tuple[Description, Sections]:
         wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
         raise TableFileError(f"its sections {', '.join(wrong)} do not match its description of the table")
     if list(sections) != _in_order(expected):
-        raise TableFileError(f"its sections stand in the order {', '.join(sections)}")
+        raise TableFileError(f"its sections are in the wrong order: {', '.join(sections)}")
     return description, sections
 
 
 def write(path: Path, description: Description, sections: Mapping[str, Section]) -> None:
-    """Writes a table, replacing what is at `path` in one step. sections: `ordered`. Raises OSError on a full disk."""
+    """Writes a table, replacing the file at `path` in one step. sections: as `ordered` returns them. Raises OSError."""
     write_container(path, VERSION, description.to_json(), sections)
 
 
 def ordered(sections: Mapping[str, Section]) -> dict[str, Section]:
-    """Sections in the order that a file has them."""
+    """Sections in the order of a file."""
     shapes = {name: (section.dtype, section.shape) for name, section in sections.items()}
     return {name: sections[name] for name in _in_order(shapes)}
 
 
 def _in_order(shapes: Mapping[str, Shape]) -> list[str]:
-    """The names of sections in the order that a file has them, which keeps each aligned for its dtype.
+    """The names of sections in the order of a file, which aligns each section for its dtype.
 
     Whole blocks, codebooks of product quantizers and factors come first: multiples of 64 bytes. Then numbers of 8, 4,
-    2 and 1 bytes. Within each come tiers, stages, ids, texts.
+    2 and 1 bytes. Each of these groups is in the order tiers, stages, ids, texts.
     """
 
     def place(name: str) -> tuple[int, int, str, int]:
@@ -84,7 +84,8 @@ def _in_order(shapes: Mapping[str, Shape]) -> list[str]:
 def _expected(description: Description, found: Mapping[str, Section]) -> dict[str, Shape]:
     """The dtype and shape of every section that a description asks for.
 
-    found: those of the file. Which of ids, texts and the parts of a rotation it has, it says by having them.
+    found: the sections of the file. Ids, texts, centers and the kind of a rotation follow it: the description does not
+    name them.
     """
     layout, rows = description.layout, description.rows
     expected: dict[str, Shape] = {}

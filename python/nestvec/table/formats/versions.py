@@ -1,4 +1,4 @@
-"""The versions of the table file: a reader for each, and the one that is written."""
+"""The versions of the table file: a reader for each, and the writer of the current version."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ READERS: dict[str, Callable[[Container], tuple[Description, Sections]]] = {v1.VE
 
 
 def open_table(path: Path) -> tuple[Description, Sections]:
-    """Maps a table file; its data is checked as it is used.
+    """Maps a table file; its data is checked at its first use.
 
-    Raises `TableFileError` for a file that is no table of a known version, or is damaged; OSErrors as they come.
+    Raises `TableFileError` for a file that is no table of a known version, or is damaged; OSErrors pass through.
     """
     container = open_container(path, READERS)
     try:
@@ -26,5 +26,5 @@ def open_table(path: Path) -> tuple[Description, Sections]:
 
 
 def write_table(path: Path, description: Description, sections: Mapping[str, Section]) -> None:
-    """Writes a table, replacing what is at `path` in one step. Raises OSError on a full disk."""
+    """Writes a table, replacing the file at `path` in one step. Raises OSError on a full disk."""
     v1.write(path, description, sections)

@@ -228,7 +228,7 @@ def test_ids_that_are_no_ids(ids: list[int], tmp_path: Path, opened: OpenForged)
 def test_offsets_that_lead_out_of_the_texts(offsets: list[int], tmp_path: Path, opened: OpenForged) -> None:
     forged = table_file(tmp_path, "binary")
     forged["texts.offsets"].data = struct.pack(f"<{ROWS + 1}q", *offsets)
-    with pytest.raises(TableFileError, match="texts do not lie where its offsets say"):
+    with pytest.raises(TableFileError, match="offsets of its texts are invalid"):
         opened(forged).texts([[1000]])
 
 

@@ -45,7 +45,7 @@ def with_sections(container: Container, names: Iterable[str]) -> Container:
 def test_another_order_is_refused(container: Container) -> None:
     first, second, *others = container.sections
     for names in ([second, first, *others], [*others, first, second]):
-        with pytest.raises(TableFileError, match="its sections stand in the order "):
+        with pytest.raises(TableFileError, match="its sections are in the wrong order: "):
             v1.read(with_sections(container, names))
     assert v1.read(with_sections(container, [first, second, *others]))[1] == container.sections
 
