@@ -1,4 +1,4 @@
-"""Which texts run together, and the work that goes on meanwhile."""
+"""Batches and windows of texts, and work in the background."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ R = TypeVar("R")
 
 
 def pack(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Groups texts into batches of at most `budget` tokens, padding included, whose lengths are nearly equal.
+    """Groups texts of similar length into batches of at most `budget` tokens, padding included.
 
-    lengths: tokens of each text. Returns the numbers of the texts of each batch, the longest texts first; among equals
-    the order is kept, so the same lengths give the same batches. A text longer than the budget is a batch of its own.
+    lengths: the tokens of each text. Returns the text numbers of each batch, the longest texts first. Texts of equal
+    length keep their order, so equal lengths give equal batches. A text longer than the budget is a batch by itself.
 
-    A batch also ends where its padding would exceed a 32nd of the budget, which is what it costs to start another:
-    2 ms, or 25 tokens, with all-MiniLM-L6-v2 on two cores. So a long text does not blow up the few short ones with it.
+    A batch also ends before its padding exceeds a 32nd of the budget, about the cost of another batch: 2 ms, or 25
+    tokens, with all-MiniLM-L6-v2 on two cores. So a long text does not pad a few short texts to its length.
     """
     batches: list[list[int]] = []
     padding = longest = 0
@@ -32,17 +32,17 @@ def pack(lengths: Sequence[int], budget: int) -> list[list[int]]:
 
 
 def windows(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` consecutive items; the last may be shorter."""
+    """Yields lists of `size` consecutive items; the last may be shorter."""
     iterator = iter(items)
     while window := list(islice(iterator, size)):
         yield window
 
 
 def one_ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """work(item) of every item in order, each done in a background thread while the caller uses the one before.
+    """Yields work(item) for every item in order. A background thread works on the next item meanwhile.
 
-    The items are drawn in the caller's thread. An exception in `work` is raised where its result would have come.
-    Leaving early waits for the piece of work in hand and drops the rest.
+    The iterable of items runs in the caller's thread. An exception in `work` is raised in place of its result.
+    If the caller stops early, the running call of `work` is waited for, and the rest is dropped.
     """
     with ThreadPoolExecutor(1, "nestvec-ahead") as executor:
         ahead: Future[R] | None = None

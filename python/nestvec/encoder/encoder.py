@@ -1,4 +1,4 @@
-"""From texts to vectors: an ONNX encoder with its tokenizer, its batching, and the pipeline after it."""
+"""From texts to vectors: an ONNX encoder with its tokenizer, batching and pipeline."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from nestvec.model.hub import fetch_model, is_model_id
 from nestvec.pipeline.steps import Pipeline
 
 # Tokens of a batch, padding included. On two cores the time per token of all-MiniLM-L6-v2 is flat from 512 to 2,048 and
-# a fifth higher at 8,192, where what one layer hands to the next has left the cache. Small batches also pad less.
+# a fifth higher at 8,192, where the activations between layers no longer fit the cache. Small batches also pad less.
 TOKENS_PER_THREAD = 512
 TOKENS_ON_CUDA = 16_384
 
-LEAST_WINDOW = 1024  # texts: enough to choose from for batches of equal lengths
+LEAST_WINDOW = 1024  # texts: enough for batches of nearly equal lengths
 
 
 class _Tokenized(NamedTuple):
@@ -48,7 +48,7 @@ class _Tokenized(NamedTuple):
 
 
 class _Job(NamedTuple):
-    """What one call asks for, checked."""
+    """The checked arguments of a call."""
 
     prompt: str
     prompt_tokens: int
@@ -60,27 +60,27 @@ class _Job(NamedTuple):
 class Encoder:
     """Turns texts into vectors with an ONNX model, as sentence-transformers does with the PyTorch model.
 
-    model: a sentence-transformers directory with an ONNX file in it (`nestvec export DIR` makes one), the path of an
-    ONNX file, or the id of a model on the Hugging Face hub. An ONNX file of such a directory stands for the directory;
-    any other needs tokenizer.json beside it. If it gives a `sentence_embedding`, that is the vector; if it only gives
-    hidden states, nothing says how to pool them, and `pooling` must.
+    model: a sentence-transformers directory with an ONNX file (`nestvec export DIR` writes it), the path of an ONNX
+    file, or the id of a model on the Hugging Face hub. The path of an ONNX file in such a directory stands for the
+    directory; another ONNX file needs tokenizer.json in its folder. Its output `sentence_embedding`, if any, is the
+    vector; if it only has hidden states, `pooling` is required.
     device: "cpu", or "cuda" ("cuda:1" for a GPU by its number): then the model's output stays on the GPU, the pipeline
-    runs there, and only its rows are copied back.
-    threads: for the ONNX run and the pipeline; None stands for all the process may use. One more tokenizes ahead,
-    unless threads is 1.
-    max_length: tokens after which a text is cut, special tokens included; None for what the model says.
+    runs on the GPU, and only its rows are copied back.
+    threads: for the ONNX run and the pipeline; None for all that the process may use. Another thread tokenizes the next
+    window, unless threads is 1.
+    max_length: tokens after which a text is cut, special tokens included; None for the model's limit.
     pooling: a mode of `Pooling`, or several, for a model without modules.json. The vectors are not normalized then.
-    revision: of a model on the hub.
+    revision: the revision of a model on the hub.
 
     A text gives the same vector alone and in any batch, up to the rounding of onnxruntime's matrix products: 1e-6 in
-    cosine. (A dynamically quantized ONNX file, model_quantized.onnx or the like, scales its activations by the batch,
-    and does not keep this.) Several threads may use one encoder at once. Make it after a fork, not before.
+    cosine. (Not with a dynamically quantized ONNX file, such as model_quantized.onnx: it scales its activations by the
+    batch.) Several threads may use the same encoder at once. Make it after a fork, not before.
 
-    Texts reach the tokenizer as they are, without stripping, as in sentence-transformers since version 5.4. Halves of
-    surrogate pairs, which are no Unicode text, are replaced by U+FFFD.
+    Texts reach the tokenizer unchanged, without stripping, as in sentence-transformers since version 5.4. A lone half
+    of a surrogate pair is not Unicode text and is replaced by U+FFFD.
 
-    Raises `ModelError` for a model that cannot be read or would be run wrongly, `DeviceError` for a device that cannot
-    be used (there is no silent fall-back), `ArgumentError` for unknown values, and `MissingDependencyError`.
+    Raises `ModelError` for a model that cannot be read or would run wrongly, `DeviceError` for an unusable device
+    (nestvec does not fall back to the CPU), `ArgumentError` for unknown values, and `MissingDependencyError`.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Encoder:
 
     @property
     def dim(self) -> int:
-        """The dimensions of a vector, where `encode` is given no other."""
+        """The dimensions of a vector if `encode` gets no `dim`."""
         return self._dim
 
     @property
@@ -124,12 +124,12 @@ class Encoder:
 
     @property
     def threads(self) -> int:
-        """How many threads the engine and the pipeline use."""
+        """The number of threads of the engine and the pipeline."""
         return self._threads
 
     @property
     def engine(self) -> str:
-        """What runs the model: "onnxruntime"."""
+        """The name of the engine that runs the model: "onnxruntime"."""
         return self._engine.name
 
     @property
@@ -139,22 +139,22 @@ class Encoder:
 
     @property
     def pipeline(self) -> Pipeline:
-        """What follows the engine."""
+        """The steps after the engine."""
         return self._pipeline
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """JSON values that two encoders share only if they make the same vectors: digests, and settings.
+        """JSON values that two encoders share only if they make the same vectors: digests and settings.
 
-        It names the model by its weights: files that `nestvec export` made of the same ones have the same fingerprint.
+        It names the model by its weights: two files that `nestvec export` made of the same weights share a fingerprint.
         The first use reads the ONNX file, which takes about 0.1 seconds for 90 MB.
         """
         return dict(self._fingerprint)
 
     def differences(self, stored: Mapping[str, Any]) -> list[str]:
-        """The keys in which a stored fingerprint differs from this encoder's, in order; none if it is its own.
+        """Returns the keys in which a stored fingerprint differs from this encoder's, sorted; empty if it is equal.
 
-        Fingerprints of before 0.1.0 name the model by the digest of its ONNX file, and are compared by that.
+        Fingerprints from before 0.1.0 name the model by the digest of its ONNX file, and are compared by that.
         """
         given = self.fingerprint
         if "onnx_sha256" in stored:
@@ -176,9 +176,9 @@ class Encoder:
         }
 
     def count_tokens(self, texts: str | Iterable[str]) -> npt.NDArray[np.int64]:
-        """Counts the tokens of whole texts, special tokens included; a text with more than `max_length` is cut.
+        """Counts the tokens of whole texts, special tokens included; `encode` cuts a text with more than `max_length`.
 
-        Returns (texts,), or () for a single string. Raises `ArgumentError` for what is no string.
+        Returns (texts,), or () for a single string. Raises `ArgumentError` if a text is not a string.
         """
         if isinstance(texts, str):
             return np.array(self._tokenizer.count(texts), np.int64)
@@ -197,14 +197,14 @@ class Encoder:
         """Encodes texts.
 
         texts: a string, or a list or other iterable of strings; an empty string is a text like any other.
-        prompt: the name of one of `prompts`, "" for none; None for the model's default prompt, if it has one.
-        dim: keep the first so many dimensions (and normalize again if the model's vectors are normalized).
+        prompt: a name of `prompts`, "" for no prompt; None for the model's default prompt, if any.
+        dim: the length of the prefix to keep (normalized again if the model's vectors are normalized).
         precision: "float32", "float16", "int8", "uint8", "binary" or "ubinary", by the conventions of `quantize`.
         progress: show a bar, the rate and the time left on standard error.
         stats: an `EncodeStats` to add to.
 
-        Returns (texts, columns) in the order of the texts, or (columns,) for a single string; no texts give
-        (0, columns). Raises `ArgumentError` for what is no string, and for an unknown prompt, dim or precision.
+        Returns (texts, columns) in the order of the texts, or (columns,) for a single string; (0, columns) if `texts`
+        is empty. Raises `ArgumentError` if a text is not a string, and for an unknown prompt, dim or precision.
         """
         job = self._job(prompt, dim, precision)
         single = isinstance(texts, str)
@@ -234,12 +234,13 @@ class Encoder:
     ) -> TextVectors:
         """Encodes a stream of texts in bounded memory.
 
-        texts: any iterable of strings; it is read one window ahead of the rows. window: texts that are sorted by
-        length and encoded together, and the rows of each array but the last; None for what suits the threads. The
-        other arguments are those of `encode`, and so are the errors; what is no string is found when it is reached.
+        texts: any iterable of strings; it is read a window ahead of the rows. window: the number of texts that are
+        sorted by length and encoded together, and of rows in each array but the last; None for a number that suits the
+        threads. The other arguments and the errors are those of `encode`; an item of `texts` that is not a string
+        raises when it is reached.
 
-        Returns an iterator over arrays (window, columns) in the order of the texts; nothing if there are none.
-        `Table.build` takes codes from it in place of vectors where it can: see `TextVectors`.
+        Returns an iterator over arrays (window, columns) in the order of the texts; empty if `texts` is.
+        `Table.build` takes codes from it instead of vectors if it can: see `TextVectors`.
         """
         job = self._job(prompt, dim, precision)
         size = self._window if window is None else as_index(window, "window", 1)
@@ -253,7 +254,7 @@ class Encoder:
         return TextVectors(job.dim, stream, job.vectors, code_output if self._gives_codes(job) else None)
 
     def _gives_codes(self, job: _Job) -> bool:
-        """Whether the pass after the encoder can write the codes of tables."""
+        """Whether the epilogue can write the codes of a table."""
         return job.precision == "float32" and self._device == "cpu"
 
     @property
@@ -273,13 +274,13 @@ class Encoder:
             return ""
         if name not in self._source.prompts:
             known = ", ".join(map(repr, self._source.prompts)) or "none"
-            raise ArgumentError(f"prompt is {name!r}; the prompts of this model are: {known}")
+            raise ArgumentError(f"prompt is {name!r}; this model has the prompts: {known}")
         return self._source.prompts[name]
 
     def _stream(
         self, job: _Job, texts: Iterator[list[str]], stats: EncodeStats, output: Output[Rows]
     ) -> Iterator[Rows]:
-        """The rows of each window of texts, as `output` makes them."""
+        """Yields the rows of each window of texts, made by `output`."""
 
         def tokenize(window: list[str]) -> _Tokenized:
             started = time.perf_counter()
@@ -301,13 +302,13 @@ class Encoder:
     def _run(
         self, job: _Job, rows: list[npt.NDArray[np.int64]], stats: EncodeStats, put: Callable[[Any, Ids, int], None]
     ) -> None:
-        """Runs one batch, the longest of whose rows is the first; `put` takes its hidden states."""
+        """Runs a batch, whose first row is the longest; `put` takes its hidden states."""
         started = time.perf_counter()
-        width = max(len(rows[0]), 1)  # some tokenizers make no token at all of an empty text
+        width = max(len(rows[0]), 1)  # an empty text without special tokens has no token
         ids = np.full((len(rows), width), self._tokenizer.padding_id, np.int64)
         mask = np.zeros_like(ids)
         for i, row in enumerate(rows):
-            # Padding goes to the right, where it moves no position; a graph that pools may want it at its own side.
+            # Padding on the right moves no position. A graph that pools needs it on the side of its tokenizer.
             at = width - len(row) if self._engine.pools and self._tokenizer.pads_left else 0
             ids[i, at : at + len(row)] = row
             mask[i, at : at + len(row)] = 1
@@ -333,7 +334,10 @@ def _locate(model: str | os.PathLike[str], revision: str | None) -> Path:
     if not path.exists() and is_model_id(str(model)):
         return fetch_model(str(model), revision)
     if revision is not None:
-        raise ArgumentError(f"revision is {revision!r}, and {path} is no model of the hub; only those have revisions")
+        raise ArgumentError(
+            f"revision is {revision!r}, but {path} is not a model id of the hub, and only those have revisions; "
+            "leave it out"
+        )
     return path
 
 
@@ -345,8 +349,8 @@ def _max_length(source: ModelDir, given: int | None) -> int:
         return length
     if source.max_length is None:
         raise ModelError(
-            f"nothing beside {source.tokenizer} says how many tokens the model takes: no sentence_bert_config.json, "
-            "tokenizer_config.json or config.json does; give max_length"
+            f"the folder of {source.tokenizer} does not contain the maximum length of the model's texts, neither in "
+            "sentence_bert_config.json nor in tokenizer_config.json nor in config.json; give max_length"
         )
     return source.max_length
 

@@ -1,4 +1,4 @@
-"""What an encoder asks of an engine: token ids in, hidden states or finished vectors out."""
+"""The interface of an engine: token ids in, hidden states or finished vectors out."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from nestvec.base.types import Ids
 
 
 class Engine(Protocol):
-    """Runs batches of token ids through a model. Several threads may use one at once."""
+    """Runs batches of token ids through a model. Several threads may use the same engine at once."""
 
     @property
     def name(self) -> str:
-        """The engine, such as "onnxruntime"; not the model."""
+        """The name of the engine, such as "onnxruntime"; not of the model."""
 
     @property
     def path(self) -> Path:
@@ -24,7 +24,7 @@ class Engine(Protocol):
 
     @property
     def pools(self) -> bool:
-        """Whether the output is a finished vector per text, and not a hidden state per token."""
+        """Whether the output is a finished vector per text, not a hidden state per token."""
 
     @property
     def dim(self) -> int:
@@ -33,11 +33,11 @@ class Engine(Protocol):
     def run(self, input_ids: Ids, mask: Ids) -> npt.NDArray[Any] | DeviceArray:
         """Runs a batch. input_ids, mask: (texts, tokens), the mask 1 for a token and 0 for padding.
 
-        Returns (texts, tokens, dim), or (texts, dim) if it `pools`, float16 or float32, where the engine left it.
+        Returns (texts, tokens, dim), or (texts, dim) if it `pools`; float16 or float32, on the device of the engine.
         """
 
     def digest(self) -> str:
-        """The SHA-256 of the weights, as hexadecimal digits: two engines with equal ones give the same vectors."""
+        """The SHA-256 of the weights, in hexadecimal digits: engines with equal digests give the same vectors."""
 
     def onnx_sha256(self) -> str | None:
-        """The SHA-256 of its ONNX file, by which older tables name their model; None where it has no such file."""
+        """The SHA-256 of its ONNX file, by which older tables name their model; None without such a file."""

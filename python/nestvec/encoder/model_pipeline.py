@@ -1,4 +1,4 @@
-"""The pipeline of a model: what its files say follows the transformer, less what its engine does by itself."""
+"""The pipeline of a model: the steps that its files list after the transformer, less those that its engine runs."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from nestvec.pipeline.steps import Normalize, Pipeline, Pooling
 
 
 def fit_pipeline(source: ModelDir, engine: Engine, pooling: str | Sequence[str] | None) -> Pipeline:
-    """The steps after the engine. One that `pools` gives finished vectors, which pass as a single token each.
+    """Returns the steps after the engine. The vectors of an engine that `pools` count as texts of a single token.
 
-    pooling: for hidden states without a modules.json. Raises `ArgumentError` where it is unknown or has no place, and
-    `ModelError` where it is missing, and for modules that fit neither each other nor the engine's output.
+    pooling: for hidden states without a modules.json. Raises `ArgumentError` if it is unknown or not needed, and
+    `ModelError` if it is missing, and for modules that do not fit each other or the engine's output.
     """
     if pooling is not None and (source.modules is not None or engine.pools):
-        by = "the ONNX file pools by itself" if source.modules is None else "modules.json says how to pool"
-        raise ArgumentError(f"pooling is {pooling!r}, and {by}; leave it out")
+        reason = "the ONNX file pools by itself" if source.modules is None else "modules.json names the pooling"
+        raise ArgumentError(f"pooling is {pooling!r}, but {reason}; leave it out")
     dim = engine.dim
     if source.modules is None:
         if engine.pools:
             return Pipeline([Pooling(("cls",))], dim)
         if pooling is None:
             raise ModelError(
-                f"{engine.path} gives a hidden state for each token, and no modules.json says how to pool them; give "
-                "pooling='mean', 'cls' or another mode of nestvec.Pooling, whichever the model was trained with"
+                f"{engine.path} gives a hidden state for each token, and no modules.json names their pooling; give "
+                "pooling='mean', 'cls' or another mode of nestvec.Pooling: the mode that the model was trained with"
             )
         return Pipeline([Pooling((pooling,) if isinstance(pooling, str) else tuple(pooling))], dim)
     _, steps, hidden_dim = source.modules
@@ -41,8 +41,8 @@ def fit_pipeline(source: ModelDir, engine: Engine, pooling: str | Sequence[str] 
         return pipeline
     if any(isinstance(step, Pooling) and not step.include_prompt for step in steps):
         raise ModelError(
-            f"{engine.path} pools by itself and cannot leave prompts out of it, as the model's Pooling module says; "
+            f"{engine.path} pools by itself, prompts included, but the model's Pooling module excludes prompts; "
             "export it with last_hidden_state"
         )
-    # Normalizing what is normalized changes nothing, and has the pipeline normalize again after a truncation.
+    # Normalize changes nothing in normalized vectors, but makes the pipeline normalize again after a truncation.
     return Pipeline([Pooling(("cls",)), *(step for step in steps[-1:] if isinstance(step, Normalize))], dim)

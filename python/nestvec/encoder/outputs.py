@@ -1,4 +1,4 @@
-"""What an encoder makes of the hidden states of a batch: vectors, or codes for the tiers of a table."""
+"""The outputs of an encoder, made from the hidden states of a batch: vectors, or codes for the tiers of a table."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Rows = TypeVar("Rows")
 
 
 class Output(Protocol[Rows]):
-    """Rows of a window of texts, which the batches of the window fill in any order."""
+    """Rows of a window of texts. The batches of the window fill them in any order."""
 
     def empty(self, texts: int) -> Rows:
-        """Room for the rows of a window."""
+        """Allocates the rows of a window."""
 
     def put(self, rows: Rows, batch: list[int], hidden: Any, mask: Ids, prompt_tokens: int) -> None:
-        """Runs the pipeline over a batch and writes its rows, which are those numbers of the window."""
+        """Runs the pipeline on a batch and writes its rows. `batch` holds their numbers in the window."""
 
 
 class VectorOutput:
@@ -36,20 +36,20 @@ class VectorOutput:
         self._columns, self._dtype = pipeline.output(dim, precision)
 
     def empty(self, texts: int) -> npt.NDArray[Any]:
-        """An array for the rows of a window."""
+        """Allocates an array for the rows of a window."""
         return np.empty((texts, self._columns), self._dtype)
 
     def put(self, rows: npt.NDArray[Any], batch: list[int], hidden: Any, mask: Ids, prompt_tokens: int) -> None:
-        """Runs the pipeline where the hidden states lie; only its rows leave a device."""
+        """Runs the pipeline on the device of the hidden states; only its rows leave a GPU."""
         if isinstance(hidden, DeviceArray):
-            kept = DeviceArray(mask, hidden.device)
-            rows[batch] = self._pipeline(hidden, kept, prompt_tokens=prompt_tokens, **self._options).numpy()
+            device_mask = DeviceArray(mask, hidden.device)
+            rows[batch] = self._pipeline(hidden, device_mask, prompt_tokens=prompt_tokens, **self._options).numpy()
         else:
             rows[batch] = self._pipeline(hidden, mask, prompt_tokens=prompt_tokens, **self._options)
 
 
 class CodeOutput:
-    """Rows as codes and factors for each tier, written by the pipeline's own pass: no float row leaves it."""
+    """Rows as codes and factors for each tier. The epilogue writes them, without an array of float rows."""
 
     def __init__(self, pipeline: Pipeline, dim: int, tiers: Sequence[_core.TierSpec], threads: int) -> None:
         self._pipeline = pipeline
@@ -58,7 +58,7 @@ class CodeOutput:
         self._threads = threads
 
     def empty(self, texts: int) -> list[CodeRows]:
-        """Room for each tier's codes of a window."""
+        """Allocates each tier's codes and factors of a window."""
         return [
             CodeRows(
                 np.empty((texts, tier.row_bytes), np.uint8),
@@ -69,20 +69,20 @@ class CodeOutput:
         ]
 
     def put(self, rows: list[CodeRows], batch: list[int], hidden: Any, mask: Ids, prompt_tokens: int) -> None:
-        """Runs the pipeline down to the codes."""
-        found = self._pipeline.encode(hidden, mask, self._tiers, prompt_tokens, self._dim, self._threads)
-        for tier, coded in zip(rows, found, strict=True):
-            tier.codes[batch] = coded.codes
+        """Runs the pipeline as far as the codes."""
+        encoded = self._pipeline.encode(hidden, mask, self._tiers, prompt_tokens, self._dim, self._threads)
+        for tier, batch_codes in zip(rows, encoded, strict=True):
+            tier.codes[batch] = batch_codes.codes
             if tier.factors is not None:
-                tier.factors[batch] = coded.factors
-            tier.longest_row = max(tier.longest_row, coded.longest_row)
+                tier.factors[batch] = batch_codes.factors
+            tier.longest_row = max(tier.longest_row, batch_codes.longest_row)
 
 
 class TextVectors(Iterator[npt.NDArray[Any]]):
-    """The vectors of a stream of texts, as arrays in the order of the texts; what `Encoder.encode_batches` returns.
+    """The result of `Encoder.encode_batches`: the vectors of a stream of texts, as arrays in the order of the texts.
 
-    `Table.build` asks for codes in place of vectors where all codecs learn nothing: then the pass after the encoder
-    writes codes, and no array of floats is made. Either can be gone through once.
+    `Table.build` takes codes instead of vectors if none of its codecs learns from a sample: then the epilogue writes
+    codes, and no float array is made. Vectors or codes can be iterated over once.
     """
 
     def __init__(
@@ -100,18 +100,20 @@ class TextVectors(Iterator[npt.NDArray[Any]]):
 
     def __next__(self) -> npt.NDArray[Any]:
         if self._vectors is None:
-            raise ArgumentError("these vectors were taken as codes; call encode_batches again")
+            raise ArgumentError("these vectors were already read as codes; call encode_batches again")
         self._begun = True
         return next(self._vectors)
 
     @property
     def gives_codes(self) -> bool:
-        """Whether `codes` can be asked for: float32 vectors of a CPU that nothing has been taken of."""
+        """Whether `codes` can be called: float32 vectors on the CPU, none of which has been read."""
         return self._code_output is not None and not self._begun
 
     def codes(self, tiers: Sequence[_core.TierSpec]) -> Iterator[list[CodeRows]]:
-        """The codes of each window of texts, for each tier, in place of the vectors."""
+        """Yields the codes of each window of texts, for each tier, instead of the vectors."""
         if self._code_output is None or self._begun:
-            raise ArgumentError("these vectors cannot be taken as codes; expected float32 of a CPU, none taken yet")
+            raise ArgumentError(
+                "these vectors cannot be read as codes; expected float32 vectors on the CPU, none of them read yet"
+            )
         self._vectors = None
         return self._stream(self._code_output(tiers))

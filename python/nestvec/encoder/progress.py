@@ -1,4 +1,4 @@
-"""How far encoding has come, on standard error."""
+"""Progress of encoding, on standard error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 def encode_progress(total: int, stats: EncodeStats) -> AbstractContextManager[object]:
-    """Follows `stats.texts`: a bar where rich is installed and standard error is a terminal, otherwise plain lines."""
+    """Shows `stats.texts`: as a bar if rich is installed and standard error is a terminal, otherwise as lines."""
     try:
         from rich.console import Console
 
@@ -26,7 +26,7 @@ def encode_progress(total: int, stats: EncodeStats) -> AbstractContextManager[ob
 
 
 class _Lines:
-    """A line every few seconds, and one at the end."""
+    """A line every five seconds, and a last line at the end."""
 
     def __init__(self, total: int, stats: EncodeStats) -> None:
         self._total = total

@@ -1,4 +1,4 @@
-"""A bar on the terminal that follows encoding; it needs rich."""
+"""A bar on the terminal for the progress of encoding; needs rich."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nestvec.encoder.stats import EncodeStats
 
 
 class _Rate(ProgressColumn):
-    """Steps per second over the last seconds, or over all when it is done."""
+    """Texts per second, over rich's speed period; at the end, over the whole time."""
 
     def render(self, task: Task) -> RenderableType:
         speed = task.finished_speed or task.speed
@@ -30,7 +30,7 @@ class _Rate(ProgressColumn):
 
 
 class EncodeProgress(Progress):
-    """A bar that follows the `texts` of an `EncodeStats` while somebody else encodes; only shown on a terminal."""
+    """A bar that shows the `texts` of an `EncodeStats` while another thread encodes; only shown on a terminal."""
 
     def __init__(self, console: Console, description: str, total: int | None, stats: EncodeStats) -> None:
         self._stats = stats
@@ -44,7 +44,7 @@ class EncodeProgress(Progress):
             _Rate(),
             TimeElapsedColumn() if total is None else TimeRemainingColumn(),
             TextColumn("" if total is None else "left"),
-            speed_estimate_period=300,  # the long texts of a window run first: a short view misjudges the rest
+            speed_estimate_period=300,  # seconds; long texts of a window run first: a short period underestimates
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -53,7 +53,7 @@ class EncodeProgress(Progress):
         self._followed = self.add_task(description, total=total)
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """Called at every refresh, by rich."""
+        """Updates the bar; rich calls it at every refresh."""
         if self._followed is not None:
             self.update(self._followed, completed=self._stats.texts)
         return super().get_renderables()

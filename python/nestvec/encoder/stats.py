@@ -1,4 +1,4 @@
-"""What encoding did and how long it took."""
+"""Counts and times of encoding."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass
 class EncodeStats:
-    """What encoding took. Every call that is given one adds to it, batch by batch.
+    """Counts and times of encoding. A call with `stats=` adds to them, batch by batch.
 
-    texts, batches: their numbers. tokens: of the texts as the model saw them, special tokens included. padded_tokens:
-    the same with the padding.
-    seconds_total: wall time, drawing the texts included, without what the caller does between two windows.
-    seconds_tokenize: tokenizing, which goes on in the background during ONNX runs: the three parts add up to more than
+    texts, batches: their numbers. tokens: the tokens that the model saw, special tokens included. padded_tokens: the
+    same with the padding.
+    seconds_total: wall time, with the time that the iterable of texts takes, without the caller's time between windows.
+    seconds_tokenize: tokenizing, which runs in the background during ONNX runs; so the three parts add up to more than
     the total. seconds_onnx: in onnxruntime. seconds_rest: filling the input arrays, and the pipeline after the run.
     """
 
@@ -26,7 +26,7 @@ class EncodeStats:
     seconds_rest: float = 0.0
 
     def add(self, other: EncodeStats) -> None:
-        """Adds what another call took."""
+        """Adds the counts and times of another call."""
         self.texts += other.texts
         self.tokens += other.tokens
         self.padded_tokens += other.padded_tokens

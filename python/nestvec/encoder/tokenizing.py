@@ -1,4 +1,4 @@
-"""From a text to the token ids that the model sees."""
+"""Tokenizing: from a text to the token ids that the model sees."""
 
 from __future__ import annotations
 
@@ -9,33 +9,37 @@ from typing import Any
 from nestvec.base.optional import require
 from nestvec.errors import ArgumentError, ModelError
 
-CHARS_PER_TOKEN = 8  # where a text is cut at first, for each token kept; English prose has 4 to 5
-SETTLED_WORDS = 16  # words beyond the last token kept, before a cut text counts as long enough
+CHARS_PER_TOKEN = 8  # of the first cut of a text, per token kept; English prose has 4 to 5
+SETTLED_WORDS = 16  # between the last token kept and the cut; with fewer words the cut is too early
 
 
 class TextTokenizer:
-    """tokenizer.json, with truncation to `max_length` tokens of its own, and without padding.
+    """The tokenizer of tokenizer.json. It truncates to `max_length` tokens by itself and does not pad.
 
-    A long text is cut before it is tokenized, because tokenizing a megabyte to keep 256 tokens takes half a second.
-    The cut is never within a number (some tokenizers group digits from the end), and counts only if at least 16 words,
-    as the tokenizer splits them, lie between the last token kept and the cut; otherwise more of the text is taken, in
-    the end all of it. So the cut changes no id, for any tokenizer whose rules look less than 16 words ahead.
+    A long text is cut before it is tokenized, because tokenizing a megabyte to keep 256 tokens takes half a second:
 
-    Texts are tokenized one by one, on the calling thread: a batch would go to the tokenizers library's own threads,
-    which follow no budget and which a fork breaks.
+        text    |<-------- 8 characters per token kept -------->| cut, never within a number
+        tokens  |<- max_length tokens kept ->|<- >= 16 words -->|
+
+    With fewer than 16 words (of the tokenizer) between the last token kept and the cut, the cut moves further right, at
+    last to the end of the text. So it changes no id for a tokenizer whose rules look less than 16 words ahead. A number
+    stays whole because some tokenizers group digits from its end.
+
+    Texts are tokenized one by one, on the calling thread: a batch would use the threads of the tokenizers library,
+    whose number is not limited by `threads` and which do not survive a fork.
     """
 
     def __init__(self, path: Path, config: Mapping[str, Any], *, lower_case: bool, max_length: int) -> None:
-        """Reads tokenizer.json; `config` is tokenizer_config.json. Raises `ModelError` for what is not followed."""
+        """Reads tokenizer.json; `config` is tokenizer_config.json. Raises `ModelError` for unsupported settings."""
         tokenizers = require("tokenizers", "cpu", "encoding text")
         try:
             tokenizer = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"{path} cannot be read as a tokenizer: {error}") from error
-        own_padding = tokenizer.padding or {}
+        file_padding = tokenizer.padding or {}
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        if lower_case:  # as sentence-transformers does it for do_lower_case
+        if lower_case:  # as sentence-transformers handles do_lower_case
             rules = [tokenizers.normalizers.Lowercase()]
             rules += [tokenizer.normalizer] if tokenizer.normalizer else []
             tokenizer.normalizer = tokenizers.normalizers.Sequence(rules)
@@ -52,13 +56,13 @@ class TextTokenizer:
             )
         self.max_length = max_length
         padding = tokenizer.token_to_id(_token(config.get("pad_token")) or "")
-        self.padding_id: int = own_padding.get("pad_id", 0) if padding is None else padding
+        self.padding_id: int = file_padding.get("pad_id", 0) if padding is None else padding
         self.pads_left = config.get("padding_side", "right") == "left"
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, special tokens included, at most `max_length`.
+        """Returns the token ids of a text, special tokens included, at most `max_length`.
 
-        Halves of surrogate pairs, which are no Unicode text, count as U+FFFD; two that make a pair are joined.
+        A lone half of a surrogate pair is not Unicode text and counts as U+FFFD; two halves of a pair are joined.
         """
         ids = self._encode_enough(text)
         if len(ids) <= self.max_length:
@@ -66,24 +70,24 @@ class TextTokenizer:
         return ids[: self.max_length - self._suffix] + ids[len(ids) - self._suffix :]
 
     def count(self, text: str) -> int:
-        """The number of tokens of the whole text, special tokens included."""
+        """Counts the tokens of the whole text, special tokens included."""
         return len(self._encode(text).ids)
 
     def prompt_tokens(self, prompt: str) -> int:
-        """How many tokens at the start of a text are its prompt, the leading special tokens included.
+        """Counts the tokens of the prompt at the start of a text, the leading special tokens included.
 
-        As sentence-transformers counts them: those of the prompt alone, without a special token after it.
+        As in sentence-transformers: the tokens of the prompt alone, less a special token at its end.
         """
         return len(self.encode(prompt)) - min(self._suffix, 1) if prompt else 0
 
     def _encode(self, text: str) -> Any:
         try:
             return self._tokenizer.encode(text)
-        except TypeError:  # the library's word for text that is not UTF-8
+        except TypeError:  # lone surrogates, which have no UTF-8
             return self._tokenizer.encode(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
 
     def _encode_enough(self, text: str) -> list[int]:
-        """Ids that begin as those of the whole text do, for at least as many as are kept."""
+        """Returns ids whose first `max_length` are those of the whole text, the special tokens at the end apart."""
         chars = CHARS_PER_TOKEN * self.max_length
         while chars < len(text):
             cut = next((i for i in range(chars, 0, -1) if not text[i - 1].isnumeric()), 0)
@@ -98,7 +102,7 @@ class TextTokenizer:
         return ids
 
     def _is_settled(self, words: list[int | None]) -> bool:
-        """Whether a cut text has enough words behind the last token kept."""
+        """Whether a cut text has at least `SETTLED_WORDS` words after the last token kept."""
         last_kept = self.max_length - self._suffix - 1
         last = len(words) - self._suffix - 1
         if last <= last_kept:
@@ -108,14 +112,14 @@ class TextTokenizer:
 
 
 def _token(value: object) -> str | None:
-    """A token of tokenizer_config.json, which is a string, or an object that holds it."""
+    """Returns a token of tokenizer_config.json, which is a string or an object with its `content`."""
     if isinstance(value, Mapping):
         value = value.get("content")
     return value if isinstance(value, str) else None
 
 
 def _check(path: Path, config: Mapping[str, Any], tokenizer: Any, probe: Any) -> None:
-    """Refuses what transformers would do and tokenizer.json alone does not."""
+    """Raises `ModelError` for settings that transformers follows and tokenizer.json does not contain."""
     config_path = path.with_name("tokenizer_config.json")
     if config.get("truncation_side", "right") != "right":
         raise ModelError(f"{config_path}: truncation_side is {config['truncation_side']!r}; nestvec cuts at the right")
@@ -124,17 +128,17 @@ def _check(path: Path, config: Mapping[str, Any], tokenizer: Any, probe: Any) ->
     lowers = getattr(tokenizer.normalizer, "lowercase", None)
     if None not in (lowers, config.get("do_lower_case")) and lowers != config["do_lower_case"]:
         raise ModelError(
-            f"{config_path} says do_lower_case {config['do_lower_case']}, and the normalizer in {path} says lowercase "
-            f"{lowers}; transformers follows the former, so correct the one that is wrong"
+            f"{config_path} has do_lower_case {config['do_lower_case']}, and the normalizer in {path} has lowercase "
+            f"{lowers}; expected the same value; transformers follows the former, so correct the wrong file"
         )
     if 0 not in probe.special_tokens_mask:
-        raise ModelError(f'{path} makes no token of the text "a"; expected a tokenizer for text')
+        raise ModelError(f'{path} finds no token in the text "a"; expected a tokenizer for text')
     if any(probe.type_ids):
-        raise ModelError(f"{path} gives token types {probe.type_ids}; nestvec runs models whose texts are of type 0")
+        raise ModelError(f"{path} gives token types {probe.type_ids}; nestvec runs models whose texts have type 0")
     for key, token, end in (("add_bos_token", "bos_token", 0), ("add_eos_token", "eos_token", -1)):
         wanted = _token(config.get(token))
         if config.get(key) is True and wanted is not None and probe.tokens[end] != wanted:
             raise ModelError(
-                f"{config_path} says {key}, and {path} puts {probe.tokens[end]!r} there instead of {wanted!r}; save "
-                "the tokenizer again with transformers' save_pretrained"
+                f"{config_path} has {key}, but {path} puts {probe.tokens[end]!r} in that place; expected {wanted!r}; "
+                "save the tokenizer again with transformers' save_pretrained"
             )

@@ -1,4 +1,4 @@
-"""Packing texts into batches, and working one window ahead."""
+"""Packing texts into batches, and working a window ahead."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_every_text_is_in_one_batch_and_batches_keep_to_the_budget(lengths: list
         assert len(batch) * longest - sum(lengths[i] for i in batch) <= budget // 32
 
 
-def test_longest_first_and_equals_in_order() -> None:
+def test_longest_first_and_equal_lengths_in_order() -> None:
     assert pack([3, 8, 3, 8, 3], 24) == [[1, 3], [0, 2, 4]]
     assert pack([4] * 5, 8) == [[0, 1], [2, 3], [4]]
 
@@ -42,7 +42,7 @@ def test_windows() -> None:
     assert list(windows(iter(()), 3)) == []
 
 
-def test_results_come_in_order_and_one_is_made_ahead() -> None:
+def test_results_are_in_order_and_the_next_is_made_ahead() -> None:
     events: list[str] = []
     started = {i: threading.Event() for i in range(4)}
 
@@ -57,7 +57,7 @@ def test_results_come_in_order_and_one_is_made_ahead() -> None:
 
     results = one_ahead(work, items())
     assert next(results) == 0
-    assert started[1].wait(10)  # made without being asked for
+    assert started[1].wait(10)  # started before the caller asks for it
     assert not started[2].is_set()
     assert list(results) == [1, 4, 9]
     name = threading.current_thread().name
@@ -90,5 +90,5 @@ def test_leaving_early_leaves_no_thread_behind() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("nestvec-ahead")]
 
 
-def test_nothing_to_do() -> None:
+def test_no_items() -> None:
     assert list(one_ahead(str, [])) == []

@@ -31,7 +31,7 @@ PROMPTS = {"query": "search query ", "document": ""}
 
 
 def mixed_texts(count: int) -> list[str]:
-    """Texts of all lengths from none to more than the tiny models take."""
+    """Texts of all lengths, from the empty text to more tokens than the tiny models take."""
     return [" ".join(WORDS[(i * 7 + j * 3) % len(WORDS)] for j in range(i * i % 41)) for i in range(count)]
 
 
@@ -96,7 +96,7 @@ def test_windows_give_the_same_rows_as_a_call(encoder: Encoder) -> None:
         np.testing.assert_allclose(np.concatenate(rows), whole, atol=1e-6)
 
 
-def test_one_text_and_none(encoder: Encoder) -> None:
+def test_a_single_text_and_an_empty_list(encoder: Encoder) -> None:
     assert encoder.encode("the cat").shape == (32,)
     assert encoder.encode(["the cat"]).shape == (1, 32)
     for texts in ([], (), iter([])):
@@ -135,9 +135,7 @@ def test_prompts(model: Path, encoder: Encoder, expected: Callable[[str], Array]
     rows = next(encoder.encode_batches(["cat"], prompt="query"))
     np.testing.assert_array_equal(rows[0], encoder.encode("search query cat"))
     for call in (encoder.encode, encoder.encode_batches):
-        with pytest.raises(
-            ArgumentError, match="prompt is 'passage'; the prompts of this model are: 'query', 'document'"
-        ):
+        with pytest.raises(ArgumentError, match="prompt is 'passage'; this model has the prompts: 'query', 'document'"):
             call(["cat"], prompt="passage")
     folder = write_bert(tmp_path, prompts=PROMPTS, default_prompt_name="query")
     export_onnx(folder, check=False)
@@ -197,13 +195,13 @@ def test_roberta(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("texts", [None, 3, b"cat", {"cat": 1}, {"cat"}, ["cat", None], ["cat", b"cat"], [["cat"]]])
-def test_what_is_no_list_of_strings(encoder: Encoder, texts: Any) -> None:
+def test_arguments_that_are_not_lists_of_strings(encoder: Encoder, texts: Any) -> None:
     for call in (encoder.encode, encoder.count_tokens):
         with pytest.raises(ArgumentError, match=r"texts(\[[01]\])? is of type \w+; expected"):
             call(texts)
 
 
-def test_a_stream_of_what_is_no_string(encoder: Encoder) -> None:
+def test_streams_with_items_that_are_not_strings(encoder: Encoder) -> None:
     for texts in ("cat", b"cat", {"a": "cat"}, None):
         with pytest.raises(ArgumentError, match=r"texts is of type \w+; expected an iterable of strings"):
             encoder.encode_batches(texts)  # type: ignore[arg-type]
@@ -217,7 +215,7 @@ def test_a_stream_of_what_is_no_string(encoder: Encoder) -> None:
     ("options", "message"),
     [({"dim": 33}, "dim"), ({"dim": 0}, "dim"), ({"precision": "int4"}, "precision"), ({"prompt": "x"}, "prompt")],
 )
-def test_arguments_are_checked_before_any_text_is_drawn(encoder: Encoder, options: Any, message: str) -> None:
+def test_arguments_are_checked_before_the_first_text_is_read(encoder: Encoder, options: Any, message: str) -> None:
     def texts() -> Iterator[str]:
         raise AssertionError("drawn")
         yield ""
@@ -230,7 +228,7 @@ def test_arguments_are_checked_before_any_text_is_drawn(encoder: Encoder, option
         encoder.encode_batches([], window=0)
 
 
-def test_what_a_stream_holds_is_bounded(encoder: Encoder) -> None:
+def test_a_stream_reads_at_most_two_windows_ahead(encoder: Encoder) -> None:
     drawn = 0
 
     def texts() -> Iterator[str]:
@@ -263,7 +261,7 @@ def test_an_exception_of_the_tokenizer_comes_through(encoder: Encoder, monkeypat
         encoder.encode(["cat"])
 
 
-def test_one_thread_means_no_other(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_1_starts_no_other_thread(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = set()
     encode = TextTokenizer.encode
 
@@ -358,21 +356,21 @@ def test_the_fingerprint(model: Path, encoder: Encoder, tmp_path: Path) -> None:
     assert len({json.dumps(fingerprint) for fingerprint in fingerprints}) == len(fingerprints)
 
 
-def test_models_that_are_not_there(tmp_path: Path) -> None:
+def test_models_that_do_not_exist(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="has no ONNX file; make one with: nestvec export"):
         Encoder(write_bert(tmp_path / "model"))
     with pytest.raises(ModelError, match=r"there is no file or directory .*nowhere"):
         Encoder(tmp_path / "nowhere")
     with pytest.raises(ArgumentError, match="model is of type int"):
         Encoder(3)  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match=r"revision is 'main', and .* is no model of the hub"):
+    with pytest.raises(ArgumentError, match=r"revision is 'main', but .* is not a model id of the hub"):
         Encoder(tmp_path, revision="main")
 
 
 @pytest.mark.skipif(
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this onnxruntime has CUDA"
 )
-def test_no_silent_way_from_cuda_to_the_cpu(model: Path) -> None:
+def test_cuda_does_not_silently_fall_back_to_the_cpu(model: Path) -> None:
     with pytest.raises(DeviceError, match="device is 'cuda'"):
         Encoder(model, device="cuda")
 

@@ -1,4 +1,4 @@
-"""Encoders on a device: the model's output stays there, as does what follows, but for the rows that are returned."""
+"""Encoders on a device: the model's output and the pipeline stay on it; only the returned rows are copied back."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def bare(tmp_path: Path, **options: Any) -> Path:
 @needs_cuda
 @pytest.mark.parametrize("precision", ["float32", "float16", "int8", "uint8", "binary", "ubinary"])
 def test_rows_equal_those_of_the_cpu(model: Path, precision: str) -> None:
-    here, there = Encoder(model, device="cpu"), Encoder(model, device="cuda:1")
-    there._budget = here._budget  # the same batches: a row of the model depends on them in its last bits
+    on_cpu, on_cuda = Encoder(model, device="cpu"), Encoder(model, device="cuda:1")
+    on_cuda._budget = on_cpu._budget  # the same batches: a row of the model depends on them in its last bits
     for dim in (None, 20):
         options: dict[str, Any] = {"dim": dim, "precision": precision, "prompt": "query"}
-        np.testing.assert_array_equal(there.encode(TEXTS, **options), here.encode(TEXTS, **options))
-    assert there.encode([]).shape == (0, there.dim)
-    assert there.fingerprint == here.fingerprint
+        np.testing.assert_array_equal(on_cuda.encode(TEXTS, **options), on_cpu.encode(TEXTS, **options))
+    assert on_cuda.encode([]).shape == (0, on_cuda.dim)
+    assert on_cuda.fingerprint == on_cpu.fingerprint
 
 
 @needs_cuda
@@ -57,21 +57,21 @@ def test_rows_equal_those_of_the_cpu(model: Path, precision: str) -> None:
 @pytest.mark.parametrize("floats", [TensorProto.FLOAT, TensorProto.FLOAT16])
 def test_hidden_states_of_a_plain_graph(tmp_path: Path, pooling: Any, floats: int) -> None:
     path = bare(tmp_path, floats=floats, fixed_dim=False)
-    here, there = (Encoder(path, max_length=16, pooling=pooling, device=device) for device in ("cpu", "cuda"))
-    there._budget = here._budget
-    np.testing.assert_array_equal(there.encode(TEXTS), here.encode(TEXTS))
+    on_cpu, on_cuda = (Encoder(path, max_length=16, pooling=pooling, device=device) for device in ("cpu", "cuda"))
+    on_cuda._budget = on_cpu._budget
+    np.testing.assert_array_equal(on_cuda.encode(TEXTS), on_cpu.encode(TEXTS))
 
 
 @needs_cuda
 def test_a_graph_that_pools(tmp_path: Path) -> None:
     path = bare(tmp_path, output="sentence_embedding")
-    here, there = Encoder(path, max_length=16, device="cpu"), Encoder(path, max_length=16, device="cuda")
-    np.testing.assert_array_equal(there.encode(TEXTS, dim=5), here.encode(TEXTS, dim=5))
-    assert isinstance(there._engine.run(np.ones((2, 3), np.int64), np.ones((2, 3), np.int64)), nv.DeviceArray)
+    on_cpu, on_cuda = Encoder(path, max_length=16, device="cpu"), Encoder(path, max_length=16, device="cuda")
+    np.testing.assert_array_equal(on_cuda.encode(TEXTS, dim=5), on_cpu.encode(TEXTS, dim=5))
+    assert isinstance(on_cuda._engine.run(np.ones((2, 3), np.int64), np.ones((2, 3), np.int64)), nv.DeviceArray)
 
 
 @needs_cuda
-def test_an_output_that_lies_elsewhere(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_on_another_device(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = Encoder(model, device="cuda")
     monkeypatch.setattr(fake_cuda_session.FakeOrtValue, "data_ptr", lambda _: np.zeros(1 << 16).ctypes.data)
     with pytest.raises(ArgumentError, match=r"the output last_hidden_state says .* of cuda:0, and it is of no CUDA"):
@@ -79,6 +79,6 @@ def test_an_output_that_lies_elsewhere(model: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.skipif("cuda" in nv.backends(), reason="this nestvec can use CUDA, or an emulated device")
-def test_a_provider_without_a_nestvec_for_it(model: Path) -> None:
+def test_a_cuda_provider_with_a_nestvec_without_cuda(model: Path) -> None:
     with pytest.raises(DeviceError, match='device is "cuda:1"'):
         Encoder(model, device="cuda:1")

@@ -1,4 +1,4 @@
-"""Which encoders a table takes: those of the same weights and settings, whatever file the weights are in."""
+"""A table accepts encoders with the weights and settings of its own, whichever file holds the weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TEXTS = ["the cat", "how do i parse a date", "a"]
 
 
 class Older(Encoder):
-    """An encoder of the versions that named the model by its ONNX file."""
+    """An encoder as before 0.1.0, whose fingerprint names the model by its ONNX file."""
 
     @property
     def fingerprint(self) -> dict[str, Any]:

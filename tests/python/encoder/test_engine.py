@@ -1,4 +1,4 @@
-"""The seam between an encoder and what runs its model: an engine that is no onnxruntime encodes just as well."""
+"""The interface between an encoder and its engine: an engine other than onnxruntime encodes as well."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_any_engine_encodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, oth
     write_graph(folder / "model.onnx", output=output, vocab=256)
     by_onnxruntime = Encoder(folder)
     assert by_onnxruntime.engine == "onnxruntime"
-    engine: type[Engine] = other  # for mypy: it has all that the protocol asks for
+    engine: type[Engine] = other  # mypy checks that it follows the protocol
     monkeypatch.setattr(encoder_module, "OnnxEngine", engine)
     encoder = Encoder(folder)
     assert (encoder.engine, encoder.dim, encoder.pipeline.to_dict()) == ("lookup", 8, by_onnxruntime.pipeline.to_dict())

@@ -1,4 +1,4 @@
-"""Which steps follow the ONNX run: models without modules.json, graphs that pool by themselves, widths that differ."""
+"""The steps after the ONNX run: models without modules.json, graphs that pool by themselves, widths that differ."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_a_graph_that_pools(tmp_path: Path) -> None:
     encoder = Encoder(path, max_length=16)
     assert (encoder.dim, encoder.max_length) == (8, 16)
     np.testing.assert_array_equal(encoder.encode(["cat", "the cat sat"]), [rows_of(path, "")[0]] * 2)
-    with pytest.raises(ArgumentError, match="pooling is 'mean', and the ONNX file pools by itself; leave it out"):
+    with pytest.raises(ArgumentError, match="pooling is 'mean', but the ONNX file pools by itself; leave it out"):
         Encoder(path, max_length=16, pooling="mean")
 
 
 @pytest.mark.parametrize("fixed_dim", [True, False])
 def test_hidden_states_need_a_pooling(tmp_path: Path, fixed_dim: bool) -> None:
     path = bare(tmp_path, fixed_dim=fixed_dim)
-    with pytest.raises(ModelError, match=r"no modules\.json says how to pool them; give pooling='mean'"):
+    with pytest.raises(ModelError, match=r"no modules\.json names their pooling; give pooling='mean'"):
         Encoder(path, max_length=16)
     hidden = rows_of(path, "the cat")
     mean = Encoder(path, max_length=16, pooling="mean").encode(["the cat", "a", "the cat sat on"])[0]
@@ -53,8 +53,8 @@ def test_hidden_states_need_a_pooling(tmp_path: Path, fixed_dim: bool) -> None:
         Encoder(path, max_length=16, pooling="median")
 
 
-def test_nothing_says_how_long_a_text_may_be(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"nothing beside .*tokenizer\.json says how many tokens.*give max_length"):
+def test_a_model_without_a_maximum_length(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"does not contain the maximum length.*give max_length"):
         Encoder(bare(tmp_path), pooling="mean")
 
 
@@ -65,14 +65,14 @@ def test_a_graph_that_pools_in_a_directory_with_modules(tmp_path: Path) -> None:
     first = rows_of(folder / "model.onnx", "")[0]
     np.testing.assert_allclose(encoder.encode("the cat"), first / np.linalg.norm(first), rtol=1e-6)
     np.testing.assert_allclose(encoder.encode("the", dim=3), first[:3] / np.linalg.norm(first[:3]), rtol=1e-6)
-    with pytest.raises(ArgumentError, match=r"modules\.json says how to pool; leave it out"):
+    with pytest.raises(ArgumentError, match=r"modules\.json names the pooling; leave it out"):
         Encoder(folder, pooling="cls")
     write_json(folder / "1_Pooling" / "config.json", {"embedding_dimension": 8, "include_prompt": False})
-    with pytest.raises(ModelError, match="pools by itself and cannot leave prompts out"):
+    with pytest.raises(ModelError, match="pools by itself, prompts included, but the model's Pooling module excludes"):
         Encoder(folder)
 
 
-def test_padding_goes_to_the_side_that_a_graph_which_pools_wants(tmp_path: Path) -> None:
+def test_padding_for_a_graph_that_pools_goes_to_the_side_of_its_tokenizer(tmp_path: Path) -> None:
     folder = write_bert(tmp_path, hidden=8, padding_side="left", normalize=False)
     graph = write_graph(folder / "model.onnx", output="sentence_embedding", vocab=256)
     texts = ["the cat sat on the mat", "the cat sat on the"]  # in one batch, whose shorter text begins with padding

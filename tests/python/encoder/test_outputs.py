@@ -1,4 +1,4 @@
-"""Codes written by the pass after the encoder: the tables that they make, beside those made of float vectors."""
+"""Codes written by the epilogue: tables built from them equal tables built from float vectors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
 
 @pytest.fixture
 def no_vectors(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Any float row of a batch is an error."""
+    """Makes every float row of a batch an error."""
 
     def refuse(*_: object) -> None:
         raise AssertionError("a float array was made of a batch")
@@ -67,24 +67,24 @@ def test_a_shorter_dim(encoder: Encoder, tmp_path: Path, no_vectors: pytest.Monk
 
 
 @pytest.mark.parametrize("options", [{"codec": "rabitq"}, {"codec": ("binary", "pq4x8")}, {"codec": "int4"}])
-def test_codecs_that_learn_take_the_vectors(encoder: Encoder, tmp_path: Path, options: dict[str, Any]) -> None:
+def test_codecs_that_learn_from_a_sample_use_vectors(encoder: Encoder, tmp_path: Path, options: dict[str, Any]) -> None:
     table = Table.build(encoder.encode_batches(TEXTS), **options)
     assert table.rows == len(TEXTS)
 
 
-def test_what_was_begun_is_taken_as_vectors(encoder: Encoder) -> None:
+def test_an_iterator_in_use_gives_no_codes(encoder: Encoder) -> None:
     source = encoder.encode_batches(TEXTS, window=50)
     first = next(source)
     assert not source.gives_codes
     assert Table.build(source, codec="int8").rows == len(TEXTS) - len(first)
-    with pytest.raises(ArgumentError, match="cannot be taken as codes"):
+    with pytest.raises(ArgumentError, match="cannot be read as codes"):
         source.codes([])
 
 
-def test_codes_are_taken_once(encoder: Encoder) -> None:
+def test_codes_are_read_once(encoder: Encoder) -> None:
     source = encoder.encode_batches(TEXTS)
     Table.build(source, codec="binary")
-    with pytest.raises(ArgumentError, match="were taken as codes; call encode_batches again"):
+    with pytest.raises(ArgumentError, match="were already read as codes; call encode_batches again"):
         next(source)
 
 

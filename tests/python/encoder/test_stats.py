@@ -1,4 +1,4 @@
-"""Stats of several calls add up in each of their fields."""
+"""Stats of several calls add up in every field."""
 
 from __future__ import annotations
 

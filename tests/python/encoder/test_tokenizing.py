@@ -1,4 +1,4 @@
-"""Token ids: cutting long text early must change none, and what the files say is followed or refused."""
+"""Token ids: the early cut of a long text changes no id, and settings in the files are followed or refused."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def word_piece() -> tokenizers.Tokenizer:
 
 
 def byte_level() -> tokenizers.Tokenizer:
-    """As RoBERTa and GPT-2 split: white space goes with the word after it."""
+    """Splits as RoBERTa and GPT-2 do: white space belongs to the word after it."""
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -47,7 +47,7 @@ def byte_level() -> tokenizers.Tokenizer:
 
 
 def right_aligned_digits() -> tokenizers.Tokenizer:
-    """Groups of three digits counted from the end of a number, so that a cut in the number would move them all."""
+    """Groups three digits each from the end of a number, so that a cut in the number would move every group."""
     tokenizer = byte_level()
     groups = pre_tokenizers.Split(tokenizers.Regex(r"\d{1,3}(?=(?:\d{3})*(?:\D|$))"), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([groups, tokenizer.pre_tokenizer])
@@ -55,7 +55,7 @@ def right_aligned_digits() -> tokenizers.Tokenizer:
 
 
 def unigram() -> tokenizers.Tokenizer:
-    """As XLM-R splits: a word is what stands between spaces, however long."""
+    """Splits as XLM-R does: a word ends only at a space, however long it is."""
     tokenizer = tokenizers.Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKC(), normalizers.Replace(tokenizers.Regex(" {2,}"), " ")]
@@ -68,7 +68,7 @@ def unigram() -> tokenizers.Tokenizer:
 
 
 def without_words() -> tokenizers.Tokenizer:
-    """As Llama's first tokenizers split: not at all."""
+    """Does not split, like Llama's first tokenizers."""
     tokenizer = tokenizers.Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
     trainer = trainers.BpeTrainer(vocab_size=120, special_tokens=["<unk>"])
@@ -92,7 +92,7 @@ def read(folder: Path, tokenizer: tokenizers.Tokenizer, config: dict[str, Any] |
 
 
 def truncated(tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
-    """What the library's own truncation makes of the whole text."""
+    """The ids of the whole text, truncated by the tokenizers library."""
     tokenizer.no_padding()
     tokenizer.enable_truncation(MAX_LENGTH)
     ids: list[int] = tokenizer.encode(text).ids
@@ -101,12 +101,12 @@ def truncated(tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
 
 @pytest.fixture(scope="module", params=list(TOKENIZERS))
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, tokenizers.Tokenizer]:
-    """The tokenizer as nestvec reads it, and as it is."""
+    """Returns nestvec's tokenizer of a file, and the library's."""
     tokenizer = TOKENIZERS[request.param]()
     return read(tmp_path_factory.mktemp("tokenizer"), tokenizer), tokenizer
 
 
-# Pieces that tokenizers look at from both sides: white space, numbers, marks, special tokens, words without an end.
+# Pieces whose split depends on the text around them: white space, numbers, marks, special tokens, words without an end.
 PIECE = st.one_of(
     st.sampled_from(
         [*WORDS[:12], " ", "  ", "\n", "\t", "1", "1234567", "12,345", "e\u0301", "\u0301", "日本", "😀", "."]
@@ -144,7 +144,7 @@ def test_a_megabyte_is_not_tokenized_whole(tmp_path: Path, text: str, monkeypatc
 
 
 def test_a_long_word_is_tokenized_to_its_end(tmp_path: Path) -> None:
-    # Only its end tells that it is longer than the 100 characters that WordPiece takes, and what comes after it.
+    # WordPiece makes [UNK] of a word longer than 100 characters, so the id depends on the end of the word.
     assert read(tmp_path, word_piece()).encode("a" * 300_000 + " cat") == [
         2,
         1,
@@ -220,7 +220,7 @@ def test_tokens_of_a_prompt(tmp_path: Path) -> None:
         ({"do_lower_case": False}, "do_lower_case False, and the normalizer in .* lowercase True"),
         (
             {"add_eos_token": True, "eos_token": "[MASK]"},
-            r"add_eos_token, and .* puts '\[SEP\]' there instead of '\[MASK\]'",
+            r"add_eos_token, but .* puts '\[SEP\]' in that place; expected '\[MASK\]'",
         ),
         ({"add_bos_token": True, "bos_token": {"content": "[PAD]"}}, "add_bos_token"),
     ],
@@ -246,7 +246,7 @@ def test_token_types_other_than_zero(tmp_path: Path) -> None:
 def test_a_tokenizer_without_letters(tmp_path: Path) -> None:
     tokenizer = tokenizers.Tokenizer(models.WordLevel({"the": 0}, unk_token="the"))
     tokenizer.normalizer = normalizers.Replace("a", "")
-    with pytest.raises(ModelError, match="makes no token"):
+    with pytest.raises(ModelError, match="finds no token"):
         read(tmp_path, tokenizer)
 
 

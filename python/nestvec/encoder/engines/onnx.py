@@ -24,14 +24,14 @@ VECTORS = "sentence_embedding"
 
 
 class OnnxEngine:
-    """A session over an ONNX file, whose inputs are matched by name; an `Engine`.
+    """An `Engine`: an onnxruntime session of an ONNX file, whose inputs are matched by name.
 
-    device: "cpu", "cuda" or "cuda:1", a GPU by number. There its results stay, and what follows the run has to go on: a
-    nestvec without CUDA is refused. threads: how many a run may use on the CPU.
+    device: "cpu", "cuda", or "cuda:1" for a GPU by number. The results stay on a GPU, so it needs a nestvec with CUDA.
+    threads: the number of CPU threads that a run may use.
     It `pools` if the file's output is `sentence_embedding`.
 
-    Raises `ArgumentError` for an unknown device, `DeviceError` for one that cannot be used, and `ModelError` for a file
-    that onnxruntime cannot load, inputs that nestvec cannot fill, and outputs that it cannot use.
+    Raises `ArgumentError` for an unknown device, `DeviceError` for an unusable device, and `ModelError` for a file that
+    onnxruntime cannot load, inputs that nestvec cannot fill, and outputs that it cannot use.
     """
 
     name = "onnxruntime"
@@ -60,14 +60,14 @@ class OnnxEngine:
 
     @cached_property
     def dim(self) -> int:
-        """The width of the output; of a file that does not fix it, found by a run on one token."""
+        """The width of the output. If the file does not fix it, a run on a single token finds it."""
         if self._fixed_dim is not None:
             return self._fixed_dim
         token = np.ones((1, 1), np.int64)
         return int(self.run(token, token).shape[-1])
 
     def run(self, input_ids: Ids, mask: Ids) -> npt.NDArray[Any] | DeviceArray:
-        """As `Engine.run`; on a device the output is an array of that device."""
+        """Runs a batch, see `Engine.run`; on a GPU the output is a `DeviceArray`."""
         arrays = {"input_ids": input_ids, "attention_mask": mask}
         if "token_type_ids" in self._inputs:
             arrays["token_type_ids"] = np.zeros_like(input_ids)
@@ -80,7 +80,7 @@ class OnnxEngine:
         return output
 
     def _run_on_device(self, feed: dict[str, npt.NDArray[Any]], number: int) -> DeviceArray:
-        """Binds the output to memory of the device, where onnxruntime leaves it."""
+        """Runs with the output bound to memory of the GPU, and returns that memory without a copy."""
         binding = self._session.io_binding()
         for name, array in feed.items():
             binding.bind_cpu_input(name, array)
@@ -94,17 +94,17 @@ class OnnxEngine:
         )
 
     def digest(self) -> str:
-        """Of the weights that `nestvec export` found; of a file that it did not write, or was changed, `sha256_of`."""
-        known: str | None = self._session.get_modelmeta().custom_metadata_map.get(MODEL_KEY)
-        return known if known and is_sealed(self.path) else self.onnx_sha256()
+        """The digest of the weights in the file's metadata; `sha256_of` a changed file or another tool's file."""
+        recorded: str | None = self._session.get_modelmeta().custom_metadata_map.get(MODEL_KEY)
+        return recorded if recorded and is_sealed(self.path) else self.onnx_sha256()
 
     def onnx_sha256(self) -> str:
-        """`sha256_of` the file."""
+        """The digest of the file itself."""
         return sha256_of(self.path)
 
 
 def _choose_output(path: Path, outputs: list[Any]) -> tuple[str, bool, int | None]:
-    """The output to use, whether it holds finished vectors, and its width, if fixed."""
+    """Returns the name of the output to use, whether it holds finished vectors, and its width, if fixed."""
     by_name = {output.name: output for output in outputs if output.type in FLOATS}
     name = next((name for name in (*HIDDEN_STATES, VECTORS) if name in by_name), None)
     if name is None and len(outputs) == 1 and outputs[0].name != "logits":
@@ -114,7 +114,7 @@ def _choose_output(path: Path, outputs: list[Any]) -> tuple[str, bool, int | Non
         shapes = ", ".join(f"{output.name} {output.shape} {output.type}" for output in outputs)
         raise ModelError(
             f"{path} has the outputs {shapes}; expected last_hidden_state or token_embeddings (batch, sequence, dim), "
-            "or sentence_embedding (batch, dim), of float or float16"
+            "or sentence_embedding (batch, dim), as float or float16"
         )
     width = by_name[name].shape[-1]
     return name, name == VECTORS, width if isinstance(width, int) else None

@@ -57,7 +57,7 @@ def test_a_finished_vector_half_precision_and_a_width_that_is_not_fixed(tmp_path
     np.testing.assert_array_equal(model.run(IDS, MASK), table(128, 8)[IDS[:, 0]].astype(np.float16))
     assert load(write_graph(tmp_path / "b.onnx", fixed_dim=False)).dim == 8  # by a run
     assert load(write_graph(tmp_path / "c.onnx", output="token_embeddings")).dim == 8
-    assert load(write_graph(tmp_path / "d.onnx", output="output_0")).dim == 8  # the only one there is
+    assert load(write_graph(tmp_path / "d.onnx", output="output_0")).dim == 8  # its only output
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_cuda_without_the_provider(tmp_path: Path, device: str) -> None:
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this onnxruntime has CUDA"
 )
 def test_cuda_that_falls_back_to_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # As onnxruntime-gpu behaves without a driver: it lists the provider, and then runs on the CPU without an exception.
+    # Without a driver, onnxruntime-gpu lists the provider, then runs on the CPU without an exception.
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     with pytest.raises(DeviceError, match="could not use it: it offers CPUExecutionProvider instead"):
         load(write_graph(tmp_path / "model.onnx"), "cuda")
@@ -141,7 +141,7 @@ def test_an_exported_file_has_the_digest_of_its_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: bool
 ) -> None:
     digests: set[str] = set()
-    for seed in (0, 0, 1):  # the other export is of another name
+    for seed in (0, 0, 1):  # the file names of the exports differ
         folder = write_bert(tmp_path / f"model{len(digests)}{seed}", seed=seed)
         digests.add(load(export_onnx(folder, check=False)).digest())
         with monkeypatch.context() as patch:
@@ -153,8 +153,8 @@ def test_an_exported_file_has_the_digest_of_its_weights(
     assert len(digests) == 2
 
 
-def test_a_changed_copy_of_an_exported_file_has_a_digest_of_its_own(tmp_path: Path) -> None:
-    # Tools keep the metadata of what they quantize or round.
+def test_a_changed_copy_of_an_exported_file_has_another_digest(tmp_path: Path) -> None:
+    # Tools keep the metadata of files that they quantize or round.
     path, copy = export_onnx(write_bert(tmp_path), check=False), tmp_path / "copy.onnx"
     model = onnx.load(path)
     for tensor in model.graph.initializer:
