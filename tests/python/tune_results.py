@@ -1,4 +1,4 @@
-"""Results of tune, made up, for tests of what shows them."""
+"""Made-up results of tune, for the tests of the report, the plots and the command."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ CODECS = ("float32", "int8", "binary", "planes3", "rabitq4", "pq48x8", "opq96x4"
 
 
 def measured(index: int, *, judged: bool = True, name: str | None = None) -> Measured:
-    """One of a family of codecs in turn; every third is rescored, every fifth scans a prefix."""
+    """A candidate, of the families by turns; every third is rescored, every fifth scans a prefix."""
     codec = CODECS[index % len(CODECS)]
     recall = 1 - 0.8 * 0.9**index
-    re_scored = index % 3 == 0
+    rescored = index % 3 == 0
     return Measured(
         name=f"{codec}, number {index}" if name is None else name,
         call=f'table = nestvec.Table.build(x, codec="{codec}")\nhits = table.search(queries, k=10)  # {index}',
-        codec=(codec, "int8") if re_scored else (codec,),
+        codec=(codec, "int8") if rescored else (codec,),
         dim=64 if index % 5 == 0 else 128,
         query="float" if codec == "binary" else None,
-        oversample=(4,) if re_scored and index else (),
+        oversample=(4,) if rescored and index else (),
         confidence=0.99 if not index else None,
         bytes_per_row=8.0 + 9 * index,
         scanned_bytes=8.0 + 9 * index,

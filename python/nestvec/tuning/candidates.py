@@ -1,4 +1,4 @@
-"""What `nestvec.tune` measures: every sensible codec, prefix and cascade, the telling ones first."""
+"""The candidates that `nestvec.tune` measures: codecs, prefixes and cascades, the most informative first."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from nestvec.errors import ArgumentError
 
 OVERSAMPLES = (2, 4, 8, 16)
 CONFIDENCE = 0.99
-_SEARCH_SECONDS = 0.4  # as families guess the seconds of a fit, for the progress bar's time left
+_SEARCH_SECONDS = 0.4  # to measure a search; like `Family.fit_seconds` only for the progress bar's time left
 
 
 @dataclass(frozen=True)
 class Search:
-    """How a table is searched: the prefix that is scanned, what with, and how many rows a tier hands on to the next.
+    """The options of a search.
 
-    That is a factor for each tier but the last, or as many as the confidence takes.
+    dim: the prefix that is scanned. query: "float", "codes", or None for the codec's default. oversample: a number for
+    each tier but the last; empty with `confidence`, which decides how many candidates are rescored.
     """
 
     dim: int
@@ -30,7 +31,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Plan:
-    """One table to build, of the first `width` dimensions of `of`, and the searches that it is measured by."""
+    """A table to build, of the first `width` of `of` dimensions, and the searches to measure on it."""
 
     codec: tuple[str, ...]
     width: int
@@ -39,18 +40,18 @@ class Plan:
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """The prefixes that the table has to declare."""
+        """The prefixes that the table must declare."""
         return tuple(sorted({search.dim for search in self.searches if search.dim < self.width}))
 
     @property
     def seconds(self) -> float:
-        """A guess of what it takes, in the proportions of a small collection: for the time left."""
+        """A guess of the plan's seconds for a small collection; only ratios of plans are used, for the time left."""
         codecs = [codec_named(name) for name in self.codec]
         fits = sum(codec.family.fit_seconds(codec) for codec in codecs)
         return fits + _SEARCH_SECONDS * len(self.searches)
 
     def name(self, search: Search) -> str:
-        """The candidate's name for people: "binary + int8, oversample 4"."""
+        """The candidate's name, such as "binary + int8, oversample 4"."""
         parts = [" + ".join(self.codec)]
         if search.dim < self.of:
             parts.append(f"{search.dim} dimensions" + (" scanned" if search.dim < self.width else ""))
@@ -109,36 +110,36 @@ def plans(
     codecs: Iterable[str] | None = None,
     metric: str = "cosine",
 ) -> list[Plan]:
-    """The tables to build for `dim` dimensions, cheap and telling ones first, and a fit before what shares it.
+    """Returns the tables to build for `dim` dimensions: cheap and informative first, a fit before plans that reuse it.
 
-    prefixes: shorter ones that are worth a look. max_bytes: adds the product quantizers that fill it. codecs: only
-    these, such as "pq48x8" or "binary+int8", in place of the standard ones for the metric. Raises `ArgumentError` for
-    an unknown or repeated name.
+    prefixes: prefixes to measure as well. max_bytes: adds the product quantizers that fill it. codecs: only these, such
+    as "pq48x8" or "binary+int8", instead of the standard codecs for the metric. Raises `ArgumentError` for an unknown
+    or repeated name.
     """
     if codecs is not None:
         chosen = [tuple(codec_named(part.strip()).name for part in name.split("+")) for name in codecs]
         if not chosen or len(set(chosen)) < len(chosen):
             given = ", ".join(map("+".join, chosen)) or "empty"
-            raise ArgumentError(f'codecs is {given:.200}; expected different ones, such as "pq48x8" or "binary+int8"')
+            raise ArgumentError(f'codecs is {given:.200}; expected distinct names, such as "pq48x8" or "binary+int8"')
     else:
         chosen = list(dict.fromkeys(_standard(dim, max_bytes)))
-        if metric == "l2":  # what else is scanned has no distances
+        if metric == "l2":  # of the scanned codecs, only product quantizers score distances
             chosen = [codec for codec in chosen if codec_named(codec[0]).sub_quantizers]
     return [plan for codec in chosen for plan in _plans_of(codec, dim, prefixes)]
 
 
 def _standard(dim: int, max_bytes: float | None) -> list[tuple[str, ...]]:
-    """What the families offer, by turns: those of one turn in the families' order."""
+    """Returns the offers of the families by their turn; offers with the same turn in the order of the families."""
     offers = [offer for family in families.FAMILIES for offer in family.offers(dim, max_bytes)]
     return [tuple(tiers.split("+")) for _, tiers in sorted(offers, key=lambda offer: offer[0])]
 
 
 def _plans_of(codec: tuple[str, ...], dim: int, prefixes: Sequence[int]) -> Iterator[Plan]:
-    """The table of all dimensions, and for one tier a table of each prefix; several tiers scan the prefix instead."""
+    """Yields the table of all dimensions. A single tier adds a table of each prefix; a cascade scans the prefix."""
     scanned = codec_named(codec[0]).family
     cut = prefixes if scanned.cut else ()
     if len(codec) == 1:
-        for width in (dim, *cut):  # with the usual query, then with the other where a scan has the choice
+        for width in (dim, *cut):  # the default query first, then the codec's other kind, if any
             yield Plan(codec, width, dim, tuple(Search(width, query) for query in (None, *scanned.queries[1:])))
         return
     stages = len(codec) - 1

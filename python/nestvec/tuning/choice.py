@@ -1,4 +1,4 @@
-"""Which of the measured candidates nothing beats, and which one fits a budget."""
+"""The fronts of the measured candidates, and the choice for a budget."""
 
 from __future__ import annotations
 
@@ -7,24 +7,29 @@ from dataclasses import replace
 
 from nestvec.tuning.result import Budget, Measured
 
-DEFAULT_RECALL = 0.95  # what is asked for where the caller names no budget: the smallest that keeps this
+DEFAULT_RECALL = 0.95  # least recall@10 without a budget: the fewest bytes that reach it are chosen
 
 
 def with_fronts(measured: Sequence[Measured]) -> tuple[Measured, ...]:
-    """The same with their Pareto flags."""
-    recall = [one.recall10.mean for one in measured]
-    size = [one.bytes_per_row for one in measured]
+    """Returns the candidates with their `pareto_` flags set."""
+    recall = [candidate.recall10.mean for candidate in measured]
+    size = [candidate.bytes_per_row for candidate in measured]
     by_bytes = _front(size, recall)
-    by_ms = _front([one.ms_one for one in measured], recall)
-    by_ndcg = _front(size, [one.ndcg10.mean if one.ndcg10 else 0.0 for one in measured])
+    by_ms = _front([candidate.ms_one for candidate in measured], recall)
+    by_ndcg = _front(size, [candidate.ndcg10.mean if candidate.ndcg10 else 0.0 for candidate in measured])
     return tuple(
-        replace(one, pareto_bytes=i in by_bytes, pareto_ms=i in by_ms, pareto_ndcg=bool(one.ndcg10) and i in by_ndcg)
-        for i, one in enumerate(measured)
+        replace(
+            candidate,
+            pareto_bytes=i in by_bytes,
+            pareto_ms=i in by_ms,
+            pareto_ndcg=bool(candidate.ndcg10) and i in by_ndcg,
+        )
+        for i, candidate in enumerate(measured)
     )
 
 
 def _front(cost: Sequence[float], gain: Sequence[float]) -> set[int]:
-    """The indices that no other beats: by cost rising, each that gains more than all before; equals stand together."""
+    """Returns the indices of the front: in order of cost, each gain above all before it. Equal pairs share it."""
     order = sorted(range(len(cost)), key=lambda i: (cost[i], -gain[i]))
     front: set[int] = set()
     best: tuple[float, float] | None = None
@@ -36,46 +41,49 @@ def _front(cost: Sequence[float], gain: Sequence[float]) -> set[int]:
 
 
 def choose(measured: Sequence[Measured], budget: Budget) -> tuple[str | None, str]:
-    """The name of the candidate for the budget, or None where nothing fits, and the reason in a sentence.
+    """Returns the name of the candidate for the budget, or None if nothing fits, and the reason in a sentence.
 
-    With a least recall, the fewest bytes that reach it; without, the best recall. Recall counts as the low end of its
-    interval, so that it also holds for other queries of this kind. Without any limit, recall has to be 0.95.
+    With `min_recall`, the fewest bytes that reach it; without, the best recall. Recall counts as the low end of its
+    interval, so that it also holds for other queries of this kind. Without a budget, `min_recall` is 0.95.
     """
     if not measured:
         return None, "Nothing was measured."
-    given = ""
+    default_note = ""
     if budget == Budget():
         budget = Budget(min_recall=DEFAULT_RECALL)
-        given = f" No budget was given; {DEFAULT_RECALL:g} stands in for one."
-    fitting = [one for one in measured if not _misses(one, budget)]
+        default_note = f" No budget was given; the default is a recall@10 of {DEFAULT_RECALL:g}."
+    fitting = [candidate for candidate in measured if not _misses(candidate, budget)]
     if not fitting:
-        nearest = min(measured, key=lambda one: (sum(share for share, _ in _misses(one, budget)), one.bytes_per_row))
-        misses = "; ".join(words for _, words in _misses(nearest, budget))
-        return None, f"Nothing measured fits {_limits(budget)}.{given} The nearest is {nearest.name}: {misses}."
+        nearest = min(
+            measured,
+            key=lambda candidate: (sum(share for share, _ in _misses(candidate, budget)), candidate.bytes_per_row),
+        )
+        misses = "; ".join(miss for _, miss in _misses(nearest, budget))
+        return None, f"No candidate fits {_limits(budget)}.{default_note} The nearest is {nearest.name}: {misses}."
     if budget.min_recall is None:
-        best = min(fitting, key=lambda one: (-one.recall10.low, one.bytes_per_row, one.ms_one))
+        best = min(fitting, key=lambda candidate: (-candidate.recall10.low, candidate.bytes_per_row, candidate.ms_one))
         reason = "The best recall@10 of"
     else:
-        best = min(fitting, key=lambda one: (one.bytes_per_row, -one.recall10.low, one.ms_one))
+        best = min(fitting, key=lambda candidate: (candidate.bytes_per_row, -candidate.recall10.low, candidate.ms_one))
         reason = "The fewest bytes of"
     if len(fitting) == 1:
-        return best.name, f"The only one measured that fits {_limits(budget)}.{given}"
-    return best.name, f"{reason} the {len(fitting)} measured that fit {_limits(budget)}.{given}"
+        return best.name, f"The only candidate that fits {_limits(budget)}.{default_note}"
+    return best.name, f"{reason} the {len(fitting)} candidates that fit {_limits(budget)}.{default_note}"
 
 
-def _misses(one: Measured, budget: Budget) -> list[tuple[float, str]]:
-    """(By what share of the limit it misses, in words) for each limit that it misses."""
+def _misses(candidate: Measured, budget: Budget) -> list[tuple[float, str]]:
+    """Returns (excess or lack as a share of the limit, description) for each limit that it misses."""
     misses = []
-    if budget.max_bytes is not None and one.bytes_per_row > budget.max_bytes:
-        over = one.bytes_per_row - budget.max_bytes
-        misses.append((over / budget.max_bytes, f"{one.bytes_per_row:g} bytes a row, {over:g} too many"))
-    if budget.max_ms is not None and one.ms_one > budget.max_ms:
-        over = one.ms_one - budget.max_ms
-        misses.append((over / budget.max_ms, f"{one.ms_one:.3g} ms a query, {over:.3g} too many"))
-    if budget.min_recall is not None and one.recall10.low < budget.min_recall:
-        under = budget.min_recall - one.recall10.low
-        found = f"recall@10 {one.recall10.mean:.3f}, the low end of its interval {one.recall10.low:.3f}"
-        misses.append((under / budget.min_recall, f"{found}, {under:.3f} too little"))
+    if budget.max_bytes is not None and candidate.bytes_per_row > budget.max_bytes:
+        over = candidate.bytes_per_row - budget.max_bytes
+        misses.append((over / budget.max_bytes, f"{candidate.bytes_per_row:g} bytes a row, {over:g} too many"))
+    if budget.max_ms is not None and candidate.ms_one > budget.max_ms:
+        over = candidate.ms_one - budget.max_ms
+        misses.append((over / budget.max_ms, f"{candidate.ms_one:.3g} ms a query, {over:.3g} too many"))
+    if budget.min_recall is not None and candidate.recall10.low < budget.min_recall:
+        under = budget.min_recall - candidate.recall10.low
+        recall = f"recall@10 {candidate.recall10.mean:.3f}, the low end of its interval {candidate.recall10.low:.3f}"
+        misses.append((under / budget.min_recall, f"{recall}, {under:.3f} too little"))
     return misses
 
 

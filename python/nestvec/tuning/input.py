@@ -1,4 +1,4 @@
-"""What `nestvec tune` measures, from files: vectors, or texts and the model that encodes them."""
+"""The input of `nestvec tune`, from files: vectors, or texts and the model that encodes them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TuneInput:
-    """The arguments of `tune` that come from files: vectors, queries and judgements where there are any."""
+    """The arguments of `tune` that come from files: vectors, and queries and judgements, if any."""
 
     title: str
     x: Array
@@ -36,7 +36,7 @@ class TuneInput:
 
 @dataclass
 class TextEncoder:
-    """Texts to vectors with one model, kept in the folder `cache` under names made of the model, prompt and texts."""
+    """Encodes texts with a model. `cache`: a folder that keeps the vectors; file names hash model, prompt and texts."""
 
     model: str | None
     cache: Path | None = None
@@ -45,12 +45,12 @@ class TextEncoder:
     _encoder: Encoder | None = None
 
     def encode(self, texts: Sequence[str], prompts: Sequence[str], source: str) -> Array:
-        """(texts, dim) float32, with the first of the prompts that the model has.
+        """Returns (texts, dim) float32, with the first of `prompts` that the model has.
 
-        Raises `ArgumentError` where no model was given; `ModelError`; OSError for a cache that cannot be written.
+        Raises `ArgumentError` without a model; `ModelError`; OSError for a cache that cannot be written.
         """
         if self.model is None:
-            raise ArgumentError(f"{source} holds texts; give the model that encodes them with --model")
+            raise ArgumentError(f"{source} holds texts; give their model with --model")
         if self._encoder is None:
             from nestvec.encoder.encoder import Encoder
 
@@ -58,7 +58,7 @@ class TextEncoder:
         prompt = next((name for name in prompts if name in self._encoder.prompts), None)
         path = None if self.cache is None else self.cache / f"{self._key(texts, prompt)}.npy"
         if path is not None and path.exists():
-            return _of_rows(load_npy(path), len(texts), path)
+            return _checked_rows(load_npy(path), len(texts), path)
         vectors = self._encoder.encode(texts, prompt=prompt, progress=True)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,22 +77,22 @@ def read_tune_input(
 ) -> TuneInput:
     """Reads a file of vectors or texts, or a folder in the layout of BEIR.
 
-    path: .npy, .safetensors or .parquet with vectors; a folder with corpus.jsonl, queries.jsonl and perhaps
-        qrels/test.tsv, and perhaps the vectors of their lines in corpus.npy and queries.npy; or a file of texts: JSON
+    path: .npy, .safetensors or .parquet with vectors; a folder with corpus.jsonl and queries.jsonl, optionally
+        qrels/test.tsv, and optionally the vectors of the lines in corpus.npy and queries.npy; or a file of texts: JSON
         lines with "text", or plain lines.
-    queries: such a file, not for a folder. encoder: for texts.
+    queries: a file of vectors or texts; None for a folder. encoder: for texts.
     field: the tensor, column or JSON field, of both files.
     limit: the most rows to keep, evenly spaced.
 
-    Raises `ArgumentError` for what cannot be read or does not fit together; `ModelError`; OSError.
+    Raises `ArgumentError` for files that cannot be read or do not fit together; `ModelError`; OSError.
     """
     if path.is_dir():
         if queries is not None:
-            raise ArgumentError(f"{path} is a folder with queries of its own; give --queries with a file of vectors")
+            raise ArgumentError(f"{path} is a folder with its own queries; give --queries only with a file of vectors")
         return _read_folder(path, encoder, limit)
     x, notes = _read_file(path, field, encoder, DOCUMENT_PROMPTS, limit)
-    asked = None if queries is None else _read_file(queries, field, encoder, ("query",), None)[0]
-    return TuneInput(path.name, x, asked, None, tuple(notes))
+    query_rows = None if queries is None else _read_file(queries, field, encoder, ("query",), None)[0]
+    return TuneInput(path.name, x, query_rows, None, tuple(notes))
 
 
 def _read_file(
@@ -106,7 +106,7 @@ def _read_file(
         return _rows(vectors, kept), _limit_note(len(vectors), len(kept))
     texts = [record.text for record in TextInput(str(path), text_field=field or "text", id_field="")]
     if not texts:
-        raise ArgumentError(f"{path} holds no texts")
+        raise ArgumentError(f"{path} holds no texts; expected at least 1")
     kept = _spread(len(texts), limit)
     return encoder.encode([texts[row] for row in kept], prompts, str(path)), _limit_note(len(texts), len(kept))
 
@@ -119,30 +119,31 @@ def _read_folder(folder: Path, encoder: TextEncoder, limit: int | None) -> TuneI
     documents = list(data.documents.values())
     if (folder / "corpus.npy").exists():
         stored = load_npy(folder / "corpus.npy")
-        x = _rows(_of_rows(stored, len(documents), folder / "corpus.npy"), kept)
+        x = _rows(_checked_rows(stored, len(documents), folder / "corpus.npy"), kept)
     else:
         x = encoder.encode([documents[row] for row in kept], DOCUMENT_PROMPTS, str(folder))
     if (folder / "queries.npy").exists():
         stored = load_npy(folder / "queries.npy")
-        if len(stored) != len(data.queries):  # vectors of every line, also of those without judgements
+        if len(stored) != len(data.queries):  # a vector for every line, with or without judgements
             lines = {query: line for line, query in enumerate(read_jsonl(folder / "queries.jsonl"))}
-            asked = _of_rows(stored, len(lines), folder / "queries.npy")[[lines[query] for query in data.queries]]
+            every_row = _checked_rows(stored, len(lines), folder / "queries.npy")
+            query_rows = every_row[[lines[query] for query in data.queries]]
         else:
-            asked = _of_rows(stored, len(data.queries), folder / "queries.npy")
+            query_rows = _checked_rows(stored, len(data.queries), folder / "queries.npy")
     else:
-        asked = encoder.encode(list(data.queries.values()), ("query",), str(folder))
+        query_rows = encoder.encode(list(data.queries.values()), ("query",), str(folder))
     relevance = data.judgements
     if relevance is not None and len(kept) < len(documents):
-        places = {row: place for place, row in enumerate(kept.tolist())}
-        relevance = [{places[row]: gain for row, gain in judged.items() if row in places} for judged in relevance]
+        new_rows = {row: new_row for new_row, row in enumerate(kept.tolist())}
+        relevance = [{new_rows[row]: gain for row, gain in judged.items() if row in new_rows} for judged in relevance]
         if not any(relevance):
             relevance = None
-            notes.append("None of the rows that were kept was judged relevant: measured without judgements.")
-    return TuneInput(folder.resolve().name, x, asked, relevance, tuple(notes))
+            notes.append("None of the kept rows has a judgement: nDCG was not measured.")
+    return TuneInput(folder.resolve().name, x, query_rows, relevance, tuple(notes))
 
 
 def _spread(rows: int, limit: int | None) -> npt.NDArray[np.int64]:
-    """The rows that are kept: all, or `limit` of them, evenly spaced."""
+    """Returns the numbers of the rows to keep: all, or `limit` of them, evenly spaced."""
     count = rows if limit is None else min(rows, limit)
     return np.arange(count) * rows // max(count, 1)
 
@@ -157,7 +158,7 @@ def _limit_note(rows: int, kept: int) -> list[str]:
     return [f"Measured on {kept:,} of {rows:,} rows, evenly spaced. Recall falls as a collection grows."]
 
 
-def _of_rows(vectors: Array, rows: int, path: Path) -> Array:
+def _checked_rows(vectors: Array, rows: int, path: Path) -> Array:
     if vectors.ndim != 2 or len(vectors) != rows:
-        raise ArgumentError(f"{path} holds an array of shape {vectors.shape}; expected {rows} rows, one for each text")
+        raise ArgumentError(f"{path} holds an array of shape {vectors.shape}; expected {rows} rows, one per text")
     return vectors

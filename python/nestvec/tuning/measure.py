@@ -1,4 +1,4 @@
-"""Measuring one candidate of `nestvec.tune`: its table is built, searched, timed, and compared with exact float32."""
+"""Measures a candidate of `nestvec.tune`: builds its table, searches, times, and compares with exact float32."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from nestvec.table.vectors import Vectors
 from nestvec.tuning.candidates import Plan, Search
 from nestvec.tuning.result import Measured
 
-Gains = Sequence[Mapping[int, float]]  # for each query the gain of each row that was judged relevant
+Gains = Sequence[Mapping[int, float]]  # for each query the gains of its judged rows
 
 K, DEEP = 10, 100
-SECONDS_TIMED = 0.2  # for the calls of one query, and again for the batches
+SECONDS_TIMED = 0.2  # for the calls with a single query, and again for the batches
 _CALLS_TIMED = 200
 
 
 @dataclass(frozen=True)
 class Question:
-    """What every candidate is asked: the rows, the queries, and what exact float32 answers."""
+    """The task of every candidate: the rows, the queries, and the exact float32 answers."""
 
     x: Floats
     queries: Floats
@@ -40,29 +40,29 @@ class Question:
 
     @staticmethod
     def of(x: Floats, queries: Floats, metric: str, gains: Gains | None, threads: int | None) -> Question:
-        """With the exact answers. Raises `ArgumentError` for NaN and infinite values."""
+        """Computes the exact answers. Raises `ArgumentError` for NaN and infinite values."""
         return Question(x, queries, metric, gains, threads, exact_neighbours(queries, x, DEEP, metric))
 
-    def ndcg(self, found: Ids) -> Interval | None:
-        """nDCG@10 over the queries that have a judgement above 0."""
+    def ndcg(self, ids: Ids) -> Interval | None:
+        """Returns nDCG@10 over the queries with a gain above 0; None without judgements."""
         if self.gains is None:
             return None
         judged = [query for query, gains in enumerate(self.gains) if any(gain > 0 for gain in gains.values())]
-        return bootstrap(ndcg(found[judged], [self.gains[query] for query in judged], K))
+        return bootstrap(ndcg(ids[judged], [self.gains[query] for query in judged], K))
 
     def prefix_recall(self, dim: int) -> float:
-        """recall@10 of float32 vectors cut to their first `dim` dimensions: 1 at best, for vectors trained to nest."""
+        """Returns recall@10 of float32 vectors cut to their first `dim` dimensions; near 1 for Matryoshka models."""
         cut = exact_neighbours(self.queries[:, :dim], self.x[:, :dim], K, self.metric)
         return float(np.mean(recall(cut, self.exact, K)))
 
     def measure(self, plan: Plan, report: Callable[[Measured], None]) -> None:
-        """Builds the table of a plan once, and reports what each of its searches gives as it is known."""
+        """Builds the table of a plan once, and reports each of its searches right after it is measured."""
         x, queries = self.x[:, : plan.width], self.queries[:, : plan.width]
         codecs, seconds = [], 0.0
         for name in plan.codec:
-            fitted, took = self._fitted(name, x)
+            fitted, fit_seconds = self._fitted(name, x)
             codecs.append(fitted)
-            seconds += took
+            seconds += fit_seconds
         start = time.perf_counter()
         table = Table.build(x, **plan.build_options(self.metric) | {"codec": codecs})
         seconds += time.perf_counter() - start
@@ -71,13 +71,13 @@ class Question:
                 report(self._measured(plan, search, table, queries, len(x) / seconds))
 
     def _fitted(self, name: str, x: Floats) -> tuple[FittedCodec, float]:
-        """The codec as `Table.build` fits it to these rows, and the seconds that took: once for all plans."""
-        known = self._fits.get((name, x.shape[1]))
-        if known is None:
+        """Returns the codec that `Table.build` would fit to these rows, and the seconds of the fit; cached."""
+        cached = self._fits.get((name, x.shape[1]))
+        if cached is None:
             start = time.perf_counter()
             codec = fit(name, Vectors(x, "x").sample(SAMPLE_ROWS), metric=self.metric)
-            known = self._fits[name, x.shape[1]] = codec, time.perf_counter() - start
-        return known
+            cached = self._fits[name, x.shape[1]] = codec, time.perf_counter() - start
+        return cached
 
     def _measured(self, plan: Plan, search: Search, table: Table, queries: Floats, build_rate: float) -> Measured:
         options = plan.search_options(search)
@@ -86,10 +86,10 @@ class Question:
             return table.search(q, k, threads=self.threads, **options)
 
         deep, top = find(queries, DEEP).ids, find(queries).ids
-        batch = _median_seconds(lambda _: find(queries), least=2)
+        batch_seconds = _median_seconds(lambda _: find(queries), least=2)
         stats = find(queries[:1]).stats
         assert stats is not None
-        one = _median_seconds(lambda call: find(queries[call % len(queries)]), least=5)
+        query_seconds = _median_seconds(lambda call: find(queries[call % len(queries)]), least=5)
         return Measured(
             name=plan.name(search),
             call=plan.call(search, self.metric),
@@ -105,14 +105,14 @@ class Question:
             recall100=bootstrap(recall(deep, self.exact, DEEP)),
             ndcg10=self.ndcg(top),
             build_rows_per_second=build_rate,
-            queries_per_second_one=1 / one,
-            queries_per_second_batch=len(queries) / batch,
-            ms_one=1000 * one,
+            queries_per_second_one=1 / query_seconds,
+            queries_per_second_batch=len(queries) / batch_seconds,
+            ms_one=1000 * query_seconds,
         )
 
 
 def _median_seconds(call: Callable[[int], object], least: int) -> float:
-    """The median time of call(0), call(1), ...: at least `least` of them, and more while there is time."""
+    """Returns the median time of call(0), call(1), ...: at least `least` calls, more within `SECONDS_TIMED`."""
     times: list[float] = []
     started = time.perf_counter()
     while len(times) < _CALLS_TIMED:

@@ -1,4 +1,4 @@
-"""What `nestvec.tune` measured and chose, as plain values: what its table, its report and its JSON are made of."""
+"""The result of `nestvec.tune` as plain values: its measurements and its choice, for the table, report and JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nestvec.evaluate.interval import Interval
 
 @dataclass(frozen=True)
 class Budget:
-    """What the caller can spend: bytes a row, milliseconds a query, and the least recall@10. None is no limit."""
+    """The caller's limits: bytes per row, least recall@10, milliseconds per query. None for no limit."""
 
     max_bytes: float | None = None
     min_recall: float | None = None
@@ -20,21 +20,21 @@ class Budget:
 
 @dataclass(frozen=True)
 class Measured:
-    """One way to compress and search, measured on the caller's vectors.
+    """A candidate, which is a table and a search, measured on the caller's vectors.
 
     name: for people, unique in a result: "binary + int8, oversample 4".
-    call: Python source of the build and the search that do the same.
-    codec: the tiers, the scanned one first. dim: the prefix of the dimensions that is scanned.
-    query: "float" or "codes" where it was said, else None. oversample: one factor for each tier but the last, or
-        empty with confidence, which takes as many rows as it needs.
-    bytes_per_row: codes and factors of all tiers, in memory and on disk together. scanned_bytes: of these, what a
-        search reads of every row. fixed_bytes: codebooks and rotations, whatever the number of rows.
+    call: Python source of the same build and search.
+    codec: the tiers, the scanned tier first. dim: the prefix that is scanned.
+    query: "float" or "codes", or None for the default. oversample: a number for each tier but the last; empty with
+        confidence, which decides how many rows are rescored.
+    bytes_per_row: codes and factors of all tiers, in memory and on disk together. scanned_bytes: the part of them that
+        a search reads of every row. fixed_bytes: codebooks and rotations, independent of the number of rows.
     recall10, recall100: the share of the exact float32 10 and 100 best that the search finds. ndcg10: against the
-        judgements, None where there are none.
-    build_rows_per_second: fitting and encoding together. queries_per_second_batch: all queries in one call.
-    ms_one, queries_per_second_one: one query a call, the median over calls, and its inverse.
-    pareto_bytes: no other has at least this recall@10 with at most these bytes, one of them better. pareto_ms: the
-        same for recall@10 and ms_one. pareto_ndcg: the same for nDCG@10 and bytes.
+        judgements; None without judgements.
+    build_rows_per_second: fitting and encoding together. queries_per_second_batch: all queries in the same call.
+    ms_one, queries_per_second_one: a single query per call, the median over calls, and its inverse.
+    pareto_bytes: whether it is on the front of recall@10 and bytes: no other candidate is at least as good in both and
+        better in either. pareto_ms: of recall@10 and ms_one. pareto_ndcg: of nDCG@10 and bytes.
     """
 
     name: str
@@ -61,18 +61,18 @@ class Measured:
 
 @dataclass(frozen=True)
 class TuneResult:
-    """All that was measured, and the choice for the budget.
+    """All measurements, and the choice for the budget.
 
-    title: what was measured, for people: the name of the file or folder. rows, dim: of the vectors that were
-        searched. queries: how many. metric: "cosine", "ip" or "l2".
-    exact_ndcg10: of the float32 search that recall is against; None without judgements.
-    measured: in the order in which they were measured. skipped: (name, reason) of what could not be.
-    chosen: the name of the one to take, None where nothing fits the budget; why: the reason, or what came nearest and
-        by how much it misses, in a sentence.
-    notes: what a reader has to know of how it was measured: queries that were drawn from the rows, judgements that
-        were left out.
+    title: the name of the file or folder, for people. rows, dim: of the vectors that were searched. queries: their
+        number. metric: "cosine", "ip" or "l2".
+    exact_ndcg10: of the exact float32 search; None without judgements.
+    measured: the candidates, in the order of their measurement. skipped: (name, reason) of candidates that failed, and
+        of prefixes that were left out.
+    chosen: the name of the chosen candidate, None if no candidate fits the budget. why: the reason in a sentence, or
+        the nearest candidate and the limits that it misses.
+    notes: for the reader, about the method: queries that were drawn from the rows, judgements that were left out.
     machine: "isa", "threads", "version" of nestvec.
-    seconds: what measuring took. interrupted: whether the caller stopped it before everything was measured.
+    seconds: the duration of the measurements. interrupted: whether the caller stopped them early.
     """
 
     title: str
@@ -93,13 +93,13 @@ class TuneResult:
 
     @property
     def choice(self) -> Measured | None:
-        """The one that was chosen."""
-        return next((one for one in self.measured if one.name == self.chosen), None)
+        """The chosen candidate."""
+        return next((candidate for candidate in self.measured if candidate.name == self.chosen), None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values: dicts, lists, strings, numbers, None."""
+        """Returns plain values: dicts, lists, strings, numbers, None."""
         return asdict(self)
 
     def to_json(self) -> str:
-        """One JSON object, of `to_dict`."""
+        """Returns `to_dict` as a JSON object."""
         return json.dumps(self.to_dict(), indent=2, allow_nan=False)

@@ -1,4 +1,4 @@
-"""Measures every sensible way to compress a caller's own vectors, and chooses one for a budget."""
+"""`nestvec.tune`: measures codecs, prefixes and cascades on the caller's vectors, and chooses for a budget."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from nestvec.tuning.choice import choose, with_fronts
 from nestvec.tuning.measure import Gains, Question
 from nestvec.tuning.result import Budget, Measured, TuneResult
 
-HELD_OUT = 500  # rows that become queries where none are given, at most, and at most a tenth of the rows
-PREFIX_RECALL = 0.8  # of float32 vectors cut to a prefix, for its compressed forms to be worth measuring
-FEW_QUERIES = 30  # resampling fewer makes intervals that are too narrow
+HELD_OUT = 500  # rows, at most, that become queries if none are given; also at most a tenth of the rows
+PREFIX_RECALL = 0.8  # least recall@10 of float32 vectors cut to a prefix; below it, no codec is measured on the prefix
+FEW_QUERIES = 30  # resampling fewer queries gives intervals that are too narrow
 _SEED = 0
 
 OnProgress = Callable[[str, float, float], None]
@@ -42,27 +42,27 @@ def tune(
     notes: Iterable[str] = (),
     on_progress: OnProgress | None = None,
 ) -> TuneResult:
-    """Builds, searches and times every sensible codec, prefix and cascade on these vectors, and chooses for a budget.
+    """Builds, searches and times codecs, prefixes and cascades on these vectors, and chooses for a budget.
 
     x: (rows, dim) floats, at least 2 rows. queries: (queries, dim) floats; None takes a tenth of the rows, at most 500,
-        always the same ones, out of x and asks those: such queries are like the rows, as real ones often are not.
-    relevance: for each query a mapping from rows of x to gains, for nDCG@10; queries without any gain above 0 count for
-        recall alone.
-    metric: "cosine", "ip" or "l2", as for `Table.build`; for "l2" product quantizers are scanned.
-    max_bytes: of codes and factors a row, all tiers. max_ms: the median of one query a call. min_recall: of recall@10.
-        The choice is the candidate of the fewest bytes that reaches `min_recall`, else the one of the best recall,
-        within the other limits; recall counts as the low end of its 95% interval. No limit at all stands for
-        min_recall=0.95.
-    codecs: measure only these, such as "pq48x8" or "binary+int8"; None for a choice that suits the dimension.
-    threads: for searching, at most this many, by default all that the process may use.
-    title, notes: for the result, as they are.
-    on_progress: called as (what comes next, seconds of it done, seconds in all), both guesses for a small collection
-        and good for their ratio.
+        out of x as queries, the same rows in every run. They resemble the rows more than real queries often do.
+    relevance: for each query a mapping from rows of x to gains, for nDCG@10; queries without a gain above 0 count only
+        for recall.
+    metric: "cosine", "ip" or "l2", as for `Table.build`; for "l2" only product quantizers are scanned.
+    max_bytes: codes and factors per row, of all tiers. max_ms: the median time of a single query. min_recall: of
+        recall@10. With `min_recall`, the choice is the candidate with the fewest bytes that reaches it; without, the
+        candidate with the best recall; both within the other limits. Recall counts as the low end of its 95% interval.
+        Without any of the limits, min_recall is 0.95.
+    codecs: measure only these, such as "pq48x8" or "binary+int8"; None for a list that suits the dimension.
+    threads: the most threads of a search; by default all that the process may use.
+    title, notes: for the result, unchanged.
+    on_progress: called with (next step, seconds done, total seconds). The seconds are guesses for a small collection:
+        use their ratio.
 
     recall@10 and @100 are shares of the best rows by exact float32 scores (`evaluate.exact_neighbours`). Intervals are
-    95% percentile bootstraps over queries (`evaluate.bootstrap`). A candidate that fails is listed in `skipped`. A
-    KeyboardInterrupt, once the exact answers are known, ends the run: the result has what was measured by then, and
-    `interrupted` set. Raises `ArgumentError`.
+    95% percentile bootstraps over queries (`evaluate.bootstrap`). A candidate that fails is listed in `skipped`. After
+    the exact search, a KeyboardInterrupt ends the run: the result holds the measurements so far, and `interrupted` is
+    set. Raises `ArgumentError`.
     """
     rows = as_floats(x, "x", ("rows", "dim"))
     one_of(metric, "metric", METRICS)
@@ -71,21 +71,22 @@ def tune(
     all_notes = list(notes)
     if queries is None:
         if relevance is not None:
-            raise ArgumentError("relevance= was given without queries=; its judgements need the queries they are of")
-        rows, asked, note = _held_out(rows)
+            raise ArgumentError("relevance= was given without queries=; give also the queries of its judgements")
+        rows, query_rows, note = _held_out(rows)
         all_notes.append(note)
     else:
-        asked = _checked_queries(queries, rows)
+        query_rows = _checked_queries(queries, rows)
     if not len(rows):
-        raise ArgumentError("x has no rows; there is nothing to measure")
-    if len(asked) < FEW_QUERIES:
-        all_notes.append(f"With {len(asked)} queries the intervals say little: give {FEW_QUERIES} or more.")
-    gains = None if relevance is None else _checked_gains(relevance, len(rows), len(asked))
-    plans(
-        rows.shape[1], (), max_bytes, codecs := None if codecs is None else list(codecs), metric
-    )  # refuses what is unknown
+        raise ArgumentError("x has no rows; expected at least 1")
+    if len(query_rows) < FEW_QUERIES:
+        all_notes.append(
+            f"The number of queries is {len(query_rows)}, too few for reliable intervals: give {FEW_QUERIES} or more."
+        )
+    gains = None if relevance is None else _checked_gains(relevance, len(rows), len(query_rows))
+    codecs = None if codecs is None else list(codecs)
+    plans(rows.shape[1], (), max_bytes, codecs, metric)  # raises for unknown names, before the exact search
     started = time.perf_counter()
-    question = Question.of(rows, asked, metric, gains, threads)
+    question = Question.of(rows, query_rows, metric, gains, threads)
     exact_ndcg = question.ndcg(question.exact)
     measured: list[Measured] = []
     skipped: list[tuple[str, str]] = []
@@ -97,14 +98,14 @@ def tune(
         except KeyboardInterrupt:
             interrupted = True
     if warned:
-        others = f" There were {len(warned) - 1} more warnings." if len(warned) > 1 else ""
-        all_notes.append(f"Warned: {warned[0].message}.{others}")
+        others = f" And {len(warned) - 1} more." if len(warned) > 1 else ""
+        all_notes.append(f"Warning: {warned[0].message}.{others}")
     chosen, why = choose(measured, budget)
     return TuneResult(
         title=title,
         rows=len(rows),
         dim=rows.shape[1],
-        queries=len(asked),
+        queries=len(query_rows),
         metric=metric,
         exact_ndcg10=exact_ndcg,
         measured=with_fronts(measured),
@@ -127,7 +128,7 @@ def _measure(
     codecs: list[str] | None,
     on_progress: OnProgress | None,
 ) -> None:
-    """Fills `measured` and `skipped`, one after the other, so that an interrupt leaves what is known by then."""
+    """Appends to `measured` and `skipped` candidate by candidate, so that an interrupt keeps the results so far."""
     dim = question.x.shape[1]
     prefixes: list[int] = []
     halves = [prefix for prefix in (dim // 2, dim // 4) if prefix]
@@ -137,7 +138,7 @@ def _measure(
         if recall >= PREFIX_RECALL:
             prefixes.append(prefix)
         else:
-            reason = f"float32 vectors cut to them have recall@10 {recall:.2f}, below {PREFIX_RECALL}"
+            reason = f"float32 vectors cut to this length have recall@10 {recall:.2f}, below {PREFIX_RECALL}"
             skipped.append((f"prefixes of {prefix} dimensions", reason))
     todo = plans(dim, prefixes, max_bytes, codecs, question.metric)
     total, done = sum(plan.seconds for plan in todo), 0.0
@@ -146,7 +147,7 @@ def _measure(
             on_progress(" + ".join(plan.codec), done, total)
         try:
             question.measure(plan, measured.append)
-        except Exception as error:  # whatever one candidate fails of, the others are worth having
+        except Exception as error:  # the other candidates are measured whatever this one raises
             kind = "" if isinstance(error, NestvecError) else f"{type(error).__name__}: "
             skipped.append((" + ".join(plan.codec), kind + " ".join(str(error).split())))
         done += plan.seconds
@@ -164,31 +165,31 @@ def _budget(max_bytes: float | None, min_recall: float | None, max_ms: float | N
 
 
 def _held_out(x: Floats) -> tuple[Floats, Floats, str]:
-    """The rows that stay, the rows that become queries, and the note that says so."""
+    """Returns the rows that stay, the rows that become queries, and a note about them."""
     count = min(HELD_OUT, len(x) // 10 or 1)
     if len(x) < 2:
-        raise ArgumentError(f"x has {len(x)} rows; expected at least 2, or queries= beside them")
+        raise ArgumentError(f"x has {len(x)} rows; expected at least 2; or give queries=")
     drawn = np.zeros(len(x), bool)
     drawn[np.random.default_rng(_SEED).choice(len(x), count, replace=False)] = True
     note = (
-        f"The queries are {count} of the rows, taken out of the collection: no others were given. Real queries may be "
-        "less like the rows, and their recall lower."
+        f"No queries were given, so {count} of the rows were held out as queries. Real queries may resemble the rows "
+        "less, and have a lower recall."
     )
     return x[~drawn], x[drawn], note
 
 
 def _checked_queries(queries: ArrayInput, x: Floats) -> Floats:
-    asked = as_floats(queries, "queries", ("queries", "dim"))
-    if asked.shape[1] != x.shape[1]:
-        raise ArgumentError(f"queries have {asked.shape[1]} columns and x {x.shape[1]}; expected the same")
-    if not len(asked):
-        raise ArgumentError("queries has no rows; give at least one, or None to take some of x")
-    return asked
+    query_rows = as_floats(queries, "queries", ("queries", "dim"))
+    if query_rows.shape[1] != x.shape[1]:
+        raise ArgumentError(f"queries have {query_rows.shape[1]} columns and x {x.shape[1]}; expected the same number")
+    if not len(query_rows):
+        raise ArgumentError("queries has no rows; give at least 1, or None to hold out rows of x")
+    return query_rows
 
 
 def _checked_gains(relevance: Gains, rows: int, queries: int) -> Gains:
     if len(relevance) != queries:
-        raise ArgumentError(f"relevance has {len(relevance)} items for {queries} queries; expected one mapping each")
+        raise ArgumentError(f"relevance has {len(relevance)} items for {queries} queries; expected a mapping for each")
     for number, judged in enumerate(relevance):
         for row, gain in judged.items():
             if not 0 <= row < rows or not 0 <= gain < math.inf:
@@ -197,10 +198,10 @@ def _checked_gains(relevance: Gains, rows: int, queries: int) -> Gains:
                     f"{rows - 1} and gains of 0 or more"
                 )
     if not any(gain > 0 for judged in relevance for gain in judged.values()):
-        raise ArgumentError("relevance has no gain above 0 for any query; give None where nothing was judged")
+        raise ArgumentError("relevance has no gain above 0; expected at least 1, or give None without judgements")
     return relevance
 
 
 def _machine(threads: int | None) -> dict[str, object]:
-    found = _core.capabilities()
-    return {"isa": found["isa"], "threads": threads or found["threads"], "version": _core.__version__}
+    capabilities = _core.capabilities()
+    return {"isa": capabilities["isa"], "threads": threads or capabilities["threads"], "version": _core.__version__}

@@ -1,4 +1,4 @@
-"""What tune measures: names, calls, budgets, prefixes."""
+"""The candidates of tune: names, calls, budgets, prefixes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def test_every_candidate_once_and_none_with_more_codes_than_dimensions(dim: int)
     assert all(1 <= size <= dim for size in sizes)
 
 
-def test_cheap_and_telling_ones_come_first() -> None:
+def test_cheap_and_informative_candidates_come_first() -> None:
     order = [" + ".join(plan.codec) for plan in plans(384)]
     assert order[:4] == ["float32", "int8", "binary", "binary + int8"]
     fits = [index for index, name in enumerate(order) if "pq" in name]
     assert fits == list(range(fits[0], len(order)))
 
 
-def test_a_budget_in_bytes_adds_what_fills_it() -> None:
+def test_a_budget_in_bytes_adds_product_quantizers_that_fill_it() -> None:
     added = set(names(384, (), 60.5)) - set(names(384))
     assert added == {"pq60x8", "opq60x8", "pq120x4"}
     assert names(384, (), 1e6) == names(384)
@@ -61,7 +61,7 @@ def test_names_and_calls() -> None:
 def test_named_codecs() -> None:
     assert [plan.codec for plan in plans(64, codecs=["opq7x8", " binary + int8 "])] == [("opq7x8",), ("binary", "int8")]
     for repeated in ([], ["int8", "int8"], ["binary+int8", "binary + int8"]):
-        with pytest.raises(ArgumentError, match="expected different ones, such as"):
+        with pytest.raises(ArgumentError, match="expected distinct names, such as"):
             plans(64, codecs=repeated)
     for unknown in ("zip", "binary+", "", "pq8"):
         with pytest.raises(ArgumentError, match=r"codec is .*; expected one of float32"):

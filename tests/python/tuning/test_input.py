@@ -1,4 +1,4 @@
-"""What tune reads: vectors, texts with a model, folders in the layout of BEIR, and what does not fit together."""
+"""The input of tune: vectors, texts with a model, folders in the layout of BEIR, and files that do not match."""
 
 from __future__ import annotations
 
@@ -75,19 +75,19 @@ def test_texts_and_the_cache(tmp_path: Path, model: Path) -> None:
     for path in stored:
         np.save(path, np.zeros_like(np.load(path)))
     again = read_tune_input(tmp_path / "docs.jsonl", None, TextEncoder(str(model), cache), field="body")
-    assert not again.x.any()  # what is there is used
+    assert not again.x.any()  # the cache is used
     np.save(stored[0], vectors(9))
     np.save(stored[1], vectors(9))
     np.save(stored[2], vectors(9))
-    with pytest.raises(ArgumentError, match=r"holds an array of shape \(9, 8\); expected 4 rows, one for each text"):
+    with pytest.raises(ArgumentError, match=r"holds an array of shape \(9, 8\); expected 4 rows, one per text"):
         read_tune_input(tmp_path / "docs.jsonl", None, TextEncoder(str(model), cache), field="body")
 
 
 def test_texts_without_a_model(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "docs.txt").write_text("a text")
-    with pytest.raises(ArgumentError, match=r"docs.txt holds texts; give the model that encodes them with --model"):
+    with pytest.raises(ArgumentError, match=r"docs.txt holds texts; give their model with --model"):
         read_tune_input(tmp_path / "docs.txt", None, NO_MODEL)
-    with pytest.raises(ArgumentError, match="set holds texts; give the model"):
+    with pytest.raises(ArgumentError, match="set holds texts; give their model"):
         read_tune_input(folder, None, NO_MODEL)
     (tmp_path / "docs.txt").write_text("\n")
     with pytest.raises(ArgumentError, match=r"docs.txt holds no texts"):
@@ -111,7 +111,7 @@ def test_a_folder_with_vectors(folder: Path, rows: int) -> None:
     np.save(folder / "queries.npy", vectors(rows, 1))
     found = read_tune_input(folder, None, NO_MODEL)
     np.testing.assert_array_equal(found.x, vectors(4))
-    # vectors of all three lines, or of the two that are judged
+    # vectors of all three lines, or of the two with judgements
     np.testing.assert_array_equal(found.queries, vectors(rows, 1)[[0, 2] if rows == 3 else [0, 1]])
 
 
@@ -124,10 +124,10 @@ def test_a_folder_with_a_limit(folder: Path) -> None:
     (folder / "qrels" / "test.tsv").write_text("q2\td3\t2\n")
     found = read_tune_input(folder, None, NO_MODEL, limit=2)
     assert found.relevance is None
-    assert found.notes[-1] == "None of the rows that were kept was judged relevant: measured without judgements."
+    assert found.notes[-1] == "None of the kept rows has a judgement: nDCG was not measured."
 
 
-def test_what_does_not_fit_together(tmp_path: Path, folder: Path) -> None:
+def test_files_that_do_not_match(tmp_path: Path, folder: Path) -> None:
     np.save(folder / "corpus.npy", vectors(5))
     with pytest.raises(ArgumentError, match=r"corpus.npy holds an array of shape \(5, 8\); expected 4 rows"):
         read_tune_input(folder, None, NO_MODEL)
@@ -135,7 +135,7 @@ def test_what_does_not_fit_together(tmp_path: Path, folder: Path) -> None:
     np.save(folder / "queries.npy", vectors(7))
     with pytest.raises(ArgumentError, match=r"queries.npy holds an array of shape \(7, 8\); expected 3 rows"):
         read_tune_input(folder, None, NO_MODEL)
-    with pytest.raises(ArgumentError, match="is a folder with queries of its own"):
+    with pytest.raises(ArgumentError, match="is a folder with its own queries"):
         read_tune_input(folder, folder / "queries.npy", NO_MODEL)
     np.save(tmp_path / "x.npy", vectors(4)[0])
     with pytest.raises(ArgumentError, match=r"x.npy holds an array of shape \(8,\); expected \(rows, dim\)"):

@@ -1,4 +1,4 @@
-"""nestvec.tune: what it measures is right, whatever fails or stops it."""
+"""nestvec.tune: its measurements are right, also after failures and interrupts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_everything_for_a_small_collection(x: np.ndarray, queries: np.ndarray) -
     result = nestvec.tune(x[:300], queries[:4], max_bytes=20, title="drawn")
     assert {("float32",), ("int8",), ("binary", "int8"), ("pq4x8",), ("pq20x8",)} - {
         found.codec for found in result.measured
-    } == {("pq20x8",)}  # more bytes than half of the dimensions are worth
+    } == {("pq20x8",)}  # needs more than half a byte per dimension
     assert len({found.name for found in result.measured}) == len(result.measured)
     for found in result.measured:
         for measure in (found.recall10, found.recall100):
@@ -100,13 +100,13 @@ def test_vectors_that_nest_are_measured_by_prefix(x: np.ndarray, queries: np.nda
 def test_held_out_queries(x: np.ndarray) -> None:
     result = nestvec.tune(x, codecs=["float32", "int8"])
     assert (result.rows, result.queries) == (540, 60)
-    assert result.notes[0].startswith("The queries are 60 of the rows, taken out of the collection")
+    assert result.notes[0].startswith("No queries were given, so 60 of the rows were held out as queries.")
     assert len(result.notes) == 1
     again = nestvec.tune(x, codecs=["int8"])
     assert again.measured[0].recall10 == result.measured[1].recall10
     few = nestvec.tune(x[:2], codecs=["int8"])
     assert (few.rows, few.queries) == (1, 1)
-    assert few.notes[1] == "With 1 queries the intervals say little: give 30 or more."
+    assert few.notes[1] == "The number of queries is 1, too few for reliable intervals: give 30 or more."
 
 
 def test_a_candidate_that_fails_is_skipped(x: np.ndarray, queries: np.ndarray) -> None:
@@ -139,7 +139,7 @@ def test_warnings_become_a_note(x: np.ndarray, queries: np.ndarray, monkeypatch:
     monkeypatch.setattr(tune_measure, "fit", warning)
     result = nestvec.tune(x, queries, codecs=CODECS)
     assert len(result.measured) > 4
-    assert result.notes[-1] == "Warned: float32 is odd. There were 2 more warnings."
+    assert result.notes[-1] == "Warning: float32 is odd. And 2 more."
 
 
 def test_progress_goes_up_to_the_end(x: np.ndarray, queries: np.ndarray) -> None:

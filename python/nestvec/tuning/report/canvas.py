@@ -1,7 +1,7 @@
-"""What the plots of `nestvec tune` are drawn on: SVG for the report, PNG through matplotlib. Both take the same calls.
+"""Canvases for the plots of `nestvec tune`: SVG for the report, PNG with matplotlib. Both have the same methods.
 
-Coordinates are pixels from the upper left corner. A colour is a role, which the report shows by the reader's light or
-dark setting, and a PNG in its light shade.
+Coordinates are pixels from the upper left corner. A colour is the name of a role: the report shows its light or dark
+shade by the reader's setting, a PNG its light shade.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nestvec.codecs.codec import Mark
 
 XY = tuple[float, float]
 
-# The mark of codecs without a family, and of notes on all families.
+# The mark of codecs without a family, and of legend entries about all families.
 OTHER = Mark("other", "other", ("#6e7781", "#8b949e"), corners=24, size=0.8)
 _ROLES = {
     "ground": ("#ffffff", "#16191d"),
@@ -32,36 +32,36 @@ _ROLES = {
 
 
 def palette() -> dict[str, tuple[str, str]]:
-    """The colour of each role, on white and on the report's dark ground; a family's role is the name of its mark."""
+    """Returns the light and dark shades of each role. A family's role is the name of its mark."""
     marks = [*(family.mark for family in families.FAMILIES), OTHER]
     return _ROLES | {mark.name: mark.colours for mark in marks}
 
 
-RIM = 3.5  # pixels around a text that show the ground, both sides together
-CHARACTER = 0.56  # widths of text, over its size: a little more than fonts need on average
+RIM = 3.5  # pixels around a text in the colour of the ground, both sides together
+CHARACTER = 0.56  # width of a character over the size of the text: a little more than the average of fonts
 
 
 class Canvas(Protocol):
-    """What a plot needs of the thing that it is drawn on."""
+    """The methods that a plot needs to draw itself."""
 
     def line(self, points: Sequence[XY], role: str, width: float, *, dashed: bool = False, faint: bool = False) -> None:
-        """A line through the points. faint: it stands back."""
+        """Draws a line through the points. faint: translucent."""
 
     def polygon(self, points: Sequence[XY], role: str, *, filled: bool, faint: bool = False) -> None:
-        """A closed shape; one that is not filled shows the ground."""
+        """Draws a closed shape, filled with its colour or with that of the ground."""
 
     def text(self, at: XY, text: str, role: str, size: float, anchor: str = "start", *, bold: bool = False) -> None:
-        """Text on a rim of the ground, whose base line starts, has its middle, or ends at a point."""
+        """Draws text with a rim in the colour of the ground. anchor: the part of its base line at the point."""
 
     def begin(self, index: int, at: XY, title: str) -> None:
-        """What comes until `end` is the mark of measured[index]."""
+        """Begins the mark of measured[index]; the calls until `end` draw it."""
 
     def end(self) -> None:
         """See `begin`."""
 
 
 class SvgCanvas:
-    """An SVG element, for inside of HTML; its colours are the custom properties --<role> of the page."""
+    """An SVG element in an HTML page; its colours are the custom properties --<role> of the page."""
 
     def __init__(self, width: float, height: float, label: str, css_class: str) -> None:
         self._parts = [
@@ -90,20 +90,20 @@ class SvgCanvas:
 
     def begin(self, index: int, at: XY, title: str) -> None:
         """See `Canvas`."""
-        where = f'data-i="{index}" data-x="{at[0]:.1f}" data-y="{at[1]:.1f}"'
-        self._parts.append(f'<g class="mark" {where} role="img"><title>{escape(printable(title))}</title>')
+        data = f'data-i="{index}" data-x="{at[0]:.1f}" data-y="{at[1]:.1f}"'
+        self._parts.append(f'<g class="mark" {data} role="img"><title>{escape(printable(title))}</title>')
 
     def end(self) -> None:
         """See `Canvas`."""
         self._parts.append("</g>")
 
     def source(self) -> str:
-        """The whole element."""
+        """Returns the whole element."""
         return "".join([*self._parts, "</svg>"])
 
 
 class PngCanvas:
-    """A figure of matplotlib's, at two dots a pixel. Raises `MissingDependencyError` where that is not installed."""
+    """A matplotlib figure with two dots per pixel. Raises `MissingDependencyError` without matplotlib."""
 
     def __init__(self, width: float, height: float) -> None:
         self._figure: Any = require("matplotlib.figure", "plot", "a PNG of a plot").Figure((width / 100, height / 100))
@@ -133,7 +133,7 @@ class PngCanvas:
         self._axes.text(
             *at,
             printable(text),
-            fontsize=0.68 * size,  # 0.72 points to a pixel; DejaVu Sans is wider than what browsers take
+            fontsize=0.68 * size,  # 0.72 points per pixel; DejaVu Sans is wider than browsers' fonts
             color=self._colours[role],
             ha={"start": "left", "middle": "center", "end": "right"}[anchor],
             va="baseline",
@@ -144,24 +144,24 @@ class PngCanvas:
         )
 
     def begin(self, index: int, at: XY, title: str) -> None:
-        """See `Canvas`; a picture has nothing to point at."""
+        """Does nothing: a PNG has no elements."""
 
     def end(self) -> None:
         """See `Canvas`."""
 
     def save(self, path: Path) -> None:
-        """Writes the file, which takes its name when it is complete. Raises OSError."""
+        """Writes the file under a temporary name, and renames it when it is complete. Raises OSError."""
         with replacing(path) as file:
             self._figure.savefig(file, dpi=200, format="png", facecolor=self._colours["ground"])
 
     def _style(self, faint: bool) -> dict[str, float]:
-        """What is drawn later goes on top, as in SVG."""
+        """Puts each shape on top of all before it, as in SVG."""
         self._order += 1
         return {"zorder": self._order, "alpha": 0.45 if faint else 1.0}
 
 
 def printable(text: str) -> str:
-    """The text with control characters and halves of surrogate pairs, which no page or font has, shown as such."""
+    """Replaces control characters and lone halves of surrogate pairs, which fonts and HTML do not have, by U+FFFD."""
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", text)
 
 

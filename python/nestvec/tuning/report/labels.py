@@ -1,4 +1,4 @@
-"""Places for labels beside the marks of a plot, so that they lie over nothing that matters."""
+"""Places labels beside the marks of a plot, away from marks, lines and other labels."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 XY = tuple[float, float]
 
 _GAP = 9  # from a mark's centre to its label, in pixels
-_FAR = 30  # to a label that a thin line leads to
-_WORTH = 40.0  # a place that costs more is worse than no label
+_FAR = 30  # from a mark's centre to a label that a thin line joins to it
+_WORTH = 40.0  # cost above which no label is better
 _DIRECTIONS = ((1, 0), (1, -1), (-1, -1), (0, -1), (-1, 0), (1, 1), (0, 1), (-1, 1))
 
 
@@ -23,19 +23,20 @@ class Box:
     bottom: float
 
     def holds(self, at: XY, margin: float = 0) -> bool:
-        """Whether a point is inside, or that close to it."""
+        """Whether a point is inside the box, or at most `margin` outside."""
         inside = self.left - margin <= at[0] <= self.right + margin
         return inside and self.top - margin <= at[1] <= self.bottom + margin
 
     def meets(self, other: Box, margin: float = 0) -> bool:
-        """Whether two boxes overlap, or come that close."""
-        beside = self.right + margin <= other.left or other.right + margin <= self.left
-        return not beside and not (self.bottom + margin <= other.top or other.bottom + margin <= self.top)
+        """Whether two boxes overlap, or are closer than `margin`."""
+        apart_in_x = self.right + margin <= other.left or other.right + margin <= self.left
+        apart_in_y = self.bottom + margin <= other.top or other.bottom + margin <= self.top
+        return not apart_in_x and not apart_in_y
 
 
 @dataclass(frozen=True)
 class Label:
-    """A label's box, and whether it is so far from its mark that a line should lead there."""
+    """A label's box, and whether it is so far from its mark that a line should join them."""
 
     box: Box
     far: bool
@@ -49,11 +50,11 @@ def place_labels(
     marks: Iterable[XY],
     line: Iterable[XY],
 ) -> list[Label | None]:
-    """Finds a place for each label, in the order given, or None where there is none worth having.
+    """Finds a place for each label, in the given order, or None if every place is too crowded.
 
-    wanted: (mark, width of its text). height: of a line of text. area: where labels may be. taken: where they may
-    not. marks: that should stay in sight. line: points close together on lines that are better not crossed. Labels far
-    from their marks need an area of 500 pixels across.
+    wanted: (mark, width of its text). height: of a line of text. area: the labels stay inside it. taken: the labels
+    stay outside of these boxes. marks, line: points of marks and along lines, which labels should not cover. Labels
+    far from their marks are used only in an area at least 500 pixels wide.
     """
     boxes, marks, line = list(taken), list(marks), list(line)
     reaches = (_GAP, _FAR, 2 * _FAR) if area.right - area.left >= 500 else (_GAP,)

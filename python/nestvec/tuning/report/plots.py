@@ -1,4 +1,4 @@
-"""The plots of `nestvec tune`: which points, in which axes, and how they are drawn, on SVG and PNG alike."""
+"""The plots of `nestvec tune`: their points, axes and drawing, the same for SVG and PNG."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RING, _HOLLOW = replace(OTHER, name="ring", size=1.0), replace(OTHER, name="hol
 
 @dataclass(frozen=True)
 class Point:
-    """One that was measured, in a panel. index: its place in `TuneResult.measured`. y: with its interval."""
+    """A measured candidate in a panel. index: its index in `TuneResult.measured`. y: a mean with its interval."""
 
     index: int
     x: float
@@ -41,7 +41,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot. key: for file names. limits: of the budget, by axis. exact: nDCG of the float32 search."""
+    """A plot. key: for file names. limits: of the budget, (axis, value). exact: nDCG of the float32 search."""
 
     key: str
     title: str
@@ -53,62 +53,70 @@ class Panel:
 
     @property
     def front(self) -> list[Point]:
-        """The Pareto front, by x."""
+        """The points of the Pareto front, in order of x."""
         return sorted((point for point in self.points if point.front), key=lambda point: (point.x, point.y.mean))
 
 
 def panels(result: TuneResult) -> list[Panel]:
-    """Recall against bytes and against latency, and nDCG against bytes where something is judged."""
+    """Returns recall against bytes and against latency, and with judgements nDCG against bytes."""
     if not result.measured:
         return []
     measured, budget = result.measured, result.budget
     at_most_bytes = [("x", budget.max_bytes)] if budget.max_bytes is not None else []
     at_most_ms = [("x", budget.max_ms)] if budget.max_ms is not None else []
     at_least = [("y", budget.min_recall)] if budget.min_recall is not None else []
-    every_byte = [one.bytes_per_row for one in measured] + [value for _, value in at_most_bytes]
-    every_ms = [one.ms_one for one in measured] + [value for _, value in at_most_ms]
+    every_byte = [candidate.bytes_per_row for candidate in measured] + [value for _, value in at_most_bytes]
+    every_ms = [candidate.ms_one for candidate in measured] + [value for _, value in at_most_ms]
     recall = recall_axis(
-        "recall@10, logarithmic in what is missed",
-        [one.recall10.low for one in measured] + [value for _, value in at_least],
+        "recall@10, logarithmic in the missed share",
+        [candidate.recall10.low for candidate in measured] + [value for _, value in at_least],
     )
     of_bytes = bytes_axis("bytes per row, all tiers", every_byte)
-    by_bytes = [_point(result, i, one.bytes_per_row, one.recall10, one.pareto_bytes) for i, one in enumerate(measured)]
-    by_ms = [_point(result, i, one.ms_one, one.recall10, one.pareto_ms) for i, one in enumerate(measured)]
+    by_bytes = [
+        _point(result, i, candidate.bytes_per_row, candidate.recall10, candidate.pareto_bytes)
+        for i, candidate in enumerate(measured)
+    ]
+    by_ms = [
+        _point(result, i, candidate.ms_one, candidate.recall10, candidate.pareto_ms)
+        for i, candidate in enumerate(measured)
+    ]
     latency = time_axis("milliseconds for one query", every_ms)
-    found = [
+    result_panels = [
         Panel("recall-bytes", "Recall against bytes", of_bytes, recall, tuple(by_bytes), (*at_most_bytes, *at_least)),
         Panel("recall-latency", "Recall against latency", latency, recall, tuple(by_ms), (*at_most_ms, *at_least)),
     ]
-    judged = [(i, one, one.ndcg10) for i, one in enumerate(measured) if one.ndcg10 is not None]
+    judged = [(i, candidate, candidate.ndcg10) for i, candidate in enumerate(measured) if candidate.ndcg10 is not None]
     if judged:
         exact = result.exact_ndcg10.mean if result.exact_ndcg10 else None
         means = [value.mean for _, _, value in judged] + ([] if exact is None else [exact])
-        ends = [end for _, one, value in judged if one.pareto_ndcg for end in (value.low, value.high)]
+        ends = [end for _, candidate, value in judged if candidate.pareto_ndcg for end in (value.low, value.high)]
         gains = even_axis("nDCG@10", [*means, *ends])
-        points = [_point(result, i, one.bytes_per_row, value, one.pareto_ndcg) for i, one, value in judged]
-        found.append(
+        points = [
+            _point(result, i, candidate.bytes_per_row, value, candidate.pareto_ndcg) for i, candidate, value in judged
+        ]
+        result_panels.append(
             Panel("ndcg-bytes", "nDCG against bytes", of_bytes, gains, tuple(points), tuple(at_most_bytes), exact)
         )
-    return found
+    return result_panels
 
 
-def mark_of(one: Measured) -> Mark:
-    """The mark of the codec that is scanned."""
-    codec = find_codec(one.codec[0])
+def mark_of(candidate: Measured) -> Mark:
+    """Returns the mark of the codec of the scanned tier."""
+    codec = find_codec(candidate.codec[0])
     return OTHER if codec is None else codec.family.mark
 
 
-def numbers(one: Measured) -> str:
-    """The numbers of a point in words, for pointing at it."""
-    ndcg = f", nDCG@10 {share(one.ndcg10.mean, 4)}" if one.ndcg10 is not None else ""
-    interval = (
-        f"recall@10 {share(one.recall10.mean, 3)} ({share(one.recall10.low, 3)} to {share(one.recall10.high, 3)})"
-    )
-    return f"{interval}{ndcg}, {plain(one.bytes_per_row)} bytes per row, {plain(one.ms_one)} ms for one query"
+def numbers(candidate: Measured) -> str:
+    """Returns the numbers of a point as a text, shown when the pointer is on it."""
+    ndcg = f", nDCG@10 {share(candidate.ndcg10.mean, 4)}" if candidate.ndcg10 is not None else ""
+    recall = candidate.recall10
+    interval = f"recall@10 {share(recall.mean, 3)} ({share(recall.low, 3)} to {share(recall.high, 3)})"
+    size = f"{plain(candidate.bytes_per_row)} bytes per row"
+    return f"{interval}{ndcg}, {size}, {plain(candidate.ms_one)} ms for one query"
 
 
 def draw(panel: Panel, canvas: Canvas, width: float, height: float, *, heading: str = "") -> None:
-    """Draws a panel and its legend. heading: a line above it, for a picture that stands alone."""
+    """Draws a panel and its legend. heading: a line above it, for a picture outside the report."""
     top = 64.0 if heading else 30.0
     legend = _legend_rows(panel, width)
     area = Box(46, top, width - 14, height - 44 - 20 * len(legend))
@@ -132,17 +140,17 @@ def draw(panel: Panel, canvas: Canvas, width: float, height: float, *, heading: 
         _draw_legend(canvas, row, height - 20 * (len(legend) - number) + 6)
 
 
-def swatch(one: Measured, canvas: Canvas, size: float) -> None:
-    """Draws the mark of a point alone, in the middle of a square."""
-    mark = mark_of(one)
-    canvas.polygon(_shape(mark, size / 2, size / 2, _RADIUS), mark.name, filled=len(one.codec) == 1)
+def swatch(candidate: Measured, canvas: Canvas, size: float) -> None:
+    """Draws only the mark of a candidate, in the middle of a square."""
+    mark = mark_of(candidate)
+    canvas.polygon(_shape(mark, size / 2, size / 2, _RADIUS), mark.name, filled=len(candidate.codec) == 1)
 
 
 def write_plots(result: TuneResult, folder: str | Path) -> list[Path]:
-    """Writes recall-bytes.png, recall-latency.png and, where something is judged, ndcg-bytes.png into a folder.
+    """Writes recall-bytes.png, recall-latency.png and, with judgements, ndcg-bytes.png into a folder.
 
-    The folder is made if it is not there. Returns the paths; none where nothing was measured. Raises
-    `MissingDependencyError` without matplotlib (the extra "plot"), before anything is written; OSError.
+    Creates the folder if needed. Returns the paths, none without measurements. Raises `MissingDependencyError` without
+    matplotlib (the extra "plot"), before anything is written; OSError.
     """
     folder = Path(folder)
     require("matplotlib", "plot", "a PNG of a plot")
@@ -158,19 +166,19 @@ def write_plots(result: TuneResult, folder: str | Path) -> list[Path]:
 
 
 def _point(result: TuneResult, index: int, x: float, y: Interval, front: bool) -> Point:
-    one = result.measured[index]
-    label = "+".join(one.codec)
-    label += f" {one.dim}d" if one.dim < result.dim else ""
-    label += f", {one.query} query" if one.query == "float" else ""
-    label += " ×" + "×".join(map(str, one.oversample)) if one.oversample else ""
-    label += f", conf {share(one.confidence, 2)}" if one.confidence is not None else ""
-    chosen = one.name == result.chosen
-    title = f"{one.name}: {numbers(one)}"
-    return Point(index, x, y, mark_of(one), len(one.codec) > 1, front, chosen, _cut(label, 32), title)
+    candidate = result.measured[index]
+    label = "+".join(candidate.codec)
+    label += f" {candidate.dim}d" if candidate.dim < result.dim else ""
+    label += f", {candidate.query} query" if candidate.query == "float" else ""
+    label += " ×" + "×".join(map(str, candidate.oversample)) if candidate.oversample else ""
+    label += f", conf {share(candidate.confidence, 2)}" if candidate.confidence is not None else ""
+    chosen = candidate.name == result.chosen
+    title = f"{candidate.name}: {numbers(candidate)}"
+    return Point(index, x, y, mark_of(candidate), len(candidate.codec) > 1, front, chosen, _cut(label, 32), title)
 
 
 def _draw_axes(panel: Panel, canvas: Canvas, area: Box, place: _Place) -> None:
-    """A grid line for every tick, and its text where the one before leaves room: rightwards, and from above."""
+    """Draws a grid line for every tick, and its text unless it touches the text before: rightwards, and downwards."""
     right, bottom = 0.0, 0.0
     for value, text in panel.x.ticks:
         x, _ = place(value, panel.y.low)
@@ -218,7 +226,7 @@ def _draw_point(canvas: Canvas, point: Point, place: _Place) -> None:
 
 
 def _draw_labels(panel: Panel, canvas: Canvas, area: Box, place: _Place, steps: Sequence[XY]) -> None:
-    """Of the chosen one first, then of the front, its ends before its middle; of marks in one place the first."""
+    """Labels the choice first, then the ends of the front, then its middle; of overlapping marks only the first."""
     front = panel.front
     points: list[Point] = []
     for point in [*(point for point in panel.points if point.chosen), *front[:1], *front[-1:], *front]:
@@ -228,7 +236,7 @@ def _draw_labels(panel: Panel, canvas: Canvas, area: Box, place: _Place, steps: 
     wanted = [
         (place(point.x, point.y.mean), len(point.label) * CHARACTER * _SIZE * (1.07 if point.chosen else 1) + room)
         for point in points
-        for room in [10 if point.chosen else 0]  # beside its ring
+        for room in [10 if point.chosen else 0]  # for its ring
     ]
     marks = [place(point.x, point.y.mean) for point in panel.points]
     line = [at for start, end in pairwise(steps) for at in _between(start, end)]
@@ -257,11 +265,11 @@ def _draw_labels(panel: Panel, canvas: Canvas, area: Box, place: _Place, steps: 
         )
 
 
-_Entry = tuple[Mark | None, str, str]  # a shape, or None for a line; its colour; what it says
+_Entry = tuple[Mark | None, str, str]  # a shape, or None for a line; its colour; its text
 
 
 def _legend_rows(panel: Panel, width: float) -> list[list[tuple[float, _Entry]]]:
-    """The families that are there, then what fill, line and ring say: entries with their left ends, row by row."""
+    """Returns entries with their left ends, row by row: the families present, then fill, line and ring."""
     present = {point.mark for point in panel.points}
     marks = dict.fromkeys([*(family.mark for family in families.FAMILIES), OTHER])
     entries: list[_Entry] = [(mark, mark.name, mark.label) for mark in marks if mark in present]
@@ -285,24 +293,24 @@ def _legend_rows(panel: Panel, width: float) -> list[list[tuple[float, _Entry]]]
 
 
 def _draw_legend(canvas: Canvas, row: Sequence[tuple[float, _Entry]], y: float) -> None:
-    for left, (shape, colour, says) in row:
+    for left, (shape, colour, text) in row:
         if shape is None:
             solid = colour == "front"
             canvas.line([(left, y), (left + 14, y)], colour, 2 if solid else 1, dashed=not solid)
         else:
             radius = _RADIUS + 2 if shape is _RING else _RADIUS
             canvas.polygon(_shape(shape, left + 7, y, radius), colour, filled=shape not in (_RING, _HOLLOW))
-        canvas.text((left + 20, y + 4), says, "muted", _SIZE)
+        canvas.text((left + 20, y + 4), text, "muted", _SIZE)
 
 
 def _shape(mark: Mark, x: float, y: float, radius: float) -> list[XY]:
-    """The corners of a mark."""
+    """Returns the corners of a mark."""
     angles = [2 * pi * (corner + mark.turned) / mark.corners for corner in range(mark.corners)]
     return [(x + radius * mark.size * sin(angle), y + radius * mark.size * cos(angle)) for angle in angles]
 
 
 def _stairs(front: Sequence[XY]) -> list[XY]:
-    """From each point of a front straight across to below the next, and up to it: no more than was measured."""
+    """Joins the points of a front by steps, across first and then up, so that the line claims nothing unmeasured."""
     steps = list(front[:1])
     for (_, y), (x, up) in pairwise(front):
         steps += [(x, y), (x, up)]
@@ -310,7 +318,7 @@ def _stairs(front: Sequence[XY]) -> list[XY]:
 
 
 def _between(start: XY, end: XY) -> list[XY]:
-    """Points along a line, 6 pixels apart."""
+    """Returns points along a line, about 6 pixels apart."""
     count = int(max(abs(end[0] - start[0]), abs(end[1] - start[1])) // 6) + 1
     return [
         (start[0] + (end[0] - start[0]) * i / count, start[1] + (end[1] - start[1]) * i / count)

@@ -1,5 +1,5 @@
 "use strict";
-// Without this file's help the report shows all it has; here are pointing at marks, sorting, and copying.
+// Pointing at marks, sorting, and copying. Without JavaScript the report shows the same data.
 const rows = new Map([...document.querySelectorAll("#measured tr[data-i]")].map((row) => [row.dataset.i, row]));
 
 function element(name, text, className) {
@@ -73,7 +73,7 @@ for (const pre of document.querySelectorAll(".choice pre")) pre.after(copyButton
 const table = document.querySelector("#measured");
 for (const heading of table ? table.tHead.rows[0].cells : []) {
   const button = element("span", heading.textContent);
-  button.role = "button"; // no <button>: browsers leave those out of a heading that is printed again
+  button.role = "button"; // not a <button>: browsers omit buttons from a heading that they repeat on paper
   button.tabIndex = 0;
   heading.replaceChildren(button);
   button.addEventListener("keydown", (event) => {

@@ -56,7 +56,7 @@ def test_the_table_and_the_choice(vectors: Path) -> None:
     output = good(vectors, "--codecs", "float32,int8,binary,binary+int8", "--max-bytes", "40")
     lines = output.splitlines()
     assert lines[0] == "docs.npy  360 rows of 16, 40 queries, cosine"
-    assert lines[1].startswith("note: The queries are 40 of the rows, taken out of the collection")
+    assert lines[1].startswith("note: No queries were given, so 40 of the rows were held out as queries.")
     table = [line for line in lines if re.match(r"[* ][> ] ", line)]
     assert table[0].split()[:3] == ["candidate", "B/row", "recall@10"]
     assert "queries/s" in table[0]
@@ -66,7 +66,7 @@ def test_the_table_and_the_choice(vectors: Path) -> None:
     int8 = next(line for line in table if " int8 " in line and "+" not in line)
     assert int8.startswith("*")
     assert "choice  int8" in output
-    assert "why     The best recall@10 of the 8 measured that fit 40 bytes a row." in output
+    assert "why     The best recall@10 of the 8 candidates that fit 40 bytes a row." in output
     assert '  table = nestvec.Table.build(x, codec="int8")\n  hits = table.search(queries, k=10)\n' in output
 
 
@@ -74,7 +74,7 @@ def test_nothing_fits_and_something_is_skipped(vectors: Path) -> None:
     output = good(vectors, "--codecs", "int8,pq99x8", "--max-bytes", "1")
     assert "not measured: pq99x8: " in output
     assert "choice  none" in output
-    assert "why     Nothing measured fits 1 bytes a row. The nearest is int8: " in output
+    assert "why     No candidate fits 1 bytes a row. The nearest is int8: " in output
     assert "Table.build" not in output
 
 

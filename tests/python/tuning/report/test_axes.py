@@ -7,7 +7,7 @@ import pytest
 from nestvec.tuning.report.axes import bytes_axis, even_axis, plain, recall_axis, share, time_axis
 
 
-def test_recall_gives_the_upper_end_room() -> None:
+def test_the_recall_axis_stretches_its_upper_end() -> None:
     axis = recall_axis("recall", [0.55, 0.99])
     assert [text for _, text in axis.ticks] == [".50", ".60", ".70", ".80", ".90", ".95", ".98", ".99", "1"]
     places = [axis.place(value) for value, _ in axis.ticks]
@@ -20,7 +20,7 @@ def test_recall_gives_the_upper_end_room() -> None:
     assert recall_axis("recall", [-0.1]).low == 0
 
 
-def test_bytes_are_named_at_powers_of_two() -> None:
+def test_bytes_have_ticks_at_powers_of_two() -> None:
     axis = bytes_axis("bytes", [48, 1536])
     assert [text for _, text in axis.ticks] == ["64", "128", "256", "512", "1,024"]
     assert 0 < axis.place(48) < axis.place(64) < axis.place(1536) < 1
@@ -35,7 +35,7 @@ def test_bytes_are_named_at_powers_of_two() -> None:
         ([0.33], ["0.26", "0.27", "0.28", "0.29"]),
     ],
 )
-def test_times_have_at_least_three_names(values: list[float], expected: list[str]) -> None:
+def test_times_have_at_least_three_ticks(values: list[float], expected: list[str]) -> None:
     assert [text for _, text in time_axis("ms", values).ticks][: len(expected)] == expected
 
 

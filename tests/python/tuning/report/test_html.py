@@ -14,12 +14,12 @@ from nestvec.evaluate.interval import Interval
 from nestvec.tuning.report.html import report_html, write_report
 from nestvec.tuning.result import Budget
 
-VOID = {"meta", "input", "polyline", "polygon"}  # of those in use; the last two close themselves in SVG
+VOID = {"meta", "input", "polyline", "polygon"}  # elements without an end tag; the last two are SVG
 HOSTILE = '<script>alert("&1")</script>\x00\ud800'
 
 
 class Page(HTMLParser):
-    """Checks that every element is closed where it was opened, and keeps what is in the page."""
+    """Checks that start and end tags match, and keeps the tags and texts of the page."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Page(HTMLParser):
 
 @pytest.mark.parametrize("count", [1, 2, 60])
 @pytest.mark.parametrize("judged", [True, False])
-def test_what_is_there(count: int, judged: bool) -> None:
+def test_contents(count: int, judged: bool) -> None:
     found = result(count, judged=judged)
     page = Page(report_html(found))
     assert page.count("svg") == 2 * (3 if judged else 2) + count  # each plot for screens and phones; a mark in each row
@@ -79,14 +79,14 @@ def test_rows_are_sorted_and_marks_are_named() -> None:
     )
 
 
-def test_it_asks_for_nothing_from_elsewhere() -> None:
+def test_the_report_loads_nothing() -> None:
     source = report_html(result(5))
     assert "://" not in source
     assert not re.search(r"<(link|img|iframe|object|base|form)\b|@import|url\(|\bsrc=|href=", source)
     assert "default-src 'none'" in source
 
 
-def test_texts_from_outside_are_escaped() -> None:
+def test_texts_of_the_caller_are_escaped() -> None:
     one = replace(measured(3, name=HOSTILE), call=HOSTILE, codec=(HOSTILE,), pareto_bytes=True)
     given = result(0, measured=(one,), chosen=HOSTILE, title=HOSTILE, why=HOSTILE, notes=(HOSTILE,))
     given = replace(given, skipped=((HOSTILE, HOSTILE),), machine={"isa": HOSTILE, "version": HOSTILE}, metric=HOSTILE)
@@ -102,17 +102,17 @@ def test_nothing_fits_nothing_measured_interrupted() -> None:
     found = result(3, chosen=None, why="The nearest is int8.", interrupted=True, budget=Budget(max_ms=0.01))
     source = report_html(found)
     page = Page(source)
-    assert "Nothing fits" in source
+    assert "No candidate fits" in source
     assert "The nearest is int8." in source
-    assert "Stopped before everything was measured" in source
+    assert "Interrupted before all candidates were measured" in source
     assert page.texts["h2"][0] == "The choice for at most 0.01 ms for one query"
     assert len(page.texts["pre"]) == 3
     empty = Page(report_html(result(0, skipped=(), budget=Budget())))
     assert empty.count("svg") == empty.count("table") == 0
-    assert "Nothing measured" in empty.texts["p"]
+    assert "No candidate was measured" in empty.texts["p"]
 
 
-def test_values_at_the_ends() -> None:
+def test_extreme_values() -> None:
     certain, none = Interval(1, 1, 1), Interval(0, 0, 0)
     ends = (
         replace(measured(0), recall10=certain, recall100=certain, ndcg10=certain),

@@ -9,7 +9,7 @@ from nestvec.tuning.report.labels import Box, place_labels
 AREA = Box(0, 0, 600, 300)
 
 
-def test_a_label_goes_to_the_right_where_that_is_free() -> None:
+def test_a_label_goes_to_the_right_if_it_is_free() -> None:
     (label,) = place_labels([((100, 100), 50)], 14, AREA, [], [(100, 100)], [])
     assert label is not None
     assert label.box == Box(109, 93, 159, 107)
@@ -25,7 +25,7 @@ def test_labels_stay_inside_and_apart() -> None:
     assert all(AREA.holds((box.left, box.top)) and AREA.holds((box.right, box.bottom)) for box in boxes)
 
 
-def test_what_is_in_the_way() -> None:
+def test_obstacles() -> None:
     def place(**given: list[object]) -> Box | None:
         full = {"taken": [], "marks": [], "line": []} | given
         (label,) = place_labels([((100, 100), 50)], 14, AREA, full["taken"], full["marks"], full["line"])

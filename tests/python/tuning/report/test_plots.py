@@ -1,4 +1,4 @@
-"""The plots of tune: their points, what is drawn, and the PNG files."""
+"""The plots of tune: their points, their drawing, and the PNG files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nestvec.tuning.result import Budget
 
 
 class Sheet:
-    """A canvas that keeps what is drawn."""
+    """A canvas that records the calls."""
 
     def __init__(self) -> None:
         self.points: list[XY] = []
@@ -61,7 +61,7 @@ def test_panels() -> None:
     assert panels(result(0)) == []
 
 
-def test_labels_name_what_differs() -> None:
+def test_labels_name_the_differences() -> None:
     labels = [point.label for point in panels(result(6))[0].points]
     assert labels == [
         "float32+int8 64d, conf .99",
@@ -83,7 +83,7 @@ def test_families() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 60])
 @pytest.mark.parametrize("size", [(900.0, 560.0), (358.0, 440.0)])
-def test_all_that_is_drawn_is_on_the_sheet(count: int, size: XY) -> None:
+def test_everything_drawn_is_on_the_sheet(count: int, size: XY) -> None:
     for panel in panels(result(count)):
         sheet = Sheet()
         draw(panel, sheet, *size, heading="heading")
@@ -94,7 +94,7 @@ def test_all_that_is_drawn_is_on_the_sheet(count: int, size: XY) -> None:
         assert chosen.label in sheet.texts  # the choice always has its label
 
 
-def test_marks_lie_by_their_values() -> None:
+def test_positions_of_marks() -> None:
     panel = panels(result(12))[0]
     sheet = Sheet()
     draw(panel, sheet, 900, 560)
@@ -132,7 +132,7 @@ def test_equal_values_and_limits_far_away() -> None:
         assert all(0 <= x <= 358 and 0 <= y <= 440 for x, y in sheet.points)
 
 
-def test_of_marks_in_one_place_one_has_a_label() -> None:
+def test_only_the_first_of_overlapping_marks_has_a_label() -> None:
     first = replace(measured(1), pareto_bytes=True)
     second = replace(first, name="other", codec=("pq8x8",))
     sheet = Sheet()
