@@ -1,4 +1,4 @@
-"""The compiled module. Shapes and dtypes are checked by its callers in Python; it checks what memory safety needs."""
+"""The compiled module. Its Python callers check shapes and dtypes; it checks only for memory safety."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NoReturn, overload
@@ -11,7 +11,7 @@ __version__: str
 class _Type(type): ...
 
 class _Object(metaclass=_Type):
-    def __init__(self, *args: NoReturn, **kwargs: NoReturn) -> None: ...  # pybind11: raises, unless a class has its own
+    def __init__(self, *args: NoReturn, **kwargs: NoReturn) -> None: ...  # raises unless a subclass overrides it
 
 # Backend: bind_backend.cpp
 
@@ -54,7 +54,7 @@ class DeviceArray(_Object):
     def part(self, first: int, count: int) -> DeviceArray: ...
     def dlpack(self, versioned: bool, copied: bool) -> Any: ...
 
-# How codes lie in memory and what they stand for, a row for each encoding: bind_encodings.cpp
+# Memory layout and meaning of codes, for each encoding: bind_encodings.cpp
 
 class Encoding(_Object):
     @property
@@ -62,13 +62,13 @@ class Encoding(_Object):
     @property
     def meaning(self) -> Literal["values", "signs", "centroids", "levels"]: ...
     @property
-    def word_bytes(self) -> int: ...  # a word is what one SIMD lane reads of a row
+    def word_bytes(self) -> int: ...  # a word is the part of a row that one SIMD lane loads
     @property
     def dims_per_word(self) -> int: ...
     @property
     def bits_per_dim(self) -> int: ...
     @property
-    def dtype(self) -> str: ...  # of safetensors, in a table file
+    def dtype(self) -> str: ...  # by its safetensors name, in a table file
     @property
     def item_bytes(self) -> int: ...  # of the dtype
     @property
@@ -76,13 +76,13 @@ class Encoding(_Object):
     @property
     def centroids(self) -> int: ...  # of a sub-quantizer; 0 for other meanings
     @property
-    def row_scale(self) -> bool: ...  # a row is divided by a scale of its own
+    def row_scale(self) -> bool: ...  # whether each row is divided by its scale
     def columns(self, dim: int, sub_quantizers: int = 0, bits: int = 0) -> int: ...
     def words(self, columns: int) -> int: ...
     def row_bytes(self, columns: int) -> int: ...
     def block_bytes(self, columns: int) -> int: ...
     def has_factors(self, cosine: bool, scaled_levels: bool) -> bool: ...
-    def two_ways(self, scaled_levels: bool) -> bool: ...  # scanned by codes, and by float queries
+    def two_ways(self, scaled_levels: bool) -> bool: ...  # whether a search may use query codes or query floats
 
 def encodings() -> list[Encoding]: ...
 
@@ -192,7 +192,7 @@ class TierStats(_Object):
 
 class Placed(_Object):
     @property
-    def on_device(self) -> bool | None: ...  # False: streamed to the device; None: it stays with the CPU
+    def on_device(self) -> bool | None: ...  # False: streamed to the device; None: on the CPU
     @property
     def bytes(self) -> int: ...
 
@@ -274,7 +274,7 @@ class TierSpec(_Object):
     @property
     def row_bytes(self) -> int: ...
     @property
-    def factors(self) -> int: ...  # of a row; 0: none
+    def factors(self) -> int: ...  # per row, may be 0
 
 class EncodedRows(_Object):
     @property

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 
 class NestvecError(Exception):
-    """The base of every exception that nestvec raises on purpose."""
+    """The base class of nestvec's exceptions."""
 
 
 class ArgumentError(NestvecError, ValueError):
-    """A value from the caller that cannot be used: shape, dtype, order, NaN, range, or an unknown name."""
+    """An argument that cannot be used: its shape, dtype, order, range or name is wrong, or it contains NaN."""
 
 
 class TableFileError(NestvecError, ValueError):
-    """A table file that is truncated, damaged, of another kind, or of a version this nestvec cannot read."""
+    """A table file that is truncated, damaged, not a table file, or of a version that this nestvec cannot read."""
 
 
 class ModelError(NestvecError, ValueError):
-    """A model directory or ONNX file that nestvec cannot run, or would run with other results than its authors do."""
+    """A model directory or ONNX file that nestvec cannot run, or whose vectors would differ from its authors'."""
 
 
 class DeviceError(NestvecError, RuntimeError):

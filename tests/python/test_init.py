@@ -1,4 +1,4 @@
-"""`import nestvec`: its names, and the modules that it leaves for later."""
+"""`import nestvec`: its names, and the modules that it does not import at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(script: str) -> str:
 LATE = "{'onnxruntime', 'tokenizers', 'onnx', 'safetensors', 'huggingface_hub', 'typer', 'rich', 'matplotlib'}"
 
 
-def test_importing_brings_no_optional_dependency_and_no_submodule() -> None:
+def test_import_loads_no_optional_dependency_and_no_submodule() -> None:
     loaded = run(f"""
 import sys, nestvec
 print(sorted({LATE} & sys.modules.keys()), sorted(name for name in sys.modules if name.startswith('nestvec')))
@@ -53,7 +53,7 @@ def test_every_public_name_is_defined() -> None:
     assert "Table Hits" in run("from nestvec import *; print(Table.__name__, Hits.__name__)")
 
 
-def test_type_checkers_see_each_public_name_where_it_comes_from() -> None:
+def test_type_checkers_find_each_public_name_in_its_module() -> None:
     tree = ast.parse(inspect.getsource(nestvec))
     for_types = next(node for node in tree.body if isinstance(node, ast.If))
     seen = {
@@ -89,6 +89,6 @@ def test_capabilities_and_backends() -> None:
         (errors.MissingDependencyError, ImportError),
     ],
 )
-def test_errors_can_be_caught_as_one_or_as_what_they_refine(error: type[Exception], builtin: type[Exception]) -> None:
+def test_errors_derive_from_nestvec_error_and_from_a_builtin(error: type[Exception], builtin: type[Exception]) -> None:
     assert issubclass(error, errors.NestvecError)
     assert issubclass(error, builtin)
