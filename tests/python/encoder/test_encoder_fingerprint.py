@@ -1,4 +1,4 @@
-"""A table accepts encoders with the weights and settings of its own, whichever file holds the weights."""
+"""A table accepts encoders with the same weights and settings, whichever file holds the weights."""
 
 from __future__ import annotations
 
