@@ -59,7 +59,7 @@ def interleave(
     """Times each call once a round, in a new random order, so that drift and caches affect all calls alike.
 
     Runs at least `rounds` rounds, and up to ten times that number until `seconds` have passed. A call shorter than
-    `least` seconds is repeated within its round until they have passed. There is no warm-up: call each once before.
+    `least` seconds is repeated within its round until they have passed. Nothing is warmed up: call each once before.
     """
     timings = {name: Timing() for name in calls}
     repeats = dict.fromkeys(calls, 1)

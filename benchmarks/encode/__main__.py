@@ -3,7 +3,7 @@
     python -m benchmarks.encode path/to/model
 
 All three encode the docstrings of the standard library with the same ONNX file in onnxruntime, the same threads and the
-same pipeline. They differ in the texts of a batch and in the time of tokenizing. Their vectors must be equal.
+same pipeline. They differ in which texts share a batch and in when texts are tokenized. Their vectors must be equal.
 """
 
 from __future__ import annotations

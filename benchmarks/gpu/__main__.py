@@ -1,9 +1,9 @@
-"""Searches and epilogues on a GPU, beside torch, cupy, faiss and cuVS where they are installed.
+"""Searches and epilogues on a GPU, compared with torch, cupy, faiss and cuVS where they are installed.
 
 Every contender reads its input from main memory (the epilogue: hidden states from the device) and returns its answer in
 main memory. Whole calls are timed on the wall clock, with the Python around the kernels. nestvec synchronises before a
-call returns and uses its own streams, whose events other libraries cannot time, so the wall clock is the one measure
-that all contenders share. Where a peer has events, the time between them is shown as well; it excludes work of the host
+call returns and uses its own streams, whose events other libraries cannot time, so the wall clock is the only measure
+that all contenders share. Where a peer has events, the time between them is also shown; it excludes work of the host
 after the last event. Calls shorter than 10 ms are repeated until 10 ms have passed.
 
 Tables are several times larger than the L2 cache, and queries and hidden states rotate, so no call finds its data

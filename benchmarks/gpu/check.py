@@ -1,14 +1,14 @@
 """`make gpu-check`: tests and benchmark of the CUDA backend on a machine with an NVIDIA GPU, in one run and one table.
 
 Builds the module and the C++ tests with nvcc for this machine's GPU; runs the CPU's tests on the device, the C++ tests
-of the device alone and under compute-sanitizer, and the benchmark beside the peers that are installed. Nothing is
+of the device alone and under compute-sanitizer, and the benchmark against the installed peers. Nothing is
 fetched: the table names a missing program as not installed, and a part without time as not run. Each part has a budget,
 eight minutes in all; a part that exceeds its budget is stopped and fails.
 
 Exit status: 0 if nothing failed, 1 if a part failed, 2 without a GPU or without a compiler for it.
 
 --emulated runs the same on the tests' emulated device, with few rows and tests: it tests this script and says nothing
-about a GPU. NESTVEC_TEST_CORE may then name the compiled module, which is not built anew.
+about a GPU. NESTVEC_TEST_CORE may then name a compiled module, to be used without a build.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Check:
             try:
                 code: int | None = process.wait(budget)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)  # with its children: the session is theirs alone
+                os.killpg(process.pid, signal.SIGKILL)  # the whole session: the process and its children
                 process.wait()
                 code = None
         text = log.read_text(errors="replace")
@@ -214,7 +214,7 @@ def python(check: Check) -> None:
     ):
         tests = EMULATED_TESTS[names] if check.emulated else os.environ.get(names, "").split()
         if not tests:
-            check.add(what, f"not run: {names} names none; `make gpu-check` does")
+            check.add(what, f"not run: {names} is empty; `make gpu-check` sets it")
             continue
         paths = [str(ROOT / test) for test in tests]
         check.run(what, [*command, *paths], BUDGETS["python"] * share, {**env, **more})
@@ -262,7 +262,7 @@ def cells(row: Mapping[str, Any], keys: Sequence[str]) -> Iterator[str]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """One table in Markdown with aligned columns; a column without values is left out."""
+    """A table in Markdown with aligned columns; a column without values is left out."""
     keys = [key for key in HEADERS if any(row.get(key) is not None for row in rows)]
     lines = [[HEADERS[key] for key in keys], *(list(cells(row, keys)) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(keys))]
@@ -308,11 +308,11 @@ def main() -> int:
     else:
         driver, problem = found()
         if driver is None:
-            print(f"gpu-check: no GPU can be used: {problem}. ARGS=--emulated checks the script without one.")
+            print(f"gpu-check: no GPU can be used: {problem}. ARGS=--emulated checks the script without a GPU.")
             return 2
         nvcc = os.environ.get("CUDACXX") or shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
         if nvcc is None:
-            print("gpu-check: nvcc is not installed (name one: CUDACXX=/path/to/nvcc).")
+            print("gpu-check: nvcc is not installed (or name it: CUDACXX=/path/to/nvcc).")
             return 2
         check.note(f"gpu-check: {driver.gpu}; {nvcc}")
     if build(check):
@@ -320,7 +320,7 @@ def main() -> int:
             STEPS[part](check)
     else:
         for part in args.only:
-            check.add(part, "not run: there is no build")
+            check.add(part, "not run: the build failed")
     check.note(f"{time.perf_counter() - started:.0f} s in all.")
     print(f"\n{table(check.rows)}")
     target = args.json or check.build / "gpu_check.json"

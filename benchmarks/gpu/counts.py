@@ -5,7 +5,7 @@ of all multiprocessors for that kind. It excludes launch, latency that too few w
 tails. A kernel above its floor has a reason; a time below the floor means a wrong measurement or a wrong count.
 
 Operations are counted in the kernels' source, per row (for all queries of a tile) and per row and query, and agree with
-the inner loops that nvcc 13.0 makes for sm_90. An addition of three integers counts as one (IADD3).
+the inner loops that nvcc 13.0 makes for sm_90. An addition of three integers counts once (IADD3).
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def dot_halves(kernel: str, codes: str, dim: int, widening: str) -> Scan:
 
 
 def lut8(columns: int) -> Scan:
-    # Two clocks a look-up: 32 lanes read random words out of 64, so some bank of 32 serves two.
+    # Two clocks a look-up: 32 lanes read random words out of 64, so some of the 32 banks serves two lanes.
     each = {"LD/ST": 2 * columns, "INT": 1.5 * columns + CHOICE}
     return Scan("scan_lut8", f"pq{columns}x8", columns, 4, each, {"INT": columns, "LD/ST": columns / 4})
 
@@ -135,7 +135,7 @@ def lut4(kernel: str, codes: str, nbytes: int) -> Scan:
 def matrix(kernel: str, plain: Scan, steps: int, kind: str, of_score: Counts, of_row: Counts | None = None) -> Scan:
     """A warp multiplies 64 rows with a tile of 32 queries, 32 bytes of each operand in a step.
 
-    of_row: operations that unpack codes into these bytes, beside the loads.
+    of_row: operations that unpack codes into these bytes, without the loads.
     """
     products = 32 * steps if kind == "MMA int8" else 256 * steps * 5 / 4  # a quarter more counts the bits of the rows
     each = {kind: products, "LD/ST": steps / 8, **of_score}
@@ -185,7 +185,7 @@ def exact_score(dim: int, decode: Counts) -> dict[str, float]:
 
 
 def search_kernels() -> list[Other]:
-    """Beside the scans of a search: 1,000 queries of 10,000,000 rows, 100 candidates each."""
+    """Kernels of a search other than scans: 1,000 queries of 10,000,000 rows, 100 candidates each."""
     rows, queries, candidates, dim = 10_000_000, 1000, 100, 384
     sample = rows // 256
     scored = queries * candidates
@@ -196,7 +196,7 @@ def search_kernels() -> list[Other]:
             f"{sample:,} of {rows:,} rows of 384 bits, 1 query",
             sample * (48 + 4),
             {kind: sample * count for kind, count in HAMMING_384.of_query.items()},
-            "one row in 256 (4,096 to 65,536) scored as the scan does it; 4 bytes written for each",
+            "one row in 256 (4,096 to 65,536 rows), scored as in the scan; 4 bytes written for each",
         ),
         Other(
             "seed_limits",
@@ -262,14 +262,14 @@ def epilogue_kernels() -> list[Other]:
             f"{texts} x {tokens} x {dim} float16 to float32",
             hidden * 2 + texts * (tokens * 8 + dim * 4),
             pooled,
-            "the same, 1,536 bytes a text written",
+            "the same; 1,536 bytes written for a text",
         ),
         Other(
             "pooling",
             f"32 x {tokens} x {dim} float16",
             32 * tokens * (dim * 2 + 8) + 32 * dim * 4,
             {"FP32": 32 * tokens * dim, "CVT": 32 * tokens * dim},
-            "fewer texts than multiprocessors: slices of dimensions, the rows are coded by the next kernel",
+            "fewer texts than multiprocessors: a block takes a slice of dimensions; the next kernel codes the rows",
         ),
         Other(
             "code_rows",
@@ -283,13 +283,13 @@ def epilogue_kernels() -> list[Other]:
             f"{texts} x 768 to 768",
             (768 * 768 + 2 * texts * 768) * 4,
             {"FP32": 2 * texts * 768 * 768, "LD/ST": texts * 768 * 768 * 12 / 32},
-            "products and sums are not fused, so as to round as the CPU does",
+            "products and sums are not fused: they round as on the CPU",
         ),
     ]
 
 
 def placement_kernels() -> list[Other]:
-    """A tier of 1,000,000 rows goes to the device."""
+    """Kernels that place a tier of 1,000,000 rows on the device."""
     rows, dim = 1_000_000, 384
     return [
         Other(

@@ -37,7 +37,7 @@ class Gpu:
 
 
 class Driver:
-    """libcuda, with the first GPU's primary context, which the CUDA runtime uses too."""
+    """libcuda, with the first GPU's primary context, which the CUDA runtime also uses."""
 
     def __init__(self) -> None:
         try:
@@ -105,7 +105,7 @@ class Driver:
         return {"within the device": 2 * nbytes / within, "to the device": nbytes / 4 / to_device}
 
     def _seconds(self, name: str, rounds: int, *arguments: Any) -> float:
-        """Median seconds of a call on the default stream, between events; two calls before warm up."""
+        """Median seconds of a call on the default stream, between events, after two calls that warm up."""
         start, end, took = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_float()
         for event in (start, end):
             self._call("cuEventCreate", ctypes.byref(event), 0)

@@ -27,7 +27,7 @@ def settings(batch: tuple[int, int, int], peers: Mapping[str, Any], is_known: bo
     lengths[: texts // 2] = tokens  # half of the texts have no padding
     mask = (np.arange(tokens) < lengths[:, None]).astype(np.int64)
     pipeline = nestvec.Pipeline([nestvec.Pooling(["mean"]), nestvec.Normalize()], dim)
-    states, kept = [nestvec.DeviceArray(one) for one in hidden], nestvec.DeviceArray(mask)
+    states, kept = [nestvec.DeviceArray(array) for array in hidden], nestvec.DeviceArray(mask)
     floors = {other.example.split()[-1]: other.floor()[0] for other in others() if other.kernel == "pooled_rows"}
     for precision, words in PRECISIONS.items():
         expected = pipeline(hidden[0], mask, precision=precision)

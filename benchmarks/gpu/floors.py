@@ -75,7 +75,7 @@ def scan_table(rows: int) -> str:
 
 def other_table() -> str:
     """A row for each other kernel, on its example."""
-    header = ["kernel", "example", "megabytes", "operations, millions", "floor, µs", "what it does", "measured"]
+    header = ["kernel", "example", "megabytes", "operations, millions", "floor, µs", "work", "measured"]
     cells = [
         [
             f"`{other.kernel}`" if " " not in other.kernel else other.kernel,
@@ -105,7 +105,7 @@ def tables() -> str:
 def section(text: str, change: Callable[[str], str]) -> str:
     """The text, with `change` applied between the two marks."""
     if text.count(BEGIN) != 1 or text.count(END) != 1:
-        sys.exit(f"expected one line {BEGIN} and one {END}")
+        sys.exit(f"expected one line {BEGIN} and one line {END}")
     before, rest = text.split(BEGIN)
     old, after = rest.split(END)
     return f"{before}{BEGIN}\n{change(old)}\n{END}{after}"

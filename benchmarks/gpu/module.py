@@ -1,4 +1,4 @@
-"""nestvec over the compiled module that NESTVEC_TEST_CORE names, as tests/python/conftest.py has it."""
+"""nestvec over the compiled module that NESTVEC_TEST_CORE names, as in tests/python/conftest.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 
 def load_module() -> None:
-    """Loads it, if the variable is set. Call this before nestvec is used: nestvec imports `_core` on first use."""
+    """Loads the module if the variable is set. Call this first: nestvec imports `_core` on first use."""
     path = os.environ.get("NESTVEC_TEST_CORE")
     if path is None:
         return

@@ -1,4 +1,4 @@
-"""The peers on a GPU, each optional: torch, cupy, faiss and cuVS on the same rows, called as a user would write it.
+"""The peers on a GPU, each optional: torch, cupy, faiss and cuVS on the same rows, with the calls of a user.
 
 None of this has run on a GPU yet. torch runs on the CPU as well, which tests the script.
 """
@@ -201,7 +201,7 @@ def cuvs_floats(cuvs: Any, cupy: Any, batches: Iterable[Array], rows: int, dim: 
 
 
 def torch_pooling(torch: Any, hidden: list[Array], mask: Array, packed: bool) -> Contender:
-    """What a user writes who pools on the device: masked mean and unit length there, the rows copied to main memory."""
+    """Pooling on the device as in user code: masked mean, unit length, and a copy of the rows to main memory."""
     device = torch_device(torch)
     states = [torch.from_numpy(one).to(device) for one in hidden]
     kept = torch.from_numpy(mask).to(device)[:, :, None]
@@ -215,7 +215,7 @@ def torch_pooling(torch: Any, hidden: list[Array], mask: Array, packed: bool) ->
 
 
 def torch_copy(torch: Any, hidden: list[Array], mask: Array, pool: Callable[[Array, Array], Array]) -> Contender:
-    """What services do today: the hidden states go to main memory, and the CPU makes rows of them."""
+    """The usual way of services: the hidden states are copied to main memory, and the CPU makes rows of them."""
     device = torch_device(torch)
     states = [torch.from_numpy(one).to(device) for one in hidden]
     return Contender(

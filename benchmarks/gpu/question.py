@@ -41,8 +41,8 @@ class Setting:
     """One timed call: its contenders, how their answers are compared, and the bytes and operations of nestvec's.
 
     compare(contender, answer to input 0): describes how the answer compares; raises AssertionError where it is wrong.
-    work: the number of things that "a second" counts. nbytes: bytes that must be read. over: the copy whose bandwidth
-    they are compared with. floor: seconds, computed; None for a kernel without counts, or on another kind of GPU.
+    work: queries or texts, which "a second" counts. nbytes: bytes that must be read. over: the copy whose bandwidth is
+    compared with theirs. floor: seconds, computed; None for a kernel without counts, or on another kind of GPU.
     """
 
     title: str

@@ -54,7 +54,7 @@ TINY = Sizes(codes=100_000, least_rows=2_000, most_rows=2_000, queries=(1, 3), k
 
 @dataclass(frozen=True)
 class Search:
-    """A table, and how it is searched."""
+    """A table and the options of its searches."""
 
     title: str
     codec: str | tuple[str, ...]
@@ -157,7 +157,7 @@ class Searched:
         return [np.where(queries > 0, np.float32(1), np.float32(-1)) for queries in inputs]
 
     def _scan(self, count: int) -> Scan:
-        """The kernel for this number of queries: several use matrix instructions, for encodings with such a kernel."""
+        """The kernel for this number of queries: from two on, the matrix kernel of an encoding that has it."""
         names = [name for name, scan in SCANS.items() if scan == self.search.scan]
         return SCANS.get(f"{names[0]}, matrix", self.search.scan) if count > 1 else self.search.scan
 

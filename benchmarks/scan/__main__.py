@@ -1,4 +1,4 @@
-"""Exact and compressed flat scans beside every peer: queries per second, and the share of the core's ceilings.
+"""Exact and compressed flat scans of nestvec and its peers: queries per second, and the share of the core's ceilings.
 
 One process, and one thread unless --threads is given. The contenders of a question get the same rows; before anything
 is timed, their answers must agree: equal scores, and equal ids except among ties. Where codecs differ, recall@10 is
@@ -42,8 +42,8 @@ GROUPS = ("hamming", "filter")  # each selects the questions whose names begin w
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
-    """The columns for which some row has a value."""
-    candidates = [
+    """The columns for which a row has a value."""
+    all_columns = [
         Column("contender", "contender"),
         Column("recall@10", "recall", ".3f"),
         Column("ms", "ms", ".2f"),
@@ -57,7 +57,7 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
         Column("time / first's", "ratio", ".2f"),
         Column("cores", "cores", ".2f"),
     ]
-    return [column for column in candidates if any(column.key in row for row in rows)]
+    return [column for column in all_columns if any(column.key in row for row in rows)]
 
 
 def targets_of(question: Question) -> list[Target]:
@@ -109,7 +109,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     options.add_argument("--rows", type=int, help="rows; default: 1,000,000 for packed bits, 200,000 for the others")
     options.add_argument("--queries", type=int, nargs="+", default=[100, 1], help="queries in one search")
-    options.add_argument("--threads", type=int, default=1, help="threads for every contender; numkong uses one")
+    options.add_argument("--threads", type=int, default=1, help="threads for every contender; numkong uses 1")
     options.add_argument("--rounds", type=int, default=5, help="minimum of rounds")
     options.add_argument(
         "--seconds", type=float, default=1.0, help="add rounds until this time has passed, at most ten times --rounds"
@@ -133,7 +133,7 @@ def reason_to_skip(name: str, args: argparse.Namespace) -> str | None:
     if name != "python-threads":
         return None
     if args.clock == "cpu":
-        return "two threads take the CPU time of one; use --clock wall"
+        return "two threads take as much CPU time as one thread; use --clock wall"
     cores = nestvec.capabilities()["threads"]
     return f"this process may use {cores} core" if cores < PYTHON_THREADS else None
 

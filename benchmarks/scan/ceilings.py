@@ -1,4 +1,4 @@
-"""The ceilings of one core, measured beside the contenders: the read stream, and each kernel's operation in L1.
+"""The ceilings of one core, measured in the contenders' rounds: the read stream, and each kernel's operation in L1.
 
 cpp/ceilings.cpp is compiled into build/bench on first use, by the C++ compiler that $CXX names (c++ by default).
 Without a compiler, or on a CPU that lacks the instructions, no ceiling is shown.
@@ -23,7 +23,7 @@ SOURCES = Path(__file__).parent / "cpp"
 BUILD = Path(__file__).parents[2] / "build" / "bench"
 PREFETCH_AHEAD = (0, 4096)  # bytes; 0: the hardware prefetches alone
 STREAM = "read stream"
-_CALL_SECONDS = 0.01  # that one timed call in L1 takes
+_CALL_SECONDS = 0.01  # of a timed call in L1, about
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _library() -> ctypes.CDLL | None:
 
 
 def in_l1(kind: str) -> list[Ceiling]:
-    """Alternatives on nestvec's ISA for the operation that bounds a kind of kernel; the fastest is the ceiling."""
+    """Instructions of nestvec's ISA for the operation that bounds a kind of kernel; the fastest is the ceiling."""
     library = _library()
     if library is None:
         return []
@@ -116,7 +116,7 @@ class _Memory:
 
 
 def stream(nbytes: int) -> list[Ceiling]:
-    """Alternatives to read `nbytes` of memory; the fastest is the ceiling."""
+    """Ways to read `nbytes` of memory; the fastest is the ceiling."""
     library = _library()
     if library is None:
         return []

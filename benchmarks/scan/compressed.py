@@ -1,4 +1,4 @@
-"""Scan questions with compressed rows and float queries: codecs differ, so recall@10 stands beside speed.
+"""Scan questions with compressed rows and float queries: codecs differ, so recall@10 is printed with the speed.
 
 Vectors of length 1 that vary mostly along 64 directions, so that rows have neighbours that a coarse code can find.
 """

@@ -120,7 +120,7 @@ def rows(args: argparse.Namespace) -> Iterator[Panel]:
 
 
 def threads(args: argparse.Namespace) -> Iterator[Panel]:
-    """One thread to all that the process may use; numkong always uses one."""
+    """1 thread to all threads that the process may use; numkong always uses 1."""
     most = nestvec.capabilities()["threads"]
     questions: list[tuple[str, Callable[[int, int], Question], int]] = [
         ("Hamming, 1024 bits", partial(hamming, 1024), 1_000_000),

@@ -110,7 +110,7 @@ def int8_rows(rng: np.random.Generator, count: int, dim: int) -> Array:
 
 
 def int8(rows: int, queries: int, dim: int = 768) -> Question:
-    """int8_rows."""
+    """The rows of `int8_rows`, and such queries."""
     rng = np.random.default_rng(8)
     x, q = (int8_rows(rng, count, dim) for count in (rows, queries))
     work = Work("dot_i8", x.size)

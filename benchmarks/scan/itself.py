@@ -36,7 +36,7 @@ def _filters(
 ) -> Question:
     """The table, unfiltered and with masks of random rows, and faiss with the same masks.
 
-    A contender that ignores its mask is found out: rows outside have an infinite true score.
+    A contender that ignores its mask fails: rows outside the mask have an infinite true score.
     """
     rng = np.random.default_rng(5)
     rows = table.rows

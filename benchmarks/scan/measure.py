@@ -29,7 +29,7 @@ class Ceilings:
     """The bounds of a question's contenders, timed in the same rounds; of several alternatives the fastest counts."""
 
     def __init__(self, question: Question, queries: int, threads: int) -> None:
-        """Ceilings are of one core: with more threads there are none. The read stream bounds one query only."""
+        """Ceilings are for one thread: with more, none is measured. The read stream bounds a single query only."""
         contenders = question.contenders if threads == 1 else []
         nbytes = question.contenders[0].nbytes
         self._ways = {contender.work.kind: in_l1(contender.work.kind) for contender in contenders if contender.work}

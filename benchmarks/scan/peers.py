@@ -1,4 +1,4 @@
-"""The peers of the scans, each built from the same rows and called as its documentation says."""
+"""The peers of the scans, each built from the same rows and called as in its documentation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def force_faiss_isa() -> str:
 
 
 def set_threads(threads: int) -> None:
-    """For peers without such an argument: faiss, BLAS libraries, and turbovec, whose pool starts on first use."""
+    """Sets the threads of peers without such an argument: faiss, BLAS, and turbovec, whose pool starts on first use."""
     faiss.omp_set_num_threads(threads)
     threadpoolctl.threadpool_limits(threads)
     os.environ["RAYON_NUM_THREADS"] = str(threads)
@@ -76,7 +76,7 @@ def numkong_hamming(codes: Array, q: Array, work: Work) -> Contender:
 
 
 def usearch_inner(dtype: str, x: Array, q: Array, work: Work) -> Contender:
-    """Exact search; `dtype` says what the bytes of x and q are."""
+    """Exact search; `dtype` is the type of the values of x and q."""
     return Contender(
         f"usearch exact {dtype}",
         q,

@@ -117,7 +117,7 @@ class Recall:
 
 @dataclass(frozen=True)
 class Each:
-    """Several judges, each for some contenders."""
+    """Several judges, each for a part of the contenders."""
 
     judges: Sequence[Judge]
 

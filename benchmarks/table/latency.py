@@ -142,13 +142,13 @@ def two_threads(path: Path, args: argparse.Namespace, report: Report) -> None:
 
             both()
             timings = interleave({"one": searches, "two": both}, args.rounds)
-            one, two = timings["one"].seconds(), timings["two"].seconds()
+            alone, together = timings["one"].seconds(), timings["two"].seconds()
             rows.append(
                 {
                     "queries": queries,
-                    "one": queries * repeats / one,
-                    "two": 2 * queries * repeats / two,
-                    "scaling": 2 * one / two,
+                    "one": queries * repeats / alone,
+                    "two": 2 * queries * repeats / together,
+                    "scaling": 2 * alone / together,
                     "cores": timings["two"].cores,
                     "one_seconds": timings["one"].wall,
                     "two_seconds": timings["two"].wall,

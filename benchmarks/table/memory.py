@@ -1,8 +1,8 @@
 """Peak memory of building and searching tables, each in a new process, against its target.
 
-Targets: building, at most a batch, the codes and 64 MB; searching, the mapped table and 64 MB; a scan of 100 queries,
-16 MB beside a table in memory. Measured is the growth of a process after it imported numpy and nestvec, read from /proc
-every millisecond, which needs Linux. An MB is a million bytes.
+Targets: building, at most a batch, the codes and 64 MB; searching, the mapped table and 64 MB; scanning a table in
+memory for 100 queries, 16 MB. The measure is the growth of a process after it imported numpy and nestvec, read from
+/proc every millisecond, which needs Linux. An MB is a million bytes.
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ def report_scans(args: argparse.Namespace, report: Report) -> None:
         Column("budget", "budget", ".0f"),
         Column("", "verdict"),
     ]
-    title = f"Allocated beside a table in memory, MB: 100 queries, {args.dim} dimensions, all threads"
+    title = f"Allocated by the search of a table in memory, MB: 100 queries, {args.dim} dimensions, all threads"
     report.table(title, columns, rows)
 
 

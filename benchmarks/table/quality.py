@@ -30,11 +30,11 @@ from nestvec.io.beir import read_beir
 Floats = npt.NDArray[Any]
 
 K = 10
-# Each family's examples, then other queries and rescored ones.
+# Each family's examples, then codecs with the other kind of query, then cascades.
 TIERS = (
     *(example for family in FAMILIES for example in family.examples),
     "binary?float",  # the float query against the bits
-    "planes4?codes",  # the query compressed, too
+    "planes4?codes",  # the query is compressed as well
     "planes2?codes",
     "binary+int8",
     "binary+float32",
@@ -140,12 +140,12 @@ def stsb(encoder: nestvec.Encoder, args: Any, report: Report) -> None:
     for dim in [a.shape[1], *sorted({dim for dim in args.dims if dim < a.shape[1]}, reverse=True)]:
         first, second = nestvec.truncate(a, dim), nestvec.truncate(b, dim)
         for precision in ("float32", "int8", "ubinary"):
-            one, two = nestvec.quantize(first, precision), nestvec.quantize(second, precision)
+            left_codes, right_codes = nestvec.quantize(first, precision), nestvec.quantize(second, precision)
             if precision == "ubinary":
-                similarity = -np.bitwise_count(one ^ two).sum(axis=1, dtype=np.float64)
+                similarity = -np.bitwise_count(left_codes ^ right_codes).sum(axis=1, dtype=np.float64)
             else:
-                one, two = one.astype(np.float64), two.astype(np.float64)
-                similarity = np.sum(one * two, axis=1) / np.sqrt(np.sum(one**2, axis=1) * np.sum(two**2, axis=1))
+                u, v = left_codes.astype(np.float64), right_codes.astype(np.float64)
+                similarity = np.sum(u * v, axis=1) / np.sqrt(np.sum(u**2, axis=1) * np.sum(v**2, axis=1))
             rows.append({"precision": precision, "dim": dim, "spearman": 100 * spearman(similarity, scores)})
     columns = [
         Column("precision", "precision"),

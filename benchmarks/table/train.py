@@ -1,8 +1,8 @@
-"""Training product quantizers, and encoding with them, beside faiss: time and distortion.
+"""Training product quantizers and encoding with them, compared with faiss: time and distortion.
 
 Vectors of length 1 that vary mostly along 64 directions. Both train on the same vectors, with the same number of
 k-means iterations; rotations are trained with each library's defaults. Distortion is the mean squared distance between
-rows and what their codes stand for. Ratios are faiss's time over nestvec's, and nestvec's distortion over faiss's.
+rows and their decoded codes. Ratios are faiss's time over nestvec's, and nestvec's distortion over faiss's.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def measure(question: Question, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--only", nargs="+", choices=list(QUESTIONS), default=list(QUESTIONS), help="what to train")
+    options.add_argument("--only", nargs="+", choices=list(QUESTIONS), default=list(QUESTIONS), help="codecs to train")
     options.add_argument("--rounds", type=int, help="trainings of each codec; default: 2 or 3")
     args = options.parse_args()
     threads = nestvec.capabilities()["threads"]
@@ -129,9 +129,13 @@ def main() -> None:
         rows.append(found)
         if question.train_target:
             verdicts += [
-                verdict(f"{name}, training beside faiss", found["train_ratio"], question.train_target, "times", True),
-                verdict(f"{name}, distortion beside faiss", found["distortion_ratio"], 1, "times"),
-                verdict(f"{name}, encoding beside faiss", found["encode_ratio"], question.encode_target, "times", True),
+                verdict(
+                    f"{name}, training speed over faiss's", found["train_ratio"], question.train_target, "times", True
+                ),
+                verdict(f"{name}, distortion over faiss's", found["distortion_ratio"], 1, "times"),
+                verdict(
+                    f"{name}, encoding speed over faiss's", found["encode_ratio"], question.encode_target, "times", True
+                ),
             ]
     columns = [
         Column("codec", "codec"),
