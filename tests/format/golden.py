@@ -1,11 +1,11 @@
-"""Golden tables: what is in each of them, and how the files in golden/ are written.
+"""Golden tables: their contents, and the program that writes the files in golden/.
 
     python tests/format/golden.py            # writes those that are missing
-    python tests/format/golden.py int8_ip    # only this one
+    python tests/format/golden.py int8_ip    # only this table
 
-A file is never written again: what one version of nestvec wrote, all later ones read. A golden is two files:
-<name>.safetensors, the table, and <name>.json, what it says of itself and what searches find in it, floats as
-hexadecimal text. tests/python/table/formats/test_golden.py reads both, and builds each table anew.
+A file is never written again: all later versions of nestvec read the files of a version. A golden is two files:
+<name>.safetensors, the table, and <name>.json, its description and the results of searches, floats as hexadecimal text.
+tests/python/table/formats/test_golden.py reads both, and builds each table again.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def numbers(name: str, rows: int, dim: int) -> Floats:
 
 
 def vectors(name: str, rows: int, dim: int) -> Floats:
-    """Rows in seven groups, the first dimensions wider; among them zeros, a long row, and one that comes twice."""
+    """Rows in seven groups, the first dimensions wider; among them zeros, a long row, and two equal rows."""
     x = numbers(f"{name} centers", 7, dim)[np.arange(rows) % 7] + numbers(name, rows, dim)
     x *= np.array([4, 2, 1, 1], np.float32)[np.arange(dim) * 4 // dim]
     if rows > 11:
@@ -57,7 +57,7 @@ def vectors(name: str, rows: int, dim: int) -> Floats:
 
 
 def queries_of(name: str, dim: int, x: Floats) -> Floats:
-    """Two that are like rows, one that is a row which comes twice, and zeros."""
+    """Two queries near rows, a query equal to a repeated row, and zeros."""
     q = vectors(f"{name} queries", 4, dim)
     if len(x) > 3 and x.shape[1] == dim:
         q[1] = x[len(x) - 1] + q[1] / 8
@@ -152,7 +152,7 @@ GOLDENS = _goldens()
 
 
 class Data:
-    """What a golden is built from and asked."""
+    """The rows and the queries of a golden."""
 
     def __init__(self, name: str) -> None:
         golden = GOLDENS[name]
@@ -175,14 +175,14 @@ def encoder_of(name: str) -> Any:
 
 
 def build(name: str, stages: list[nv.stages.Stage] | None = None) -> nv.Table:
-    """Builds a golden table. stages: fitted ones, those of queries first, in place of the golden's own."""
+    """Builds a golden table. stages: fitted stages in place of the golden's, those of queries first."""
     golden, data = GOLDENS[name], Data(name)
-    own = [OnnxStage(stage) if isinstance(stage, Path) else stage for stage in golden.stages]
+    golden_stages = [OnnxStage(stage) if isinstance(stage, Path) else stage for stage in golden.stages]
     table = nv.Table.build(
         data.x,
         codec=golden.codec,
         fine=data.fine,
-        stages=own if stages is None else stages[2 * bool(golden.mapped) :],
+        stages=golden_stages if stages is None else stages[2 * bool(golden.mapped) :],
         ids=data.ids if golden.ids else None,
         texts=data.texts if golden.texts else None,
         metric=golden.metric,
@@ -210,7 +210,7 @@ def floats(rows: list[list[str]]) -> Floats:
 
 
 def info(table: nv.Table) -> dict[str, Any]:
-    """`Table.info`, but for where the table happens to lie."""
+    """`Table.info` without the table's placement."""
     return {key: value for key, value in table.info().items() if key not in ("device", "placed")}
 
 
@@ -220,7 +220,7 @@ def opened(name: str) -> nv.Table:
 
 
 def search(table: nv.Table, answers: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """What a search with these options finds for the queries of the answers."""
+    """The hits of a search with these options for the queries of the answers."""
     fine = answers.get("fine")
     hits = table.search(floats(answers["queries"]), fine=None if fine is None else floats(fine), **options)
     found = {"options": options, "metric": hits.metric, "ids": hits.ids.tolist(), "scores": text(hits.scores)}
@@ -228,12 +228,12 @@ def search(table: nv.Table, answers: dict[str, Any], options: dict[str, Any]) ->
 
 
 def decoded(table: nv.Table, tier: int, ids: list[int]) -> dict[str, Any]:
-    """What the codes of rows stand for."""
+    """The decoded codes of rows."""
     return {"tier": tier, "ids": ids, "values": text(table.vectors(ids, tier=tier))}
 
 
 def digests(table: nv.Table, answers: dict[str, Any]) -> dict[str, Any]:
-    """Digests of what all rows score, say and stand for, so that each of their bytes counts."""
+    """Digests of the scores, texts and decoded codes of all rows, so that each of their bytes counts."""
     every = search(table, answers, {"k": max(1, table.rows)})
     codes = [table.vectors(tier=tier).astype("<f4") for tier in range(len(table.codecs))]
     return {
@@ -247,8 +247,8 @@ def _digest(content: bytes) -> str:
 
 
 def fitting() -> str:
-    """Names the bits that numpy's fitting gives here: where they are the same, it is sure to learn the same."""
-    x = vectors("fitting", 130, 66)  # as large as any: BLAS shares large products out among threads
+    """A digest of numpy's results here: where it is equal, fitting gives equal bits."""
+    x = vectors("fitting", 130, 66)  # as large as any golden's: BLAS splits large products among threads
     doubles = x.astype(np.float64)
     square = doubles.T @ doubles
     results = (
@@ -266,7 +266,7 @@ def fitting() -> str:
 
 
 def answers_of(name: str, table: nv.Table) -> dict[str, Any]:
-    """What belongs into the golden's JSON file."""
+    """The content of the golden's JSON file."""
     golden, data = GOLDENS[name], Data(name)
     answers: dict[str, Any] = {
         "info": info(table),
@@ -287,10 +287,10 @@ def answers_of(name: str, table: nv.Table) -> dict[str, Any]:
 
 
 def write(name: str) -> None:
-    """Writes both files. Raises FileExistsError where there is one."""
+    """Writes both files. Raises FileExistsError if a file exists."""
     path = FOLDER / f"{name}.safetensors"
     if path.exists():
-        raise FileExistsError(f"{path} exists; a golden file is never written again: give another a name of its own")
+        raise FileExistsError(f"{path} exists; a golden file is never written again: give a new golden another name")
     build(name).save(path)
     with opened(name) as table:
         answers = answers_of(name, table)
@@ -325,6 +325,6 @@ def write_adapter() -> None:
 if __name__ == "__main__":
     if not ADAPTER.exists():
         write_adapter()
-    for one in sys.argv[1:] or [name for name in GOLDENS if not (FOLDER / f"{name}.json").exists()]:
-        write(one)
-        print(one)
+    for golden in sys.argv[1:] or [name for name in GOLDENS if not (FOLDER / f"{name}.json").exists()]:
+        write(golden)
+        print(golden)

@@ -1,11 +1,11 @@
-"""Hostile tables: the files in hostile/, each a good table with one thing wrong, and what manifest.json says of them.
+"""Hostile tables: the files in hostile/, each a good table with a single fault, and their manifest.json.
 
     PYTHONPATH=tests/python python tests/format/hostile.py    # writes those that are missing
 
 Checksums are right, the header's too, unless a name says otherwise: they stop damage, not an attacker. The manifest
-has for each file the good table that it was made from, what refuses it ("open", "search" or "texts"), and a part of the
-error's text. tests/python/table/formats/test_hostile.py opens each. A file is never written again; if a message
-changes, its text in the manifest does.
+has for each file the good table that it was made from, the call that refuses it ("open", "search" or "texts"), and a
+part of the error's text. tests/python/table/formats/test_hostile.py opens each. A file is never written again; if a
+message changes, its text in the manifest changes with it.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def last_section_first(forged: Forged) -> None:
 
 
 def written_anew(forged: Forged) -> bytes:
-    """With the header's checksum of the text as it was."""
+    """A change of the header under its old checksum."""
     before = forged.write()
     at = before.index(b'"header_crc32c":"') + 17
     forged.separators = (", ", ": ")
@@ -104,7 +104,7 @@ def written_anew(forged: Forged) -> bytes:
 
 
 def flipped(at: int) -> Change:
-    """One bit of the file, all checksums as they were; `at` counts from the end where it is negative."""
+    """Flips a bit of the file and keeps all checksums; a negative `at` counts from the end."""
 
     def change(forged: Forged) -> bytes:
         content = bytearray(forged.write())
@@ -115,7 +115,7 @@ def flipped(at: int) -> Change:
 
 
 NAN, INF = float("nan"), float("inf")
-ATTACKS: dict[str, tuple[str, str, Change]] = {  # a base, a part of the error, and what is done
+ATTACKS: dict[str, tuple[str, str, Change]] = {  # a base, a part of the error, and the change
     "no_bytes": ("int8", "holds 0 bytes", raw(b"")),
     "seven_bytes": ("int8", "holds 7 bytes", raw(bytes(7))),
     "header_of_no_bytes": ("int8", DAMAGED, raw(bytes(8))),
@@ -204,7 +204,7 @@ ATTACKS: dict[str, tuple[str, str, Change]] = {  # a base, a part of the error, 
         lambda forged: forged.table["stages"].pop(),
     ),
     "stage_without_its_array": ("stages", MATCH, sections(stage1_signs=None)),
-    # What only a look at the data shows.
+    # Faults that only reading the data shows.
     "data_differ_from_their_checksum": ("int8", "the table is damaged: bytes 0 to", flipped(-300)),
     "checksum_differs_from_the_data": ("int8", "the table is damaged: bytes 0 to", flipped(-1)),
     "codebook_nan": (
@@ -232,7 +232,7 @@ ATTACKS: dict[str, tuple[str, str, Change]] = {  # a base, a part of the error, 
 
 
 def refused(path: Path) -> tuple[str, str]:
-    """What refuses the file, and the error's text. Raises AssertionError if nothing does."""
+    """The call that refuses the file, and the error's text. Raises AssertionError if nothing does."""
     at = "open"
     try:
         with nv.Table.open(path) as opened:

@@ -1,6 +1,6 @@
-"""Files that pretend to be tables. Each changes a good table into one that must be refused when it is opened.
+"""Files that pretend to be tables. Each changes a good table so that it must be refused when it is opened.
 
-Where it can be, everything else about the file is right, checksums too: a stranger's file may well have these.
+Where possible, all else in the file is right, checksums included: a stranger's file may well have these.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from nestvec.codecs.families import FAMILIES
 
 
 def every_codec(sizes: Sequence[int] = (7,), bits: Sequence[int] = (1, 2, 4, 8)) -> list[Codec]:
-    """Codecs of all families: as many bits, and in product quantizers as many sub-quantizers, as are given."""
+    """Codecs of all families, with each of these numbers of bits; sizes: sub-quantizers of product quantizers."""
     found: dict[str, Codec] = {}
     for family in FAMILIES:
         for example in family.examples:
@@ -36,28 +36,28 @@ def named(codecs: Iterable[Codec]) -> tuple[str, ...]:
 
 
 def that_learn_nothing() -> tuple[str, ...]:
-    """Floats, integers and bits: what oracle.py knows by their names."""
+    """Floats, integers and bits: the codecs that oracle.py knows by name."""
     return named(codec for codec in every_codec() if codec.family.fit is None)
 
 
 def of_values() -> tuple[str, ...]:
-    """Those whose codes are the values of the dimensions, rounded."""
+    """Codecs whose codes are the values of the dimensions, rounded."""
     return named(codec for codec in every_codec() if codec.family.fit is None and codec.traits.meaning == "values")
 
 
 def product_quantizers(sizes: Sequence[int], *, rotated: bool | None = None) -> tuple[str, ...]:
-    """All that have centroids; rotated: only those that rotate, or that do not."""
+    """Codecs with centroids; rotated: only codecs that rotate, or that do not."""
     found = [codec for codec in every_codec(sizes) if codec.traits.meaning == "centroids"]
     return named(codec for codec in found if rotated in (None, codec.family.rotates))
 
 
 def scalar_quantizers() -> tuple[str, ...]:
-    """All that learn something of single dimensions."""
+    """Codecs that learn parameters of single dimensions."""
     return named(codec for codec in every_codec(bits=_BITS) if codec.family.fit and not codec.sub_quantizers)
 
 
 def of_levels(*, scaled: bool) -> tuple[str, ...]:
-    """The scalar quantizers that learn levels, which each row scales, or not."""
+    """Scalar quantizers that learn levels, with a scale for each row or without."""
     found = [codec for codec in every_codec(bits=_BITS) if codec.traits.meaning == "levels"]
     return named(codec for codec in found if codec.family.scaled == scaled)
 

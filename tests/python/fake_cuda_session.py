@@ -20,7 +20,7 @@ def start_session(path: Path, device: str, threads: int, purpose: str) -> Any:
 
 
 class FakeCudaSession:
-    """What the CUDA provider's session offers and an encoder uses."""
+    """The part of the CUDA provider's session that an encoder uses."""
 
     def __init__(self, session: Any) -> None:
         self.session = session
@@ -39,7 +39,7 @@ class FakeCudaSession:
 
 
 class FakeBinding:
-    """An IOBinding. Its output is not there before it was synchronized."""
+    """An IOBinding, whose output is valid only after synchronization."""
 
     def __init__(self) -> None:
         self.feed: dict[str, Any] = {}
@@ -58,7 +58,7 @@ class FakeBinding:
 
 
 class FakeOrtValue:
-    """An OrtValue in device memory, which goes with it."""
+    """An OrtValue in device memory, which is freed with it."""
 
     def __init__(self, array: DeviceArray) -> None:
         self.array = array

@@ -48,7 +48,7 @@ _DELETER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 class DLPackArray:
-    """An array over the memory of a `DeviceArray`, with DLPack only; `fields` overrides what its tensor declares.
+    """An array over the memory of a `DeviceArray`, with DLPack only; `fields` overrides fields of its tensor.
 
     released: the number of deleter calls. streams: the streams that consumers passed.
     """

@@ -1,6 +1,6 @@
 """Table files taken apart and put together again by hand, from docs/format.md and without nestvec.
 
-`Forged` is a file in pieces. Change any piece and write it: all that was not changed, checksums too, is made to fit.
+`Forged` is a file in pieces. Change any piece and write it: the rest, checksums included, is made to fit.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def crc32c(data: bytes) -> int:
 
 @dataclass
 class Piece:
-    """A section: what the header says of it, and its bytes. `offsets` are the true ones unless given."""
+    """A section: its entry in the header, and its bytes. `offsets` are the true offsets unless given."""
 
     dtype: Any
     shape: Any
@@ -99,7 +99,7 @@ class Forged:
 
 
 def signed(header: bytes) -> bytes:
-    """The header with its own CRC-32C, which is taken with zeros in the place of its 8 digits."""
+    """The header with its CRC-32C, which is computed with zeros in the place of its 8 digits."""
     before, field_name, after = header.partition(b'"header_crc32c":"')
     if not field_name:
         return header

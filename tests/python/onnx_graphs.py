@@ -1,7 +1,7 @@
-"""Writes ONNX files whose output can be worked out by hand, for what the exporter never writes.
+"""Writes ONNX files that the exporter never writes, with outputs that can be computed by hand.
 
-The hidden state of a token is the row of `table(vocab, dim)` that its id names, plus a tenth of its position where
-there are position_ids; the sentence embedding is the hidden state of the first token.
+The hidden state of a token is the row of `table(vocab, dim)` that its id names, plus a tenth of its position if
+the graph has position_ids; the sentence embedding is the hidden state of the first token.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def write_graph(
     fixed_dim: bool = True,
     external: str | None = None,
 ) -> Path:
-    """Returns `path`. `external` is the name of a file for the table's data, beside the graph."""
+    """Returns `path`. `external` is the name of a file for the table's data, in the graph's folder."""
     nodes = [helper.make_node("Gather", ["table", "input_ids"], ["tokens"], axis=0)]
     tensors = [numpy_helper.from_array(table(vocab, dim), "table")]
     hidden = "tokens"
@@ -53,7 +53,7 @@ def write_graph(
         hidden, out_shape = "pooled", [out_shape[0], out_shape[2]]
     nodes.append(helper.make_node("Cast", [hidden], [output], to=floats))
     infos = [helper.make_tensor_value_info(name, integers, list(shape)) for name in inputs]
-    if not fixed_dim:  # a tensor that a caller might replace by one of another width
+    if not fixed_dim:  # a tensor that a caller might replace by a wider or narrower tensor
         infos.append(helper.make_tensor_value_info("table", TensorProto.FLOAT, ["vocab", "dim"]))
     graph = helper.make_graph(
         nodes,

@@ -1,6 +1,6 @@
 """The right answers, in numpy: every row is scored, and all are sorted by (score, then smaller id).
 
-Written from the documentation, as plainly as possible, and slow. What it relies on, so that scores agree to the bit:
+Written from the documentation, as plainly as possible, and slow. Its rules, by which scores agree to the bit:
 
 * sums of float products are taken in float64, as 8 sums over dimension mod 8 which are then added pairwise;
 * bits are x > 0; for the other codecs a cosine scales a vector by float64(1 / length), rounds it to float32, and codes
@@ -27,7 +27,7 @@ SHORTEST = 1e-20  # a shorter prefix has no direction: its factor is 0
 
 
 def dot(x: Floats, y: Floats) -> Floats:
-    """Sums of products over the last axis, in float64 and in the one order that is documented."""
+    """Sums of products over the last axis, in float64, in the documented order."""
     products = x.astype(np.float64) * y.astype(np.float64)
     dim = products.shape[-1]
     padded = np.zeros((*products.shape[:-1], -(-dim // 8) * 8))
@@ -53,7 +53,7 @@ def bfloat16(x: Floats) -> Floats:
 
 
 def decoded(blocks: Floats, codebook: Floats, codes_a_row: int, rows: int) -> Floats:
-    """The rows that a product quantizer's packed blocks stand for, by docs/format.md."""
+    """The decoded rows of a product quantizer's packed blocks, by docs/format.md."""
     dim, centroids = codebook.shape
     if centroids == 16:  # two codes to a byte, 4 bytes to a word
         words = blocks.transpose(0, 2, 1, 3).reshape(-1, blocks.shape[1] * 4)
@@ -79,7 +79,7 @@ class Tier:
 
     codec: str
     metric: str
-    values: Floats  # what is coded
+    values: Floats  # before they are coded
     codes: Floats
     scale: Floats
 
@@ -109,7 +109,7 @@ class Tier:
         return factor.astype(np.float32)
 
     def scan(self, query: Floats) -> Floats:
-        """Scores against a query that is coded as the rows are; larger is better."""
+        """Scores against a query in the codes of the rows; larger is better."""
         dim = len(query)
         if self.codec == "binary":
             return -(self.codes[:, :dim] != (query > 0)).sum(axis=1).astype(np.int32)
@@ -161,7 +161,7 @@ def search(
 ) -> tuple[Floats, Ids]:
     """What Table.search must return: scores and ids of shape (queries, min(k, rows)).
 
-    allowed: (rows,) or (queries, rows). pq_rows: what the rows of a product quantizer are decoded to.
+    allowed: (rows,) or (queries, rows). pq_rows: the decoded rows of a product quantizer.
     """
     rows = len(x)
     x, queries = x.astype(np.float32), np.atleast_2d(queries).astype(np.float32)
@@ -172,13 +172,13 @@ def search(
     out_scores = np.full((len(queries), k), -1 if hamming else np.nan, np.int32 if hamming else np.float32)
     out_ids = np.full((len(queries), k), -1, np.int64)
     masks = np.broadcast_to(True if allowed is None else allowed, (len(queries), rows))
-    for i, one in enumerate(queries):
+    for i, query_vector in enumerate(queries):
         kept = np.flatnonzero(masks[i])
         scan = tiers[0].scan_floats if query == "float" else tiers[0].scan
-        scores = scan(one[: dim or len(one)])
+        scores = scan(query_vector[: dim or len(query_vector)])
         found = kept[best(scores[kept], row_ids[kept], k * oversample if rescore else k)]
         if rescore:
-            scores = tiers[1].rescore(one)
+            scores = tiers[1].rescore(query_vector)
             found = found[best(scores[found], row_ids[found], k)]
         out_scores[i, : len(found)] = -scores[found] if hamming else scores[found]
         out_ids[i, : len(found)] = row_ids[found]

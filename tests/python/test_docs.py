@@ -1,5 +1,5 @@
-"""README.md and docs/: the Python code runs, block after block, in a folder of its own; links lead somewhere; one word
-has one meaning.
+"""README.md and docs/: the Python code runs, block after block, in a new folder; links have targets; one word has one
+meaning.
 
 A block after the line `<!-- needs a model -->` runs where NESTVEC_TEST_MODEL names an encoder's folder, and one after
 `<!-- needs CUDA -->` where a device can be used, or is emulated.
@@ -25,6 +25,7 @@ BLOCK = re.compile(
 )
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "benchmarks" / "README.md", *sorted(DOCS.rglob("*.md"))]
+SOURCES = ("python/nestvec/**/*.py", "cpp/**/*.?pp", "cuda/**/*.cu*", "benchmarks/**/*.py")
 WITH_CODE = [page for page in PAGES if "```python" in page.read_text()]
 
 
@@ -61,7 +62,7 @@ def test_code_blocks(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         pytest.skip(f"blocks that need {' or '.join(sorted(left_out))} were left out; the others ran")
 
 
-def test_what_the_readme_says_that_it_prints(
+def test_the_readme_shows_the_printed_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -106,14 +107,32 @@ def test_glossary() -> None:
         assert of_group == sorted(of_group, key=str.lower)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
-def test_words_that_are_not_used(page: Path) -> None:
+def unwanted_words() -> re.Pattern[str]:
+    """The words of the glossary's last table, except in names in code: `x.lookup`, `lookup()`, `blas_threshold`."""
     table = (DOCS / "glossary.md").read_text().split("## Words that are not used")[1]
     rows = re.findall(r"^\| (.+?) \| .+ \|$", table, re.MULTILINE)[1:]
     assert rows
-    unwanted = [word for row in rows for word in row.split(", ")]
-    found = re.findall(rf"\b(?:{'|'.join(map(re.escape, unwanted))})\b", prose(page.read_text()), re.IGNORECASE)
-    assert not found
+    words = "|".join(re.escape(word) for row in rows for word in row.split(", "))
+    return re.compile(rf"(?<![\w.])(?:{words})(?![\w(=])", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+def test_words_that_are_not_used(page: Path) -> None:
+    assert not unwanted_words().findall(prose(page.read_text()))
+
+
+@pytest.mark.parametrize("pattern", SOURCES)
+def test_words_that_are_not_used_in_sources(pattern: str) -> None:
+    paths = sorted(ROOT.glob(pattern))
+    assert paths
+    unwanted = unwanted_words()
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in paths
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if unwanted.search(line)
+    ]
+    assert not found, "\n".join(["docs/glossary.md names the words to use instead:", *found])
 
 
 def test_floors_of_the_cuda_kernels() -> None:

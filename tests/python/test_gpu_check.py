@@ -23,7 +23,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
 
 
-@pytest.mark.skipif(found()[0] is not None, reason="there is a GPU")
+@pytest.mark.skipif(found()[0] is not None, reason="this machine has a GPU")
 def test_without_a_gpu() -> None:
     done = run()
     assert done.returncode == 2
@@ -36,10 +36,10 @@ def test_over_the_emulated_device(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "all.json").read_text())
     assert found["emulated"]
-    own = [row for row in found["rows"] if row["contender"] == "nestvec"]
-    assert len(own) == 22
-    assert {row["result"] for row in own} == {"equal to the CPU"}
-    speeds = {row[key] for row in own for key in row if key not in ("what", "contender", "result")}
+    of_nestvec = [row for row in found["rows"] if row["contender"] == "nestvec"]
+    assert len(of_nestvec) == 22
+    assert {row["result"] for row in of_nestvec} == {"equal to the CPU"}
+    speeds = {row[key] for row in of_nestvec for key in row if key not in ("what", "contender", "result")}
     assert speeds == {"emulated"}
     parts = {row["what"]: row["result"] for row in found["rows"] if row["contender"] == ""}
     assert parts["build"] == "not run: NESTVEC_TEST_CORE names the module"
@@ -63,7 +63,7 @@ def test_parts_that_pass_fail_and_take_too_long(code: str, budget: float, result
     assert check.failed == result.startswith("FAILED")
 
 
-def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_programs_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     missing: list[Any] = []
     monkeypatch.setattr(gpu_check, "missing", lambda *modules: missing)
     monkeypatch.setattr(gpu_check.shutil, "which", lambda name: None)
@@ -81,7 +81,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert check.rows[-1]["result"].startswith("FAILED: not installed: cmake")
 
 
-def test_what_is_run_is_there() -> None:
+def test_named_tests_exist() -> None:
     for program, test in gpu_check.SANITIZED:
         source = ROOT / "tests" / "cpp" / f"{program.replace('_', '/', 1)}.cpp"
         assert re.search(rf"TEST\(\w*{test}", source.read_text())

@@ -1,4 +1,4 @@
-"""The walls of the house: which package may import which, in Python and in C++, as CONTRIBUTING.md shows them."""
+"""The layers: the packages that each package may import, in Python and in C++, as CONTRIBUTING.md shows them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "python" / "nestvec"
 
-# A room, and the rooms that it may import; all of Python may import `nestvec.errors` and `nestvec._core`.
+# A package, and the packages that it may import; all of Python may import `nestvec.errors` and `nestvec._core`.
 PYTHON = {
     "base": "",
     "io": "base",
@@ -42,7 +42,7 @@ CPP = {
     "cuda": "cpp/base cpp/kernels cpp/codec cpp/scan cpp/epilogue cpp/device",
 }
 
-# Modules without a test file of their name, and what tests them.
+# Modules without a test file of their name, and the files that test them.
 TESTED_ELSEWHERE = {
     "base/arrays": "each public function that takes arrays",
     "base/checks": "each public function that takes k or threads",
@@ -92,7 +92,7 @@ def modules() -> dict[str, Path]:
 
 
 def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
-    """The modules of the package that a file imports, inside its functions too."""
+    """The modules of the package that a file imports, also inside functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.partition(".")[0] == "nestvec")
@@ -116,7 +116,7 @@ def test_python_packages_import_what_the_table_allows() -> None:
             assert imported.partition(".")[2].partition(".")[0] in allowed, f"{name} imports {imported}"
 
 
-def test_no_modules_import_each_other() -> None:
+def test_imports_have_no_cycle() -> None:
     known = modules()
     graph = {name: {*imports(path, known)} - {"nestvec"} for name, path in known.items()}
     TopologicalSorter(graph).prepare()  # raises CycleError

@@ -6,8 +6,8 @@ Keywords that a writer does not name go to `write_sentence_transformers`: poolin
 default_prompt_name. Every writer makes config.json, model.safetensors, tokenizer.json, tokenizer_config.json,
 modules.json, 1_Pooling/config.json, sentence_bert_config.json and config_sentence_transformers.json, and returns the
 directory. The same arguments give the same weights. The tokenizer is WordPiece over the words and letters below, so
-the tokens of a lower-case ASCII text can be counted by hand: one for a known word, one per letter for an unknown one,
-and two more around the text.
+the tokens of a lower-case ASCII text can be counted by hand: 1 for a known word, 1 per letter for an unknown word,
+and 2 more around the text.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def write_sentence_transformers(
     prompts: Mapping[str, str] | None = None,
     default_prompt_name: str | None = None,
 ) -> None:
-    """Writes modules.json and what it names, except for the transformer itself."""
+    """Writes modules.json and the modules that it names, except for the transformer."""
     modules = [(transformer_path, "Transformer"), ("1_Pooling", "Pooling")]
     if normalize:
         modules.append(("2_Normalize", "Normalize"))

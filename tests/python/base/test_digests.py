@@ -13,7 +13,7 @@ from onnx_graphs import write_graph
 from nestvec.base.digests import SEAL_KEY, UNSEALED, is_sealed, model_sha256, seal, sha256_of
 
 
-def test_weights_are_hashed_as_format_md_says() -> None:
+def test_weights_are_hashed_by_format_md() -> None:
     b, a = np.array([[1, 2, 3], [4, 5, 6]], np.float32), np.array([0.5], np.float32)
     lines = (
         b'{"epsilon":1e-12,"heads":4}\n["a",[1]]\n\x00\x00\x00\x3f["b",[2,3]]\n'

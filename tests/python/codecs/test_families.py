@@ -1,4 +1,4 @@
-"""The rows of the families: each is complete, agrees with its encodings, and has its golden files and its documents."""
+"""The rows of the families: each is complete, agrees with its encodings, and has golden files and documentation."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ EVERY = every_codec(sizes=(1, 7), bits=range(1, 9))
 BY_NAME = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 
 
-def test_no_name_is_of_two_families() -> None:
+def test_no_name_belongs_to_two_families() -> None:
     assert len({family.name for family in FAMILIES}) == len(FAMILIES)
     for codec in EVERY:
         assert [family for family in FAMILIES if family.codec(codec.name)] == [codec.family]
 
 
 @BY_NAME
-def test_its_examples_are_of_it(family: Family) -> None:
+def test_examples_belong_to_their_family(family: Family) -> None:
     assert family.examples
     for name in family.examples:
         assert codec_named(name).family is family
@@ -37,7 +37,7 @@ def test_its_examples_are_of_it(family: Family) -> None:
 
 
 @pytest.mark.parametrize("codec", EVERY, ids=lambda codec: codec.name)
-def test_it_agrees_with_its_encoding(codec: Codec) -> None:
+def test_a_family_agrees_with_its_encoding(codec: Codec) -> None:
     traits, family = encodings()[codec.encoding], codec.family
     assert (codec.sub_quantizers > 0) == (traits.meaning == "centroids")
     assert bool(family.queries) == traits.two_ways(family.scaled)
@@ -68,7 +68,7 @@ def test_marks_differ() -> None:
 
 
 @BY_NAME
-def test_every_encoding_of_it_has_a_golden_table(family: Family) -> None:
+def test_every_encoding_of_a_family_has_a_golden_table(family: Family) -> None:
     wanted = {codec.encoding for codec in EVERY if codec.family is family}
     if family.name == "float":
         assert wanted == {"float32", "float16", "bfloat16"}
@@ -87,7 +87,7 @@ def test_the_documentation_has_the_table_of_families() -> None:
     assert f"-->\n{made}<!--" in (ROOT / "docs" / "codecs.md").read_text(encoding="utf-8")
 
 
-def test_families_are_loaded_without_what_they_fit_with() -> None:
+def test_families_are_loaded_without_their_fits() -> None:
     script = "import sys, nestvec.codecs.names; print('numpy' in sys.modules, 'nestvec._core' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout == (
         "False False\n"

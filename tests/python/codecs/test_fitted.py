@@ -1,4 +1,4 @@
-"""Codecs by themselves: fit, encode, decode, and what they refuse."""
+"""Codecs by themselves: fit, encode, decode, and refused arguments."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def rows(count: int = 600, seed: int = 0) -> npt.NDArray[np.float32]:
 
 @pytest.mark.parametrize("metric", ["cosine", "ip"])
 @pytest.mark.parametrize("name", NAMES)
-def test_decoded_rows_point_where_the_rows_do(name: str, metric: str) -> None:
+def test_decoded_rows_have_the_direction_of_the_rows(name: str, metric: str) -> None:
     x = rows()
     codec = nv.fit(name, x, metric=metric)
     codes = codec.encode(x)
@@ -58,7 +58,7 @@ def test_a_table_stores_just_these_codes(name: str, metric: str) -> None:
         np.testing.assert_array_equal(codec.encode(x, threads=threads).codes, whole.codes)
 
 
-def test_what_a_fitted_codec_refuses() -> None:
+def test_refused_arguments_of_a_fitted_codec() -> None:
     x = rows()
     codec = nv.fit("rabitq2", x)
     with pytest.raises(ArgumentError, match=r"x has 39 columns; expected 40, which this rabitq2 was fitted to"):

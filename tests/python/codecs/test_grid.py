@@ -1,4 +1,4 @@
-"""What scalar codecs learn: rotations that help, weights in order, integer levels, the same for the same input."""
+"""The parameters that scalar codecs learn: rotations, weights, integer levels, equal for equal input."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def in_signs(x: Floats, rotation: npt.NDArray[np.floating]) -> float:
     return float(np.mean(np.abs(y).sum(axis=1) / np.linalg.norm(y, axis=1))) / x.shape[1] ** 0.5
 
 
-def test_a_learned_rotation_is_one_and_helps() -> None:
+def test_a_learned_rotation_is_orthogonal_and_helps() -> None:
     sample, x = correlated(3000, 32), correlated(1000, 32, seed=2)
     basis = learn_basis(sample, 0)
     assert basis.matrix is not None
@@ -68,7 +68,7 @@ def test_weights_of_planes(bits: int) -> None:
     levels = signs_of_codes(bits) @ weights
     assert (np.diff(levels) >= -1e-12).all()
     nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, values)]
-    # What the best levels at equal distances lose of a normal distribution (Max 1960).
+    # The distortion of a normal distribution by the best levels at equal distances (Max 1960).
     equal = {1: 0.3634, 2: 0.1188, 3: 0.03744, 4: 0.01154, 5: 0.00349, 6: 0.00104, 7: 0.000304, 8: 0.0000877}[bits]
     assert np.square(values - nearest).mean() / 9 < 1.05 * equal
 

@@ -22,7 +22,7 @@ CODECS = (*SCALED, *UNSCALED)
 
 
 def drawn(rows: int, dim: int, seed: int = 0) -> Floats:
-    """Rows around some centres, away from the origin; every ninth is a copy, one is zero."""
+    """Rows around a few centres, away from the origin; every ninth is a copy, and a row is zero."""
     random = np.random.default_rng(seed)
     centres = np.random.default_rng(9).standard_normal((12, dim)) + 0.5
     x = centres[random.integers(0, 12, rows)] + 0.7 * random.standard_normal((rows, dim))
@@ -33,7 +33,7 @@ def drawn(rows: int, dim: int, seed: int = 0) -> Floats:
 
 
 def code_numbers(fitted: FittedCodec, codes: Floats) -> Floats:
-    """(rows, dim): the code of every dimension, from rows as docs/format.md lays them out."""
+    """(rows, dim): the code of every dimension, from rows in the layout of docs/format.md."""
     dim, bits = fitted.dim, fitted.codec.bits
     if fitted.codec.encoding == "int4":
         return np.stack([codes & 15, codes >> 4], axis=2).reshape(len(codes), -1)[:, :dim].astype(np.int64)
@@ -44,7 +44,7 @@ def code_numbers(fitted: FittedCodec, codes: Floats) -> Floats:
 
 
 def scores_of(fitted: FittedCodec, x: Floats, q: Floats) -> Floats:
-    """(queries, rows) float32, by definition: sums in float64, times the factor, plus what the basis adds."""
+    """(queries, rows) float32, by definition: sums in float64, times the factor, plus the basis's share."""
     encoded = fitted.encode(x)
     assert fitted.codebook is not None
     levels = fitted.codebook.values[code_numbers(fitted, encoded.codes)]

@@ -1,4 +1,4 @@
-"""Names of codecs, what is refused, and the shapes of their codes."""
+"""Names of codecs, refused names, and the shapes of codes."""
 
 from __future__ import annotations
 

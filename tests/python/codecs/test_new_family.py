@@ -1,4 +1,4 @@
-"""A family that exists in this file alone is a codec like any other: all that is known of a family is its row.
+"""A family that exists in this file alone is a codec like any other: its row is all that the package knows of it.
 
 Over the module that NESTVEC_TEST_EXTRA_CORE names it is coded as int7, an encoding that exists in that module alone.
 """
@@ -76,14 +76,14 @@ def integers(x: Floats) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("metric", ["cosine", "ip"])
-def test_it_is_built_saved_opened_and_searched(metric: str, tmp_path: Path) -> None:
+def test_a_table_is_built_saved_opened_and_searched(metric: str, tmp_path: Path) -> None:
     x, q = rows(), rows(9, 1)
     fitted = nv.fit("turned", x, metric=metric, seed=3)
     assert fitted.basis is not None
     given = x / np.linalg.norm(x, axis=1, keepdims=True) if metric == "cosine" else x
     codes, scales = integers(fitted.basis.rows(given.astype(np.float32)))
     encoded = fitted.encode(x)
-    assert (encoded.codes.view(np.int8) == codes).mean() > 0.999  # a last bit of the length may differ
+    assert (encoded.codes.view(np.int8) == codes).mean() > 0.999  # the last bit of the length may differ
     assert encoded.factors is not None
     np.testing.assert_allclose(encoded.factors, scales[:, 0], rtol=1e-6)
     table = nv.Table.build(x, codec="turned", metric=metric, seed=3)
@@ -101,7 +101,7 @@ def test_it_is_built_saved_opened_and_searched(metric: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("codecs", [("binary", "turned"), ("turned", "float32"), ("turned", "turned", "int8")])
-def test_it_is_a_tier_of_a_cascade(codecs: tuple[str, ...], tmp_path: Path) -> None:
+def test_the_family_is_a_tier_of_a_cascade(codecs: tuple[str, ...], tmp_path: Path) -> None:
     x, q = rows(), rows(9, 1)
     table = nv.Table.build(x, codec=codecs, path=tmp_path / "table")
     hits = table.search(q, 5, oversample=60)
@@ -113,7 +113,7 @@ def test_it_is_a_tier_of_a_cascade(codecs: tuple[str, ...], tmp_path: Path) -> N
     assert [stats.codec for stats in hits.stats] == list(codecs)
 
 
-def test_what_it_cannot_do_is_said_of_it() -> None:
+def test_refusals_name_the_codec() -> None:
     x = rows()
     with pytest.raises(ArgumentError, match="turned codes rotated rows, in which no prefix"):
         nv.Table.build(x, codec="turned", dims=[8])
@@ -123,11 +123,11 @@ def test_what_it_cannot_do_is_said_of_it() -> None:
         nv.Table.build(x, codec="turned").search(x[:1], query="float")
 
 
-def test_tune_measures_and_draws_it(tmp_path: Path) -> None:
+def test_tune_measures_and_draws_the_family(tmp_path: Path) -> None:
     assert {("turned",), ("binary", "turned")} <= {plan.codec for plan in plans(24)}
     assert next(plan for plan in plans(24) if plan.codec == ("turned",)).seconds > 0
     result = nv.tune(rows(), rows(9, 1), codecs=["float32", "turned", "binary+turned"])
-    assert {"turned", "binary + turned, oversample 4"} <= {one.name for one in result.measured}
+    assert {"turned", "binary + turned, oversample 4"} <= {measurement.name for measurement in result.measured}
     drawn: list[tuple[Any, ...]] = []
 
     class Sheet:
@@ -142,7 +142,7 @@ def test_tune_measures_and_draws_it(tmp_path: Path) -> None:
     assert "--turned:#123456;" in (tmp_path / "report.html").read_text()
 
 
-def test_errors_and_help_name_it() -> None:
+def test_errors_and_help_name_the_family() -> None:
     expected = r"expected one of float32, .*, binary, turned; a product .*; planes1 to planes8$"
     with pytest.raises(ArgumentError, match=expected):
         nv.Table.build(rows(), codec="twisted")
@@ -150,7 +150,7 @@ def test_errors_and_help_name_it() -> None:
         source = importlib.util.find_spec(f"nestvec.cli.commands.{command}")
         assert source is not None
         assert source.loader is not None
-        module = importlib.util.module_from_spec(source)  # made anew: the one that is loaded had its help before
+        module = importlib.util.module_from_spec(source)  # the loaded module's help is older
         source.loader.exec_module(module)
         app = typer.Typer()
         app.command()(getattr(module, command))
@@ -158,7 +158,7 @@ def test_errors_and_help_name_it() -> None:
         assert "planes1 to planes8, turned." in " ".join(output.replace("│", " ").split())
 
 
-def test_the_lists_of_the_tests_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lists_of_the_tests_have_the_family(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("every_codec.FAMILIES", families.FAMILIES)
     assert "turned" in {codec.name for codec in every_codec()}
     assert "turned" in scalar_quantizers()
@@ -178,7 +178,7 @@ def test_a_family_without_a_fit_learns_nothing(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.skipif(EXTRA_CORE is None, reason="it needs a module with an encoding that no other has")
-def test_over_an_encoding_that_exists_nowhere_else() -> None:
+def test_over_a_new_encoding() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "NESTVEC_TEST_EXTRA_CORE"}
     environment["NESTVEC_TEST_CORE"] = str(EXTRA_CORE)
     checked = "import nestvec._core as core; assert [one.name for one in core.encodings()][-1] == 'int7'"

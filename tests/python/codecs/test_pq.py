@@ -1,4 +1,4 @@
-"""Training product quantizers: rotations that are rotations and help, the same for the same input, poor samples."""
+"""Training product quantizers: rotations that lower the loss, equal results for equal input, poor samples."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_rotation_loses_less(bits: int, sub_quantizers: int) -> None:
     sample, x = correlated(2000, 16), correlated(1000, 16, seed=2)
     straight = distortion(f"pq{sub_quantizers}x{bits}", sample, x)
     rotated = distortion(f"opq{sub_quantizers}x{bits}", sample, x)
-    if sub_quantizers in (1, 16):  # nothing to share out; no room to bring correlated dimensions together
+    if sub_quantizers in (1, 16):  # no dimensions to share out; no room to bring correlated dimensions together
         assert rotated < 1.1 * straight
     else:
         assert rotated < 0.8 * straight

@@ -1,4 +1,4 @@
-"""The demo from end to end, with a tiny model in place of the one from PyPI."""
+"""The demo from end to end, with a tiny model in place of the model from PyPI."""
 
 from __future__ import annotations
 

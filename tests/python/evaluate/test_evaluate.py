@@ -179,7 +179,7 @@ def test_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
     values = random.normal(3, 2, size=400)
     found = evaluate.bootstrap(values)
     assert found.mean == pytest.approx(values.mean())
-    error = values.std() / 20  # of the mean; the interval should be near the normal one
+    error = values.std() / 20  # of the mean; the interval should be near that of a normal distribution
     assert found.low == pytest.approx(found.mean - 1.96 * error, abs=0.1 * error * 1.96)
     assert found.high == pytest.approx(found.mean + 1.96 * error, abs=0.1 * error * 1.96)
     assert evaluate.bootstrap(values) == found
@@ -249,5 +249,5 @@ def test_compare_uses_the_metric_of_the_table() -> None:
         evaluate.compare(X[:-1], table, Q)
 
 
-def test_it_is_public() -> None:
+def test_evaluate_is_public() -> None:
     assert nestvec.evaluate is evaluate

@@ -274,7 +274,7 @@ def test_a_config_that_is_no_json_object(text: bytes, tmp_path: Path) -> None:
     assert "config.json" in refusal(folder)
 
 
-def test_a_config_larger_than_any_real_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_config_larger_than_any_real_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = write_bert(tmp_path)
     monkeypatch.setattr("nestvec.base.json_files.MAX_JSON_BYTES", 100)
     assert "expected at most 100" in refusal(folder)

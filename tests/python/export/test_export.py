@@ -37,7 +37,7 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_default_output_and_one_that_was_asked_for(tmp_path: Path) -> None:
+def test_the_default_output_and_a_given_output(tmp_path: Path) -> None:
     folder = write_bert(tmp_path / "model")
     assert nestvec.export_onnx(str(folder)) == folder / "onnx" / "model.onnx"
     other = tmp_path / "new" / "folder" / "encoder.onnx"
@@ -162,7 +162,7 @@ def test_a_model_that_onnxruntime_cannot_run(monkeypatch: pytest.MonkeyPatch, tm
     assert files(folder / "onnx") == []
 
 
-def test_weights_above_the_limit_of_protobuf_go_to_a_file_of_their_own(
+def test_weights_above_the_limit_of_protobuf_go_to_another_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     inline = export_onnx(write_bert(tmp_path / "inline"))

@@ -76,7 +76,7 @@ def test_the_epsilon_of_layer_norm(name: str, tmp_path: Path) -> None:
     config = {**json.loads((folder / "config.json").read_text()), "layer_norm_eps": 0.1}
     write_json(folder / "config.json", config)
     if name == "distilbert":
-        del config["layer_norm_eps"]  # a key that DistilBERT does not have: its epsilon is 1e-12
+        del config["layer_norm_eps"]  # DistilBERT has no such key: its epsilon is 1e-12
     expected = forward(load_file(folder / "model.safetensors"), config, np.maximum(IDS, 5), MASK, np.zeros_like(IDS))
     np.testing.assert_allclose(run(export_onnx(folder), np.maximum(IDS, 5), MASK), expected, atol=2e-5)
 

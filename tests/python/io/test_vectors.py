@@ -34,7 +34,7 @@ def test_npy(tmp_path: Path) -> None:
     refused(path, r"is an .npz archive")
 
 
-def test_files_of_no_kind(tmp_path: Path) -> None:
+def test_files_of_other_formats(tmp_path: Path) -> None:
     refused(tmp_path / "x.npy", r"there is no file .*x.npy; expected one with vectors: .npy, .safetensors, .parquet")
     refused(tmp_path, "there is no file")
     (tmp_path / "x.csv").write_text("1,2")

@@ -271,6 +271,6 @@ def with_value(value: float) -> np.ndarray:
         (r"return_scales .* ranges", lambda: nv.quantize(X, "int8", ranges=RANGES, return_scales=True)),
     ],
 )
-def test_what_cannot_be_used_is_refused_by_name(message: str, call: Any) -> None:
+def test_refused_arguments_are_named(message: str, call: Any) -> None:
     with pytest.raises(ArgumentError, match=message):
         call()

@@ -221,7 +221,7 @@ def test_an_empty_batch_gives_an_empty_result(precision: str) -> None:
     assert nv.pool(np.empty((0, 0, 4), np.float16), np.empty((0, 0), bool)).shape == (0, 4)
 
 
-def test_arrays_in_any_layout_are_read_as_what_they_hold() -> None:
+def test_arrays_are_read_in_any_layout() -> None:
     hidden, mask = batch(5, 6, 10, 16)
     want = nv.pool(hidden, mask)
     wide = np.zeros((6, 20, 32), np.float32)
@@ -346,6 +346,6 @@ def refusals() -> list[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize(("message", "call"), refusals())
-def test_what_cannot_be_used_is_refused_by_name(message: str, call: Any) -> None:
+def test_refused_arguments_are_named(message: str, call: Any) -> None:
     with pytest.raises(ArgumentError, match=message):
         call()

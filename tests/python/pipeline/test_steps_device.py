@@ -1,4 +1,4 @@
-"""The stateless functions on a device: bits equal to the CPU's, arrays of any library, refused arguments."""
+"""Stateless functions on a device: bits equal to the CPU's, arrays of any library, refused arguments."""
 
 from __future__ import annotations
 
@@ -153,6 +153,6 @@ def spoiled(value: float) -> DeviceArray:
         ("x is a device array .* C-contiguous", lambda: normalize(DLPackArray(DeviceArray(X), strides=(1, 300)))),
     ],
 )  # fmt: skip
-def test_what_is_refused_by_name(message: str, call: Callable[[], object]) -> None:
+def test_refused_arguments_are_named(message: str, call: Callable[[], object]) -> None:
     with pytest.raises(ArgumentError, match=message):
         call()

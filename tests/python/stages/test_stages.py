@@ -94,7 +94,7 @@ def test_groups_are_rotated_each_by_itself() -> None:
     close(y, np.concatenate(parts, axis=1))
 
 
-def test_whitening_does_not_blow_up_what_does_not_vary() -> None:
+def test_whitening_does_not_blow_up_constant_dimensions() -> None:
     flat = X.copy()
     flat[:, 5] = 4
     y = PCA(whiten=True).fit(flat).transform(flat)
@@ -160,7 +160,7 @@ def rotated_by_definition(x: Floats, signs: npt.NDArray[np.uint8]) -> Floats:
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 5, 8, 24, 33, 100])
-def test_a_rotation_is_what_the_format_says(dim: int) -> None:
+def test_a_rotation_follows_the_format(dim: int) -> None:
     x = np.random.default_rng(dim).standard_normal((6, dim)).astype(np.float32)
     stage = RandomRotation(dim).fit(x)
     close(stage.transform(x), rotated_by_definition(x, stage.arrays()["signs"]))
@@ -258,7 +258,7 @@ def test_stages_are_fitted_in_order_and_fused() -> None:
     ],
     ids=repr,
 )
-def test_what_is_fused(specs: list[Any], kinds: list[str]) -> None:
+def test_fused_stages(specs: list[Any], kinds: list[str]) -> None:
     fused = Stages.fit(specs, X)
     assert [stage.kind for stage in fused] == kinds
     x = X
@@ -301,12 +301,12 @@ def test_a_fitted_stage_can_be_used_again() -> None:
     ],
     ids=lambda value: repr(value)[:40] if not isinstance(value, np.ndarray) else "sample",
 )
-def test_what_cannot_be_fitted(spec: Any, sample: Floats, message: str) -> None:
+def test_refused_samples(spec: Any, sample: Floats, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         spec.fit(sample)
 
 
-def test_what_cannot_be_made() -> None:
+def test_refused_parameters() -> None:
     for arguments in ({}, {"directions": X, "count": 2}):
         with pytest.raises(ArgumentError, match="either directions= or count="):
             RemoveDirections(**arguments)

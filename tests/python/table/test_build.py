@@ -1,4 +1,4 @@
-"""Building tables: from one array or many batches, in memory or straight to a file, and what is refused."""
+"""Building tables: from an array or from batches, in memory or straight to a file, and refused input."""
 
 from __future__ import annotations
 
@@ -27,11 +27,14 @@ KINDS = (
 
 
 def sections_of(table: Table) -> Sections:
-    return {name: (one.dtype, one.shape, one.data.tobytes()) for name, one in table._state.segment.sections.items()}
+    return {
+        name: (section.dtype, section.shape, section.data.tobytes())
+        for name, section in table._state.segment.sections.items()
+    }
 
 
 def cut(x: Any, sizes: list[int]) -> Iterator[Any]:
-    """The rows of x in batches of these sizes, the last with what is left."""
+    """The rows of x in batches of these sizes, the last with the rest."""
     begin = 0
     for size in sizes:
         yield x[begin : begin + size]
@@ -59,8 +62,8 @@ def test_batches_give_the_bytes_of_one_array(codec: str, rescore: str | None, me
     assert (tmp_path / "streamed").read_bytes() == (tmp_path / "saved").read_bytes()
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["saved", "streamed"]
     queries = vectors(3, seed=2)
-    for one, other in zip(streamed.search(queries, 9), whole.search(queries, 9), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for array, expected in zip(streamed.search(queries, 9), whole.search(queries, 9), strict=True):
+        np.testing.assert_array_equal(array, expected)
 
 
 @given(st.lists(st.integers(0, 150), max_size=6), st.sampled_from(KINDS), st.integers(5, 70))
@@ -84,11 +87,11 @@ def test_a_list_or_tuple_of_arrays_is_batches() -> None:
     x = vectors(100)
     for batches in ([x[:30], x[30:]], (x[:99], x[99:]), [x]):
         assert sections_of(Table.build(batches)) == sections_of(Table.build(x))
-    assert Table.build([x[0].tolist(), x[1].tolist()]).rows == 2  # one array as nested lists
+    assert Table.build([x[0].tolist(), x[1].tolist()]).rows == 2  # an array as nested lists
 
 
 def test_an_array_larger_than_a_slice_gives_the_bytes_of_small_batches() -> None:
-    x = np.zeros((70_000, 64), np.float32)  # 17 MiB: encoded in more than one go
+    x = np.zeros((70_000, 64), np.float32)  # 17 MiB: encoded in more than one slice
     x[:, 0] = np.arange(70_000) % 11 - 5
     assert sections_of(Table.build(x)) == sections_of(Table.build(cut(x, [10_000] * 6)))
 

@@ -1,4 +1,4 @@
-"""Tables of several tiers: what each hands on, second vectors, bounds, and what a search says of itself."""
+"""Tables of several tiers: the candidates of each, second vectors, bounds, and the stats of a search."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def clustered(rows: int, dim: int, seed: int = 0) -> Floats:
 
 
 def by_hand(tables: list[Table], queries: list[Floats], k: int, oversample: list[int], **scan: Any) -> tuple[Any, Ids]:
-    """The cascade by definition: each tier alone, over the rows that the one before it kept."""
+    """The cascade by definition: each tier alone, over the rows that the tier before it kept."""
     rows = tables[0].rows
     keep = [min(rows, k * share) for share in oversample] + [k]
     ids = tables[0].search(queries[0], keep[0], **scan).ids
@@ -34,8 +34,8 @@ def by_hand(tables: list[Table], queries: list[Floats], k: int, oversample: list
         decoded = table.vectors().astype(np.float64)
         unit = q.astype(np.float64) / np.linalg.norm(q.astype(np.float64), axis=1, keepdims=True)
         lines = []
-        for one, candidates in zip(unit, ids, strict=True):
-            of_query = decoded[candidates] @ one
+        for query, candidates in zip(unit, ids, strict=True):
+            of_query = decoded[candidates] @ query
             best = np.lexsort((candidates, -of_query.astype(np.float32)))[:count]
             lines.append((of_query[best], candidates[best]))
         scores, ids = (np.array(part) for part in zip(*lines, strict=True))
@@ -49,7 +49,7 @@ def test_a_cascade_is_its_tiers_one_after_another(codecs: tuple[str, ...]) -> No
     x, q = clustered(700, 48), clustered(9, 48, 1)
     table = Table.build(x, codec=codecs)
     alone = [Table.build(x, codec=codec) for codec in codecs]
-    assert (table.codecs, table.bytes_per_row) == (codecs, sum(one.bytes_per_row for one in alone))
+    assert (table.codecs, table.bytes_per_row) == (codecs, sum(single.bytes_per_row for single in alone))
     for oversample in ([6, 2, 1][: len(codecs) - 1], [1] * (len(codecs) - 1), [1000] * (len(codecs) - 1)):
         scores, ids = by_hand(alone, [q] * len(codecs), 5, oversample)
         hits = table.search(q, 5, oversample=oversample)
@@ -84,8 +84,8 @@ def test_threads_batches_and_files_change_nothing(filtered: bool, tmp_path: Path
         asked: dict[str, Any] = {"oversample": (8, 3), "confidence": confidence}
         want = table.search(q, 5, **asked, filter=mask if filtered else None, threads=1)
         with Table.open(tmp_path / "t") as opened:
-            for one, threads in product((table, opened), (1, 2, 7)):
-                hits = one.search(q, 5, **asked, filter=mask if filtered else None, threads=threads)
+            for same_table, threads in product((table, opened), (1, 2, 7)):
+                hits = same_table.search(q, 5, **asked, filter=mask if filtered else None, threads=threads)
                 assert (hits.ids.tolist(), hits.scores.tolist()) == (want.ids.tolist(), want.scores.tolist())
             for i in (0, 32):
                 hits = opened.search(q[i], 5, **asked, filter=mask[i] if filtered else None)
@@ -93,19 +93,19 @@ def test_threads_batches_and_files_change_nothing(filtered: bool, tmp_path: Path
 
 
 class TestSecondVectors:
-    def test_the_first_tier_codes_the_one_and_the_others_the_other(self, tmp_path: Path) -> None:
+    def test_the_first_tier_codes_vectors_and_the_others_second_vectors(self, tmp_path: Path) -> None:
         small, large = clustered(400, 24), clustered(400, 70, 3)
         q, p = clustered(8, 24, 1), clustered(8, 70, 4)
         table = Table.build(small, codec=("binary", "int8", "float32"), fine=iter([large[:130], large[130:]]))
         assert (table.dim, table.fine_dim) == (24, 70)
         alone = [Table.build(small), *(Table.build(large, codec=codec) for codec in ("int8", "float32"))]
         table.save(tmp_path / "t")
-        for one in (table, Table.open(tmp_path / "t")):
-            hits = one.search(q, 5, fine=p, oversample=(9, 3))
+        for same_table in (table, Table.open(tmp_path / "t")):
+            hits = same_table.search(q, 5, fine=p, oversample=(9, 3))
             scores, ids = by_hand(alone, [q, p, p], 5, [9, 3])
             assert hits.ids.tolist() == ids.tolist()
             np.testing.assert_allclose(hits.scores, scores, rtol=1e-5, atol=1e-6)
-            assert one.search(q[0], 5, fine=p[0], confidence=0.9).ids.shape == (1, 5)
+            assert same_table.search(q[0], 5, fine=p[0], confidence=0.9).ids.shape == (1, 5)
         assert table.vectors(tier=0).shape == (400, 24)
         assert table.vectors().shape == (400, 70)
 
@@ -115,7 +115,7 @@ class TestSecondVectors:
         hits = table.search(small[:4, :8], 3, fine=large[:4], oversample=70)
         assert hits.ids.tolist() == Table.build(large, codec="float32").search(large[:4], 3).ids.tolist()
 
-    def test_what_does_not_fit(self) -> None:
+    def test_second_vectors_that_do_not_fit(self) -> None:
         x, y = clustered(50, 8), clustered(50, 9)
         with pytest.raises(ArgumentError, match="fine= was given with one codec; expected at least two"):
             Table.build(x, codec="int8", fine=y)
@@ -158,27 +158,27 @@ class TestConfidence:
         assert asked.ids.tolist() == table.search(self.Q, 5, confidence=0.9999999, oversample=32).ids.tolist()
 
     @pytest.mark.parametrize("x", [np.ones((300, 8)), np.zeros((5, 8)), np.eye(8)[:1], np.zeros((0, 8))])
-    def test_where_nothing_can_be_learned_all_are_scored(self, x: Any) -> None:
+    def test_without_a_forecast_all_candidates_are_scored(self, x: Any) -> None:
         table = Table.build(x, codec=("binary", "float32"))
         q = np.ones((3, 8), np.float32)
         hits = table.search(q, 4, confidence=0.9)
         assert hits.ids.tolist() == table.search(q, 4, oversample=32).ids.tolist()
 
     @pytest.mark.parametrize("confidence", [0, 0.4, 1, 1.5, float("nan"), "0.9"])
-    def test_what_is_no_confidence(self, confidence: Any) -> None:
+    def test_refused_confidences(self, confidence: Any) -> None:
         with pytest.raises(ArgumentError, match=r"confidence is .*; expected a number from 0.5 to below 1"):
             Table.build(self.X[:50]).search(self.Q, confidence=confidence)
 
 
 class TestStats:
-    def test_what_each_tier_read(self) -> None:
+    def test_rows_and_bytes_of_each_tier(self) -> None:
         x, q = clustered(1000, 64), clustered(3, 64, 1)
         stats = Table.build(x, codec=("binary", "int8", "float32")).search(q, 10, oversample=(8, 2)).stats
         assert stats is not None
-        assert [one.codec for one in stats] == ["binary", "int8", "float32"]
-        assert [one.rows for one in stats] == [3000, 240, 60]
-        assert [one.bytes for one in stats] == [16 * 64 * 8, 240 * (64 + 4), 60 * (256 + 4)]
-        assert all(one.seconds > 0 for one in stats)
+        assert [tier.codec for tier in stats] == ["binary", "int8", "float32"]
+        assert [tier.rows for tier in stats] == [3000, 240, 60]
+        assert [tier.bytes for tier in stats] == [16 * 64 * 8, 240 * (64 + 4), 60 * (256 + 4)]
+        assert all(tier.seconds > 0 for tier in stats)
 
     def test_rows_that_a_filter_leaves_out_are_not_counted(self) -> None:
         x, q = clustered(1000, 64), clustered(3, 64, 1)
@@ -190,26 +190,26 @@ class TestStats:
         ):
             hits = table.search(q, 10, filter=allowed)
             assert hits.stats is not None
-            assert [one.rows for one in hits.stats] == [rows, scored]
+            assert [tier.rows for tier in hits.stats] == [rows, scored]
             assert hits.stats[0].bytes == blocks * 64 * 8
         each = np.arange(1000) // 64 == np.arange(3)[:, None]
         stats = table.search(q, 10, filter=each).stats
         assert stats is not None
         assert (stats[0].rows, stats[0].bytes) == (3 * 64, 3 * 64 * 8)
 
-    def test_one_tier_and_no_table(self) -> None:
+    def test_stats_of_one_tier_and_without_a_table(self) -> None:
         from nestvec import inner_topk
 
         x = clustered(100, 16)
         stats = Table.build(x, codec="float32").search(x[:2], 5).stats
         assert stats is not None
-        assert [one.rows for one in stats] == [200]
+        assert [tier.rows for tier in stats] == [200]
         assert inner_topk(x[:2], x, 5).stats is None
 
 
 @pytest.mark.parametrize("metric", ["cosine", "ip"])
 @pytest.mark.parametrize("codec", ["float32", "float16", "bfloat16", "int8", "binary", "pq8x8", "pq6x4"])
-def test_vectors_are_what_the_scores_are_made_of(codec: str, metric: str, tmp_path: Path) -> None:
+def test_scores_are_products_with_the_decoded_vectors(codec: str, metric: str, tmp_path: Path) -> None:
     x, q = clustered(260, 20), clustered(4, 20, 1)
     table = Table.build(x, codec=codec, metric=metric, ids=np.arange(260) + 7)
     unit = q / np.linalg.norm(q, axis=1, keepdims=True) if metric == "cosine" else q

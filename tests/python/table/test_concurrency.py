@@ -1,4 +1,4 @@
-"""Many threads on one table, tables built beside searches, and fork: always the one right answer."""
+"""Many threads on one table, tables built during searches, and fork: always the right answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ X = np.random.default_rng(0).integers(-2, 3, (ROWS, DIM)).astype(np.float32)
 
 
 def at_once(*tasks: Callable[[], Any]) -> list[Any]:
-    """Runs every task in a thread of its own, all started together."""
+    """Runs every task in a new thread, all started together."""
     barrier = Barrier(len(tasks))
 
     def run(task: Callable[[], Any]) -> Any:
@@ -40,7 +40,7 @@ def test_many_threads_on_one_table(tmp_path: Path) -> None:
     Table.build(X, rescore="int8", texts=map(str, range(ROWS)), ids=range(7, ROWS + 7)).save(path)
     expected = Table.open(path).search(X[:64], 20, threads=1)
     expected_texts = expected.texts
-    table = Table.open(path)  # the first use, with its checks, is by all at once
+    table = Table.open(path)  # all threads make the first use, with its checks, at once
 
     def search(first: int) -> None:
         for threads in (None, 1, 3):
@@ -114,7 +114,7 @@ def test_closing_under_searches_ends_them_in_the_documented_error(tmp_path: Path
 @pytest.mark.parametrize(
     ("codec", "query"), [("binary", None), ("binary", "float"), ("bfloat16", None), ("pq8x8", None), ("pq16x4", None)]
 )
-def test_searching_while_others_close_their_own_tables(codec: str, query: str | None, tmp_path: Path) -> None:
+def test_searching_while_others_close_their_tables(codec: str, query: str | None, tmp_path: Path) -> None:
     path = tmp_path / "table"
     Table.build(X[:3000], codec=codec, path=path).close()
     table = Table.open(path)
@@ -131,8 +131,8 @@ def test_searching_while_others_close_their_own_tables(codec: str, query: str | 
 
     def open_and_close() -> None:
         for _ in range(10):
-            with Table.open(path) as own:
-                hits = own.search(X[:16], 10, query=query, filter=masks)
+            with Table.open(path) as opened:
+                hits = opened.search(X[:16], 10, query=query, filter=masks)
             check(hits)
 
     at_once(search, open_and_close, search, open_and_close)
@@ -145,7 +145,7 @@ import nestvec as nv
 
 x = np.random.default_rng(0).integers(-2, 3, (20_000, 64)).astype(np.float32)
 table = nv.Table.open(sys.argv[1])
-expected = table.search(x[:64], 10, threads=4).ids  # the pool's threads are there now
+expected = table.search(x[:64], 10, threads=4).ids  # now the pool's threads run
 stop = threading.Event()
 
 def busy():
@@ -171,7 +171,7 @@ print("done")
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system's own libraries are not safe under fork")
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system's libraries are not safe under fork")
 def test_fork_in_the_middle_of_searches(tmp_path: Path) -> None:
     path = tmp_path / "table"
     Table.build(X, codec="float32", rescore="int8").save(path)

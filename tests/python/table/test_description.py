@@ -1,4 +1,4 @@
-"""The description of a table: what a file says in JSON, both ways."""
+"""The description of a table: to JSON and back."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_json_of_every_file_comes_back(path: Path) -> None:
     assert Description.from_json(found).to_json() == found
 
 
-def test_what_it_holds() -> None:
+def test_the_fields() -> None:
     description = Description.from_json(parts())
     assert (description.rows, description.layout.names, description.layout.dims) == (3, ("binary", "int8"), (4, 8))
     assert description.longest_rows == (0.0, 1)
@@ -59,7 +59,7 @@ def test_other_keys_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["rows", "dim", "dims", "metric", "tiers"])
 @pytest.mark.parametrize("value", [..., None, "8", [], {}, -1, 1.0, True, 1 << 60], ids=repr)
-def test_what_is_none(key: str, value: Any) -> None:
+def test_invalid_descriptions(key: str, value: Any) -> None:
     with pytest.raises(TableFileError, match="its description of the table is incomplete or contradicts itself"):
         Description.from_json(parts(**{key: value}))
 

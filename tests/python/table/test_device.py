@@ -1,4 +1,4 @@
-"""Tables on a device: where tiers lie, what queries and results may be, and what is refused."""
+"""Tables on a device: the placement of tiers, the types of queries and results, and refused arguments."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def build(codec: Any = TIERS, **options: Any) -> nv.Table:
 
 def bytes_of(table: nv.Table, tier: int) -> int:
     sections = table.info()["sections"]
-    return sum(one["bytes"] for name, one in sections.items() if name.startswith(f"tier{tier}."))
+    return sum(section["bytes"] for name, section in sections.items() if name.startswith(f"tier{tier}."))
 
 
 def check_same(found: nv.Hits, expected: nv.Hits) -> None:
@@ -44,7 +44,7 @@ def test_without_cuda() -> None:
         build().to("cuda")
 
 
-def test_to_the_cpu_and_devices_that_are_none() -> None:
+def test_to_the_cpu_and_invalid_devices() -> None:
     table = build()
     again = table.to("cpu")
     assert (table.device, again.device) == ("cpu", "cpu")
@@ -66,20 +66,20 @@ def test_to_the_cpu_and_devices_that_are_none() -> None:
 @needs_cuda
 def test_all_tiers_on_the_device() -> None:
     table = build(ids=np.arange(700)[::-1].copy(), texts=[f"text {row}" for row in range(700)])
-    there = table.to("cuda")
-    assert (there.device, table.device) == ("cuda:0", "cpu")
-    assert repr(there).endswith(", device='cuda:0')")
-    info = there.info()
+    on_device = table.to("cuda")
+    assert (on_device.device, table.device) == ("cuda:0", "cpu")
+    assert repr(on_device).endswith(", device='cuda:0')")
+    info = on_device.info()
     assert info["device"] == "cuda:0"
     assert [tier["device"] for tier in info["placed"]] == ["cuda:0"] * 3
     for tier, placed in enumerate(info["placed"]):
         assert placed["bytes"] >= bytes_of(table, tier)
-    check_same(there.search(Q, 20), table.search(Q, 20))
-    assert there.search(Q[0], 3).texts == table.search(Q[0], 3).texts
-    back = there.to("cpu")
+    check_same(on_device.search(Q, 20), table.search(Q, 20))
+    assert on_device.search(Q[0], 3).texts == table.search(Q[0], 3).texts
+    back = on_device.to("cpu")
     check_same(back.search(Q, 20), table.search(Q, 20))
-    assert there.to("cuda:1").device == "cuda:1"
-    np.testing.assert_array_equal(there.vectors([3, 5]), table.vectors([3, 5]))
+    assert on_device.to("cuda:1").device == "cuda:1"
+    np.testing.assert_array_equal(on_device.vectors([3, 5]), table.vectors([3, 5]))
 
 
 @needs_cuda
@@ -87,10 +87,10 @@ def test_tiers_that_do_not_fit() -> None:
     table = build()
     sizes = [tier["bytes"] for tier in table.to("cuda").info()["placed"]]
     for fitting in (1, 2):
-        there = table.to("cuda", memory=sum(sizes[:fitting]))
-        devices = [tier["device"] for tier in there.info()["placed"]]
+        on_device = table.to("cuda", memory=sum(sizes[:fitting]))
+        devices = [tier["device"] for tier in on_device.info()["placed"]]
         assert devices == ["cuda:0"] * fitting + ["cpu"] * (3 - fitting)
-        check_same(there.search(Q, 15), table.search(Q, 15))
+        check_same(on_device.search(Q, 15), table.search(Q, 15))
 
 
 @needs_cuda
@@ -99,15 +99,15 @@ def test_a_tier_that_is_streamed(codec: Any, tmp_path: Path) -> None:
     large = np.random.default_rng(6).standard_normal((20_000, 48), dtype=np.float32)
     table = nv.Table.build(large, codec=codec, path=tmp_path / "t.safetensors").to("cpu")
     memory = bytes_of(table, 0) * 3 // 4
-    there = table.to("cuda", memory=memory)
-    placed = there.info()["placed"]
+    on_device = table.to("cuda", memory=memory)
+    placed = on_device.info()["placed"]
     assert [tier["device"] for tier in placed] == ["cpu to cuda:0", "cpu"][: len(placed)]
     assert sum(tier["bytes"] for tier in placed) <= memory
-    check_same(there.search(Q, 15), table.search(Q, 15))
+    check_same(on_device.search(Q, 15), table.search(Q, 15))
 
 
 @needs_cuda
-def test_memory_that_is_none() -> None:
+def test_invalid_memory() -> None:
     for memory in (0, -1, 1.5, "all", True):
         with pytest.raises(ArgumentError, match="memory is"):
             build().to("cuda", memory=memory)  # type: ignore[arg-type]
@@ -116,7 +116,7 @@ def test_memory_that_is_none() -> None:
 
 
 def free_bytes(folder: Path) -> int:
-    """Of the first device, as an error tells of them."""
+    """The free bytes of the first device, as an error names them."""
     with (folder / "holes").open("wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(DeviceError) as caught:
@@ -130,16 +130,16 @@ def free_bytes(folder: Path) -> int:
 def test_closing_frees_the_memory(tmp_path: Path) -> None:
     table = build("float32")
     before = []
-    for _ in range(2):  # the first time takes what the device works in, and keeps it
+    for _ in range(2):  # the first round allocates the working memory of the device, which is kept
         before.append(free_bytes(tmp_path))
-        there = table.to("cuda")
-        there.search(Q)
-        placed = there.info()["placed"][0]["bytes"]
+        on_device = table.to("cuda")
+        on_device.search(Q)
+        placed = on_device.info()["placed"][0]["bytes"]
         assert placed >= bytes_of(table, 0)
         assert free_bytes(tmp_path) <= before[-1] - placed
-        there.close()
+        on_device.close()
         with pytest.raises(ArgumentError, match="this table is closed"):
-            there.search(Q)
+            on_device.search(Q)
         gc.collect()
     assert free_bytes(tmp_path) == before[1]
 
@@ -148,9 +148,9 @@ def test_closing_frees_the_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [DeviceArray, DLPackArray, InterfaceArray])
 def test_queries_on_the_device(kind: Any) -> None:
     table = build(TIERS, dims=(16, 32))
-    there = table.to("cuda")
+    on_device = table.to("cuda")
     for queries in (Q, Q[0], Q[:0], Q[:, :16], Q.astype(np.float16)):
-        found, expected = there.search(kind(DeviceArray(queries)), 5), table.search(queries, 5)
+        found, expected = on_device.search(kind(DeviceArray(queries)), 5), table.search(queries, 5)
         assert isinstance(found.scores, DeviceArray)
         assert isinstance(found.ids, DeviceArray)
         assert (found.ids.device, len(found)) == ("cuda:0", len(expected))
@@ -170,16 +170,16 @@ def test_queries_of_bfloat16() -> None:
 def test_second_queries_and_texts_on_the_device() -> None:
     fine = np.random.default_rng(8).standard_normal((700, 20), dtype=np.float32)
     table = build(("binary", "int8"), fine=fine, texts=[f"text {row}" for row in range(700)])
-    there = table.to("cuda")
-    found, expected = there.search(DeviceArray(Q), 5, fine=DeviceArray(fine[:9])), table.search(Q, 5, fine=fine[:9])
+    on_device = table.to("cuda")
+    found, expected = on_device.search(DeviceArray(Q), 5, fine=DeviceArray(fine[:9])), table.search(Q, 5, fine=fine[:9])
     np.testing.assert_array_equal(found.ids.numpy(), expected.ids)  # type: ignore[attr-defined]
     assert found.texts == expected.texts
     with pytest.raises(ArgumentError, match="queries on cuda:0 and fine on the CPU"):
-        there.search(DeviceArray(Q), 5, fine=fine[:9])
+        on_device.search(DeviceArray(Q), 5, fine=fine[:9])
 
 
 @needs_cuda
-def test_queries_that_lie_elsewhere() -> None:
+def test_queries_on_another_device() -> None:
     table = build()
     with pytest.raises(
         ArgumentError, match=r"queries are on cuda:0, and this table is on cpu; search table\.to\('cuda:0'\)"
@@ -207,15 +207,15 @@ def test_queries_on_the_device_that_are_refused(queries: Any, message: str) -> N
 
 @needs_cuda
 def test_filters_and_other_arrays_stay_on_the_cpu() -> None:
-    there = build().to("cuda")
+    on_device = build().to("cuda")
     with pytest.raises(ArgumentError, match=r"filter of type DeviceArray cannot be read as an array .*\.numpy\(\)"):
-        there.search(Q, filter=DeviceArray(np.ones(700, bool)))
+        on_device.search(Q, filter=DeviceArray(np.ones(700, bool)))
     mask = np.arange(700) % 7 == 0
-    check_same(there.search(Q, 200, filter=mask), build().search(Q, 200, filter=mask))
+    check_same(on_device.search(Q, 200, filter=mask), build().search(Q, 200, filter=mask))
 
 
 @needs_cuda
-def test_more_than_there_are_rows_and_no_rows() -> None:
+def test_k_above_the_rows_and_no_rows() -> None:
     table = build()
     check_same(table.to("cuda").search(Q, 5000), table.search(Q, 5000))
     empty = nv.Table.build(X[:0], codec=TIERS).to("cpu")
@@ -234,19 +234,19 @@ def test_damage_shows_as_a_table_goes_to_the_device(tmp_path: Path) -> None:
 
 
 @needs_cuda
-def test_mapped_queries_share_what_lies_there() -> None:
+def test_mapped_queries_share_the_placed_tiers() -> None:
     stage = nv.stages.LinearMap.fit(X, X)
-    there = build(("binary", "int8")).to("cuda")
-    mapped = there.map_queries(stage)
+    on_device = build(("binary", "int8")).to("cuda")
+    mapped = on_device.map_queries(stage)
     assert mapped.device == "cuda:0"
-    assert mapped.info()["placed"] == there.info()["placed"]
-    there.close()
+    assert mapped.info()["placed"] == on_device.info()["placed"]
+    on_device.close()
     check_same(mapped.search(Q, 5), build(("binary", "int8")).map_queries(stage).search(Q, 5))
 
 
 @needs_cuda
 def test_confidence_and_float_queries() -> None:
     table = build()
-    there = table.to("cuda")
+    on_device = table.to("cuda")
     for options in ({"confidence": 0.9}, {"query": "float"}, {"oversample": [8, 2]}):
-        check_same(there.search(Q, 6, **options), table.search(Q, 6, **options))  # type: ignore[arg-type]
+        check_same(on_device.search(Q, 6, **options), table.search(Q, 6, **options))  # type: ignore[arg-type]

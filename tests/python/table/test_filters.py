@@ -1,4 +1,4 @@
-"""Every kind of filter against the oracle, and what is refused."""
+"""Every kind of filter against the oracle, and refused filters."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def packed(mask: Mask) -> npt.NDArray[np.uint8]:
 
 def check(table: Table, x: Any, queries: Any, filter: Any, masks: Mask) -> None:
     expected = oracle.search(x, queries, 9, codec="int8", ids=table.ids, allowed=masks)
-    for one, other in zip(table.search(queries, 9, filter=filter), expected, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for array, expected_array in zip(table.search(queries, 9, filter=filter), expected, strict=True):
+        np.testing.assert_array_equal(array, expected_array)
 
 
-# How callers may write one filter for all queries, and one for each; by the mask, and the ids of the rows.
+# The ways to write a filter for all queries, and a filter for each; by the mask, and the ids of the rows.
 FOR_ALL: dict[str, Callable[[Mask, Any], Any]] = {
     "mask": lambda mask, ids: mask,
     "list of bool": lambda mask, ids: mask.tolist(),
@@ -215,7 +215,7 @@ class TestBits:
         ):
             Bits(value)
 
-    def test_what_it_holds(self) -> None:
+    def test_the_array_of_bits(self) -> None:
         array = np.arange(12, dtype=np.uint8)
         assert Bits(array).packed is array
         assert Bits(bytearray(b"ab")).packed.tolist() == [97, 98]
@@ -224,13 +224,13 @@ class TestBits:
 
 
 def test_filters_of_a_large_table_take_little_memory() -> None:
-    # The results and the bits themselves; nothing of 8 bytes, or even one, for each of a million rows.
+    # The results and the bits themselves; not 8 bytes, nor even 1 byte, for each of a million rows.
     rows = 1_000_000
     table = Table.build(np.ones((rows, 8), np.float32), ids=np.arange(rows) + 5)
     queries = np.ones((100, 8), np.float32)
     table.search(queries[:1], 1)
-    some = np.arange(0, rows, 1000) + 5
-    for filter, limit in ((some, 2e6), ([some] * 100, 14e6), (np.ones(rows, np.bool_), 2e6)):
+    few_ids = np.arange(0, rows, 1000) + 5
+    for filter, limit in ((few_ids, 2e6), ([few_ids] * 100, 14e6), (np.ones(rows, np.bool_), 2e6)):
         tracemalloc.start()
         try:
             table.search(queries, 10, filter=filter)

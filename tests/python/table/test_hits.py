@@ -41,14 +41,14 @@ def test_hits_without_texts() -> None:
             _ = hits.texts
 
 
-def test_hits_are_told_apart_by_identity_and_cannot_be_changed() -> None:
+def test_hits_are_compared_by_identity_and_cannot_be_changed() -> None:
     table = Table.build(X)
-    one, other = table.search(X[:1]), table.search(X[:1])
-    assert one == one
-    assert one != other
-    assert len({one, other}) == 2
+    hits, equal_hits = table.search(X[:1]), table.search(X[:1])
+    assert hits == hits
+    assert hits != equal_hits
+    assert len({hits, equal_hits}) == 2
     with pytest.raises(dataclasses.FrozenInstanceError):
-        one.metric = "ip"  # type: ignore[misc]
+        hits.metric = "ip"  # type: ignore[misc]
 
 
 def test_pickles_hold_the_texts_of_the_hits_and_not_the_table() -> None:

@@ -1,4 +1,4 @@
-"""What Table.search, texts and close take and refuse, and the encoder that goes with a table."""
+"""Arguments that Table.search, texts and close take and refuse, and the encoder of a table."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_more_columns_than_the_table_has_are_refused_whatever_dim_says() -> None
         TABLE.search(np.zeros((2, 17)), dim=17)
 
 
-def test_the_edges_of_what_is_taken() -> None:
+def test_the_edges_of_accepted_values() -> None:
     first = TABLE.search(X[:2])
     assert first.ids.shape == (2, 10)
     for k in (ROWS, ROWS + 1, 2**31, 2**63, 2**64, 2**200, np.int8(100)):
@@ -141,7 +141,7 @@ class TestTexts:
         with pytest.raises(ArgumentError, match=message):
             TABLE.texts(ids)
 
-    def test_none_are_stored(self) -> None:
+    def test_a_table_without_texts(self) -> None:
         table = build()
         with pytest.raises(ArgumentError, match=r"stores no texts; pass texts= to Table.build"):
             table.texts([[100]])
@@ -150,7 +150,7 @@ class TestTexts:
 
 
 class TestClosed:
-    def test_every_use_says_so(self) -> None:
+    def test_every_use_of_a_closed_table_is_an_error(self) -> None:
         with build(texts=["a"] * ROWS) as table:
             pass
         uses: list[Any] = [
@@ -182,7 +182,7 @@ class TestClosed:
 
 
 class FakeEncoder:
-    """Answers as an Encoder does: text "n" becomes row n of X, with what it was asked noted down."""
+    """Answers as an Encoder does: text "n" becomes row n of X; it notes its arguments."""
 
     def __init__(self, dim: int = DIM, prompts: Sequence[str] = (), **fingerprint: Any) -> None:
         self.dim = dim

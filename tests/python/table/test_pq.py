@@ -1,4 +1,4 @@
-"""Product-quantized tables: what is searched, against the oracle; what is trained and encoded; what is refused."""
+"""Product-quantized tables: searches against the oracle, training and encoding, and refused arguments."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CODECS = product_quantizers((1, 6, 7, DIM), rotated=False)
 
 
 def rows_of(table: Table) -> Floats:
-    """What the table's rows are decoded to."""
+    """The table's decoded rows."""
     sections = table._state.segment.sections
     assert sections is not None
     blocks, codebook = sections["tier0.codes"].array(), sections["tier0.codebook"].array()
@@ -175,7 +175,7 @@ def test_codes_name_the_nearest_centroids(codec: str, metric: str) -> None:
         assert np.all(chosen - nearest <= 1e-6 * scale)
 
 
-def test_as_many_different_rows_as_centroids_are_kept_as_they_are() -> None:
+def test_distinct_rows_up_to_the_number_of_centroids_are_exact() -> None:
     x = np.random.default_rng(7).standard_normal((256, 12)).astype(np.float32)
     for codec, rows in (("pq3x8", 256), ("pq3x8", 9), ("pq3x4", 16), ("pq12x4", 1)):
         table = Table.build(np.repeat(x[:rows], 3, axis=0), codec=codec, metric="ip")
@@ -200,14 +200,14 @@ def test_no_rows(tmp_path: Path) -> None:
 
 
 class TestSample:
-    def test_of_an_array_it_is_spread_evenly(self) -> None:
+    def test_rows_of_an_array_are_spread_evenly(self) -> None:
         x = np.arange(1000, dtype=np.float64)[:, None] * [1, -1]
         assert Vectors(x, "x").sample(1000)[:, 0].tolist() == list(range(1000))
         assert Vectors(x, "x").sample(4).tolist() == [[0, 0], [250, -250], [500, -500], [750, -750]]
         assert Vectors(x.tolist(), "x").sample(2).dtype == np.float32
 
     @pytest.mark.parametrize("sizes", [[1000], [1] * 7, [0, 4, 0, 6], [10, 1], [9, 3, 7], [3, 100]])
-    def test_of_batches_it_is_the_first_rows_and_all_come_up_again(self, sizes: list[int]) -> None:
+    def test_the_first_rows_of_batches_are_also_encoded(self, sizes: list[int]) -> None:
         x = np.arange(sum(sizes), dtype=np.float32)[:, None] * [1, -1]
 
         def reusing_its_buffer() -> Iterator[Floats]:
@@ -221,7 +221,7 @@ class TestSample:
         np.testing.assert_array_equal(rows.sample(10), x[:10])
         np.testing.assert_array_equal(np.concatenate([piece.copy() for piece in rows]), x)
 
-    def test_training_sees_nothing_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_training_sees_only_the_sample(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("nestvec.table.build.SAMPLE_ROWS", 40)
         x = np.random.default_rng(9).standard_normal((200, 6)).astype(np.float32)
 
@@ -262,7 +262,7 @@ class TestSample:
 
 
 class TestDeterminism:
-    def test_built_twice_it_has_the_same_bytes(self, tmp_path: Path) -> None:
+    def test_two_builds_have_the_same_bytes(self, tmp_path: Path) -> None:
         x = np.random.default_rng(11).standard_normal((700, 20)).astype(np.float32)
         for codec in ("pq5x8", "pq9x4"):
             Table.build(x, codec=codec, rescore="bfloat16").save(tmp_path / "one")
@@ -310,7 +310,7 @@ for name, options in {
 
 
 class TestDistances:
-    def test_a_row_is_nearest_to_what_it_decodes_to(self) -> None:
+    def test_a_row_is_nearest_to_its_decoded_row(self) -> None:
         x = np.random.default_rng(13).standard_normal((500, 24)).astype(np.float32)
         table = Table.build(x, codec="pq6x8", metric="l2")
         decoded = table.vectors()
@@ -320,7 +320,7 @@ class TestDistances:
         assert hits.metric == "l2"
 
     @pytest.mark.parametrize("codec", ["opq6x8", "opq7x4"])
-    def test_a_rotation_keeps_them(self, codec: str) -> None:
+    def test_a_rotation_keeps_distances(self, codec: str) -> None:
         x = np.random.default_rng(14).standard_normal((400, 20)).astype(np.float32)
         table = Table.build(x, codec=codec, metric="l2")
         hits = table.search(x[:5], 400)
@@ -337,20 +337,20 @@ class TestDistances:
         np.testing.assert_allclose(hits.scores, -np.sort(squares, axis=1)[:, :9], rtol=1e-4, atol=1e-4)
 
     @pytest.mark.parametrize("codec", ["float32", "int8", "binary", "rabitq", "int4", "planes2"])
-    def test_others_scan_none(self, codec: str) -> None:
+    def test_other_codecs_do_not_scan_by_distance(self, codec: str) -> None:
         message = f'codec is {codec} and metric is "l2"; expected a product quantizer, such as pq96x8 or opq96x8'
         with pytest.raises(ArgumentError, match=message):
             Table.build(np.ones((300, 8), np.float32), codec=codec, metric="l2")
 
     @pytest.mark.parametrize("codec", ["binary", "rabitq", "int4", "planes2"])
-    def test_others_rescore_by_none(self, codec: str) -> None:
+    def test_other_codecs_do_not_rescore_by_distance(self, codec: str) -> None:
         message = f"codec is {codec} .*; expected float32, float16, bfloat16, int8 or a product quantizer"
         with pytest.raises(ArgumentError, match=message):
             Table.build(np.ones((300, 8), np.float32), codec=("pq2x4", codec), metric="l2")
 
 
 def test_cosines_make_up_for_lost_length() -> None:
-    """Half of the rows lose much more to coding than the others: without it, they would hardly be found."""
+    """Half of the rows lose much more length to coding than the others: uncorrected, they would hardly be found."""
     rng = np.random.default_rng(16)
     x = rng.standard_normal((4000, 64)).astype(np.float32)
     x[::2, 16:] *= np.float32(0.05)
@@ -372,7 +372,7 @@ def test_fewer_rows_than_centroids_is_a_warning() -> None:
         Table.build(np.random.default_rng(17).standard_normal((255, 6)), codec="pq3x8")
 
 
-def test_what_a_table_says_of_itself(tmp_path: Path) -> None:
+def test_properties_and_info(tmp_path: Path) -> None:
     x = np.random.default_rng(12).standard_normal((100, 48)).astype(np.float32)
     table = Table.build(x, codec="pq16x8", rescore="bfloat16", path=tmp_path / "table")
     assert (table.codec, table.rescore, table.metric) == ("pq16x8", "bfloat16", "cosine")

@@ -1,4 +1,4 @@
-"""The plan of a search: what each argument becomes, and what is refused."""
+"""The plan of a search: the effect of each argument, and refused arguments."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_defaults() -> None:
     assert plan(Layout.of(16, (), "cosine", [codec_named("planes2")])).float_query
 
 
-def test_what_is_asked_for() -> None:
+def test_given_arguments() -> None:
     three = layout("binary", "int8", "float32")
     assert plan(three, 8, k=3, oversample=2, threads=5) == SearchPlan(3, 8, False, (2, 2), None, 5)
     assert plan(three, dim=8, oversample=(9, 2), query="float") == SearchPlan(10, 8, True, (9, 2))
@@ -49,7 +49,7 @@ def test_what_is_asked_for() -> None:
         (16, {"query": "bits"}, "query is 'bits'"),
     ],
 )
-def test_what_is_refused(columns: int, options: Any, message: str) -> None:
+def test_refused_arguments(columns: int, options: Any, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         plan(layout("binary", "int8"), columns, **options)
 

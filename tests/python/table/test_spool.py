@@ -1,4 +1,4 @@
-"""Spools: the same bytes whatever they are kept in, grown without a copy, and given back."""
+"""Spools: equal bytes in a file and in memory, growth without a copy, and release."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ KINDS: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS.keys())
-def test_what_is_appended_comes_back(make: Callable[[Path], Any], tmp_path: Path) -> None:
+def test_appended_bytes_come_back(make: Callable[[Path], Any], tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for sizes in ([], [0], [1], [5, 0, 7], [4096], [3 << 20], [1, 3 << 20, 1], [700_000] * 20):
         parts = [rng.integers(0, 256, size, np.uint8) for size in sizes]
-        one = make(tmp_path)
+        buffer = make(tmp_path)
         for part in parts:
-            one.append(part)
-        whole = one.map()
-        del one
+            buffer.append(part)
+        whole = buffer.map()
+        del buffer
         gc.collect()
         assert whole.dtype == np.uint8
         assert whole.tobytes() == b"".join(part.tobytes() for part in parts)
@@ -49,34 +49,34 @@ def test_arrays_of_any_shape_and_type_are_their_bytes(make: Callable[[Path], Any
         np.arange(5),
         np.arange(8, dtype=np.uint16).reshape(2, 2, 2),
     ]
-    one = make(tmp_path)
+    buffer = make(tmp_path)
     for array in arrays:
-        one.append(array)
-    assert one.map().tobytes() == b"".join(array.tobytes() for array in arrays)
+        buffer.append(array)
+    assert buffer.map().tobytes() == b"".join(array.tobytes() for array in arrays)
 
 
 @linux
 class TestMemory:
-    def test_what_was_reserved_beyond_the_bytes_is_given_back(self) -> None:
-        one = spool.MemorySpool()
+    def test_unused_reserved_memory_is_given_back(self) -> None:
+        buffer = spool.MemorySpool()
         for _ in range(40):
-            one.append(np.ones(1_000_000, np.uint8))
-        assert len(one._memory or b"") > 40_000_000
-        whole = one.map()
-        assert len(one._memory or b"") == whole.nbytes == 40_000_000
+            buffer.append(np.ones(1_000_000, np.uint8))
+        assert len(buffer._memory or b"") > 40_000_000
+        whole = buffer.map()
+        assert len(buffer._memory or b"") == whole.nbytes == 40_000_000
 
     def test_growing_does_not_copy(self) -> None:
         def resident() -> int:
             return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
         part = np.ones(8 << 20, np.uint8)
-        one = spool.MemorySpool()
+        buffer = spool.MemorySpool()
         before = resident()
         for at in range(1, 17):
-            one.append(part)
+            buffer.append(part)
             assert resident() - before < at * part.nbytes + 2 * spool.HUGE_PAGE + (4 << 20)
 
-    def test_when_the_system_has_not_the_room_to_be_generous(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_growth_without_room_for_a_reserve(self, monkeypatch: pytest.MonkeyPatch) -> None:
         asked = []
 
         class Small(mmap.mmap):
@@ -87,14 +87,14 @@ class TestMemory:
                 super().resize(newsize)
 
         monkeypatch.setattr("nestvec.base.files.mmap.mmap", Small)
-        one = spool.MemorySpool()
+        buffer = spool.MemorySpool()
         part = np.arange(spool.HUGE_PAGE // 4, dtype=np.uint32)
         for _ in range(6):
-            one.append(part)
+            buffer.append(part)
         assert max(asked) > 6 * spool.HUGE_PAGE
         with pytest.raises(MemoryError, match=r"needs 14680064 bytes for one of its sections.*build it with path="):
-            one.append(part)
-        np.testing.assert_array_equal(one.map().view(np.uint32), np.tile(part, 6))
+            buffer.append(part)
+        np.testing.assert_array_equal(buffer.map().view(np.uint32), np.tile(part, 6))
 
     def test_a_kernel_without_huge_pages(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class Plain(mmap.mmap):
@@ -102,11 +102,11 @@ class TestMemory:
                 raise OSError(errno.EINVAL, "Invalid argument")
 
         monkeypatch.setattr("nestvec.base.files.mmap.mmap", Plain)
-        one = spool.MemorySpool()
-        one.append(np.ones(5 << 20, np.uint8))
-        assert one.map().sum() == 5 << 20
+        buffer = spool.MemorySpool()
+        buffer.append(np.ones(5 << 20, np.uint8))
+        assert buffer.map().sum() == 5 << 20
 
-    def test_large_ones_ask_for_huge_pages_and_small_ones_do_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_only_large_spools_ask_for_huge_pages(self, monkeypatch: pytest.MonkeyPatch) -> None:
         advice = []
 
         class Noting(mmap.mmap):
@@ -114,13 +114,13 @@ class TestMemory:
                 advice.append(option)
 
         monkeypatch.setattr("nestvec.base.files.mmap.mmap", Noting)
-        one = spool.MemorySpool()
-        one.append(np.ones(1000, np.uint8))
+        buffer = spool.MemorySpool()
+        buffer.append(np.ones(1000, np.uint8))
         assert advice == []
-        one.append(np.ones(spool.HUGE_PAGE, np.uint8))
+        buffer.append(np.ones(spool.HUGE_PAGE, np.uint8))
         assert advice == [mmap.MADV_HUGEPAGE]
 
-    def test_a_table_in_memory_is_in_it_and_outlives_the_build(self) -> None:
+    def test_a_table_in_memory_is_in_a_spool_and_outlives_the_build(self) -> None:
         x = np.random.default_rng(1).standard_normal((9000, 128)).astype(np.float32)
         table = Table.build(x, codec="float32", metric="ip")
         sections = table._state.segment.sections

@@ -44,7 +44,9 @@ def batches(x: Floats, rows: int) -> Iterator[Floats]:
 
 @pytest.mark.parametrize("options", [{"codec": "binary", "rescore": "int8"}, {"codec": "float32", "metric": "ip"}])
 @pytest.mark.parametrize("stages", CASES, ids=repr)
-def test_a_search_equals_one_of_transformed_vectors(stages: list[Any], options: dict[str, Any], tmp_path: Path) -> None:
+def test_a_search_equals_that_of_transformed_vectors(
+    stages: list[Any], options: dict[str, Any], tmp_path: Path
+) -> None:
     fitted = Stages.fit(stages, X)
     plain = Table.build(fitted.transform(X), **options)
     want = plain.search(fitted.transform(Q), 7)
@@ -193,7 +195,7 @@ def test_queries_are_mapped_twice(tmp_path: Path) -> None:
         twice.map_queries(second)
 
 
-def test_queries_are_mapped_twice_by_stages_that_are_no_one_product(tmp_path: Path) -> None:
+def test_queries_are_mapped_twice_by_stages_that_cannot_be_fused(tmp_path: Path) -> None:
     table = Table.build(X, codec="float32", stages=[Center()])
     first, second = LinearMap.fit(new_model(X), X), Clip(0.9).fit(new_model(X))
     table.map_queries(first).save(tmp_path / "once")
@@ -204,7 +206,7 @@ def test_queries_are_mapped_twice_by_stages_that_are_no_one_product(tmp_path: Pa
         same(twice.search(new_model(Q), 5), once.search(second.transform(new_model(Q)), 5))
 
 
-def test_what_queries_cannot_be_mapped_by(tmp_path: Path) -> None:
+def test_refused_maps_of_queries(tmp_path: Path) -> None:
     table = Table.build(X)
     for stage, message in (
         (LinearMap.fit(X, new_model(X)), "expected a stage that gives the 20 dimensions of queries"),

@@ -25,7 +25,7 @@ ROWS, DIM, DIMS = 150, 70, (20, 33)
 
 
 def mixed_rows(rng: np.random.Generator, rows: int = ROWS, dim: int = DIM) -> npt.NDArray[np.float32]:
-    """Rows that tie a lot, with zeros, zero prefixes, prefixes of next to no length, and lengths from 1e-25 to 1e4."""
+    """Rows that tie a lot, with zeros, zero prefixes, prefixes of almost no length, and lengths from 1e-25 to 1e4."""
     x = rng.standard_normal((rows, dim)).astype(np.float32)
     x[rows // 3 : rows // 2] = np.rint(x[rows // 3 : rows // 2])
     x[rows // 2 : rows // 2 + 8] = x[3]
@@ -34,12 +34,12 @@ def mixed_rows(rng: np.random.Generator, rows: int = ROWS, dim: int = DIM) -> np
     x[10] *= np.float32(1e-25)
     x[11] *= np.float32(1e4)
     x[12, : DIMS[0]] *= np.float32(1e-8)  # short, but with a direction
-    x[13, : DIMS[0]] *= np.float32(1e-22)  # too short for one
+    x[13, : DIMS[0]] *= np.float32(1e-22)  # too short for a direction
     return x
 
 
 def some_queries(rng: np.random.Generator, x: npt.NDArray[np.float32], count: int = 6) -> npt.NDArray[np.float32]:
-    """Random ones, one that is a row of the table, one of small integers, and zeros."""
+    """Random queries, a query equal to a row, a query of small integers, and zeros."""
     queries = rng.standard_normal((count, x.shape[1])).astype(np.float32)
     queries[1], queries[2], queries[3] = x[3], np.rint(queries[2]), 0
     return queries
@@ -65,8 +65,8 @@ class TestEveryTable:
         for k in (1, 10, ROWS - 1, ROWS, 10 * ROWS):
             check(table.search(queries, k), oracle.search(x, queries, k, ids=ids, **kind))
         for width, dim in ((DIM, 20), (DIM, 33), (33, None), (33, 33), (33, 20), (20, None)):
-            some = queries[:, :width]
-            check(table.search(some, 7, dim=dim), oracle.search(x, some, 7, dim=dim, ids=ids, **kind))
+            prefixes = queries[:, :width]
+            check(table.search(prefixes, 7, dim=dim), oracle.search(x, prefixes, 7, dim=dim, ids=ids, **kind))
         for oversample in (1, 2, 1000):
             found = table.search(queries, 5, dim=20, oversample=oversample)
             check(found, oracle.search(x, queries, 5, dim=20, oversample=oversample, ids=ids, **kind))
@@ -117,7 +117,7 @@ def test_top_k_is_a_prefix_of_top_more(codec: str, metric: str) -> None:
 
 
 def test_a_crowd_of_rows_within_the_rounding_error_keeps_its_order() -> None:
-    # All scores differ by less than float32 sums can tell, so every row has to be scored exactly.
+    # All scores differ by less than the resolution of float32 sums, so every row has to be scored exactly.
     rng = np.random.default_rng(5)
     x = np.repeat(rng.standard_normal((1, 96)), 3000, 0) * (1 + rng.integers(-3, 4, (3000, 1)) * 2.0**-24)
     x = x.astype(np.float32)
@@ -137,8 +137,8 @@ def test_scores_below_the_normal_floats_tie_as_they_are_rounded() -> None:
     for codec in CODECS:
         table = Table.build(x, codec=codec, metric="ip", ids=ids)
         for scale in (1, 1e-35):
-            some = (queries * scale).astype(np.float32)
-            check(table.search(some, 10), oracle.search(x, some, 10, codec=codec, metric="ip", ids=ids))
+            scaled = (queries * scale).astype(np.float32)
+            check(table.search(scaled, 10), oracle.search(x, scaled, 10, codec=codec, metric="ip", ids=ids))
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_float_queries_find_more_of_the_true_neighbours() -> None:
 
     def found(query: str) -> int:
         pairs = zip(true, table.search(queries, 10, query=query).ids, strict=True)
-        return sum(len(set(one) & set(other)) for one, other in pairs)
+        return sum(len(set(ids) & set(exact)) for exact, ids in pairs)
 
     assert found("float") > 1.2 * found("codes")
 

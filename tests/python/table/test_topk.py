@@ -84,8 +84,8 @@ def test_inner_drawn(seed: int, rows: int, dim: int, count: int, k: int) -> None
         for threads in (None, 1, 3):
             check(inner_topk(queries, x, k, threads=threads), scores, k)
     codes = rng.choice(np.array([-128, -1, 0, 1, 127], np.int8), (rows, dim))
-    some = rng.integers(-128, 128, (count, dim), np.int8)
-    check(inner_topk(some, codes, k), some.astype(np.int32) @ codes.astype(np.int32).T, k)
+    bytes_of_queries = rng.integers(-128, 128, (count, dim), np.int8)
+    check(inner_topk(bytes_of_queries, codes, k), bytes_of_queries.astype(np.int32) @ codes.astype(np.int32).T, k)
 
 
 def test_int8_sums_that_float32_cannot_hold() -> None:
@@ -175,6 +175,6 @@ F, U, S = np.ones((3, 4), np.float32), np.ones((3, 4), np.uint8), np.ones((3, 4)
         (lambda: inner_topk(F, F, 1, threads=2000), "threads is 2000"),
     ],
 )
-def test_refused(call: Any, message: str) -> None:
+def test_refused_arguments(call: Any, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         call()

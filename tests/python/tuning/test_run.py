@@ -56,7 +56,7 @@ def test_everything_for_a_small_collection(x: np.ndarray, queries: np.ndarray) -
     assert not result.interrupted
 
 
-def test_figures_are_those_of_the_call(x: np.ndarray, queries: np.ndarray) -> None:
+def test_figures_equal_those_of_the_printed_call(x: np.ndarray, queries: np.ndarray) -> None:
     judged = [{int(row): 1 for row in (7 * query, 7 * query + 1)} for query in range(QUERIES - 1)] + [{}]
     for metric in ("cosine", "ip"):
         result = nestvec.tune(x, queries, relevance=judged, metric=metric, codecs=CODECS + LEARNED)
@@ -119,7 +119,7 @@ def test_a_candidate_that_fails_is_skipped(x: np.ndarray, queries: np.ndarray) -
     assert (nothing.measured, nothing.chosen, nothing.choice, nothing.why) == ((), None, None, "Nothing was measured.")
 
 
-def test_an_interrupt_keeps_what_was_measured(x: np.ndarray, queries: np.ndarray) -> None:
+def test_an_interrupt_keeps_the_measurements(x: np.ndarray, queries: np.ndarray) -> None:
     def stop_at(step: str, done: float, total: float) -> None:
         if step == "binary":
             raise KeyboardInterrupt

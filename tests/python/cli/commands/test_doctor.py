@@ -30,7 +30,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 def install(monkeypatch: pytest.MonkeyPatch, **versions: str | None) -> None:
-    """Makes importlib.metadata return these versions, and the true one for other distributions."""
+    """Makes importlib.metadata return these versions, and the true version of other distributions."""
     real = importlib.metadata.version
 
     def version(name: str) -> str:

@@ -105,7 +105,7 @@ def _saved(folder: Path, shape: tuple[int, int]) -> Path:
     return path
 
 
-def test_interrupted_it_reports_what_it_measured(tmp_path: Path) -> None:
+def test_an_interrupt_reports_the_measurements(tmp_path: Path) -> None:
     np.save(path := tmp_path / "x.npy", np.random.default_rng(1).normal(size=(20_000, 64)).astype(np.float32))
     watched = (
         "from nestvec.tuning import measure as tune_measure\n"

@@ -1,4 +1,4 @@
-"""The file: what is written, that it is a safetensors file, that it is mapped, and that no damage goes unseen."""
+"""The file: its bytes, which safetensors reads, its map, and the detection of any damage."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def opened(tmp_path: Path) -> Open:
 
 
 def use(table: Table) -> None:
-    """Everything a table can be asked for."""
+    """Calls everything that a table offers."""
     queries = np.random.default_rng(1).standard_normal((3, DIM))
     assert table.search(queries, 4).texts[0][0] is not None
     table.search(queries[:, :4], ROWS, filter=table.ids)
@@ -67,13 +67,13 @@ def use(table: Table) -> None:
 
 
 def prefixes(codec: str, dim: int) -> tuple[int, ...]:
-    """A declared dimension, for codecs that can have one whatever the metric."""
+    """A declared dimension, for codecs that have prefixes with every metric."""
     return () if codec.startswith("pq") else (dim,)
 
 
 class TestContainer:
     @pytest.mark.parametrize(("codec", "rescore", "metric"), KINDS)
-    def test_safetensors_reads_it(self, codec: str, rescore: str | None, metric: str, tmp_path: Path) -> None:
+    def test_safetensors_reads_a_table(self, codec: str, rescore: str | None, metric: str, tmp_path: Path) -> None:
         rng = np.random.default_rng(1)
         x = rng.standard_normal((ROWS, 33)).astype(np.float32)
         options: dict[str, Any] = {"codec": codec, "rescore": rescore, "metric": metric, "dims": prefixes(codec, 8)}
@@ -121,17 +121,17 @@ class TestContainer:
         built.save(tmp_path / "first")
         table = Table.open(tmp_path / "first")
         assert table.info() == built.info()
-        for one, other in zip(table.search(x[:5], 9), built.search(x[:5], 9), strict=True):
-            np.testing.assert_array_equal(one, other)
+        for array, expected in zip(table.search(x[:5], 9), built.search(x[:5], 9), strict=True):
+            np.testing.assert_array_equal(array, expected)
         table.save(tmp_path / "second")
         table.save(tmp_path / "first")  # over itself
         assert (tmp_path / "second").read_bytes() == (tmp_path / "first").read_bytes()
         np.testing.assert_array_equal(table.search(x[:5], 9).ids, built.search(x[:5], 9).ids)
 
-    def test_written_by_hand_it_has_the_same_bytes(self, good: bytes) -> None:
+    def test_a_file_written_by_hand_has_the_same_bytes(self, good: bytes) -> None:
         assert Forged.read(good).write() == good
 
-    def test_a_file_of_this_version_is_written_and_read_for_ever(self, tmp_path: Path) -> None:
+    def test_the_first_file_of_this_version_stays_readable(self, tmp_path: Path) -> None:
         # Saved from kept_table() by the first version that wrote format version 1.
         kept = Path(__file__).parents[3] / "format" / "version1.safetensors"
         kept_table().save(tmp_path / "table")
@@ -140,9 +140,9 @@ class TestContainer:
         assert (hits.ids.tolist(), hits.texts) == ([[11, 12]], [["un", "deux"]])
         np.testing.assert_allclose(hits.scores, [[1, 19 / 55]], atol=0.01)
 
-    def test_a_file_with_a_codebook_is_read_for_ever(self) -> None:
+    def test_the_first_file_with_a_codebook_stays_readable(self) -> None:
         # Saved from kept_table(codec="pq5x4", rescore="bfloat16", dims=(), metric="ip") by the first version that had
-        # these codecs. What training makes of the rows may change; what is in the file may not.
+        # these codecs. The result of training may change; the content of the file may not.
         kept = Path(__file__).parents[3] / "format" / "version1_pq.safetensors"
         table = Table.open(kept)
         hits = table.search(np.array([1.0, -2, 3, -4, 5]), 2)
@@ -201,14 +201,14 @@ class TestDamage:
             content = bytearray(good)
             content[at] ^= 0x10
             table = opened(bytes(content))
-            for _ in range(2):  # not only the first time
+            for _ in range(2):  # at every use, not only the first
                 with pytest.raises(TableFileError, match=r"damaged: bytes 0 to \d+ of its data differ"):
                     use(table)
             with pytest.raises(TableFileError, match="damaged"):
                 table.save("/dev/null/never")
 
-    def test_only_what_is_used_is_read(self, tmp_path: Path) -> None:
-        # Each section is some chunks of 65,536 bytes: damage is found by what touches it, and by nothing else.
+    def test_only_used_chunks_are_read(self, tmp_path: Path) -> None:
+        # Each section is several chunks of 65,536 bytes: only a call that reads a damaged chunk finds the damage.
         rows, dim = 4096, 256
         x = np.random.default_rng(4).standard_normal((rows, dim)).astype(np.float32)
         path = tmp_path / "table"
@@ -256,7 +256,7 @@ class TestDamage:
 class TestSaving:
     @pytest.fixture
     def folder(self, tmp_path: Path, good: bytes) -> Iterator[Path]:
-        """A folder with a table in it, which must be all that it holds in the end."""
+        """A folder with a table, which must hold nothing else in the end."""
         (tmp_path / "table").write_bytes(good)
         yield tmp_path
         assert (tmp_path / "table").read_bytes() == good
@@ -266,7 +266,7 @@ class TestSaving:
     def test_a_disk_that_is_full(self, folder: Path, limit: int) -> None:
         table = Table.build(np.ones((1000, 300), np.float32), codec="float32")  # 1.2 MB
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))  # a write that ends early, then one that fails
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))  # a write ends early, then another fails
         try:
             with pytest.raises(OSError, match=f"Errno {errno.EFBIG}"):
                 table.save(folder / "table")

@@ -1,7 +1,7 @@
-"""Files of a stranger: every checksum is right, but no writer of ours made what is in them.
+"""Files of a stranger: every checksum is right, but nestvec did not write the content.
 
-A search may find nothing sensible in them. It must end, stay within its memory, and return well-formed results or one
-of the documented errors.
+A search may find nothing sensible in them. It must end, stay within its memory, and return well-formed results or a
+documented error.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def floats_of(dtype: str, value: float, count: int) -> bytes:
 @pytest.mark.parametrize("value", FLOATS, ids=str)
 @pytest.mark.parametrize("section", ["tier0.codes", "tier0.factors", "tier1.codes", "tier1.factors"])
 @pytest.mark.parametrize("codec", ["float32", "float16", "bfloat16", "int8"])
-def test_numbers_that_are_none(codec: str, section: str, value: float, tmp_path: Path, opened: OpenForged) -> None:
+def test_values_no_codec_writes(codec: str, section: str, value: float, tmp_path: Path, opened: OpenForged) -> None:
     forged = table_file(tmp_path, codec, codec)
     piece = forged[section]
     whole = piece.data
@@ -81,7 +81,7 @@ def test_numbers_that_are_none(codec: str, section: str, value: float, tmp_path:
     size = 2 if piece.dtype.endswith("16") else 4
     piece.data = floats_of(piece.dtype, value, len(whole) // size)
     check_well_formed(opened(forged))
-    piece.data = b"".join(  # and every third, among good ones
+    piece.data = b"".join(  # every third value, among good values
         floats_of(piece.dtype, value, 1) if at % 3 == 0 else whole[at * size : at * size + size]
         for at in range(len(whole) // size)
     )
@@ -103,7 +103,7 @@ def test_noise(seed: int, tmp_path: Path, opened: OpenForged) -> None:
 class TestCodebooks:
     @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
     @pytest.mark.parametrize("at", [0, 100, -1])
-    def test_numbers_that_are_none(self, codec: str, value: float, at: int, tmp_path: Path, opened: OpenForged) -> None:
+    def test_nan_and_infinity(self, codec: str, value: float, at: int, tmp_path: Path, opened: OpenForged) -> None:
         forged = table_file(tmp_path, codec)
         centroids = np.frombuffer(forged["tier0.codebook"].data, np.float32).copy()
         centroids[at] = value
@@ -130,23 +130,23 @@ class TestCodebooks:
             else:
                 check_well_formed(table)
 
-    def test_its_length_is_not_taken_from_the_description(self, codec: str, tmp_path: Path, opened: OpenForged) -> None:
+    def test_the_length_is_not_taken_from_the_description(self, codec: str, tmp_path: Path, opened: OpenForged) -> None:
         forged = table_file(tmp_path, codec)
         expected = opened(forged).search(QUERIES, 50)
         for bound in (0, 1e300):
             forged.table["tiers"][0]["longest_row"] = bound
-            for one, other in zip(opened(forged).search(QUERIES, 50), expected, strict=True):
-                np.testing.assert_array_equal(one, other)
+            for array, expected_array in zip(opened(forged).search(QUERIES, 50), expected, strict=True):
+                np.testing.assert_array_equal(array, expected_array)
 
     def test_codes_beyond_the_sub_quantizers_do_not_count(self, codec: str, tmp_path: Path, opened: OpenForged) -> None:
         forged = table_file(tmp_path, codec)
         expected = opened(forged).search(QUERIES, 50)
-        if codec == "pq7x4":  # half a byte of every fourth is beyond 7
+        if codec == "pq7x4":  # half of every fourth byte is beyond sub-quantizer 7
             codes = np.frombuffer(forged["tier0.codes"].data, np.uint8).copy()
             codes[3::4] |= 0xF0
             forged["tier0.codes"].data = codes.tobytes()
-        for one, other in zip(opened(forged).search(QUERIES, 50), expected, strict=True):
-            np.testing.assert_array_equal(one, other)
+        for array, expected_array in zip(opened(forged).search(QUERIES, 50), expected, strict=True):
+            np.testing.assert_array_equal(array, expected_array)
 
     def test_another_shape(self, codec: str, tmp_path: Path, opened: OpenForged) -> None:
         good = table_file(tmp_path, codec, "int8", metric="ip")
@@ -169,14 +169,14 @@ class TestCodebooks:
         for name in ("pq20x8", "pq99999x4"):
             refused(described, lambda forged, name=name: forged.table["tiers"][0].update(codec=name))
         refused(match, lambda forged: forged.table["tiers"][1].update(codec=codec))
-        refused(described, lambda forged: forged.table.update(dims=[4, dim]))  # no sub-quantizer ends there
+        refused(described, lambda forged: forged.table.update(dims=[4, dim]))  # no sub-quantizer ends at it
         refused(described, lambda forged: forged.table.update(dims=[16, dim], metric="cosine"))
         refused(match, lambda forged: forged.table.update(dims=[16 if codec == "pq7x4" else 15, dim]))  # no factors
 
 
 @pytest.mark.parametrize("bound", [0, 1e-300, 1e30, 1e300, 1.7e308])
-def test_a_length_that_is_none(bound: float, tmp_path: Path, opened: OpenForged) -> None:
-    # It bounds the rounding error of the scan. Too small: neighbours may come in another order; too large: refused.
+def test_invalid_lengths(bound: float, tmp_path: Path, opened: OpenForged) -> None:
+    # It bounds the rounding error of the scan. If too small, neighbours may change order; if too large, it is refused.
     for codec in ("float32", "float16", "int8"):
         forged = table_file(tmp_path, codec, "float32")
         for tier in (0, 1):
@@ -196,14 +196,14 @@ def test_bits_beyond_the_dimension_do_not_count(tmp_path: Path, opened: OpenForg
     words[:, 2] |= 0x1F  # the last 5 bits of the third byte are beyond 19
     words[:, 3:] = 0xFF
     forged["tier0.codes"].data = words.tobytes()
-    for one, other in zip(opened(forged).search(QUERIES, 50), expected, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for array, expected_array in zip(opened(forged).search(QUERIES, 50), expected, strict=True):
+        np.testing.assert_array_equal(array, expected_array)
 
 
 @pytest.mark.parametrize(
     "ids", [[7] * ROWS, [-1] * ROWS, [*range(ROWS - 1), 0], [-(2**63)] * ROWS, [2**63 - 1 - row for row in range(ROWS)]]
 )
-def test_ids_that_are_no_ids(ids: list[int], tmp_path: Path, opened: OpenForged) -> None:
+def test_invalid_ids(ids: list[int], tmp_path: Path, opened: OpenForged) -> None:
     for codec, rescore in (("binary", "int8"), ("float32", None)):
         forged = table_file(tmp_path, codec, rescore)
         forged["ids"].data = struct.pack(f"<{ROWS}q", *ids)
@@ -260,7 +260,7 @@ def test_a_description_with_more_in_it_is_read(tmp_path: Path, opened: OpenForge
 
 
 def test_changing_random_bytes_never_gets_past_the_checks(tmp_path: Path) -> None:
-    # Signed again after every change: what is left to catch it is the reader's own care.
+    # Signed again after every change: only the reader's checks are left to catch it.
     forged = table_file(tmp_path, "binary", "int8")
     content = forged.write()
     rng = np.random.default_rng(7)
@@ -280,4 +280,4 @@ def test_changing_random_bytes_never_gets_past_the_checks(tmp_path: Path) -> Non
                 check_well_formed(table)
             except (TableFileError, ArgumentError):
                 continue
-    assert opened < 100  # changed in the blanks at the end, or in a number that nothing contradicts
+    assert opened < 100  # the change is in the blanks at the end, or in a number that nothing contradicts

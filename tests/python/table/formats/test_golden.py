@@ -1,4 +1,4 @@
-"""Tables that were written once, and are read for ever: see tests/format/golden.py."""
+"""Tables that were written once and must stay readable: see tests/format/golden.py."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def kept(name: str) -> bytes:
     return (FOLDER / f"{name}.safetensors").read_bytes()
 
 
-def test_every_golden_is_two_files_and_no_other_is_there() -> None:
+def test_every_golden_is_two_files_and_no_other_file_exists() -> None:
     expected = {f"{name}{suffix}" for name in GOLDENS for suffix in (".safetensors", ".json")}
     assert {path.name for path in FOLDER.iterdir()} == expected | {golden.ADAPTER.name}
 
 
 @pytest.mark.parametrize("name", GOLDENS)
-def test_it_is_read_as_it_was_when_it_was_written(name: str, tmp_path: Path) -> None:
+def test_a_golden_gives_its_recorded_answers(name: str, tmp_path: Path) -> None:
     answers = answers_of(name)
     with golden.opened(name) as table:
         assert golden.info(table) == answers["info"]
@@ -54,7 +54,7 @@ def test_it_is_read_as_it_was_when_it_was_written(name: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("name", GOLDENS)
 def test_the_same_vectors_and_seed_give_the_same_bytes(name: str, fitting: str, tmp_path: Path) -> None:
     if answers_of(name)["fitting"] not in (None, fitting):
-        pytest.skip("numpy's linear algebra, which it is fitted by, gives other last bits here")
+        pytest.skip("numpy's linear algebra, which fits it, gives other last bits here")
     assert content(golden.build(name), tmp_path) == kept(name)
 
 

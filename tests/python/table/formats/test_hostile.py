@@ -18,7 +18,7 @@ def test_every_file_is_in_the_manifest_and_small() -> None:
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_it_is_refused(name: str) -> None:
+def test_hostile_files_are_refused(name: str) -> None:
     at, error = refused(FOLDER / f"{name}.safetensors")
     assert (at, ENTRIES[name]["error"] in error) == (ENTRIES[name]["refused_by"], True), error
     if at == "open":

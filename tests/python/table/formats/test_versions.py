@@ -1,4 +1,4 @@
-"""Which versions of the file are read: a reader for each, by the version that the file names."""
+"""The versions of the file that are read: a reader for each, by the version that the file names."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_file_goes_to_the_reader_of_its_version(version_2: Path, monkeypatch: 
         Table.open(version_2)
 
 
-def test_what_a_reader_refuses_is_said_of_the_file(version_2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_readers_error_names_the_file(version_2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def read(container: Container) -> tuple[Description, Sections]:
         raise TableFileError("its sections are in verse")
 
@@ -55,7 +55,7 @@ def test_what_a_reader_refuses_is_said_of_the_file(version_2: Path, monkeypatch:
         Table.open(version_2)
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_written_files_are_read(tmp_path: Path) -> None:
     Table.build(np.eye(3, 8), codec="int8", texts=["a", "b", "c"]).save(tmp_path / "table")
     description, sections = open_table(tmp_path / "table")
     write_table(tmp_path / "again", description, sections)

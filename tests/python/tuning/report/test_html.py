@@ -55,7 +55,7 @@ def test_contents(count: int, judged: bool) -> None:
     assert page.count("svg") == 2 * (3 if judged else 2) + count  # each plot for screens and phones; a mark in each row
     assert page.count("figure") == (3 if judged else 2)
     calls = page.texts["pre"]
-    assert sorted(calls) == sorted([one.call for one in found.measured] + [found.measured[-1].call])
+    assert sorted(calls) == sorted([measurement.call for measurement in found.measured] + [found.measured[-1].call])
     headings = page.texts["th"]
     assert ("nDCG@10" in headings) == judged
     assert {"bytes per row", "recall@10", "Pareto front", "pq64x8"} <= set(headings)
@@ -129,6 +129,6 @@ def test_writing(tmp_path: Path) -> None:
     path.write_text("old")
     write_report(result(4), path)
     assert path.read_bytes().decode() == report_html(result(4))
-    assert [one.name for one in tmp_path.iterdir()] == ["report.html"]
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     with pytest.raises(FileNotFoundError):
         write_report(result(4), tmp_path / "no folder" / "report.html")

@@ -21,7 +21,7 @@ def test_labels_stay_inside_and_apart() -> None:
     placed = place_labels([(mark, 60) for mark in marks], 14, AREA, [], marks, [])
     boxes = [label.box for label in placed if label is not None]
     assert len(boxes) > 10
-    assert not any(one.meets(other) for one, other in combinations(boxes, 2))
+    assert not any(box.meets(other_box) for box, other_box in combinations(boxes, 2))
     assert all(AREA.holds((box.left, box.top)) and AREA.holds((box.right, box.bottom)) for box in boxes)
 
 

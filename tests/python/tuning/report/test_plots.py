@@ -49,10 +49,12 @@ def test_panels() -> None:
     found = result(20)
     by_bytes, by_ms, by_ndcg = panels(found)
     assert [panel.key for panel in (by_bytes, by_ms, by_ndcg)] == ["recall-bytes", "recall-latency", "ndcg-bytes"]
-    assert [point.x for point in by_bytes.points] == [one.bytes_per_row for one in found.measured]
-    assert [point.x for point in by_ms.points] == [one.ms_one for one in found.measured]
-    assert [point.y for point in by_ndcg.points] == [one.ndcg10 for one in found.measured]
-    assert [point.index for point in by_ms.front] == [i for i, one in enumerate(found.measured) if one.pareto_ms]
+    assert [point.x for point in by_bytes.points] == [measurement.bytes_per_row for measurement in found.measured]
+    assert [point.x for point in by_ms.points] == [measurement.ms_one for measurement in found.measured]
+    assert [point.y for point in by_ndcg.points] == [measurement.ndcg10 for measurement in found.measured]
+    assert [point.index for point in by_ms.front] == [
+        i for i, measurement in enumerate(found.measured) if measurement.pareto_ms
+    ]
     assert [point.index for point in by_bytes.points if point.chosen] == [19]
     assert by_bytes.limits == (("x", 900), ("y", 0.9))
     assert by_ms.limits == (("y", 0.9),)
