@@ -1,4 +1,4 @@
-"""The coordinates that a tier's codes are made in: what is taken off the rows, and how they are rotated."""
+"""The coordinates of a tier's codes: the center that is subtracted from rows, and their rotation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nestvec.base.types import Bytes, Doubles, Floats
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """y = R (x - center): a shift and a rotation, which an inner product survives: q . x = R q . y + q . center.
+    """y = R (x - center): a shift and a rotation, with which q . x = R q . y + q . center.
 
     center: (dim,) float32, or None for zeros.
     matrix: (dim, dim) float32 orthogonal, y = (x - center) @ matrix; or
@@ -24,18 +24,18 @@ class Basis:
     signs: Bytes | None = None
 
     def rows(self, x: Floats, threads: int = 0) -> Floats:
-        """The coordinates of rows (rows, dim): the same bits for a row whatever the others are."""
+        """The coordinates of rows (rows, dim). A row's bits do not depend on the other rows."""
         return self._rotated(x if self.center is None else x - self.center, threads)
 
     def queries(self, q: Floats, threads: int = 0) -> tuple[Floats, Doubles | None]:
-        """The queries for such coordinates, and what their scores lack: (queries, dim) and (queries,) or None."""
+        """Rotated queries (queries, dim), and q . center (queries,) to add to their scores; None without a center."""
         if self.center is None:
             return self._rotated(q, threads), None
         constants = _core.linear(q, np.ascontiguousarray(self.center[:, None]), None, threads)
         return self._rotated(q, threads), constants[:, 0].astype(np.float64)
 
     def inverse(self, y: Floats, threads: int = 0) -> Floats:
-        """The rows that have the coordinates y (rows, dim)."""
+        """The rows with the coordinates y (rows, dim)."""
         x = y
         if self.matrix is not None:
             x = _core.linear(y, np.ascontiguousarray(self.matrix.T), None, threads)
@@ -44,7 +44,7 @@ class Basis:
         return x if self.center is None else x + self.center
 
     def arrays(self) -> dict[str, Floats | Bytes]:
-        """The parts that there are, by the names that their sections have in a table's file."""
+        """The parts that are not None, by the names of their sections in a table's file."""
         parts = {"center": self.center, "rotation": self.matrix, "signs": self.signs}
         return {name: part for name, part in parts.items() if part is not None}
 

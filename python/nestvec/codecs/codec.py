@@ -1,4 +1,4 @@
-"""A codec, and the family that makes it of a name."""
+"""A codec, and the family that makes it from a name."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 @cache
 def encodings() -> dict[str, _core.Encoding]:
-    """The compiled code's table of encodings, by name: how codes lie in memory and what they stand for."""
-    from nestvec import _core  # here: this module is loaded for the command line's help
+    """The compiled code's table of encodings, by name: how codes lie in memory and what they mean."""
+    from nestvec import _core  # here: the command line's help imports this module
 
     return {encoding.name: encoding for encoding in _core.encodings()}
 
 
 @dataclass(frozen=True)
 class Codec:
-    """A codec: the name that callers know it by, and how the compiled code knows it.
+    """A codec: its name for callers, and its encoding for the compiled code.
 
-    encoding: how the codes lie in memory and what they stand for, by the compiled code's name.
-    sub_quantizers: a product quantizer splits the dimensions among them, and a row holds a code for each; 0 for
-        the other codecs, whose rows hold a code for each dimension.
-    bits: of a code that was learned; 0 for codecs that learn none.
+    encoding: how the codes lie in memory and what they mean, by its name in the compiled code.
+    sub_quantizers: the parts that a product quantizer splits the dimensions into, with a code for each part; 0 for
+        other codecs, whose rows hold a code for each dimension.
+    bits: of a code, for codecs that learn levels or centroids; 0 for other codecs.
     """
 
     name: str
@@ -38,13 +38,13 @@ class Codec:
     sub_quantizers: int = 0
     bits: int = 0
 
-    @cached_property  # every search asks
+    @cached_property  # every search reads it
     def traits(self) -> _core.Encoding:
-        """What the compiled code knows of the encoding."""
+        """The encoding as the compiled code describes it."""
         return encodings()[self.encoding]
 
     def coded_cosine(self, cosine: bool) -> bool:
-        """Whether the compiled code scales rows and queries to length 1: before a rotation that is done already."""
+        """Whether the compiled code scales rows and queries to length 1. Before a rotation, Python has done it."""
         return cosine and not self.family.rotates
 
     def has_factors(self, cosine: bool) -> bool:
@@ -52,7 +52,7 @@ class Codec:
         return self.traits.has_factors(self.coded_cosine(cosine), self.family.scaled)
 
     def columns(self, dim: int) -> int:
-        """Codes in a row of `dim` dimensions; of bit planes, bits."""
+        """The number of codes in a row of `dim` dimensions; for bit planes, of bits."""
         return self.traits.columns(dim, self.sub_quantizers, self.bits)
 
     def row_bytes(self, dim: int) -> int:
@@ -60,13 +60,13 @@ class Codec:
         return self.traits.row_bytes(self.columns(dim))
 
     def codebook_shape(self, dim: int) -> tuple[int, ...] | None:
-        """The shape of the codebook: (dim, centroids of a sub-quantizer), or (levels,). None for codecs without one."""
+        """The shape of the codebook: (dim, centroids of a sub-quantizer), or (levels,). None without a codebook."""
         if self.traits.meaning == "centroids":
             return dim, self.traits.centroids
         return (2**self.bits,) if self.traits.meaning == "levels" else None
 
     def codes_shape(self, packed: bool, rows: int, dim: int) -> tuple[str, tuple[int, ...]]:
-        """The dtype and shape of all rows' codes: blocks of 64 rows, word-interleaved, or one row after another."""
+        """The dtype and shape of all rows' codes. packed: blocks of 64 rows, word-interleaved; else row-major."""
         from nestvec._core import BLOCK_ROWS
 
         traits, columns = self.traits, self.columns(dim)
@@ -77,10 +77,10 @@ class Codec:
 
 @dataclass(frozen=True)
 class Mark:
-    """How the points of a family look in plots. Families with the same mark share a line of the legend.
+    """The points of a family in plots. Families with the same mark share a line of the legend.
 
-    name: of the CSS property that has the colour. colours: on white, and on the report's dark ground.
-    corners, turned, size: of the shape: turned by a share of the angle between two corners, and larger than a circle.
+    name: of the CSS property of the colour. colours: on white, and on the report's dark ground.
+    corners: of the shape. turned: its turn, as a share of the angle between two corners. size: relative to a circle.
     """
 
     name: str
@@ -97,24 +97,23 @@ Offer = tuple[int, str]
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """The codecs that one pattern names, and all that is known of them outside of the compiled code.
+    """The codecs that a pattern names, and their properties outside of the compiled code.
 
     pattern: a regular expression. Its group "m" is the number of sub-quantizers; its group "bits" the bits of a code,
-        1 where it is empty.
-    names: how messages and help list them. examples: names that benchmarks measure; messages give the first.
-    codes, learns, scanned_with, source: what docs/codecs.md says of them: a row's codes (help says this, too), what a
-        fit learns, what a scan compares rows with, and papers.
-    encoding: the name of the encoding of a match.
+        1 if it is empty.
+    names: for lists in messages and help. examples: names that benchmarks measure; messages give the first.
+    codes, learns, scanned_with, source: columns of docs/codecs.md: a row's codes (also in help), the parameters that a
+        fit learns, the query that a scan compares rows with, and papers.
+    encoding: returns the name of the encoding, from a match of the pattern.
     mark: in plots.
-    rotates: rows are rotated before they are coded, which leaves no prefix of their dimensions.
-    scaled: levels are multiplied by a scale of each row's own.
-    queries: "codes" and "float", the default first, where a scan has the choice; a family that sets it is over an
-        encoding that has kernels for both.
-    fit: learns from (codec, sample, seed) a codebook and a basis; None for codecs that learn nothing. It imports what
-        it runs. fit_seconds: of a codec, for 10,000 rows of 384 dimensions: a guess.
-    offers: what `nestvec.tune` measures of the family, from the dimension and the bytes that a row may take: tiers
-        joined by "+", each with its turn, since cheap and telling ones come first (families.py).
-    cut: whether `tune` measures prefixes: the codes keep the order of dimensions, and few bytes are the point.
+    rotates: rows are rotated before they are coded, so they cannot be cut to a prefix.
+    scaled: each row has a scale that multiplies its levels.
+    queries: "codes" and "float", the default first, if a scan has the choice: the encoding needs kernels for both.
+    fit: learns a codebook and a basis from (codec, sample, seed); None for codecs that learn nothing. It imports its
+        module at the call. fit_seconds: of a codec, for 10,000 rows of 384 dimensions: an estimate.
+    offers: the candidates of `nestvec.tune`, from the dimension and the largest number of bytes of a row: tiers joined
+        by "+", each with its turn (families.py): cheap and informative candidates come first.
+    cut: whether `tune` measures prefixes: for codecs that keep the order of dimensions and aim at few bytes.
     """
 
     name: str
@@ -136,7 +135,7 @@ class Family:
     cut: bool = False
 
     def codec(self, name: str) -> Codec | None:
-        """The codec of that name; None where it is not of this family."""
+        """The codec of this name; None if it is not of this family."""
         match = re.fullmatch(self.pattern, name)
         if match is None:
             return None

@@ -1,6 +1,6 @@
-"""The families of codecs, a row for each: names, help, tune's candidates, plots and tests are made from `FAMILIES`.
+"""The families of codecs. Names, help, tune's candidates, plots and tests are made from `FAMILIES`.
 
-A row imports what it fits with when it fits: this module is loaded by the command line's help.
+A fit imports its module when it runs, because the command line's help imports this module.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from nestvec.base.types import Floats
     from nestvec.codecs.basis import Basis
 
-# Turns of tune's candidates: cheap and telling ones first, and what takes minutes to train last.
+# Turns of tune's candidates: cheap and informative codecs first, codecs that take minutes to train last.
 _FIRST, _SOON, _THEN, _RESCORED, _TRAINED = range(5)
 
-# The colours keep a distance of 25 (CIE76) between any two, as seen with protanopia, deuteranopia and tritanopia
-# (Machado et al. 2009) too, and a contrast of 3.2 on their ground. All shapes look about as large.
+# Any two colours have a distance of 25 or more (CIE76), also as seen with protanopia, deuteranopia and tritanopia
+# (Machado et al. 2009), and each has a contrast of 3.2 on its ground. All shapes look about equally large.
 _FLOAT = Mark("float", "float32, float16, bfloat16", ("#3c3c3c", "#d5d5d5"), corners=24)
 _INT = Mark("int", "int8, int4", ("#006bd6", "#19d7ff"), corners=4, turned=0.5, size=1.2)
 _BINARY = Mark("binary", "binary", ("#e16e08", "#d58034"), corners=3, turned=0.5, size=1.3)
@@ -34,7 +34,7 @@ def _always(*offers: Offer) -> Callable[[int, float | None], Iterable[Offer]]:
 
 
 def _sizes(dim: int, max_bytes: float | None) -> tuple[list[int], int]:
-    """Numbers of sub-quantizers to try, and a small one for tables that are rescored."""
+    """Numbers of sub-quantizers to try, and a small number for tables that are rescored."""
     sizes = sorted({max(1, dim // divisor) for divisor in (16, 8, 4, 2)})
     small = sizes[len(sizes) // 3]
     if max_bytes is not None and 1 <= max_bytes <= dim // 2:
@@ -45,7 +45,7 @@ def _sizes(dim: int, max_bytes: float | None) -> tuple[list[int], int]:
 def _pq_offers(dim: int, max_bytes: float | None) -> Iterator[Offer]:
     sizes, small = _sizes(dim, max_bytes)
     yield from ((_TRAINED, f"pq{size}x8") for size in sizes)
-    yield from ((_TRAINED, f"pq{2 * size}x4") for size in sizes if 2 * size <= dim)  # as many bytes
+    yield from ((_TRAINED, f"pq{2 * size}x4") for size in sizes if 2 * size <= dim)  # the same bytes
     yield _TRAINED, f"pq{small}x8+int8"
     yield _TRAINED, f"pq{min(dim, 2 * small)}x4+int8"
 
@@ -53,7 +53,7 @@ def _pq_offers(dim: int, max_bytes: float | None) -> Iterator[Offer]:
 def _opq_offers(dim: int, max_bytes: float | None) -> Iterator[Offer]:
     sizes, small = _sizes(dim, max_bytes)
     yield from ((_TRAINED, f"opq{size}x8") for size in sizes)
-    if 2 * small < dim:  # the slowest fits: one with 4 bits shows what they give
+    if 2 * small < dim:  # the slowest fits: a single codec of 4 bits is enough
         yield _TRAINED, f"opq{2 * small}x4"
     yield _TRAINED, f"opq{small}x8+int8"
     yield _TRAINED, f"binary+opq{max(1, dim // 4)}x8"
@@ -167,7 +167,7 @@ FAMILIES = (
         pattern="opq(?P<m>[1-9][0-9]{0,4})x(?P<bits>[48])",
         names=("opq<m>x8", "opq<m>x4"),
         examples=("opq160x8", "opq96x8", "opq48x8", "opq96x4"),
-        codes="the same after a learned rotation",
+        codes="a product quantizer after a learned rotation",
         learns="rotation and centroids, by turns",
         scanned_with="look-up tables",
         source="Ge, He, Ke, Sun 2014",
@@ -209,7 +209,7 @@ FAMILIES = (
         pattern="planes(?P<bits>[1-8])",
         names=("planes1 to planes8",),
         examples=("planes4", "planes3", "planes2"),
-        codes="1 to 8 bit planes a dimension, each the sign of what those before it leave",
+        codes="1 to 8 bit planes a dimension, each the sign of the residual of the planes before it",
         learns="mean, rotation, plane weights",
         scanned_with='look-up tables, or with `query="codes"` the query\'s planes',
         source="Gan et al. 2023",

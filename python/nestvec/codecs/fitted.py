@@ -1,4 +1,4 @@
-"""Codecs with what they learned from a sample of the vectors: encode and decode, with or without a table."""
+"""Codecs with parameters that were fitted to a sample: encode and decode, with or without a table."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from nestvec.errors import ArgumentError
 class Codes:
     """Rows as a codec stores them.
 
-    codes: (rows, bytes) uint8. factors: (rows,) float32, what a row's sum of products is multiplied by; None where the
-        codec has no such thing.
+    codes: (rows, bytes) uint8. factors: (rows,) float32, which multiply a row's sum of products; None for codecs
+        without factors.
     """
 
     codes: Bytes
@@ -30,9 +30,9 @@ class Codes:
 
 @dataclass(frozen=True, eq=False)
 class FittedCodec:
-    """A codec and all that it learned from one set of vectors: give it to `Table.build`, or use it by itself.
+    """A codec with the parameters that it learned from a sample: for `Table.build`, or for use without a table.
 
-    Make one with `fit`. cosine: rows are scaled to length 1 before they are encoded.
+    `fit` makes it. cosine: rows are scaled to length 1 before they are encoded.
     """
 
     codec: Codec
@@ -63,7 +63,7 @@ class FittedCodec:
     def encode_rows(
         self, x: Floats, dims: Sequence[int], *, packed: bool, what: str = "x", threads: int = 0
     ) -> _core.EncodedTier:
-        """Codes, factors for each of `dims`, and the length of the longest row, as a table's sections have them.
+        """Codes, factors for each of `dims`, and the length of the longest row, in the layout of a table's sections.
 
         Errors call the rows `what`.
         """
@@ -71,7 +71,7 @@ class FittedCodec:
             raise ArgumentError(
                 f"{what} has {x.shape[1]} columns; expected {self.dim}, which this {self.codec.name} was fitted to"
             )
-        if self.basis is not None or what != "x":  # the compiled encoder checks, too, but what has been rotated
+        if self.basis is not None or what != "x":  # the compiled encoder checks again, but only rotated rows
             _core.check_finite(x, what, threads)
         y = x
         if self.basis is not None:
@@ -80,13 +80,13 @@ class FittedCodec:
         return _core.encode_tier(y, self.codec.encoding, packed, cosine, list(dims), self.codebook, threads)
 
     def decode(self, codes: Codes, *, threads: int = 0) -> Floats:
-        """What the codes stand for, (rows, dim) float32. Raises `ArgumentError` for codes of another shape."""
+        """The decoded rows, (rows, dim) float32. Raises `ArgumentError` for codes of another shape."""
         cosine = self.codec.coded_cosine(self.cosine)
         y = _core.decode_rows(codes.codes, self.codec.encoding, self.dim, cosine, codes.factors, self.codebook, threads)
         return y if self.basis is None else self.basis.inverse(y, threads)
 
     def queries(self, q: Floats, threads: int = 0) -> tuple[Floats, Doubles | None]:
-        """Queries in the coordinates of the codes, and what is added to every score of each."""
+        """Queries in the coordinates of the codes, and for each query a constant that is added to all its scores."""
         if self.basis is None:
             return q, None
         return self.basis.queries(_core.normalize(q) if self.cosine else q, threads)
@@ -97,7 +97,7 @@ MAX_TIERS = 8
 
 
 def codecs_of(codec: CodecLike | Sequence[CodecLike], rescore: CodecLike | None) -> list[Codec | FittedCodec]:
-    """The codecs of a table's tiers, as `Table.build` is given them. Raises `ArgumentError`."""
+    """The codecs of a table's tiers, from the arguments of `Table.build`. Raises `ArgumentError`."""
     names = [codec] if isinstance(codec, str | FittedCodec) or not hasattr(codec, "__iter__") else list(codec)
     if rescore is not None:
         if len(names) != 1:
@@ -107,15 +107,15 @@ def codecs_of(codec: CodecLike | Sequence[CodecLike], rescore: CodecLike | None)
         names.append(rescore)
     if not 1 <= len(names) <= MAX_TIERS:
         raise ArgumentError(f"codec names {len(names)} tiers; expected 1 to {MAX_TIERS}")
-    return [one if isinstance(one, FittedCodec) else codec_named(one) for one in names]
+    return [name if isinstance(name, FittedCodec) else codec_named(name) for name in names]
 
 
 def fit(codec: str | Codec, sample: ArrayInput, *, metric: str = "cosine", seed: int = 0) -> FittedCodec:
-    """Learns what a codec needs to know of the vectors: centroids, levels, a mean, a rotation.
+    """Fits a codec to a sample: learns its centroids, levels, mean or rotation.
 
-    codec: a name, as `Table.build` takes it. sample: (rows, dim) floats, like those that will be encoded; 65,536 rows
-        are enough. metric: of the table, "cosine" scales rows to length 1 first. seed: of what is drawn at random; the
-        same sample and seed give the same codec.
+    codec: a name, as `Table.build` takes it. sample: (rows, dim) floats, similar to the rows to encode; 65,536 rows
+        are enough. metric: of the table; "cosine" scales rows to length 1 first. seed: of random numbers; the same
+        sample and seed give the same codec.
 
     Raises `ArgumentError`, also for NaN or infinite values.
     """
@@ -126,11 +126,11 @@ def fit(codec: str | Codec, sample: ArrayInput, *, metric: str = "cosine", seed:
 
 
 def check_width(codec: Codec, dim: int) -> None:
-    """Raises `ArgumentError` where a codec cannot code vectors of `dim` dimensions."""
+    """Raises `ArgumentError` if a codec cannot code vectors of `dim` dimensions."""
     if codec.sub_quantizers > dim:
         raise ArgumentError(
             f"codec is {codec.name!r}, whose {codec.sub_quantizers} sub-quantizers cannot share out {dim} "
-            f"dimensions; expected at most {dim} of them"
+            f"dimensions; expected at most {dim} sub-quantizers"
         )
 
 
@@ -141,7 +141,7 @@ def fit_rows(codec: Codec, rows: Floats, what: str, cosine: bool, seed: int) -> 
     if codec.family.fit is None:
         return FittedCodec(codec, dim, cosine)
     unit = _core.normalize(rows) if cosine else rows
-    if not len(unit):  # nothing to learn from, and nothing to encode
-        unit = np.zeros((256, dim), np.float32)  # as many rows as the largest codebook has centroids
+    if not len(unit):  # an empty table: any parameters do
+        unit = np.zeros((256, dim), np.float32)  # a row for each centroid of the largest codebook
     codebook, basis = codec.family.fit(codec, unit, seed)
     return FittedCodec(codec, dim, cosine, codebook, basis)

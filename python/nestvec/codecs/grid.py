@@ -1,4 +1,4 @@
-"""What scalar codecs learn from a sample: a mean and a rotation, and the levels that all dimensions share."""
+"""Fits of scalar codecs to a sample: a mean, a rotation, and the levels that all dimensions share."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from nestvec.codecs.basis import Basis
 from nestvec.codecs.codec import Codec
 from nestvec.codecs.pq import nearest_rotation
 
-# Recall@10 of 1 bit and of 3, for 11,429 x 384 vectors of which 1,000 are the queries: of random rotations 0.716 and
-# 0.916, after 15 iterations 0.754 and 0.926, after 25 no more. As far ahead as this, 15 do what 30 do without.
+# Recall@10 with 1 bit and with 3, for 11,429 x 384 vectors of which 1,000 are the queries: with random rotations 0.716
+# and 0.916, after 15 iterations 0.754 and 0.926, after 25 the same. With this _AHEAD, 15 iterations do the work of 30.
 ROTATIONS = 15
 _AHEAD = 0.9
 _DENSE = 1024  # dimensions up to which a rotation is learned: it costs their square for every row
-# Recall@10 of 2, 3 and 4 bits, as above: with errors alike 0.872, 0.927 and 0.959, at 0.5 0.901, 0.946 and 0.970.
+# Recall@10 with 2, 3 and 4 bits, as above: at 0 (equal importance) 0.872, 0.927, 0.959; at 0.5 0.901, 0.946, 0.970.
 _SEEN = 0.5
 _ROUNDS = 3  # of random signs in a Hadamard rotation
 _ROTATION_ROWS = 1 << 14
-_VALUES = 1 << 16  # that levels are learned from
+_VALUES = 1 << 16  # of the sample that levels are learned from
 _LLOYD = 100  # iterations
 
-# Magnitudes of the 16 levels that lose least of a normal distribution (Max, Quantizing for Minimum Distortion, 1960).
+# Magnitudes of the 16 levels of least distortion for a normal distribution (Max, Quantizing for Minimum Distortion,
+# 1960).
 _NORMAL = (0.1284, 0.3881, 0.6568, 0.9424, 1.2562, 1.6181, 2.0690, 2.7326)
-_FINEST = 63  # the largest level that the kernel of int4 takes: multiples of a 63rd of it lose nothing in a scan
-_FEW_VALUES = 4096  # below which levels learned from them would say little of others
+_FINEST = 63  # the int4 kernel's largest level: multiples of 1/63 of a codebook's largest level are scanned exactly
+_FEW_VALUES = 4096  # below this number, learned levels would not generalise
 
 
 def fit_int4(codec: Codec, sample: Floats) -> _core.Codebook:
-    """16 integer levels, as many below zero as above, by Lloyd's algorithm over all dimensions.
+    """16 integer levels, symmetric around zero, by Lloyd's algorithm over all dimensions.
 
     No mean and no rotation, so that prefixes can be searched. sample: (rows, dim) float32, finite, of length 1 for a
     cosine; at least one row.
@@ -41,13 +42,13 @@ def fit_int4(codec: Codec, sample: Floats) -> _core.Codebook:
 
 
 def fit_rabitq(codec: Codec, sample: Floats, seed: int) -> tuple[_core.Codebook | None, Basis]:
-    """The mean, and a rotation after which as much as possible of each row's direction is in its coordinates' signs.
+    """The mean, and a rotation that keeps as much as possible of each row's direction in its coordinates' signs.
 
-    From a random one by alternating between signs and orthogonal Procrustes (Gong, Lazebnik, Iterative Quantization,
-    2011); for more than 1,024 dimensions a random Hadamard rotation. Levels at equal distances (Gao, Long, RaBitQ,
-    2024; Gao et al. 2024 for more than one bit); int8 codes need no codebook. With more than one bit and a learned
-    rotation, too: what errors cost in each direction, as queries that are like the rows see them, so that rounding
-    moves errors to where few look.
+    The rotation starts at random and alternates between signs and orthogonal Procrustes (Gong, Lazebnik, Iterative
+    Quantization, 2011); above 1,024 dimensions it is a random Hadamard rotation. Levels are at equal distances (Gao,
+    Long, RaBitQ, 2024; Gao et al. 2024 for several bits); int8 codes need no codebook. With several bits and a learned
+    rotation, the codebook also has the importance of errors in each direction, estimated with the rows as queries, so
+    that rounding moves errors into directions that queries rarely have.
 
     The same sample, seed and number of threads of numpy's BLAS give the same bits. sample: as for `fit_int4`.
     """
@@ -59,14 +60,15 @@ def fit_rabitq(codec: Codec, sample: Floats, seed: int) -> tuple[_core.Codebook 
 
 
 def fit_planes(codec: Codec, sample: Floats, seed: int) -> tuple[_core.Codebook, Basis]:
-    """As `fit_rabitq`, with the weight of each bit learned: the mean magnitude of what the bits before it leave.
+    """As `fit_rabitq`, with a learned weight for each bit: the mean magnitude of the residual of the bits before it.
 
-    From the first on (Gan et al., Binary Embedding-based Retrieval at Tencent, 2023), then improved by least squares.
+    Weights start so, first bit first (Gan et al., Binary Embedding-based Retrieval at Tencent, 2023), and are then
+    improved by least squares.
     """
     basis, importance = _coordinates(sample, seed)
     rows = np.ascontiguousarray(sample[:: max(1, sample.size // _VALUES)])
     sums = signs_of_codes(codec.bits) @ plane_weights(basis.rows(rows).reshape(-1), codec.bits)
-    levels = np.maximum.accumulate(sums)  # equal ones may differ in their last bit
+    levels = np.maximum.accumulate(sums)  # rounding may put equal levels out of order
     if codec.encoding == "int4":
         levels = np.rint(levels / max(levels[-1], 1e-300) * _FINEST) * (levels[-1] / _FINEST)
     return _codebook(codec, sample.shape[1], levels, importance), basis
@@ -79,11 +81,11 @@ def _codebook(codec: Codec, dim: int, levels: npt.NDArray[np.floating], importan
 
 
 _Coordinates = tuple[Basis, Floats | None]
-_learned: tuple[tuple[int | bytes, ...], _Coordinates] | None = None  # the last: codecs of other bits share it
+_learned: tuple[tuple[int | bytes, ...], _Coordinates] | None = None  # the last result: codecs with other bits share it
 
 
 def _coordinates(sample: Floats, seed: int) -> _Coordinates:
-    """A basis, and the importance of errors in it."""
+    """A basis, and the importance of errors in its directions; kept for the next codec with the same sample."""
     global _learned
     key = (*sample.shape, seed, hashlib.blake2b(np.ascontiguousarray(sample).tobytes()).digest())
     known = _learned
@@ -95,7 +97,7 @@ def _coordinates(sample: Floats, seed: int) -> _Coordinates:
 
 
 def importance_of(sample: Floats, rotation: Floats) -> Floats:
-    """(dim, dim): what errors cost: half of it alike in all directions, half as queries like the rows see them.
+    """(dim, dim): the importance of errors: half equal in all directions, half for queries distributed as the rows.
 
     An error e changes the score of a query q by q . e, whose square is e' (q q') e.
     """
@@ -117,12 +119,12 @@ def learn_basis(sample: Floats, seed: int) -> Basis:
         return Basis(center, signs=draw.integers(0, 256, (_ROUNDS, -(-dim // 8)), np.uint8))
     rows = sample[:: -(-len(sample) // _ROTATION_ROWS)] - center
     y = rows[np.abs(rows).max(axis=1) > 0]
-    y /= np.abs(y).max(axis=1, keepdims=True)  # first, so that no square overflows
+    y /= np.abs(y).max(axis=1, keepdims=True)  # before the norm, so that no square overflows
     y /= np.linalg.norm(y, axis=1, keepdims=True)
     rotation: Doubles = np.linalg.qr(draw.standard_normal((dim, dim)))[0]
     before = rotation
     for _ in range(ROTATIONS):
-        ahead = rotation + _AHEAD * (rotation - before)  # signs of where the rotation is going, not of where it is
+        ahead = rotation + _AHEAD * (rotation - before)  # signs of the extrapolated rotation
         signs = np.where(y @ ahead.astype(np.float32) > 0, np.float32(1), np.float32(-1))
         rotation, before = nearest_rotation(y.T @ signs), rotation
     return Basis(center, np.ascontiguousarray(rotation, np.float32))
@@ -135,9 +137,9 @@ def signs_of_codes(bits: int) -> Doubles:
 
 
 def plane_weights(values: npt.NDArray[np.floating], bits: int) -> Doubles:
-    """(bits,): weights whose sums with any signs lie near the values, each at least the sum of those after it.
+    """(bits,): weights whose signed sums are near the values. Each is at least the sum of the weights after it.
 
-    So larger codes mean larger sums.
+    So a larger code has a larger sum.
     """
     ascending = np.sort(values.astype(np.float64))
     residual = np.zeros(bits)
@@ -147,11 +149,11 @@ def plane_weights(values: npt.NDArray[np.floating], bits: int) -> Doubles:
         residual[plane] = rest.mean()
         rest = np.abs(rest - residual[plane])
     starts = [residual, *(top * step * 0.5 ** np.arange(1, bits + 1) for step in 0.8 ** np.arange(8))]
-    return min((_improved(ascending, start) for start in starts), key=lambda one: one[0])[1]
+    return min((_improved(ascending, start) for start in starts), key=lambda result: result[0])[1]
 
 
 def _improved(values: Doubles, weights: Doubles) -> tuple[float, Doubles]:
-    """The mean square of what is lost, and the weights: by turns the nearest sums, and least squares."""
+    """The mean squared error and the weights, by turns of nearest sums and least squares."""
     bits = len(weights)
     signs = signs_of_codes(bits)
     running, square = np.concatenate([[0.0], np.cumsum(values)]), float(values @ values)
@@ -171,7 +173,7 @@ def _improved(values: Doubles, weights: Doubles) -> tuple[float, Doubles]:
 
 
 def int4_levels(sample: Floats) -> Floats:
-    """(16,): integers from -63 to 63, as far below zero as above."""
+    """(16,): integers from -63 to 63, symmetric around zero."""
     rows = sample[:: max(1, sample.size // _VALUES)].astype(np.float64)
     rows /= np.maximum(np.abs(rows).max(axis=1, keepdims=True), 1e-300)
     rows /= np.maximum(np.sqrt(np.square(rows).mean(axis=1, keepdims=True)), 1e-300)

@@ -1,4 +1,4 @@
-"""The names of codecs: the codec of a name, and how messages and help list the names."""
+"""The names of codecs: from a name to its codec, and the lists of names for messages and help."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from nestvec.errors import ArgumentError
 
 
 def find_codec(name: object) -> Codec | None:
-    """The codec of that name; None for a name of no family."""
+    """The codec of this name; None for a name of no family."""
     if not isinstance(name, str):
         return None
     return next((codec for family in families.FAMILIES if (codec := family.codec(name)) is not None), None)
 
 
 def codec_named(name: object) -> Codec:
-    """The codec of that name. Raises `ArgumentError`, which lists the names, for any other."""
+    """The codec of this name. Raises `ArgumentError`, which lists the names, for an unknown name."""
     codec = find_codec(name)
     if codec is None:
         raise ArgumentError(f"codec is {name!r:.60}; expected one of {_explained()}")
@@ -43,7 +43,7 @@ def plain_values() -> str:
 
 
 def _explained() -> str:
-    """The names of all codecs; where they hold a number, also what they are and an example."""
+    """The names of all codecs; names with a number have their family's codes and an example."""
     plain = [family for family in families.FAMILIES if all(map(family.codec, family.names))]
     texts = [", ".join(name for family in plain for name in family.names)]
     for family in families.FAMILIES:

@@ -1,4 +1,4 @@
-"""What product quantizers learn from a sample: centroids, and for opq<m>x8 and opq<m>x4 a rotation."""
+"""Fits of product quantizers to a sample: centroids, and for opq<m>x8 and opq<m>x4 a rotation."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from nestvec.base.types import Doubles, Floats
 from nestvec.codecs.basis import Basis
 from nestvec.codecs.codec import Codec
 
-# Reconstruction errors of opq96x4, where it helps most, after 1, 10 and 30 rotations: 1.038, 1 and 0.980.
+# Reconstruction errors of opq96x4, which gains most, after 1, 10 and 30 rotations: 1.038, 1 and 0.980.
 ROTATIONS = 10
-# Reconstruction errors of 96 x 8 bits on correlated vectors, with 8, 16, 25 and 40 iterations: 1.015, 1.004, 1 and
-# 0.997 of what faiss reaches with 25.
+# Reconstruction errors of 96 x 8 bits on correlated vectors after 8, 16, 25 and 40 iterations: 1.015, 1.004, 1 and
+# 0.997 times the error of faiss after 25.
 ITERATIONS = 25
-_FIRST_ITERATIONS = 5  # before the first rotation; one for each that follows
+_FIRST_ITERATIONS = 5  # before the first rotation; a single iteration before each of the others
 
 
 def fit_pq(
     codec: Codec, sample: Floats, seed: int, progress: Callable[[int, int], None] | None = None
 ) -> tuple[_core.Codebook, Basis | None]:
-    """Learns a product quantizer's centroids by k-means (Jegou, Douze, Schmid 2011), and its rotation if it has one.
+    """Learns the centroids of a product quantizer by k-means (Jegou, Douze, Schmid 2011), and the rotation of opq.
 
     The rotation starts from the principal axes, shared out so that the variances of all sub-quantizers have the same
-    product, and then by turns improves the centroids and becomes the rotation that brings the rows nearest to what
-    they decode to, which is an orthogonal Procrustes problem (Ge, He, Ke, Sun, Optimized Product Quantization, 2013).
-    The same sample, seed and number of threads of numpy's BLAS give the same bits.
+    product. Then two steps alternate: k-means improves the centroids of rotated rows, and the rotation becomes the map
+    that brings rows nearest to their decoded vectors, an orthogonal Procrustes problem (Ge, He, Ke, Sun, Optimized
+    Product Quantization, 2013). The same sample, seed and number of threads of numpy's BLAS give the same bits.
 
-    codec: of a product quantizer. sample: (rows, dim) float32, finite, of length 1 for a cosine; at least one row.
-    progress: is told of each step that is done, and how many there are.
+    codec: a product quantizer. sample: (rows, dim) float32, finite, of length 1 for a cosine; at least one row.
+    progress: called after each step with the number of finished steps and the number of all steps.
 
-    Warns where the sample holds fewer rows than a sub-quantizer has centroids: the rows themselves are these then.
+    Warns if the sample holds fewer rows than a sub-quantizer has centroids: then the rows themselves become centroids.
     """
     count = codec.traits.centroids
     if len(sample) < count:
         warnings.warn(
-            f"{codec.name} has {count} centroids for each sub-quantizer and learns them from {len(sample)} rows: these "
-            f"became the centroids, so rows that are added later may be coded badly; give {count} rows or more",
+            f"{codec.name} has {count} centroids for each sub-quantizer and learns them from {len(sample)} rows: the "
+            f"rows became the centroids, so rows that are added later may be coded badly; give {count} rows or more",
             stacklevel=2,
         )
     if not codec.family.rotates:
@@ -65,7 +65,7 @@ def fit_pq(
 
 
 def principal_rotation(sample: Doubles, sub_quantizers: int) -> Doubles:
-    """(dim, dim): the principal axes as columns, so ordered that the sub-quantizers' variances multiply to the same.
+    """(dim, dim): the principal axes as columns, in an order that gives sub-quantizers equal products of variances.
 
     From the largest variance to the smallest, each axis goes to the sub-quantizer whose product is the smallest so far
     (Ge et al. 2013, balanced allocation of eigenvalues).
@@ -85,7 +85,7 @@ def principal_rotation(sample: Doubles, sub_quantizers: int) -> Doubles:
         held[smallest].append(axis)
         products[smallest] += logs[axis]
         room[smallest] -= 1
-    return np.ascontiguousarray(axes[:, [axis for of_one in held for axis in of_one]])
+    return np.ascontiguousarray(axes[:, [axis for axes_of_part in held for axis in axes_of_part]])
 
 
 def nearest_rotation(products: npt.NDArray[np.floating]) -> Doubles:
@@ -96,7 +96,7 @@ def nearest_rotation(products: npt.NDArray[np.floating]) -> Doubles:
 
 
 def decoded(codec: Codec, codebook: _core.Codebook, x: Floats) -> Floats:
-    """What rows (rows, dim) decode to once they are encoded."""
+    """Rows (rows, dim) after encoding and decoding."""
     dim = x.shape[1]
     codes = _core.encode_tier(x, codec.encoding, False, False, [dim], codebook, 0).codes
     return _core.decode_rows(codes.reshape(len(x), -1), codec.encoding, dim, False, None, codebook, 0)

@@ -214,7 +214,7 @@ class Builder:
         except UnicodeEncodeError as error:
             raise ArgumentError(f"a text cannot be stored as UTF-8 ({error}); replace its lone surrogates") from None
         except AttributeError:
-            raise ArgumentError("texts holds something that is not a str; give one str for each row") from None
+            raise ArgumentError("texts holds something that is not a str; give a str for each row") from None
         ends = self._text_bytes + np.cumsum([len(text) for text in encoded], dtype="<i8")
         if len(ends):
             self._text_bytes = int(ends[-1])
@@ -246,7 +246,7 @@ def _as_ids(ids: Sequence[int]) -> npt.NDArray[np.int64]:
     array = as_array(ids, "ids")
     if array.size and (array.dtype.kind not in "iu" or array.ndim != 1):
         raise ArgumentError(
-            f"ids has the dtype {array.dtype} and shape {array.shape}; expected integers, one for each row"
+            f"ids has the dtype {array.dtype} and shape {array.shape}; expected an integer for each row"
         )
     if array.size and (int(array.min()) < 0 or int(array.max()) > np.iinfo(np.int64).max):
         raise ArgumentError(f"ids ranges from {array.min()} to {array.max()}; expected 0 to 2**63 - 1: -1 means no row")

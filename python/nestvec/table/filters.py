@@ -76,12 +76,13 @@ def _no_rows(filters: int, rows: int) -> Words:
 def _check_shape(shape: tuple[int, ...], width: int, what: str, of: str, queries: int) -> None:
     if shape != (width,) and shape != (queries, width):
         raise ArgumentError(
-            f"filter is {what} of shape {shape}; expected ({width},), {of}, or ({queries}, {width}), one for each query"
+            f"filter is {what} of shape {shape}; expected ({width},), {of}, or ({queries}, {width}), a row for each "
+            "query"
         )
 
 
 def _from_mask(mask: npt.NDArray[np.bool_], rows: int, queries: int) -> Words:
-    _check_shape(mask.shape, rows, "a mask", "one item for each row", queries)
+    _check_shape(mask.shape, rows, "a mask", "an item for each row", queries)
     masks = np.atleast_2d(mask)
     words = _no_rows(len(masks), rows)
     for line, query_mask in zip(words.view(np.uint8), masks, strict=True):

@@ -168,7 +168,7 @@ def _oversampling(oversample: int | Sequence[int] | None, confidence: float | No
     multiples = tuple(result_count(item, "an item of oversample") for item in oversample)
     if len(multiples) != tiers - 1:
         raise ArgumentError(
-            f"oversample has {len(multiples)} items; expected {tiers - 1}, one for each of the {tiers} tiers but the "
-            "last"
+            f"oversample has {len(multiples)} items; expected {tiers - 1}, an item for each of the {tiers} tiers but "
+            "the last"
         )
     return multiples

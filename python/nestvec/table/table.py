@@ -172,7 +172,7 @@ class Table:
         name = _core.device_name(as_name(device, "device"))
         most = None if memory is None else as_index(memory, "memory", 1, 2**63 - 1)
         if name == "cpu" and most is not None:
-            raise ArgumentError(f"memory is {memory}, and device is 'cpu'; leave it out: rows stay where they are")
+            raise ArgumentError(f"memory is {memory}, and device is 'cpu'; leave it out: rows stay in place")
         target = TableState(state.description, sections, name)
         table = Table(target, stages.model_path)
         target.searcher(most)
@@ -398,7 +398,7 @@ class Table:
         return self.rows
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Table cannot be copied or pickled; save it, and open the file where it is needed")
+        raise TypeError("a Table cannot be copied or pickled; save it, and open the file")
 
     def __repr__(self) -> str:
         codec = repr(self.codecs[0] if len(self.codecs) == 1 else self.codecs)

@@ -236,7 +236,7 @@ def test_scores_are_products_with_the_decoded_vectors(codec: str, metric: str, t
 @pytest.mark.parametrize(
     ("oversample", "message"),
     [
-        ((4,), "oversample has 1 items; expected 2, one for each of the 3 tiers but the last"),
+        ((4,), "oversample has 1 items; expected 2, an item for each of the 3 tiers but the last"),
         ((4, 4, 4), "oversample has 3 items"),
         ((4, 0), "an item of oversample is 0"),
         (0, "oversample is 0"),

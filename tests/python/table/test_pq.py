@@ -368,7 +368,7 @@ def test_cosines_make_up_for_lost_length() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_fewer_rows_than_centroids_is_a_warning() -> None:
-    with pytest.warns(UserWarning, match="pq3x8 has 256 centroids .* from 255 rows: these became the centroids"):
+    with pytest.warns(UserWarning, match="pq3x8 has 256 centroids .* from 255 rows: the rows became the centroids"):
         Table.build(np.random.default_rng(17).standard_normal((255, 6)), codec="pq3x8")
 
 

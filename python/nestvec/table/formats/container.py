@@ -193,11 +193,13 @@ def _parse(content: Bytes, versions: Collection[str]) -> dict[str, Any]:
         raise TableFileError(f"is no nestvec table, or its header is damaged; {MEND}") from None
     if not isinstance(entries, dict) or not isinstance(entries.get("__metadata__"), dict):
         raise TableFileError(
-            "is no nestvec table: its header has no metadata; make one with Table.build(...).save(...)"
+            "is no nestvec table: its header has no metadata; make a table with Table.build(...).save(...)"
         )
     metadata = entries["__metadata__"]
     if metadata.get("format") != FORMAT:
-        raise TableFileError("is a safetensors file, but no nestvec table; make one with Table.build(...).save(...)")
+        raise TableFileError(
+            "is a safetensors file, but no nestvec table; make a table with Table.build(...).save(...)"
+        )
     version = metadata.get("version")
     if not isinstance(version, str) or version not in versions:
         raise TableFileError(f"has format version {version!r}; this nestvec reads version {', '.join(versions)}")
