@@ -121,7 +121,7 @@ def test_fewer_rows_than_centroids_is_a_warning(name: str) -> None:
     codec = codec_named(name)
     count = 256 if name.endswith("8") else 16
     sample = correlated(count - 1, 6)
-    with pytest.warns(UserWarning, match=rf"{name} has {count} centroids .* {count - 1} rows: these became"):
+    with pytest.warns(UserWarning, match=rf"{name} has {count} centroids .* {count - 1} rows: the rows became"):
         codebook, basis = fit_pq(codec, sample, 0)
     y = sample if basis is None else basis.rows(sample)
     np.testing.assert_array_equal(decoded(codec, codebook, y), y)

@@ -160,7 +160,7 @@ def test_an_unsigned_id_above_all_signed_ones_is_named_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("filter", "message"),
     [
-        ([True] * 89, r"filter is a mask of shape \(89,\); expected \(90,\), one item for each row, or \(2, 90\), one"),
+        ([True] * 89, r"filter is a mask of shape \(89,\); expected \(90,\), an item for each row, or \(2, 90\)"),
         (np.ones((3, 90), np.bool_), r"filter is a mask of shape \(3, 90\); expected \(90,\), .* or \(2, 90\)"),
         (np.ones((1, 90), np.bool_), r"filter is a mask of shape \(1, 90\)"),
         (np.ones((2, 90, 1), np.bool_), r"filter is a mask of shape \(2, 90, 1\)"),
