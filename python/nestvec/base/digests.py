@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,14 @@ def sha256_of(path: Path) -> str:
     return _sha256(path, graph, [graph])
 
 
-def seal(path: Path) -> None:
+def seal(file: FileIO) -> None:
     """Writes the SHA-256 of an ONNX file and its external data into its SEAL_KEY, hashed with UNSEALED in its place.
 
     Metadata outlives a change of the weights: a quantized copy has the MODEL_KEY of the original, but a broken seal.
     """
-    at, digest = _seal(path, _mapped(path))
-    with path.open("r+b") as file:
-        file.seek(at)
-        file.write(digest)
+    at, digest = _seal(Path(file.name), map_file(file))
+    file.seek(at)
+    file.write(digest)
 
 
 def is_sealed(path: Path) -> bool:

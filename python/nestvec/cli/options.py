@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from nestvec.base.files import destination
 from nestvec.errors import ArgumentError
 
 Source = Annotated[
@@ -42,11 +43,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 
 
 def check_output(path: Path) -> None:
-    """Raises `ArgumentError` if a file cannot be written to `path`, before hours of work rather than after."""
-    if not path.parent.is_dir():
-        raise ArgumentError(f"there is no folder {path.parent} to write {path.name} to")
+    """Raises `ArgumentError` or OSError if a file cannot be written to `path`, before hours of work, not after."""
     if path.is_dir():
         raise ArgumentError(f"{path} is a folder; expected the name of a file to write")
+    target = destination(path)
+    if not target.parent.is_dir():
+        raise ArgumentError(f"there is no folder {target.parent} to write {target.name} to")
 
 
 def epilog(*lines: str) -> str:

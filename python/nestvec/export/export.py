@@ -6,15 +6,17 @@ import hashlib
 import math
 import os
 import re
-import secrets
 from collections.abc import Callable
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nestvec.base.digests import MODEL_KEY, SEAL_KEY, UNSEALED, model_sha256, seal
+from nestvec.base.files import destination, replacing, temporary_file, write_all
 from nestvec.base.optional import require
 from nestvec.base.types import Array
 from nestvec.errors import ArgumentError, ModelError
@@ -54,17 +56,18 @@ def export_onnx(
     SHA-256. The same weights give the same bytes. The metadata holds model_type, nestvec's version, and the SHA-256 of
     the weight files, of the weights in them and of the result. With `check`, ONNX Runtime runs the model, which must
     give finite hidden states of the right shape that do not depend on padding. The file replaces an older one only when
-    it is complete and checked.
+    it is complete and checked; a link is followed.
 
     `progress(step, fraction)` is called with the name of the current step and the fraction that is done, 0 to 1.
 
     Raises ModelError for a directory that cannot be read or a model that the graph would compute wrongly,
     ArgumentError for an `output` without the suffix .onnx, MissingDependencyError without the extras export and cpu,
-    and OSError if the file cannot be written.
+    and OSError if the file cannot be written, also where `output` is a pipe or a device.
     """
     target = Path(model_dir, "onnx", "model.onnx") if output is None else Path(output)
     if target.suffix != ".onnx" or target.is_dir():
         raise ArgumentError(f"output is {str(target)!r}; expected the name of a file that ends in .onnx")
+    written = destination(target)
     report = progress or (lambda stage, fraction: None)
     require("onnx", "export", "export")
     require("safetensors", "export", "export")
@@ -72,20 +75,26 @@ def export_onnx(
         require("onnxruntime", "cpu", "export")
     folder = transformer_folder(Path(model_dir))
     architecture = read_architecture(folder)
+    if _weight_bytes(architecture) > MAX_INLINE_BYTES and written.parent.resolve() != target.parent.resolve():
+        raise ArgumentError(
+            f"output is {str(target)!r}, a link to {str(written)!r}; for weights of more than 2 GB, which go to a file "
+            "beside it, expected a name in the folder itself"
+        )
     with Checkpoint(folder, architecture) as checkpoint:
         facts = {
             "model_type": architecture.model_type,
             "weights_sha256": _hash(checkpoint, report),
             MODEL_KEY: _model_sha256(architecture, checkpoint, report),
         }
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _Output(target) as files:
-            model = _build(architecture, checkpoint, files, facts, report)
-            report("writing the file", 0.8)
-            files.write(model)
-            if check:
-                report("checking the result", 0.9)
-                _check(files.model, architecture)
+        written.parent.mkdir(parents=True, exist_ok=True)
+        with _Output(written) as files:
+            with replacing(written, named=True) as file:
+                model = _build(architecture, checkpoint, files, facts, report)
+                report("writing the file", 0.8)
+                files.write(model, file)
+                if check:
+                    report("checking the result", 0.9)
+                    _check(Path(file.name), architecture)
             files.commit()
     report("done", 1.0)
     return target
@@ -125,12 +134,11 @@ def _build(
 
     model = ModelProto(ir_version=IR_VERSION, producer_name="nestvec", producer_version=__version__)
     model.opset_import.add(version=OPSET)
-    weight_bytes = sum(4 * math.prod(shape) for shape in architecture.shapes().values())
     build_graph(
         model.graph,
         architecture,
         checkpoint.tensor,
-        files.store_external if weight_bytes > MAX_INLINE_BYTES else files.store_inline,
+        files.store_external if _weight_bytes(architecture) > MAX_INLINE_BYTES else files.store_inline,
         lambda layer: report("building the graph", 0.3 + 0.5 * (layer + 1) / architecture.layers),
     )
     for key, value in {"producer": "nestvec", "version": __version__, **facts, SEAL_KEY: UNSEALED}.items():
@@ -138,17 +146,20 @@ def _build(
     return model
 
 
+def _weight_bytes(architecture: Architecture) -> int:
+    return sum(4 * math.prod(shape) for shape in architecture.shapes().values())
+
+
 class _Output:
-    """The files of an export, under temporary names until `commit` renames them; without it they are removed."""
+    """The data file of an export, if it has one; without `commit` it is removed."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
-        self.model = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
-        self._data = self.model.with_suffix(".data")
-        self._data_file: Any = None
+        self._data_file: FileIO | None = None
         self._digest = hashlib.sha256()
         self._data_name = ""
-        self._new_data: Path | None = None  # the data file under its final name, unless an older model uses it too
+        self._model: os.stat_result | None = None
+        self._new_data: Path | None = None  # the data file, unless it has the name that an older model uses too
 
     def __enter__(self) -> _Output:
         return self
@@ -158,9 +169,14 @@ class _Output:
     ) -> None:
         if self._data_file is not None:
             self._data_file.close()
-        for path in (self.model, self._data, self._new_data):
-            if path is not None:
-                path.unlink(missing_ok=True)
+        if self._new_data is not None and not self._in_place():
+            self._new_data.unlink(missing_ok=True)
+
+    def _in_place(self) -> bool:
+        """Whether the model has its name, although something failed after that."""
+        with suppress(OSError):
+            return self._model is not None and os.path.samestat(self._model, self.target.stat())
+        return False
 
     def store_inline(self, tensor: TensorProto, array: Array) -> None:
         """Puts the array into the graph."""
@@ -173,45 +189,40 @@ class _Output:
             self.store_inline(tensor, array)
             return
         if self._data_file is None:
-            self._data_file = self._data.open("xb")
-        self._append(bytes(-self._data_file.tell() % PAGE_BYTES))
+            self._data_file = temporary_file(self.target)
+            self._new_data = Path(self._data_file.name)
+        self._append(self._data_file, bytes(-self._data_file.tell() % PAGE_BYTES))
         _describe(tensor, array)
         tensor.data_location = tensor.EXTERNAL
         for key, value in {"offset": self._data_file.tell(), "length": array.nbytes}.items():
             tensor.external_data.add(key=key, value=str(value))
-        self._append(array.data.cast("B"))
+        self._append(self._data_file, array.data.cast("B"))
 
-    def _append(self, block: bytes | memoryview) -> None:
-        self._data_file.write(block)
+    def _append(self, file: FileIO, block: bytes | memoryview) -> None:
+        write_all(file, memoryview(block))
         self._digest.update(block)
 
-    def write(self, model: ModelProto) -> None:
-        """Writes, seals and syncs the files."""
+    def write(self, model: ModelProto, file: FileIO) -> None:
+        """Writes and seals the model, once its data file is complete."""
         if self._data_file is not None:
-            self._finish_data(model)
-        with self.model.open("xb") as file:
-            file.write(model.SerializeToString(deterministic=True))
-            file.flush()
-            seal(self.model)
-            os.fsync(file.fileno())
+            self._finish_data(model, self._data_file)
+        write_all(file, memoryview(model.SerializeToString(deterministic=True)))
+        seal(file)
+        self._model = os.fstat(file.fileno())
 
-    def _finish_data(self, model: ModelProto) -> None:
+    def _finish_data(self, model: ModelProto, file: FileIO) -> None:
         """Names the data file after its content, so that an older model never loads the new weights."""
-        self._data_file.flush()
-        os.fsync(self._data_file.fileno())
-        self._data_file.close()
+        os.fsync(file.fileno())
         self._data_name = f"{self.target.name}.{self._digest.hexdigest()[:16]}.data"
         for tensor in model.graph.initializer:
             if tensor.external_data:
                 tensor.external_data.add(key="location", value=self._data_name)
         path = self.target.with_name(self._data_name)
-        if not path.exists():
-            self._new_data = path
-        self._data.replace(path)
+        self._new_data = None if path.exists() else path
+        Path(file.name).replace(path)
 
     def commit(self) -> None:
-        """Replaces the old model, then removes the data files of replaced models."""
-        self.model.replace(self.target)
+        """Keeps the data file, now that the model is in its place, and removes those of replaced models."""
         self._new_data = None
         pattern = re.compile(re.escape(self.target.name) + r"\.[0-9a-f]{16}\.data")
         for path in self.target.parent.iterdir():

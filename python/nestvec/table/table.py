@@ -14,7 +14,7 @@ from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_array, as_index, as_name
 from nestvec.base.checks import METRICS, one_of
 from nestvec.base.device_array import moved, on_device
-from nestvec.base.files import refuse_folder
+from nestvec.base.files import destination
 from nestvec.base.types import Floats, SupportsEncode
 from nestvec.codecs.fitted import CodecLike, FittedCodec, codecs_of
 from nestvec.errors import ArgumentError
@@ -102,9 +102,7 @@ class Table:
         """
         codecs = codecs_of(codec, rescore)
         one_of(metric, "metric", METRICS)
-        target = None if path is None else Path(path)
-        if target is not None:
-            refuse_folder(target)
+        target = None if path is None else destination(Path(path))
 
         def layout_of(dim: int, fine_dim: int | None) -> Layout:
             plain = [given.codec if isinstance(given, FittedCodec) else given for given in codecs]
@@ -179,7 +177,10 @@ class Table:
         return table
 
     def save(self, path: str | Path) -> None:
-        """Writes the table to a file, in one step: a crash or a full disk leaves the old file. Raises OSError."""
+        """Writes the table to a file, in one step: a crash or a full disk leaves the old file.
+
+        A symbolic link is followed; the new file has the mode of the old one. Raises OSError, also for a folder, pipe or device.
+        """
         sections = self._state.segment.sections
         for name in sections:
             sections.verified(name)

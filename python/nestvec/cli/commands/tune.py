@@ -147,7 +147,7 @@ def _check_plots(folder: Path) -> None:
     from nestvec.base.optional import require
 
     require("matplotlib", "plot", "--plots")
-    if not folder.is_dir() and (folder.exists() or not folder.parent.is_dir()):
+    if not folder.is_dir() and (folder.exists() or folder.is_symlink() or not folder.parent.is_dir()):
         raise ArgumentError(f"--plots is {folder}; expected a folder, or the name of a new one in a folder")
 
 
