@@ -1,12 +1,14 @@
-// Building: codebooks, encode_tier, the sizes of codes, and checksums.
+// Building: codebooks, encode_tier, the sizes of codes, checksums and maps of files.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -15,6 +17,7 @@
 #include "cpp/codec/encode.hpp"
 #include "cpp/epilogue/normalize.hpp"
 #include "cpp/file/checksum.hpp"
+#include "cpp/file/map.hpp"
 
 namespace py = pybind11;
 
@@ -45,6 +48,22 @@ std::shared_ptr<CodebookArray> train(const Floats& sample, const std::string& en
     std::copy(trained.begin(), trained.end(), out);
   }
   return std::make_shared<CodebookArray>(encoding, columns, std::move(centroids));
+}
+
+/// A FileMap as a read-only array, which keeps it. Raises OSError.
+Bytes map_file(int descriptor, std::size_t bytes) {
+  try {
+    auto map = std::make_unique<FileMap>(descriptor, bytes);
+    const std::uint8_t* data = map->data();
+    const py::capsule owner(map.release(), [](void* held) { delete static_cast<FileMap*>(held); });
+    Bytes array(std::vector<std::size_t>{bytes}, data, owner);
+    array.attr("setflags")(py::arg("write") = false);
+    return array;
+  } catch (const std::system_error& error) {
+    errno = error.code().value();
+    PyErr_SetFromErrno(PyExc_OSError);
+    throw py::error_already_set();
+  }
 }
 
 /// The result of encode_tier for a batch.
@@ -161,4 +180,5 @@ void bind_build(py::module_& m) {
   m.def(
       "crc32c", [](const Bytes& data) { return crc32c(data.data(), std::size_t(data.size())); },
       py::arg("data").noconvert());
+  m.def("map_file", &map_file, py::arg("descriptor"), py::arg("bytes"));
 }

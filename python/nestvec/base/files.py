@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import mmap
 import os
 import re
 import stat
@@ -17,9 +16,11 @@ from typing import BinaryIO
 
 import numpy as np
 
+from nestvec import _core
 from nestvec.base.types import Bytes
 
 _COPY_BYTES = 16 << 20
+_READ_BYTES = 256 << 10  # files up to this size are read, not mapped
 _LEFTOVER = re.compile(r"\.nestvec-[0-9a-f]{16}\.tmp")
 
 
@@ -30,10 +31,24 @@ def write_all(file: BinaryIO, data: memoryview) -> None:
 
 
 def map_file(file: BinaryIO) -> Bytes:
-    """Maps a whole file for reading. The map stays valid after the file is closed or unlinked."""
-    if os.fstat(file.fileno()).st_size == 0:
-        return np.empty(0, np.uint8)
-    return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+    """A whole file for reading, mapped unless it is small. Stays valid after the file is closed or unlinked.
+
+    A map holds no descriptor, and a small file, which is read, no map: a process has 1,024 and 65,530 of them.
+    """
+    size = os.fstat(file.fileno()).st_size
+    if size > _READ_BYTES:
+        return _core.map_file(file.fileno(), size)
+    content = aligned_bytes(size)
+    content = content[: os.preadv(file.fileno(), [content.data], 0)] if size else content
+    content.flags.writeable = False
+    return content
+
+
+def aligned_bytes(size: int) -> Bytes:
+    """New bytes that begin at a cache line, as those of a mapped table do."""
+    memory = np.empty(size + 63, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size]
 
 
 def destination(path: Path) -> Path:

@@ -319,6 +319,25 @@ def test_missing_and_wrong_files(tmp_path: Path, model: Path, documents: Path, t
     assert not out.exists()
 
 
+def test_outputs_that_are_links_or_no_files(tmp_path: Path, model: Path, documents: Path) -> None:
+    """A link is followed. A pipe or a device is an error before any work, as their model would be, and stays."""
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "to nowhere").symlink_to("no folder/x")
+    os.mkfifo(tmp_path / "fifo.onnx")
+    for command in ("encode", "build"):
+        good(command, documents, "-m", model, "-o", tmp_path / "link")
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "real").stat().st_size > 0
+        (tmp_path / "real").unlink()
+        for output, kind in (("fifo.onnx", "pipe (FIFO)"), ("/dev/null", "character device")):
+            message = error(command, documents, "-m", tmp_path / "no model", "-o", tmp_path / output)
+            assert f"a {kind} is no place for a file; expected the name of a file" in message
+        assert "there is no folder" in error(command, documents, "-m", model, "-o", tmp_path / "to nowhere")
+    assert "a pipe (FIFO) is no place" in error("export", tmp_path / "no model", "-o", tmp_path / "fifo.onnx")
+    assert (tmp_path / "fifo.onnx").is_fifo()
+    assert Path("/dev/null").is_char_device()
+
+
 def test_damaged_tables(tmp_path: Path, model: Path, table: Path, documents: Path) -> None:
     content = table.read_bytes()
     cut, damaged = tmp_path / "cut.safetensors", tmp_path / "damaged.safetensors"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,58 @@ def test_outputs_that_are_no_onnx_file(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder.onnx").mkdir()
     with pytest.raises(ArgumentError, match=r"expected the name of a file that ends in \.onnx"):
         export_onnx(folder, tmp_path / name)
+
+
+@pytest.mark.parametrize("limit", [0, export.MAX_INLINE_BYTES], ids=["external data", "one file"])
+def test_an_output_that_is_a_link(limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "MAX_INLINE_BYTES", limit)
+    model, out = write_bert(tmp_path / "model"), tmp_path / "out"
+    (out / "other").mkdir(parents=True)
+    (out / "link.onnx").symlink_to("real.onnx")
+    (out / "far.onnx").symlink_to("other/real.onnx")
+    assert export_onnx(model, out / "link.onnx") == out / "link.onnx"
+    np.testing.assert_array_equal(hidden_states(out / "link.onnx"), hidden_states(out / "real.onnx"))
+    if limit:
+        export_onnx(model, out / "far.onnx")
+        np.testing.assert_array_equal(hidden_states(out / "far.onnx"), hidden_states(out / "link.onnx"))
+    else:  # a runtime looks for the data beside the link
+        with pytest.raises(ArgumentError, match=r"far\.onnx', a link to .*; for weights of more than 2 GB"):
+            export_onnx(model, out / "far.onnx")
+        assert files(out / "other") == []
+    assert (out / "link.onnx").is_symlink()
+    assert (out / "far.onnx").is_symlink()
+    assert len(files(out)) == (4 if limit else 5)
+
+
+def test_an_output_that_is_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.onnx")
+    with pytest.raises(OSError, match=r"a pipe \(FIFO\) is no place for a file"):
+        export_onnx(tmp_path / "no model", tmp_path / "x.onnx")
+    assert (tmp_path / "x.onnx").is_fifo()
+
+
+def test_a_model_that_may_only_be_read_is_replaced(tmp_path: Path) -> None:
+    path = export_onnx(write_bert(tmp_path / "a"))
+    path.chmod(0o444)
+    before = path.read_bytes()
+    assert export_onnx(write_bert(tmp_path / "a", seed=3)).read_bytes() != before
+    assert path.stat().st_mode & 0o777 == 0o444
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_what_a_killed_export_left_is_cleared(large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if large:
+        monkeypatch.setattr(export, "MAX_INLINE_BYTES", 0)
+    model = write_bert(tmp_path / "model")
+    for step in ("seal", "_check"):
+        with monkeypatch.context() as patch:
+            patch.setattr(export, step, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+            if (child := os.fork()) == 0:
+                export_onnx(model)
+            assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+        assert len(files(model / "onnx")) == 1 + large
+    export_onnx(model)
+    assert len(files(model / "onnx")) == 1 + large
 
 
 @pytest.mark.parametrize(("module", "extra"), [("onnx", "export"), ("safetensors", "export"), ("onnxruntime", "cpu")])

@@ -305,8 +305,20 @@ def test_a_place_that_cannot_be_written_is_an_error_before_the_rows_are_read(tmp
 
     with pytest.raises(IsADirectoryError):
         Table.build(untouched(), path=tmp_path)
+    with pytest.raises(OSError, match="a character device is no place for a file"):
+        Table.build(untouched(), path="/dev/null")
     with pytest.raises(FileNotFoundError):
         Table.build(vectors(3), path=tmp_path / "missing" / "table")
+
+
+def test_a_path_that_is_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder/table")
+    for rows in (3, 4):
+        assert Table.build(vectors(rows), path=tmp_path / "link").rows == rows
+        assert Table.open(tmp_path / "folder" / "table").rows == rows
+        assert (tmp_path / "link").is_symlink()
+        assert [path.name for path in (tmp_path / "folder").iterdir()] == ["table"]
 
 
 def test_codes_of_a_prefix_are_the_first_bytes_of_a_block() -> None:

@@ -86,7 +86,7 @@ class TestMemory:
                     raise OSError(errno.ENOMEM, "Cannot allocate memory")
                 super().resize(newsize)
 
-        monkeypatch.setattr("nestvec.base.files.mmap.mmap", Small)
+        monkeypatch.setattr("nestvec.table.spool.mmap.mmap", Small)
         buffer = spool.MemorySpool()
         part = np.arange(spool.HUGE_PAGE // 4, dtype=np.uint32)
         for _ in range(6):
@@ -101,7 +101,7 @@ class TestMemory:
             def madvise(self, *args: Any) -> None:
                 raise OSError(errno.EINVAL, "Invalid argument")
 
-        monkeypatch.setattr("nestvec.base.files.mmap.mmap", Plain)
+        monkeypatch.setattr("nestvec.table.spool.mmap.mmap", Plain)
         buffer = spool.MemorySpool()
         buffer.append(np.ones(5 << 20, np.uint8))
         assert buffer.map().sum() == 5 << 20
@@ -113,12 +113,36 @@ class TestMemory:
             def madvise(self, option: int, *args: Any) -> None:
                 advice.append(option)
 
-        monkeypatch.setattr("nestvec.base.files.mmap.mmap", Noting)
+        monkeypatch.setattr("nestvec.table.spool.mmap.mmap", Noting)
         buffer = spool.MemorySpool()
         buffer.append(np.ones(1000, np.uint8))
         assert advice == []
         buffer.append(np.ones(spool.HUGE_PAGE, np.uint8))
         assert advice == [mmap.MADV_HUGEPAGE]
+
+    def test_small_spools_take_no_maps(self) -> None:
+        def maps() -> int:
+            return Path("/proc/self/maps").read_text().count("\n")
+
+        x = np.random.default_rng(0).standard_normal((10, 32)).astype(np.float32)
+        before = maps()
+        kept = [
+            Table.build(x, codec="binary", rescore="int8", ids=range(10), texts=["a"] * 10, metric="ip")
+            for _ in range(300)
+        ]
+        assert maps() < before + len(kept) / 3
+        assert all(table.search(x[:1], 1).texts == [["a"]] for table in kept)
+
+    @pytest.mark.parametrize("beyond", [-1, 0, 1])
+    def test_from_the_heap_to_a_map(self, beyond: int) -> None:
+        parts = [np.arange(spool.HUGE_PAGE // 8, dtype=np.uint32), np.arange(spool.HUGE_PAGE // 2 + beyond) % 251]
+        buffer = spool.MemorySpool()
+        for part in (parts[0], parts[1].astype(np.uint8)):
+            buffer.append(part)
+        assert (buffer._memory is not None) == (beyond > 0)
+        whole = buffer.map()
+        assert whole.ctypes.data % 64 == 0
+        assert whole.tobytes() == parts[0].tobytes() + parts[1].astype(np.uint8).tobytes()
 
     def test_a_table_in_memory_is_in_a_spool_and_outlives_the_build(self) -> None:
         x = np.random.default_rng(1).standard_normal((9000, 128)).astype(np.float32)
