@@ -46,7 +46,6 @@ CPP = {
 TESTED_ELSEWHERE = {
     "base/arrays": "each public function that takes arrays",
     "base/checks": "each public function that takes k or threads",
-    "base/files": "table/formats/test_container.py",
     "base/json_files": "model/test_modules.py",
     "base/onnx_session": "encoder/engines/test_onnx.py",
     "base/types": "mypy",

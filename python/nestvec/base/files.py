@@ -59,13 +59,13 @@ def destination(path: Path) -> Path:
     """
     target = Path(os.path.realpath(path)) if path.is_symlink() else path
     try:
-        there = path.stat()
+        found = path.stat()
     except FileNotFoundError:
         return target
-    if stat.S_ISDIR(there.st_mode):
+    if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    kind = _KINDS.get(stat.S_IFMT(there.st_mode))
-    if kind is None and not (target.exists() and target.samefile(path)):  # as /dev/stdout with a file since removed
+    kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+    if kind is None and not target.exists():  # such as /dev/stdout of a removed file
         kind = "a link to a file without a name"
     if kind is not None:
         raise OSError(
@@ -123,7 +123,7 @@ def replacing(path: Path, *, named: bool = False) -> Iterator[FileIO]:
 def temporary_file(target: Path) -> FileIO:
     """Creates a file of a temporary name in the folder of `target`, unbuffered, to read and write.
 
-    It has the permissions of the file that is there, and is locked while it is open. Once it is closed, the next write
+    It has the permissions of the file at `target`, and is locked while it is open. Once it is closed, the next write
     to the folder removes it, unless it was renamed.
     """
     while True:
@@ -150,7 +150,7 @@ def _unnamed(target: Path) -> FileIO | None:
         file = FileIO(os.open(target.parent, os.O_TMPFILE | os.O_RDWR, 0o666), "r+")
     except OSError:
         return None
-    if not Path(f"/proc/self/fd/{file.fileno()}").exists():  # the way to give it a name
+    if not Path(f"/proc/self/fd/{file.fileno()}").exists():  # the way to name it later
         file.close()
         return None
     _prepare(file, target)
@@ -172,12 +172,12 @@ def _prepare(file: FileIO, target: Path) -> None:
     with suppress(OSError):  # a file system without locks: nobody can lock the file to clear it away, either
         fcntl.flock(file.fileno(), fcntl.LOCK_EX)
     try:
-        there = target.stat()
+        found = target.stat()
     except FileNotFoundError:
         return
-    for owner in (there.st_uid, -1):
+    for owner in (found.st_uid, -1):
         with suppress(OSError):
-            os.fchown(file.fileno(), owner, there.st_gid)
+            os.fchown(file.fileno(), owner, found.st_gid)
             break
     with suppress(OSError):  # a file system without modes
-        os.fchmod(file.fileno(), there.st_mode & 0o777)
+        os.fchmod(file.fileno(), found.st_mode & 0o777)

@@ -63,7 +63,7 @@ def _unnamed_file(directory: Path | None) -> BinaryIO:
 if sys.platform == "linux":
 
     class MemorySpool:
-        """A spool in private anonymous memory, in huge pages once it is larger than a huge page; before that in the heap.
+        """A spool in private anonymous memory, in huge pages once it is larger than a huge page; till then in the heap.
 
         A scan of 128 MB took 5 to 10 % less time in huge pages than in pages of 4 KiB, the only size of the page cache
         and of memory files on most systems. Growth moves page table entries, not bytes, so it needs no second copy.

@@ -179,7 +179,8 @@ class Table:
     def save(self, path: str | Path) -> None:
         """Writes the table to a file, in one step: a crash or a full disk leaves the old file.
 
-        A symbolic link is followed; the new file has the mode of the old one. Raises OSError, also for a folder, pipe or device.
+        A symbolic link is followed; the new file has the mode of the old one. Raises OSError, also for a folder, a pipe
+        or a device.
         """
         sections = self._state.segment.sections
         for name in sections:
