@@ -30,10 +30,11 @@ std::size_t PlacedRows::bytes_of_codes(const PlaceRequest& request) {
   const ScanRows& rows = request.rows;
   const std::size_t codes = scanned(request) ? block_count(rows.count) * block_bytes(rows.encoding, rows.columns)
                                              : rows.count * row_bytes(rows.encoding, rows.columns);
-  return codes + request.factor_count * sizeof(float);
+  return codes + (request.factor_count + request.square_count) * sizeof(float);
 }
 
-PlacedRows::PlacedRows(const PlaceRequest& request, int device) : device_(device), host_factors_(request.rows.factors) {
+PlacedRows::PlacedRows(const PlaceRequest& request, int device)
+    : device_(device), host_factors_(request.rows.factors), host_squares_(request.rows.squares) {
   const ScanRows& rows = request.rows;
   device_encoding(rows.encoding);  // throws if no device knows it
   if (rows.count >= kMaxRows)
@@ -56,9 +57,12 @@ PlacedRows::PlacedRows(const PlaceRequest& request, int device) : device_(device
     stream_bytes_ = std::min(left, kMostStreamed);
     return;
   }
-  const std::size_t factor_bytes = request.factor_count * sizeof(float);
-  codes_ = copied(rows.blocks ? rows.blocks : rows.row_major, all - factor_bytes, *work, "the codes of a tier");
+  const std::size_t factor_bytes = request.factor_count * sizeof(float),
+                    square_bytes = request.square_count * sizeof(float);
+  codes_ = copied(rows.blocks ? rows.blocks : rows.row_major, all - factor_bytes - square_bytes, *work,
+                  "the codes of a tier");
   factors_ = copied(rows.factors, factor_bytes, *work, "the factors of a tier");
+  squares_ = copied(rows.squares, square_bytes, *work, "the squares of a tier");
 }
 
 void PlacedRows::rank_ids(const ScanRows& rows, Workspace& work) {

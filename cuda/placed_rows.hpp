@@ -21,15 +21,15 @@ class PlacedRows : public Placement {
   /// Copies the rows if they fit into request.memory; see streamed().
   PlacedRows(const PlaceRequest& request, int device);
 
-  /// The bytes of all codes and factors of these rows.
+  /// The bytes of all codes, factors and squares of these rows.
   static std::size_t bytes_of_codes(const PlaceRequest& request);
 
   std::size_t bytes() const override {
-    return codes_.bytes() + factors_.bytes() + ranks_.bytes() + centroids_.bytes() + stream_bytes_;
+    return codes_.bytes() + factors_.bytes() + squares_.bytes() + ranks_.bytes() + centroids_.bytes() + stream_bytes_;
   }
   int device() const { return device_; }
 
-  /// The codes and factors stay on the host, and scans copy them to the device piece by piece.
+  /// The codes, factors and squares stay on the host, and scans copy them to the device piece by piece.
   bool streamed() const override { return streamed_; }
   std::size_t stream_bytes() const { return stream_bytes_; }  ///< of device memory for the pieces
 
@@ -37,6 +37,10 @@ class PlacedRows : public Placement {
   /// The device's copy of rows.factors; null: no factors.
   const float* factors(const ScanRows& rows) const {
     return rows.factors && !streamed_ ? factors_.as<float>() + (rows.factors - host_factors_) : nullptr;
+  }
+  /// The device's copy of rows.squares; null: no squares.
+  const float* squares(const ScanRows& rows) const {
+    return rows.squares && !streamed_ ? squares_.as<float>() + (rows.squares - host_squares_) : nullptr;
   }
   const unsigned* ranks() const { return ranks_.as<unsigned>(); }
   double longest() const { return longest_; }  ///< length of a row, if the device measured it
@@ -61,9 +65,9 @@ class PlacedRows : public Placement {
   int device_;
   bool streamed_ = false;
   std::size_t stream_bytes_ = 0;
-  const float* host_factors_;
+  const float *host_factors_, *host_squares_;
   double longest_ = 0;
-  Buffer codes_, factors_, ranks_, centroids_;
+  Buffer codes_, factors_, squares_, ranks_, centroids_;
   std::vector<std::uint32_t> rows_by_rank_;
 };
 

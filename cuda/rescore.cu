@@ -54,6 +54,7 @@ class DeviceRescore {
     view.codes = placed_.codes();
     view.row_bytes = row_bytes(rows_.encoding, rows_.columns);
     view.factors = placed_.factors(rows_);
+    view.squares = rows_.terms(0).square ? placed_.squares(rows_) : nullptr;
     view.factor_stride = rows_.factor_stride;
     view.ranks = placed_.ranks();
     const float* levels = nullptr;

@@ -66,6 +66,7 @@ class DeviceScan {
   void scan_piece(const Plan& plan, const ScanView& view, bool sample);
   void scan_streamed(const Plan& plan, ScanView view, std::size_t threads);
   std::size_t blocks_per_piece() const;
+  std::size_t terms_per_block() const { return ((rows_.factors ? 1 : 0) + (rows_.squares ? 1 : 0)) * kBlockRows; }
   Finish finish() const;
 
   const ScanRows& rows_;
@@ -80,7 +81,8 @@ class DeviceScan {
 
 Finish DeviceScan::finish() const {
   const Meaning meaning = traits(rows_.encoding).meaning;
-  if (queries_.kind != QueryKind::codes || meaning == Meaning::levels) return Finish::exact;
+  if (queries_.kind != QueryKind::codes || meaning == Meaning::levels || queries_.norm_weight != 0)
+    return Finish::exact;
   return meaning == Meaning::values && queries_.scales[0].error.exact() ? Finish::scaled : Finish::integer;
 }
 
@@ -92,7 +94,7 @@ void DeviceScan::run(std::size_t threads, Candidate* out) {
 
 std::size_t DeviceScan::blocks_per_piece() const {
   if (!placed_.streamed()) return blocks_;
-  const std::size_t block = used_bytes_ + (rows_.factors ? kBlockRows * sizeof(float) : 0);
+  const std::size_t block = used_bytes_ + terms_per_block() * sizeof(float);
   const std::size_t blocks = placed_.stream_bytes() / 2 / block / kWarps * kWarps;
   return std::clamp<std::size_t>(blocks, kWarps, divided(blocks_, kWarps) * kWarps);
 }
@@ -134,6 +136,7 @@ ScanView DeviceScan::view_of(const Plan& plan, std::size_t first, std::size_t co
   view.wide_words = unsigned(word_count(rows_.encoding, queries_.wide));
   view.last_mask = traits(rows_.encoding).meaning == Meaning::signs ? last_word_mask(queries_.columns) : 0;
   view.factor_stride = rows_.factor_stride;
+  view.own_squares = rows_.terms(0).square != nullptr;
   if (rows_.allowed) {
     const std::size_t words = rows_.allowed_stride ? (count - 1) * rows_.allowed_stride + blocks_ : blocks_;
     view.allowed = work_.upload(rows_.allowed + first * rows_.allowed_stride, words, "the filter");
@@ -176,8 +179,7 @@ void DeviceScan::upload_prepared(ScanView& view, std::size_t first, std::size_t 
   view.wide_weight = queries_.wide > 0 ? int(wide_weight(rows_.encoding)) : 0;
   std::vector<QueryScale> scales(queries_.scales.begin() + std::ptrdiff_t(first),
                                  queries_.scales.begin() + std::ptrdiff_t(first + count));
-  for (QueryScale& scale : scales)
-    if (scale.per_length > 0) scale.error.absolute += scale.per_length * longest_;
+  for (QueryScale& scale : scales) scale.error = scale.error_of(longest_);
   view.scales = work_.upload(scales.data(), count, "the queries");
   view.query_count = unsigned(count);
   view.dim = unsigned(queries_.dim);
@@ -209,6 +211,7 @@ void DeviceScan::run_group(const Plan& plan, std::size_t first, std::size_t coun
     view.block_stride = stored_bytes_;
     view.block_count = unsigned(blocks_);
     view.factors = placed_.factors(rows_);
+    view.squares = placed_.squares(rows_);
     scan_piece(plan, view, true);
   }
   Key* best = work_.memory.take<Key>(count * k_, "the results");
@@ -245,20 +248,20 @@ void DeviceScan::scan_piece(const Plan& plan, const ScanView& view, bool sample)
 void DeviceScan::scan_streamed(const Plan& plan, ScanView view, std::size_t threads) {
   struct Piece {
     std::uint8_t *staged, *codes;
-    float *staged_factors, *factors;
+    float *staged_terms, *terms;  // for each block its factors, then its squares
     Event copied, scanned;
   };
-  const std::size_t max_blocks = blocks_per_piece(), factors = rows_.factors ? kBlockRows : 0;
+  const std::size_t max_blocks = blocks_per_piece(), terms = terms_per_block();
   std::array<Piece, 2> pieces;
   for (Piece& piece : pieces) {
     piece.staged = work_.pinned.take<std::uint8_t>(max_blocks * used_bytes_, "the rows that are streamed");
     piece.codes = work_.memory.take<std::uint8_t>(max_blocks * used_bytes_, "the rows that are streamed");
-    piece.staged_factors = work_.pinned.take<float>(max_blocks * factors, "the rows that are streamed");
-    piece.factors = work_.memory.take<float>(max_blocks * factors, "the rows that are streamed");
+    piece.staged_terms = work_.pinned.take<float>(max_blocks * terms, "the rows that are streamed");
+    piece.terms = work_.memory.take<float>(max_blocks * terms, "the rows that are streamed");
   }
   const Stream copies(work_.device);
   view.block_stride = used_bytes_;
-  view.factor_stride = factors;
+  view.factor_stride = terms;
   for (std::size_t first = 0, number = 0; first < blocks_; first += max_blocks, ++number) {
     Piece& piece = pieces[number % 2];
     const std::size_t count = std::min(max_blocks, blocks_ - first);
@@ -269,22 +272,24 @@ void DeviceScan::scan_streamed(const Plan& plan, ScanView view, std::size_t thre
     parallel_for(divided(count, 64), threads, [&](std::size_t, std::size_t task) {
       for (std::size_t b = task * 64; b < std::min(task * 64 + 64, count); ++b) {
         std::memcpy(piece.staged + b * used_bytes_, rows_.blocks + (first + b) * stored_bytes_, used_bytes_);
-        if (factors > 0)
-          std::copy_n(rows_.factors + (first + b) * rows_.factor_stride, factors, piece.staged_factors + b * factors);
+        float* staged = piece.staged_terms + b * terms;
+        for (const float* of_rows : {rows_.factors, rows_.squares})
+          if (of_rows) staged = std::copy_n(of_rows + (first + b) * rows_.factor_stride, kBlockRows, staged);
       }
     });
     check(cudaMemcpyAsync(piece.codes, piece.staged, count * used_bytes_, cudaMemcpyHostToDevice, copies.get()),
           "streaming rows");
-    if (factors > 0)
-      check(cudaMemcpyAsync(piece.factors, piece.staged_factors, count * factors * sizeof(float),
-                            cudaMemcpyHostToDevice, copies.get()),
+    if (terms > 0)
+      check(cudaMemcpyAsync(piece.terms, piece.staged_terms, count * terms * sizeof(float), cudaMemcpyHostToDevice,
+                            copies.get()),
             "streaming rows");
     piece.copied.record(copies);
     piece.copied.make_wait(work_.stream);
     view.blocks = piece.codes;
     view.first_block = unsigned(first);
     view.block_count = unsigned(count);
-    view.factors = factors > 0 ? piece.factors : nullptr;
+    view.factors = rows_.factors ? piece.terms : nullptr;
+    view.squares = rows_.squares ? piece.terms + (rows_.factors ? kBlockRows : 0) : nullptr;
     scan_piece(plan, view, number == 0);
     piece.scanned.record(work_.stream);
   }

@@ -69,13 +69,13 @@ Bytes map_file(int descriptor, std::size_t bytes) {
 /// The result of encode_tier for a batch.
 struct EncodedTier {
   Bytes codes;
-  std::optional<Floats> factors;
+  std::optional<Floats> factors, squares;
   double longest_row;
 };
 
 /// encode_tier over numpy arrays.
 EncodedTier encode(const Floats& x, const std::string& encoding, bool packed, bool cosine,
-                   const std::vector<std::size_t>& dims, const std::shared_ptr<CodebookArray>& codebook,
+                   const std::vector<std::size_t>& dims, const std::shared_ptr<CodebookArray>& codebook, bool squares,
                    std::size_t threads) {
   const Matrix<const float> rows = as_matrix(x, "x");
   checked_dim(rows.cols);
@@ -86,17 +86,19 @@ EncodedTier encode(const Floats& x, const std::string& encoding, bool packed, bo
   const std::size_t blocks = block_count(rows.rows), columns = spec.columns(rows.cols);
   Bytes codes(std::vector<std::size_t>{packed ? blocks * block_bytes(spec.encoding, columns)
                                               : rows.rows * row_bytes(spec.encoding, columns)});
-  std::optional<Floats> factors;
+  std::optional<Floats> factors, lengths;
   if (has_factors(spec)) factors.emplace(std::vector<std::size_t>{blocks, dims.size(), kBlockRows});
+  if (squares) lengths.emplace(std::vector<std::size_t>{blocks, dims.size(), kBlockRows});
   std::uint8_t* codes_out = codes.mutable_data();
   float* factors_out = factors ? factors->mutable_data() : nullptr;
+  float* squares_out = lengths ? lengths->mutable_data() : nullptr;
   double longest;
   {
     const py::gil_scoped_release release;
     check_finite(rows, "x", required_range(spec), threads);
-    longest = encode_tier(spec, rows, codes_out, factors_out, threads);
+    longest = encode_tier(spec, rows, codes_out, factors_out, threads, squares_out);
   }
-  return {std::move(codes), std::move(factors), longest};
+  return {std::move(codes), std::move(factors), std::move(lengths), longest};
 }
 
 /// Decodes row-major codes: (rows, dim).
@@ -170,9 +172,10 @@ void bind_build(py::module_& m) {
   py::class_<EncodedTier>(m, "EncodedTier")
       .def_readonly("codes", &EncodedTier::codes)
       .def_readonly("factors", &EncodedTier::factors)
+      .def_readonly("squares", &EncodedTier::squares)
       .def_readonly("longest_row", &EncodedTier::longest_row);
   m.def("encode_tier", &encode, py::arg("x").noconvert(), py::arg("encoding"), py::arg("packed"), py::arg("cosine"),
-        py::arg("dims"), py::arg("codebook"), py::arg("threads"));
+        py::arg("dims"), py::arg("codebook"), py::arg("squares"), py::arg("threads"));
   m.def("decode_rows", &decode, py::arg("codes").noconvert(), py::arg("encoding"), py::arg("dim"), py::arg("cosine"),
         py::arg("factors").noconvert(), py::arg("codebook"), py::arg("threads"));
   m.def("pack_rows", &pack_rows, py::arg("codes").noconvert(), py::arg("encoding"), py::arg("dim"));

@@ -141,48 +141,59 @@ class Searcher {
   /// Returns (scores, ids, [Stats of each tier]). Uses one tier for each of the queries' entries. filter: (1 or
   /// queries, words of 64 rows).
   py::tuple search(const std::vector<QueryArrays>& queries, std::size_t k, std::size_t dim,
-                   const std::vector<std::size_t>& oversample, bool float_query, const EarlyStop* early_stop,
+                   const std::vector<std::size_t>& candidates, bool float_query, const EarlyStop* early_stop,
                    const std::optional<Words>& filter, std::size_t threads) const {
     const std::vector<TierQueries> views = checked_queries(queries);
-    const Matrix<const float> first = views[0].values;
-    if (dim < 1 || dim > first.cols || k < 1 || oversample.size() + 1 < views.size() ||
-        std::count(oversample.begin(), oversample.end(), std::size_t{0}) ||
+    if (k < 1 || candidates.size() + 1 < views.size() ||
         (early_stop && early_stop->forecasts.size() + 1 < views.size()))
-      throw ArgumentError(
-          "search needs 1 <= dim <= the queries' columns, k and oversample >= 1, forecasts for all tiers");
+      throw ArgumentError("search needs k >= 1, and candidates and forecasts for all tiers");
     std::vector<TierStats> stats(views.size());
-    SearchOptions options{.k = std::min(k, table_.segment.rows),
-                          .dim = dim,
-                          .oversample = oversample,
-                          .kind = kind_of(float_query),
-                          .threads = threads,
-                          .stats = stats.data()};
+    SearchOptions options = options_of(views, dim, float_query, filter, threads, stats);
+    options.k = std::min(k, table_.segment.rows);
+    options.candidates = candidates;
     if (early_stop) {
       options.forecasts = early_stop->forecasts;
       options.confidence = early_stop->confidence;
     }
-    if (filter) {
-      const Matrix<const std::uint64_t> words = as_matrix(*filter, "the filter");
-      if ((words.rows != 1 && words.rows != first.rows) || words.cols != block_count(table_.segment.rows))
-        throw ArgumentError("a filter has the shape (1 or queries, words of 64 rows)");
-      options.allowed = words.data;
-      options.allowed_stride = words.rows == 1 ? 0 : words.cols;
-    }
-    std::vector<Candidate> found(first.rows * options.k);
+    const std::size_t count = views[0].values.rows;
+    std::vector<Candidate> found(count * options.k);
     {
       const py::gil_scoped_release release;
-      for (std::size_t t = 0; t < views.size(); ++t)
-        if (t == 0 || views[t].values.data != views[t - 1].values.data)
-          check_finite(views[t].values, "queries", Encoding::float32, threads);
+      check_queries(views, threads);
       nestvec::search(table_, views, options, found.data());
     }
-    std::vector<Stats> counted;
-    for (const TierStats& tier : stats) counted.push_back({tier.rows.load(), tier.bytes.load(), tier.seconds});
-    const bool distances = options.kind == QueryKind::codes && views.size() == 1 &&
-                           traits(table_.segment.tiers[0].encoding).meaning == Meaning::signs;
-    const py::tuple arrays = distances ? as_arrays<std::int32_t>(found, first.rows, options.k, table_.segment.ids, -1)
-                                       : as_arrays<float>(found, first.rows, options.k, table_.segment.ids, 1);
-    return py::make_tuple(arrays[0], arrays[1], counted);
+    const py::tuple arrays = are_distances(views, options)
+                                 ? as_arrays<std::int32_t>(found, {count, options.k}, table_.segment.ids, -1)
+                                 : as_arrays<float>(found, {count, options.k}, table_.segment.ids, 1);
+    return py::make_tuple(arrays[0], arrays[1], counted(stats));
+  }
+
+  /// All rows that score at least `least`: (offsets, scores, ids, [Stats of each tier]); those of query q are from
+  /// offsets[q] to offsets[q + 1]. Distances are scored negated.
+  py::tuple search_above(const std::vector<QueryArrays>& queries, double least, std::size_t dim, bool float_query,
+                         const std::optional<Words>& filter, std::size_t threads) const {
+    const std::vector<TierQueries> views = checked_queries(queries);
+    std::vector<TierStats> stats(views.size());
+    const SearchOptions options = options_of(views, dim, float_query, filter, threads, stats);
+    std::vector<std::vector<Candidate>> found;
+    {
+      const py::gil_scoped_release release;
+      check_queries(views, threads);
+      found = nestvec::search_above(table_, views, options, least);
+    }
+    Ids offsets(std::vector<std::size_t>{found.size() + 1});
+    std::int64_t* end = offsets.mutable_data();
+    *end = 0;
+    std::vector<Candidate> all;
+    for (std::vector<Candidate>& of_query : found) {
+      all.insert(all.end(), of_query.begin(), of_query.end());
+      of_query = {};
+      *++end = std::int64_t(all.size());
+    }
+    const py::tuple arrays = are_distances(views, options)
+                                 ? as_arrays<std::int32_t>(all, {all.size()}, table_.segment.ids, -1)
+                                 : as_arrays<float>(all, {all.size()}, table_.segment.ids, 1);
+    return py::make_tuple(offsets, arrays[0], arrays[1], counted(stats));
   }
 
   /// Decodes rows of a tier.
@@ -213,6 +224,42 @@ class Searcher {
     return views;
   }
 
+  /// The options that all searches have.
+  SearchOptions options_of(const std::vector<TierQueries>& views, std::size_t dim, bool float_query,
+                           const std::optional<Words>& filter, std::size_t threads,
+                           std::vector<TierStats>& stats) const {
+    const Matrix<const float> first = views[0].values;
+    if (dim < 1 || dim > first.cols) throw ArgumentError("search needs 1 <= dim <= the queries' columns");
+    SearchOptions options{
+        .k = 1, .dim = dim, .candidates = {}, .kind = kind_of(float_query), .threads = threads, .stats = stats.data()};
+    if (filter) {
+      const Matrix<const std::uint64_t> words = as_matrix(*filter, "the filter");
+      if ((words.rows != 1 && words.rows != first.rows) || words.cols != block_count(table_.segment.rows))
+        throw ArgumentError("the filter has not a bit for each row");
+      options.allowed = words.data;
+      options.allowed_stride = words.rows == 1 ? 0 : words.cols;
+    }
+    return options;
+  }
+
+  static void check_queries(const std::vector<TierQueries>& views, std::size_t threads) {
+    for (std::size_t t = 0; t < views.size(); ++t)
+      if (t == 0 || views[t].values.data != views[t - 1].values.data)
+        check_finite(views[t].values, "queries", Encoding::float32, threads);
+  }
+
+  /// Whether scores are Hamming distances: of bits that nothing rescores.
+  bool are_distances(const std::vector<TierQueries>& views, const SearchOptions& options) const {
+    return options.kind == QueryKind::codes && views.size() == 1 &&
+           traits(table_.segment.tiers[0].encoding).meaning == Meaning::signs;
+  }
+
+  static std::vector<Stats> counted(const std::vector<TierStats>& stats) {
+    std::vector<Stats> counted;
+    for (const TierStats& tier : stats) counted.push_back({tier.rows.load(), tier.bytes.load(), tier.seconds});
+    return counted;
+  }
+
   /// The kind of queries that a scan compares rows with.
   QueryKind kind_of(bool float_query) const {
     const Tier& scanned = table_.segment.tiers[0];
@@ -241,12 +288,14 @@ void bind_search(py::module_& m) {
       .def("require", &Region::require, py::arg("section").noconvert());
   py::class_<TierArrays>(m, "Tier").def(
       py::init([](std::string encoding, std::vector<std::size_t> dims, bool cosine, double norm_weight, Bytes codes,
-                  std::optional<Floats> factors, double row_bound, std::shared_ptr<CodebookArray> codebook) {
-        return TierArrays{std::move(encoding), std::move(dims),    cosine,    norm_weight,
-                          std::move(codes),    std::move(factors), row_bound, std::move(codebook)};
+                  std::optional<Floats> factors, std::optional<Floats> squares, double row_bound,
+                  std::shared_ptr<CodebookArray> codebook) {
+        return TierArrays{std::move(encoding), std::move(dims),    cosine,    norm_weight,        std::move(codes),
+                          std::move(factors),  std::move(squares), row_bound, std::move(codebook)};
       }),
       py::kw_only(), py::arg("encoding"), py::arg("dims"), py::arg("cosine"), py::arg("norm_weight"),
-      py::arg("codes").noconvert(), py::arg("factors").noconvert(), py::arg("row_bound"), py::arg("codebook"));
+      py::arg("codes").noconvert(), py::arg("factors").noconvert(), py::arg("squares").noconvert(),
+      py::arg("row_bound"), py::arg("codebook"));
   py::class_<Forecast>(m, "Forecast")
       .def(py::init(
                [](double slope, double intercept, double deviation) { return Forecast{slope, intercept, deviation}; }),
@@ -269,7 +318,9 @@ void bind_search(py::module_& m) {
                     const std::string&, std::optional<std::size_t>>(),
            py::arg("rows"), py::arg("tiers"), py::arg("ids"), py::arg("region"), py::arg("device"), py::arg("memory"))
       .def("placed", &Searcher::placed)
-      .def("search", &Searcher::search, py::arg("queries"), py::arg("k"), py::arg("dim"), py::arg("oversample"),
+      .def("search", &Searcher::search, py::arg("queries"), py::arg("k"), py::arg("dim"), py::arg("candidates"),
            py::arg("float_query"), py::arg("early_stop"), py::arg("filter").noconvert(), py::arg("threads"))
+      .def("search_above", &Searcher::search_above, py::arg("queries"), py::arg("least"), py::arg("dim"),
+           py::arg("float_query"), py::arg("filter").noconvert(), py::arg("threads"))
       .def("vectors", &Searcher::vectors, py::arg("tier"), py::arg("rows").noconvert(), py::arg("threads"));
 }

@@ -80,7 +80,7 @@ py::tuple hamming_topk(const Array<std::uint8_t>& queries, const RowArray& codes
     const py::gil_scoped_release release;
     found = topk(rows, Encoding::binary, dim, ScanQueries::from_codes(Encoding::binary, q, dim), columns, threads);
   }
-  return as_arrays<std::int32_t>(found, q.rows, columns, nullptr, -1);
+  return as_arrays<std::int32_t>(found, {q.rows, columns}, nullptr, -1);
 }
 
 py::tuple inner_topk_int8(const Array<std::int8_t>& queries, const RowArray& x, std::size_t k, std::size_t threads) {
@@ -94,7 +94,7 @@ py::tuple inner_topk_int8(const Array<std::int8_t>& queries, const RowArray& x, 
     const Matrix<const std::uint8_t> codes{reinterpret_cast<const std::uint8_t*>(q.data), q.rows, q.cols};
     found = topk(rows, Encoding::int8, dim, ScanQueries::from_codes(Encoding::int8, codes, dim), columns, threads);
   }
-  return as_arrays<std::int32_t>(found, q.rows, columns, nullptr, 1);
+  return as_arrays<std::int32_t>(found, {q.rows, columns}, nullptr, 1);
 }
 
 py::tuple inner_topk_float(const Array<float>& queries, const RowArray& x, const std::string& dtype, std::size_t k,
@@ -113,7 +113,7 @@ py::tuple inner_topk_float(const Array<float>& queries, const RowArray& x, const
     const ScanQueries prepared = ScanQueries::from_floats({encoding, QueryKind::values, dim}, q);
     found = topk(rows, encoding, dim, prepared, columns, threads);
   }
-  return as_arrays<float>(found, q.rows, columns, nullptr, 1);
+  return as_arrays<float>(found, {q.rows, columns}, nullptr, 1);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "cpp/bindings/arrays.hpp"
@@ -12,13 +13,13 @@
 
 namespace nestvec {
 
-/// Scores and ids as arrays of (queries, k): distances and integer products as int32, -1 if missing; other scores
-/// as float32, NaN if missing.
+/// Scores and ids as arrays of a shape: distances and integer products as int32, -1 if missing; other scores as
+/// float32, NaN if missing.
 template <class Score>
-pybind11::tuple as_arrays(const std::vector<Candidate>& found, std::size_t queries, std::size_t k,
-                          const std::int64_t* ids, int sign) {
-  Array<Score> scores({queries, k});
-  Array<std::int64_t> rows({queries, k});
+pybind11::tuple as_arrays(const std::vector<Candidate>& found, std::vector<std::size_t> shape, const std::int64_t* ids,
+                          int sign) {
+  Array<Score> scores(shape);
+  Array<std::int64_t> rows(std::move(shape));
   Score* score = scores.mutable_data();
   std::int64_t* id = rows.mutable_data();
   for (const Candidate& candidate : found) {

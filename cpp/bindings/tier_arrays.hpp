@@ -24,7 +24,7 @@ struct TierArrays {
   bool cosine;
   double norm_weight;
   Array<std::uint8_t> codes;
-  std::optional<Array<float>> factors;
+  std::optional<Array<float>> factors, squares;
   double row_bound;
   std::shared_ptr<CodebookArray> codebook;  ///< null: none
 
@@ -40,10 +40,20 @@ struct TierArrays {
     const std::size_t blocks = block_count(rows), columns = spec.columns(dim);
     const std::size_t bytes =
         packed ? blocks * entry.layout.block_bytes(columns) : rows * entry.layout.row_bytes(columns);
-    Tier tier{spec.encoding, dim, dims, cosine, sized(codes, bytes, "codes"), nullptr, row_bound};
-    if (!(norm_weight >= 0 && norm_weight <= 1) || (norm_weight > 0 && packed && !book))
-      throw ArgumentError("only product quantizers are scanned by scores with a norm_weight, which is 0 to 1");
+    Tier tier{.encoding = spec.encoding,
+              .dim = dim,
+              .dims = dims,
+              .cosine = cosine,
+              .codes = sized(codes, bytes, "codes"),
+              .factors = nullptr,
+              .row_bound = row_bound};
+    if (!(norm_weight >= 0 && norm_weight <= 1) || (norm_weight > 0 && entry.meaning == Meaning::signs))
+      throw ArgumentError("norm_weight is 0 to 1, and 0 for signs, which have no length");
     tier.norm_weight = norm_weight;
+    const bool needs_squares =
+        norm_weight > 0 && entry.meaning != Meaning::centroids && (packed || (book && book->scaled()));
+    if (needs_squares != squares.has_value())
+      throw ArgumentError("a tier whose scores have a norm_weight has squares if it is scanned or its rows are scaled");
     if (entry.meaning == Meaning::signs) tier.row_bound = std::sqrt(double(dim));  // rows of 1 and -1
     if (book) {
       tier.codebook = *book;
@@ -52,6 +62,7 @@ struct TierArrays {
     if (has_factors(spec) != factors.has_value())
       throw ArgumentError("a tier of int8, of scaled rows or of cosine scores has factors, and no other has");
     if (factors) tier.factors = sized(*factors, blocks * dims.size() * kBlockRows, "factors");
+    if (squares) tier.squares = sized(*squares, blocks * dims.size() * kBlockRows, "squares");
     return tier;
   }
 };

@@ -56,6 +56,26 @@ double set_estimates(const TierSpec& spec, const float* x, const float* decoded,
   return bound;
 }
 
+/// The squared lengths of up to kBlockRows rows, as encode_tier lays them out. factors: of the first dimension in
+/// spec.dims, or null.
+void set_squares(const TierSpec& spec, const RowReader& reader, Matrix<const float> x, const std::uint8_t* codes,
+                 const float* factors, float* squares, std::vector<float>& scratch) {
+  const bool scaled = spec.codebook && spec.codebook->scaled();
+  const std::size_t bytes = row_bytes(spec.encoding, spec.columns(x.cols));
+  scratch.resize(x.cols);
+  for (std::size_t r = 0; r < x.rows; ++r) {
+    const float* row = scaled ? x.row(r) : reader.values(codes + r * bytes, x.cols, scratch.data());
+    const double scale = scaled || !factors ? 1 : factors[r];
+    double square = 0;
+    std::size_t from = 0;
+    for (std::size_t d = 0; d < spec.dims.size(); ++d) {
+      square += exact_dot(row + from, row + from, spec.dims[d] - from);
+      from = spec.dims[d];
+      squares[d * kBlockRows + r] = float(square * scale * scale);
+    }
+  }
+}
+
 }  // namespace
 
 bool has_factors(const TierSpec& spec) {
@@ -107,12 +127,14 @@ double TierEncoder::row_bound(double longest) const {
 }
 
 double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* codes, float* factors,
-                   std::size_t threads) {
+                   std::size_t threads, float* squares) {
   const TierEncoder encoder(spec);
+  const RowReader reader(spec.encoding, spec.codebook);
   const std::size_t columns = spec.columns(x.cols), bytes = row_bytes(spec.encoding, columns);
   const std::size_t blocks = block_count(x.rows), factor_count = spec.dims.size() * kBlockRows;  // per block
   const std::size_t tasks = (blocks + kBlocksPerTask - 1) / kBlocksPerTask;
   if (factors) std::fill_n(factors, blocks * factor_count, 0.0f);
+  if (squares) std::fill_n(squares, blocks * factor_count, 0.0f);
   std::vector<double> longest(std::max<std::size_t>(1, tasks), tasks == 0 ? 1 : 0);
   parallel_for(tasks, threads, [&](std::size_t, std::size_t task) {
     TierEncoder::Scratch scratch;
@@ -120,9 +142,11 @@ double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* co
     for (std::size_t b = task * kBlocksPerTask; b < std::min((task + 1) * kBlocksPerTask, blocks); ++b) {
       const std::size_t first = b * kBlockRows, count = std::min(kBlockRows, x.rows - first);
       std::uint8_t* target = spec.packed ? rows.data() : codes + first * bytes;
-      const double length = encoder.encode({x.row(first), count, x.cols}, target,
-                                           factors ? factors + b * factor_count : nullptr, 1, kBlockRows, scratch);
+      float* of_block = factors ? factors + b * factor_count : nullptr;
+      const Matrix<const float> block_rows{x.row(first), count, x.cols};
+      const double length = encoder.encode(block_rows, target, of_block, 1, kBlockRows, scratch);
       longest[task] = std::max(longest[task], length);
+      if (squares) set_squares(spec, reader, block_rows, target, of_block, squares + b * factor_count, scratch.decoded);
       if (spec.packed)
         pack_block(spec.encoding, columns, target, count, codes + b * block_bytes(spec.encoding, columns));
     }

@@ -70,10 +70,13 @@ class TierEncoder {
 /// decoded row v to the row x: |x|^2 / <x, v>, or for cosine, over the first d dimensions, |x| / <x, v>. It is 0 if the
 /// length is below 1e-20.
 ///
+/// squares: laid out as factors, or null: the squared lengths of the rows' first dimensions, as the codes stand for
+/// them, or with a scaled codebook those of x, which codes lengthen.
+///
 /// Returns TierEncoder::row_bound: 1 for cosine, 0 for binary. With a codebook it is the largest length of any row that
 /// it can decode; with a scaled one, the largest of factor * decoded length and factor * length_unit.
 double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* codes, float* factors,
-                   std::size_t threads);
+                   std::size_t threads, float* squares = nullptr);
 
 /// Decodes row-major codes of spec.dims.back() dimensions; for a cosine, to about length 1. factors: one a row, or
 /// null. out: rows.rows x dimensions.

@@ -31,10 +31,12 @@ void RowReader::decode(const std::uint8_t* row, std::size_t dim, float factor, f
   for (std::size_t i = 0; i < dim; ++i) out[i] = x[i] * factor;
 }
 
-float ExactScorer::score(const std::uint8_t* row, float factor, const ExactQuery& query, float* scratch) const {
+float ExactScorer::score(const std::uint8_t* row, RowTerms terms, const ExactQuery& query, float* scratch) const {
   const float* values = reader.values(row, dim, scratch);
-  double score = exact_dot(values, query.values, dim) * factor;
-  if (norm_weight != 0) score -= norm_weight * (exact_dot(values, values, dim) * factor * factor);
+  double score = exact_dot(values, query.values, dim) * terms.factor;
+  if (norm_weight != 0)
+    score -= norm_weight *
+             (terms.square ? double(*terms.square) : exact_dot(values, values, dim) * terms.factor * terms.factor);
   return float(score + query.constant);
 }
 

@@ -37,16 +37,22 @@ struct ExactQuery {
   double constant = 0;
 };
 
+/// The numbers of a row beside its codes. square: of its length, where that is not the length of what its codes stand
+/// for; null: the square of the decoded length, times the factor's.
+struct RowTerms {
+  float factor = 1;
+  const float* square = nullptr;
+};
+
 /// Exact scores of row-major rows against float queries of `dim` values: their exact_dot times the row's factor, minus
-/// norm_weight times the square of the row's length (times its factor), plus the query's constant, rounded once to
-/// float.
+/// norm_weight times the row's square, plus the query's constant, rounded once to float.
 struct ExactScorer {
   RowReader reader;
   std::size_t dim;
   double norm_weight = 0;
 
   /// scratch: dim floats.
-  float score(const std::uint8_t* row, float factor, const ExactQuery& query, float* scratch) const;
+  float score(const std::uint8_t* row, RowTerms terms, const ExactQuery& query, float* scratch) const;
 };
 
 /// The scale, beside the factor, that brings a decoded row to about length 1 for a cosine. Bits, which decode to 1 and

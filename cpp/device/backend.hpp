@@ -28,6 +28,7 @@ class Placement {
 struct PlaceRequest {
   ScanRows rows;                 ///< blocks, to be scanned; or row_major, to rescore with
   std::size_t factor_count = 0;  ///< floats at rows.factors, for all dimensions that have factors
+  std::size_t square_count = 0;  ///< floats at rows.squares, likewise
   std::size_t memory = 0;        ///< bytes that may be used
   /// row_major is in device memory, and its rows are packed on the device, to be scanned.
   bool on_device = false;

@@ -102,6 +102,10 @@ struct Kernels {
 
   RowKernel *hamming_rows, *dot_i8_rows, *dot_f32_rows, *dot_f16_rows;
 
+  /// scores[r] += weight * terms[r] of all 64 rows, products and sums rounded to float. Of `rows`, those stay whose
+  /// score is larger than the limit.
+  void (*add_terms)(const float* terms, float weight, float limit, BlockHits& hits);
+
   /// Packs whole words of `count` <= 64 row-major rows, `stride` bytes apart, into the lanes of a block: word w of row
   /// r becomes word w * 64 + r. word_bytes: 1, 4 or 8.
   void (*interleave)(const uint8_t* rows, size_t stride, size_t count, size_t words, size_t word_bytes, uint8_t* block);

@@ -32,8 +32,9 @@ void set_int8_query(const std::uint8_t* values, std::size_t dim, std::uint8_t* q
 }
 
 /// Whether exact scores need values that the prepared query does not hold.
-bool keeps_values(const EncodingTraits& entry, QueryKind kind) {
-  return kind == QueryKind::look_ups || entry.meaning == Meaning::levels;
+bool keeps_values(const EncodingTraits& entry, QueryKind kind, double norm_weight) {
+  return kind == QueryKind::look_ups || entry.meaning == Meaning::levels ||
+         (kind == QueryKind::codes && norm_weight != 0);
 }
 
 /// n float products and sums, in any order, fused or not, differ from the exact sum by at most this times the two
@@ -89,7 +90,7 @@ ScanQueries::ScanQueries(const QuerySpec& spec, std::size_t count_)
       wide_bytes_(wide > 0 ? traits(encoding).prepared_bytes(kind, wide) : 0),
       prepared_(count_ * prepared_bytes_ / sizeof(Line) + 1),
       wide_prepared_(count_ * wide_bytes_ / sizeof(Line) + 1),
-      values_(keeps_values(traits(encoding), kind) ? count_ * dim : 0) {}
+      values_(keeps_values(traits(encoding), kind, norm_weight) ? count_ * dim : 0) {}
 
 const float* ScanQueries::values(std::size_t i) const {
   return values_.empty() ? reinterpret_cast<const float*>(query(i)) : values_.data() + i * dim;
@@ -107,7 +108,16 @@ ScanQueries ScanQueries::from_floats(const QuerySpec& spec, Matrix<const float> 
     queries.prepare_int8(spec, x, constants);
   else
     queries.prepare_look_ups(spec, x, constants);
+  if (spec.norm_weight != 0 && meaning != Meaning::centroids) queries.subtract_squares();
   return queries;
+}
+
+/// The rounding of a square, its weight, their product, and the sum with the kernel's score, in float; the limits.
+void ScanQueries::subtract_squares() {
+  for (QueryScale& scale : scales) {
+    scale.square_weight = float(-norm_weight / scale.scale);
+    scale.per_square = 8 * kFloatUnit * norm_weight;
+  }
 }
 
 /// Signs have no length.
@@ -126,6 +136,11 @@ void ScanQueries::prepare_int8(const QuerySpec& spec, Matrix<const float> x, con
     encode_int8({values.data(), 1, dim}, codes.data(), &out.scale);
     if (out.scale == 0) out.scale = 1;  // all codes are 0, and so is every score
     set_int8_query(codes.data(), dim, query(q));
+    if (norm_weight == 0) continue;
+    float* rounded = &values_[q * dim];  // what the codes stand for: exact scores of sums with squares are no integers
+    for (std::size_t i = 0; i < dim; ++i) rounded[i] = float(std::int8_t(codes[i])) * out.scale;
+    out.error = {2 * kFloatUnit, 0x1p-40 * std::abs(out.offset)};
+    out.per_length = 4 * kFloatUnit * std::sqrt(exact_dot(rounded, rounded, dim));
   }
 }
 
@@ -143,7 +158,7 @@ void ScanQueries::prepare_values(const QuerySpec& spec, Matrix<const float> x, c
   for (std::size_t q = 0; q < count; ++q) {
     lengths_[q] = exact_values(x.row(q), dim, spec.unit, reinterpret_cast<float*>(query(q)));
     scales[q] = float_scale(lengths_[q], constants ? constants[q] : 0);
-    if (lengths_[q] == 0) scales[q].error = {};
+    if (lengths_[q] == 0 && norm_weight == 0) scales[q].error = {};
   }
 }
 
@@ -201,7 +216,8 @@ std::size_t ScanQueries::bytes_per_query(const QuerySpec& spec) {
   const EncodingTraits& entry = traits(spec.encoding);
   const std::size_t columns = used_columns(spec.codebook, spec.dim), wide = used_wide(spec.codebook, columns);
   return entry.prepared_bytes(spec.kind, columns) + (wide > 0 ? entry.prepared_bytes(spec.kind, wide) : 0) +
-         (keeps_values(entry, spec.kind) ? spec.dim * sizeof(float) : 0) + sizeof(QueryScale) + sizeof(double);
+         (keeps_values(entry, spec.kind, spec.norm_weight) ? spec.dim * sizeof(float) : 0) + sizeof(QueryScale) +
+         sizeof(double);
 }
 
 void ScanQueries::require_range(double longest_row) const {

@@ -13,14 +13,22 @@ namespace nestvec {
 
 inline constexpr double kFloatUnit = 0x1p-24;  ///< largest relative error of one float operation
 
-/// score = kernel's score * scale + offset, off by at most error.relative * |score| + error.absolute, plus
-/// per_length * the length of the longest row (times its factor).
+/// score = (kernel's score + square_weight * the row's square) * scale + offset, where squares are given: see ScanRows.
 struct QueryScale {
   float scale = 1;
+  float square_weight = 0;
   double offset = 0;
-  ScoreError error;
-  double per_length = 0;
-  double constant = 0;  ///< the part of the offset that exact scores include
+  ScoreError error;       ///< of the score, beside that which grows with the rows:
+  double per_length = 0;  ///< times the length of the longest row (times its factor),
+  double per_square = 0;  ///< and times the square of that
+  double constant = 0;    ///< the part of the offset that exact scores include
+
+  /// The error of the scores of rows up to that length (times their factors).
+  ScoreError error_of(double longest) const {
+    const double growing =
+        (per_length > 0 ? per_length * longest : 0) + (per_square > 0 ? per_square * longest * longest : 0);
+    return {error.relative, error.absolute + growing};
+  }
 };
 
 /// How float queries are prepared.
@@ -34,7 +42,8 @@ struct QuerySpec {
   bool unit = false;
   /// Of the encodings that have one. By codes, levels count as uniform_levels, in queries as in rows.
   const Codebook* codebook = nullptr;
-  /// Weight of a row's squared length, which is subtracted from its score; with look-ups in centroids only.
+  /// Weight of a row's squared length, which is subtracted from its score: as a part of look-ups in centroids, else by
+  /// ScanRows::squares. Not for signs, and not for levels by codes.
   double norm_weight = 0;
 };
 
@@ -60,7 +69,7 @@ class ScanQueries {
   const std::uint8_t* wide_query(std::size_t i) const { return wide_prepared_.front().bytes + i * wide_bytes_; }
   std::size_t prepared_bytes() const { return prepared_bytes_; }  ///< of query(i)
   std::size_t wide_bytes() const { return wide_bytes_; }          ///< of wide_query(i)
-  /// The query's values for exact scores; not for bits and int8 by codes.
+  /// The query's values for exact scores; not for bits by codes, nor for int8 by codes without a norm_weight.
   const float* values(std::size_t i) const;
 
   /// Memory that one query takes.
@@ -83,6 +92,7 @@ class ScanQueries {
   void prepare_values(const QuerySpec& spec, Matrix<const float> x, const double* constants);
   void prepare_look_ups(const QuerySpec& spec, Matrix<const float> x, const double* constants);
   QueryScale float_scale(double length, double constant) const;
+  void subtract_squares();
 
   std::size_t prepared_bytes_, wide_bytes_;
   std::vector<Line> prepared_, wide_prepared_;

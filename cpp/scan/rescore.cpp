@@ -65,7 +65,7 @@ class Rescorer {
       for (const std::int64_t row : rows) {
         const std::uint8_t* codes = tier_.codes + std::size_t(row) * bytes_;
         if (segment_.checked) segment_.checked->require(codes, bytes_, 1);
-        const float score = scorer_.score(codes, rows_.factor(std::size_t(row)), query, scratch.data());
+        const float score = scorer_.score(codes, rows_.terms(std::size_t(row)), query, scratch.data());
         best.add({score, row});
         if (task_.forecast && !std::isnan(score)) scores.push_back(score);
       }

@@ -22,6 +22,7 @@ namespace {
 constexpr std::size_t kTileBytes = 256 << 10;     // of codes: stays in the second-level cache while the queries pass
 constexpr std::size_t kWorkerBytes = 1 << 20;     // codes x queries: below, a second thread does not pay
 constexpr std::size_t kCollectorBytes = 8 << 20;  // of all candidates that are held at one time
+constexpr std::size_t kRangeQueries = 128;        // in a pass that collects all rows above a score
 constexpr std::size_t kDirectBytes = 128;         // of a row: below, its horizontal sum costs more than packing
 constexpr std::size_t kAhead = 4096;  // bytes: about twice latency times bandwidth, 100 ns at 15 to 20 bytes/ns
 
@@ -46,12 +47,15 @@ std::size_t blocks_in(std::span<const BlockRange> ranges) {
 /// One scan of block ranges by queries. Its tasks are tiles of blocks x chunks of queries.
 class Scan {
  public:
-  Scan(const ScanRows& rows, std::span<const BlockRange> ranges, const ScanQueries& queries, std::size_t k)
+  /// least: the smallest score that is wanted.
+  Scan(const ScanRows& rows, std::span<const BlockRange> ranges, const ScanQueries& queries, std::size_t k,
+       double least = kLowest)
       : rows_(rows),
         queries_(queries),
         k_(k),
+        least_(least),
         traits_(traits(rows.encoding)),
-        by_int8_(queries.kind == QueryKind::codes && traits_.meaning == Meaning::values),
+        by_int8_(queries.kind == QueryKind::codes && traits_.meaning == Meaning::values && queries.norm_weight == 0),
         kernel_(kernels().*traits_.scan(queries.kind).kernel),
         row_kernel_(row_kernel(rows, queries)),
         uniform_(uniform_codebook(rows, queries)),
@@ -70,16 +74,35 @@ class Scan {
     if (!measures()) queries.require_range(rows.longest);
   }
 
-  void run(std::size_t threads, Candidate* out) {
-    const double work = double(blocks_ * used_bytes_) * double(queries_.count);
-    const std::size_t workers = worker_count(std::size_t(work / kWorkerBytes), threads);
+  /// The k best of each query.
+  void best(std::size_t threads, Candidate* out) {
+    const std::size_t workers = most_workers(threads);
     const std::size_t collector_bytes = TopK::most_kept(k_, false) * sizeof(Candidate) * workers;
     const std::size_t at_once = std::clamp<std::size_t>(kCollectorBytes / collector_bytes, 1, queries_.count);
-    for (std::size_t first = 0; first < queries_.count; first += at_once)
-      run_group(first, std::min(at_once, queries_.count - first), workers, out + first * k_);
+    run(at_once, workers, [&](std::size_t q, TopK& found, const auto& exact) { found.finish(out + q * k_, exact); });
+  }
+
+  /// All rows of each query that score at least `least`.
+  std::vector<std::vector<Candidate>> above(std::size_t threads) {
+    std::vector<std::vector<Candidate>> out(queries_.count);
+    run(kRangeQueries, most_workers(threads),
+        [&](std::size_t q, TopK& found, const auto& exact) { found.finish_all(least_, out[q], exact); });
+    return out;
   }
 
  private:
+  std::size_t most_workers(std::size_t threads) const {
+    const double work = double(blocks_ * used_bytes_) * double(queries_.count);
+    return worker_count(std::size_t(work / kWorkerBytes), threads);
+  }
+
+  /// Calls finish(query, its candidates, function of exact scores) for each query, `at_once` of them after one pass.
+  template <class Finish>
+  void run(std::size_t at_once, std::size_t workers, const Finish& finish) {
+    for (std::size_t first = 0; first < queries_.count; first += at_once)
+      run_group(first, std::min(at_once, queries_.count - first), workers, finish);
+  }
+
   /// The codebook of uniform levels if queries are codes of levels; else none, and rows.codebook holds.
   static std::optional<Codebook> uniform_codebook(const ScanRows& rows, const ScanQueries& queries) {
     if (queries.kind != QueryKind::codes || !rows.codebook) return std::nullopt;
@@ -113,7 +136,8 @@ class Scan {
     std::size_t first, begin, end;       // queries: the first of run_group; the chunk, counted from it
   };
 
-  void run_group(std::size_t first, std::size_t count, std::size_t workers, Candidate* out) {
+  template <class Finish>
+  void run_group(std::size_t first, std::size_t count, std::size_t workers, const Finish& finish) {
     // Few tiles and many queries: cut the queries too, so that every thread has work.
     const std::size_t cuts = workers == 1 ? 1 : std::max<std::size_t>(1, 4 * workers / tiles_.size());
     const std::size_t chunk = ((count + cuts - 1) / cuts + kQueryTile - 1) / kQueryTile * kQueryTile;
@@ -149,26 +173,24 @@ class Scan {
       worker.scratch.resize(queries_.dim);
       for (std::size_t q = task * 64; q < std::min(task * 64 + 64, count); ++q) {
         TopK& best = state[0].best[q];
-        best.widen(error_of(first + q, longest));
+        best.widen(queries_.scales[first + q].error_of(longest));
         for (std::size_t other = 1; other < state.size(); ++other) best.merge(state[other].best[q]);
-        best.finish(out + q * k_, [&](std::int64_t row) { return exact(first + q, row, worker); });
+        finish(first + q, best, [&](std::int64_t row) { return exact(first + q, row, worker); });
       }
     });
   }
 
   bool measures() const { return std::isnan(rows_.longest); }
 
-  ScoreError error_of(std::size_t q, double longest) const {
-    const QueryScale& scale = queries_.scales[q];
-    return {scale.error.relative, scale.error.absolute + (scale.per_length > 0 ? scale.per_length * longest : 0)};
-  }
-
   void prepare(Worker& worker, std::size_t first, std::size_t count) const {
     worker.longest = measures() ? 0 : rows_.longest;
     worker.best.reserve(count);
-    for (std::size_t q = 0; q < count; ++q)
-      worker.best.emplace_back(k_, error_of(first + q, worker.longest), Order{rows_.ids});
-    worker.limits.assign(count, -std::numeric_limits<float>::infinity());
+    worker.limits.reserve(count);
+    for (std::size_t q = first; q < first + count; ++q) {
+      const QueryScale& scale = queries_.scales[q];
+      worker.best.emplace_back(k_, scale.error_of(worker.longest), Order{rows_.ids}, least_);
+      worker.limits.push_back(kernel_limit(worker.best.back().limit(), scale));
+    }
     worker.row.resize(row_bytes(rows_.encoding, queries_.columns));
     worker.scratch.resize(queries_.dim);
     if (rows_.row_major) worker.tile.resize(blocks_per_tile_ * stored_bytes_);
@@ -227,8 +249,11 @@ class Scan {
   void scan_run(Worker& worker, const BlockRun& run, std::size_t b, const std::uint64_t* live, std::size_t first,
                 std::size_t q, std::size_t count) const {
     BlockHits hits[kQueryTile * kBlockTile];
-    kernel_(run, queries_.query(first + q), count, wide_words_ > 0 ? kNoLimits : worker.limits.data() + q, hits);
-    if (wide_words_ > 0) add_wide(run, first + q, count, worker.limits.data() + q, hits);
+    const float* limits = worker.limits.data() + q;
+    const bool partial = wide_words_ > 0 || rows_.squares;  // the kernel's scores lack a term
+    kernel_(run, queries_.query(first + q), count, partial ? kNoLimits : limits, hits);
+    if (wide_words_ > 0) add_wide(run, first + q, count, limits, hits);
+    if (rows_.squares) subtract_squares(run, b, first + q, count, limits, hits);
     for (std::size_t i = 0; i < count; ++i) {
       TopK& best = worker.best[q + i];
       const QueryScale& scale = queries_.scales[first + q + i];
@@ -254,22 +279,18 @@ class Scan {
     run.ahead_shift = 0;
     BlockHits wide[kQueryTile * kBlockTile];
     kernel_(run, queries_.wide_query(q), count, kNoLimits, wide);
-    const float weight = wide_weight(rows_.encoding);
-    for (std::size_t i = 0; i < count * run.count; ++i) {
-      const float limit = limits[i / run.count];
-      float* scores = hits[i].scores;
-      float best[16];  // 16 lanes, each the best of every 16th: vectorizes
-      std::fill_n(best, 16, kLowest);
-      for (std::size_t r = 0; r < kBlockRows; r += 16)
-        for (std::size_t lane = 0; lane < 16; ++lane) {
-          const float score = scores[r + lane] + weight * wide[i].scores[r + lane];  // integers below 2^24: exact
-          scores[r + lane] = score;
-          best[lane] = score > best[lane] ? score : best[lane];
-        }
-      hits[i].rows = 0;
-      if (*std::max_element(best, best + 16) > limit)
-        for (std::size_t r = 0; r < kBlockRows; ++r) hits[i].rows |= std::uint64_t{scores[r] > limit} << r;
-    }
+    const float weight = wide_weight(rows_.encoding);  // integers below 2^24: sums are exact
+    for (std::size_t i = 0; i < count * run.count; ++i)
+      kernels().add_terms(wide[i].scores, weight, limits[i / run.count], hits[i]);
+  }
+
+  /// Subtracts the rows' squares from all scores of a run that begins at block b, and finds the rows that beat the
+  /// limits.
+  void subtract_squares(const BlockRun& run, std::size_t b, std::size_t q, std::size_t count, const float* limits,
+                        BlockHits* hits) const {
+    for (std::size_t i = 0; i < count * run.count; ++i)
+      kernels().add_terms(rows_.squares + (b + i % run.count) * rows_.factor_stride,
+                          queries_.scales[q + i / run.count].square_weight, limits[i / run.count], hits[i]);
   }
 
   /// One query over row-major rows, in place.
@@ -321,7 +342,7 @@ class Scan {
     queries_.require_range(longest);
     worker.longest = longest;
     for (std::size_t q = 0; q < worker.best.size(); ++q) {
-      worker.best[q].widen(error_of(pass.first + q, longest));
+      worker.best[q].widen(queries_.scales[pass.first + q].error_of(longest));
       worker.limits[q] = kernel_limit(worker.best[q].limit(), queries_.scales[pass.first + q]);
     }
   }
@@ -350,12 +371,13 @@ class Scan {
       return double(sum);
     }
     const ExactQuery query{queries_.values(q), queries_.scales[q].constant};
-    return scorer_.score(row, rows_.factor(std::size_t(r)), query, worker.scratch.data());
+    return scorer_.score(row, rows_.terms(std::size_t(r)), query, worker.scratch.data());
   }
 
   const ScanRows& rows_;
   const ScanQueries& queries_;
   const std::size_t k_;
+  const double least_;
   const EncodingTraits& traits_;
   const bool by_int8_;  // rows and queries are int8
   ScanKernel* const kernel_;
@@ -374,7 +396,14 @@ class Scan {
 void scan(const ScanRows& rows, const ScanQueries& queries, std::size_t k, std::size_t threads, Candidate* out) {
   if (rows.count == 0 || queries.count == 0 || k == 0) return;
   const BlockRange all{0, block_count(rows.count)};
-  Scan(rows, {&all, 1}, queries, k).run(threads, out);
+  Scan(rows, {&all, 1}, queries, k).best(threads, out);
+}
+
+std::vector<std::vector<Candidate>> scan_above(const ScanRows& rows, const ScanQueries& queries, double least,
+                                               std::size_t threads) {
+  if (rows.count == 0 || queries.count == 0) return std::vector<std::vector<Candidate>>(queries.count);
+  const BlockRange all{0, block_count(rows.count)};
+  return Scan(rows, {&all, 1}, queries, rows.count, least).above(threads);
 }
 
 }  // namespace nestvec

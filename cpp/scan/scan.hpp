@@ -2,9 +2,11 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "cpp/codec/block.hpp"
 #include "cpp/codec/codebook.hpp"
+#include "cpp/codec/exact.hpp"
 #include "cpp/scan/queries.hpp"
 #include "cpp/scan/topk.hpp"
 
@@ -25,8 +27,11 @@ struct ScanRows {
   const std::uint8_t* blocks = nullptr;     ///< block_count(count) packed blocks
   const std::uint8_t* row_major = nullptr;  ///< count rows of row_bytes(encoding, columns)
   const float* factors = nullptr;           ///< of the rows, 64 a block: they multiply sums of products; null: all 1
-  std::size_t factor_stride = 0;            ///< floats from one block's factors to the next block's
-  const Codebook* codebook = nullptr;       ///< the codebook of the encodings that have one
+  /// Squared lengths of the rows: queries.norm_weight times these is subtracted from scores. Null: the tables of
+  /// centroids include them.
+  const float* squares = nullptr;
+  std::size_t factor_stride = 0;       ///< floats from one block's factors, or squares, to the next block's
+  const Codebook* codebook = nullptr;  ///< the codebook of the encodings that have one
   /// Upper bound on |row| * factor, for float scores. NaN: unknown, computed during the scan (row-major floats only).
   double longest = 0;
   const std::int64_t* ids = nullptr;       ///< null: a row's number is its id
@@ -34,13 +39,22 @@ struct ScanRows {
   std::size_t allowed_stride = 0;          ///< words from one query's filter to the next query's; 0: one for all
   const Placement* placement = nullptr;    ///< the rows on the device that scans them; null on the CPU
 
-  float factor(std::size_t row) const {
-    return factors ? factors[row / kBlockRows * factor_stride + row % kBlockRows] : 1;
+  /// Index of a row in factors and squares.
+  std::size_t in_blocks(std::size_t row) const { return row / kBlockRows * factor_stride + row % kBlockRows; }
+  float factor(std::size_t row) const { return factors ? factors[in_blocks(row)] : 1; }
+  RowTerms terms(std::size_t row) const {
+    // A scaled row differs from its codes' values by an error at right angles to it: its own length is the better one.
+    const bool own_length = squares && codebook && codebook->scaled();
+    return {factor(row), own_length ? squares + in_blocks(row) : nullptr};
   }
 };
 
 /// out: queries.count x k candidates, each row in order. k is 1 to rows.count, or 0 without rows. Throws ArgumentError
 /// if a score could leave the range of float, or a measured row is not finite.
 void scan(const ScanRows& rows, const ScanQueries& queries, std::size_t k, std::size_t threads, Candidate* out);
+
+/// All rows whose score is at least `least`, for each query in order. Throws as scan.
+std::vector<std::vector<Candidate>> scan_above(const ScanRows& rows, const ScanQueries& queries, double least,
+                                               std::size_t threads);
 
 }  // namespace nestvec

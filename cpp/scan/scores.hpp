@@ -32,7 +32,7 @@ NESTVEC_HOST_DEVICE inline float kernel_limit(double limit, const QueryScale& sc
 
 /// A limit below the approximate scores of all rows whose exact scores are `exact` or more.
 NESTVEC_HOST_DEVICE inline double limit_below(double exact, const ScoreError& error) {
-  return just_below(exact - (error.relative * fabs(exact) + error.absolute));
+  return just_below(exact - error.of(exact));
 }
 
 /// The probability that a normally distributed number is more than z deviations above the mean, within 1.5e-7

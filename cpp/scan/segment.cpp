@@ -10,13 +10,13 @@
 namespace nestvec {
 
 std::size_t factor_index(const Tier& tier, std::size_t dim) {
-  if (!tier.factors || !tier.cosine) return 0;  // for inner products the factor is the scale, for any dimension
+  if (!tier.squares && (!tier.factors || !tier.cosine)) return 0;  // the factor is the scale, for any dimension
   const auto found = std::find(tier.dims.begin(), tier.dims.end(), dim);
   if (found != tier.dims.end()) return std::size_t(found - tier.dims.begin());
   std::string declared;
   for (std::size_t d : tier.dims) declared += (declared.empty() ? "" : ", ") + std::to_string(d);
-  throw ArgumentError("dim is " + std::to_string(dim) +
-                      "; this table's scores need a factor per row, and it keeps them for " + declared +
+  throw ArgumentError("dim is " + std::to_string(dim) + "; this table's scores need " +
+                      (tier.squares ? "a squared length" : "a factor") + " per row, and it keeps them for " + declared +
                       ": name the dimension in dims= when the table is built");
 }
 
@@ -26,6 +26,7 @@ ScanRows rows_of(const Segment& segment, const Tier& tier, std::size_t dim) {
           .columns = tier.columns(),
           .blocks = tier.codes,
           .factors = tier.factors ? tier.factors + factor_index(tier, dim) * kBlockRows : nullptr,
+          .squares = tier.squares ? tier.squares + factor_index(tier, dim) * kBlockRows : nullptr,
           .factor_stride = tier.dims.size() * kBlockRows,
           .codebook = tier.codebook ? &*tier.codebook : nullptr,
           .longest = tier.row_bound,

@@ -26,11 +26,13 @@ struct Tier {
   /// A row's score is its sum of products times its factor (scale of int8, inverse length for cosine). Layout: block,
   /// declared dimension, 64 rows. Null: all factors are 1.
   const float* factors;
+  /// Squared lengths of the rows' first dimensions, laid out as factors; null: scores do not need them.
+  const float* squares = nullptr;
   /// Upper bound on length * factor of any row; with a scaled codebook, on length_unit * factor as well.
   double row_bound;
   std::optional<Codebook> codebook = {};  ///< of the encodings that have one
-  /// Weight of a row's squared length (times its factor), which is subtracted from its score. In a scanned tier, 0
-  /// unless it is of a product quantizer.
+  /// Weight of a row's squared length, which is subtracted from its score: that of the decoded row (times its factor),
+  /// or with a scaled codebook, whose rows lose length, that in `squares`. Not for signs.
   double norm_weight = 0;
   /// Rescoring reads rows ahead even if they were read before: the page cache may have dropped them.
   bool larger_than_memory = false;
@@ -67,8 +69,8 @@ struct TierStats {
   double seconds = 0;
 };
 
-/// The index of `dim` in the declared dimensions. Throws an ArgumentError that lists them if scores need factors and
-/// `dim` is not declared.
+/// The index of `dim` in the declared dimensions. Throws an ArgumentError that lists them if scores need factors or
+/// squares of `dim`, which is not declared.
 std::size_t factor_index(const Tier& tier, std::size_t dim);
 
 /// The rows of a tier, in blocks, for a scan or for exact scores of `dim` dimensions. Throws as factor_index.

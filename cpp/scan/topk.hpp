@@ -31,6 +31,7 @@ struct Order {
 struct ScoreError {
   double relative = 0, absolute = 0;
   NESTVEC_HOST_DEVICE bool exact() const { return relative == 0 && absolute == 0; }
+  NESTVEC_HOST_DEVICE double of(double score) const { return relative * fabs(score) + absolute; }
 };
 
 /// Collects the k best by exact score from candidates whose scores may be off by `error`.
@@ -47,8 +48,10 @@ struct ScoreError {
 ///     still too many   score the rest exactly, keep the k best of all: exact_count_ = k
 class TopK {
  public:
-  TopK(std::size_t k, ScoreError error, Order order) : k_(k), error_(error), order_(order) {
-    kept_.reserve(most_kept(k, error.exact()));
+  /// least: candidates with a smaller exact score are not wanted; offer() may drop them, and memory grows with others.
+  TopK(std::size_t k, ScoreError error, Order order, double least = -std::numeric_limits<double>::infinity())
+      : k_(k), error_(error), order_(order), limit_(std::isinf(least) ? least : just_below(least - error.of(least))) {
+    kept_.reserve(std::isinf(least) ? most_kept(k, error.exact()) : std::min(k, kFirstKept));
   }
 
   /// The largest number of candidates that a collector holds.
@@ -97,7 +100,18 @@ class TopK {
     std::fill(out + found, out + k_, Candidate{std::numeric_limits<double>::quiet_NaN(), -1});
   }
 
+  /// Writes all candidates with an exact score of at least `least`, in order.
+  template <class Exact>
+  void finish_all(double least, std::vector<Candidate>& out, const Exact& exact) {
+    if (!error_.exact()) score_exactly(exact);
+    std::erase_if(kept_, [&](const Candidate& candidate) { return !(candidate.score >= least); });
+    std::sort(kept_.begin(), kept_.end(), order_);
+    out = std::move(kept_);
+  }
+
  private:
+  static constexpr std::size_t kFirstKept = 4096;  // with a least score
+
   static double just_below(double x) { return std::nextafter(x, -std::numeric_limits<double>::infinity()); }
 
   template <class Exact>
@@ -115,7 +129,7 @@ class TopK {
     cut_to_k();
     exact_count_ = k_;
     const double kth = kept_[k_ - 1].score;
-    limit_ = std::max(limit_, just_below(kth - (error_.relative * std::fabs(kth) + error_.absolute)));
+    limit_ = std::max(limit_, just_below(kth - error_.of(kth)));
   }
 
   /// Keeps the k best of all, the worst of them last.
@@ -130,7 +144,7 @@ class TopK {
     if (kept_.size() < exact_count_ + k_) return;
     const auto kth = begin + std::ptrdiff_t(k_ - 1);
     std::nth_element(begin, kth, kept_.end(), order_);
-    const double margin = 2 * (error_.relative * std::fabs(kth->score) + error_.absolute);
+    const double margin = 2 * error_.of(kth->score);
     limit_ = std::max(limit_, just_below(kth->score - margin));
     kept_.erase(
         std::remove_if(begin, kept_.end(), [&](const Candidate& candidate) { return !(candidate.score > limit_); }),
@@ -150,7 +164,7 @@ class TopK {
   std::size_t k_;
   ScoreError error_;
   Order order_;
-  double limit_ = -std::numeric_limits<double>::infinity();
+  double limit_;
   std::vector<Candidate> kept_;
   std::size_t exact_count_ = 0;  // kept_[0, exact_count_) hold exact scores; unused if the error is zero
 };

@@ -4,6 +4,7 @@
 #include <bit>
 #include <chrono>
 #include <cmath>
+#include <iterator>
 #include <string>
 #include <utility>
 
@@ -17,6 +18,8 @@ namespace {
 
 constexpr std::size_t kCandidateBytes = 4 << 20;  // of the candidates between two tiers, at one time
 constexpr std::size_t kQueryBytes = 4 << 20;      // of prepared queries
+constexpr std::size_t kSliceBlocks = 256;         // of rows that one task scores with the last tier
+constexpr std::size_t kFirstOnDevice = 4096;      // best rows at first, where all above a score are wanted
 
 /// Adds its lifetime to the tier's seconds.
 class Stopwatch {
@@ -36,7 +39,8 @@ void count_scan(const Segment& segment, const ScanRows& rows, std::size_t used_c
                 TierStats* stats) {
   if (!stats) return;
   const std::size_t blocks = block_count(segment.rows);
-  const std::size_t block = block_bytes(rows.encoding, used_columns) + (rows.factors ? kBlockRows * sizeof(float) : 0);
+  const std::size_t block = block_bytes(rows.encoding, used_columns) +
+                            ((rows.factors ? 1 : 0) + (rows.squares ? 1 : 0)) * kBlockRows * sizeof(float);
   if (!rows.allowed) {
     stats->rows += std::uint64_t(segment.rows) * queries;
     stats->bytes += std::uint64_t(blocks) * block;
@@ -62,6 +66,105 @@ TierQueries part_of(const TierQueries& queries, std::size_t first, std::size_t c
           queries.constants ? queries.constants + first : nullptr};
 }
 
+/// The rows of the scanned tier, verified.
+ScanRows scanned_rows(const Segment& segment, const SearchOptions& options) {
+  const Tier& scanned = segment.tiers[0];
+  ScanRows rows = rows_of(segment, scanned, options.dim);
+  if (segment.checked && !segment.scan_checked) {
+    segment.checked->require(scanned.codes, block_count(segment.rows) * block_bytes(scanned.encoding, rows.columns),
+                             options.threads);
+    segment.scan_checked = true;
+  }
+  rows.allowed_stride = options.allowed_stride;
+  return rows;
+}
+
+QuerySpec query_spec_of(const Tier& scanned, const ScanRows& rows, const SearchOptions& options) {
+  return {.encoding = scanned.encoding,
+          .kind = options.kind,
+          .dim = options.dim,
+          .unit = scanned.cosine,
+          .codebook = rows.codebook,
+          .norm_weight = scanned.norm_weight};
+}
+
+/// The filter of query q on; null: none.
+const std::uint64_t* allowed_from(const SearchOptions& options, std::size_t q) {
+  return options.allowed ? options.allowed + q * options.allowed_stride : nullptr;
+}
+
+/// Candidates of the rows from first_block on that a query's filter allows.
+std::vector<Candidate> allowed_rows(const Segment& segment, const std::uint64_t* allowed, std::size_t first_block,
+                                    std::size_t blocks) {
+  std::vector<Candidate> candidates;
+  for (std::size_t b = first_block; b < std::min(first_block + blocks, block_count(segment.rows)); ++b)
+    for (std::uint64_t rows = rows_of_block(segment.rows, b) & (allowed ? allowed[b] : ~std::uint64_t{0}); rows;
+         rows &= rows - 1)
+      candidates.push_back({0, std::int64_t(b * kBlockRows) + std::countr_zero(rows)});
+  return candidates;
+}
+
+using Found = std::vector<std::vector<Candidate>>;
+
+/// Scores all rows with the last tier, in slices that are small enough to be shared among threads.
+Found rescore_above(const Table& table, const TierQueries& queries, std::size_t t, const SearchOptions& options,
+                    double least) {
+  const Segment& segment = table.segment;
+  const std::size_t count = queries.values.rows, slices = (block_count(segment.rows) + kSliceBlocks - 1) / kSliceBlocks;
+  const bool placed = segment.tiers[t].placement != nullptr;
+  std::vector<std::vector<Candidate>> parts(count * slices);
+  TierStats* stats = options.stats ? options.stats + t : nullptr;
+  const Stopwatch watch(stats);
+  parallel_for(parts.size(), placed ? 1 : options.threads, [&](std::size_t, std::size_t part) {
+    const std::size_t q = part / slices;
+    const std::vector<Candidate> rows =
+        allowed_rows(segment, allowed_from(options, q), part % slices * kSliceBlocks, kSliceBlocks);
+    if (rows.empty()) return;
+    std::vector<Candidate>& scored = parts[part];
+    scored.resize(rows.size());
+    const TierQueries query = part_of(queries, q, 1);
+    const Rescoring task{.segment = segment,
+                         .tier = segment.tiers[t],
+                         .queries = query,
+                         .candidates = rows.data(),
+                         .per_query = rows.size(),
+                         .keep = rows.size(),
+                         .k = rows.size(),
+                         .forecast = nullptr,
+                         .missing = 0,
+                         .threads = 1,
+                         .stats = stats};
+    (placed ? table.device.backend->rescore : rescore)(task, scored.data());
+    std::erase_if(scored, [&](const Candidate& candidate) { return !(candidate.score >= least); });
+    scored.shrink_to_fit();
+  });
+  Found found(count);
+  parallel_for(count, options.threads, [&](std::size_t, std::size_t q) {
+    for (std::size_t s = 0; s < slices; ++s)
+      found[q].insert(found[q].end(), parts[q * slices + s].begin(), parts[q * slices + s].end());
+    std::sort(found[q].begin(), found[q].end(), Order{segment.ids});
+  });
+  return found;
+}
+
+/// A device returns the k best: k grows until the worst of them is below `least`, for each query by itself.
+Found best_above(const Table& table, const TierQueries& queries, SearchOptions options, double least) {
+  const std::size_t count = queries.values.rows, rows = table.segment.rows;
+  const std::uint64_t* allowed = options.allowed;
+  Found found(count);
+  for (std::size_t q = 0; q < count; ++q)
+    for (options.k = std::min(rows, kFirstOnDevice);; options.k = std::min(rows, options.k * 8)) {
+      found[q].assign(options.k, {});
+      options.allowed = allowed ? allowed + q * options.allowed_stride : nullptr;
+      search(table, {part_of(queries, q, 1)}, options, found[q].data());
+      const bool all = options.k == rows || !(found[q].back().score >= least);
+      if (!all) continue;
+      std::erase_if(found[q], [&](const Candidate& candidate) { return !(candidate.score >= least); });
+      break;
+    }
+  return found;
+}
+
 }  // namespace
 
 void place_tiers(Table& table, std::size_t memory) {
@@ -73,10 +176,13 @@ void place_tiers(Table& table, std::size_t memory) {
     const std::size_t bytes = scanned ? blocks * block_bytes(tier.encoding, tier.columns())
                                       : segment.rows * row_bytes(tier.encoding, tier.columns());
     if (segment.checked && (scanned || bytes <= memory)) segment.checked->require(tier.codes, bytes, 0);
+    const std::size_t terms = blocks * tier.dims.size() * kBlockRows;
     PlaceRequest request{.rows = rows_of(segment, tier, tier.dim),
-                         .factor_count = tier.factors ? blocks * tier.dims.size() * kBlockRows : 0,
+                         .factor_count = tier.factors ? terms : 0,
+                         .square_count = tier.squares ? terms : 0,
                          .memory = memory};
     request.rows.factors = tier.factors;
+    request.rows.squares = tier.squares;
     if (!scanned) std::swap(request.rows.blocks, request.rows.row_major);
     tier.placement = backend->place(request, number);
     if (tier.placement) memory -= std::min(memory, tier.placement->bytes());
@@ -88,29 +194,17 @@ void search(const Table& table, const std::vector<TierQueries>& queries, const S
   const Segment& segment = table.segment;
   const std::size_t count = queries[0].values.rows, last = queries.size() - 1;
   if (segment.rows == 0 || count == 0) return;
-  const Tier& scanned = segment.tiers[0];
-  ScanRows rows = rows_of(segment, scanned, options.dim);
   for (std::size_t t = 1; t <= last; ++t)
     rows_of(segment, segment.tiers[t], queries[t].values.cols);  // an undeclared width is an error before the scan
-  if (segment.checked && !segment.scan_checked) {
-    segment.checked->require(scanned.codes, block_count(segment.rows) * block_bytes(scanned.encoding, rows.columns),
-                             options.threads);
-    segment.scan_checked = true;
-  }
+  ScanRows rows = scanned_rows(segment, options);
   std::vector<std::size_t> kept;  // candidates that each tier hands on; the last one the result
   for (std::size_t t = 0; t < last; ++t) {
-    const std::size_t wanted =
-        options.k > segment.rows / options.oversample[t] ? segment.rows : options.k * options.oversample[t];
+    const std::size_t wanted = std::clamp(options.candidates[t], options.k, segment.rows);
     kept.push_back(t == 0 ? wanted : std::min(wanted, kept.back()));
   }
   kept.push_back(options.k);
   const auto stats_of = [&](std::size_t t) { return options.stats ? options.stats + t : nullptr; };
-  const QuerySpec query_spec{.encoding = scanned.encoding,
-                             .kind = options.kind,
-                             .dim = options.dim,
-                             .unit = scanned.cosine,
-                             .codebook = rows.codebook,
-                             .norm_weight = scanned.norm_weight};
+  const QuerySpec query_spec = query_spec_of(segment.tiers[0], rows, options);
   const std::size_t query_bytes = ScanQueries::bytes_per_query(query_spec);
   const std::size_t together =
       std::max<std::size_t>(1, std::min(kCandidateBytes / (kept[0] * sizeof(Candidate)), kQueryBytes / query_bytes));
@@ -121,8 +215,7 @@ void search(const Table& table, const std::vector<TierQueries>& queries, const S
       const Stopwatch watch(stats_of(0));
       const TierQueries group = part_of(queries[0], first, group_size);
       const ScanQueries prepared = ScanQueries::from_floats(query_spec, group.values, group.constants);
-      rows.allowed = options.allowed ? options.allowed + first * options.allowed_stride : nullptr;
-      rows.allowed_stride = options.allowed_stride;
+      rows.allowed = allowed_from(options, first);
       table.device.backend->scan(rows, prepared, kept[0], options.threads,
                                  last == 0 ? out + first * options.k : candidates.data());
       count_scan(segment, rows, prepared.columns, group_size, stats_of(0));
@@ -147,6 +240,28 @@ void search(const Table& table, const std::vector<TierQueries>& queries, const S
       candidates = std::move(survivors);
     }
   }
+}
+
+Found search_above(const Table& table, const std::vector<TierQueries>& queries, const SearchOptions& options,
+                   double least) {
+  const Segment& segment = table.segment;
+  const std::size_t count = queries[0].values.rows, last = queries.size() - 1;
+  if (segment.rows == 0 || count == 0) return Found(count);
+  if (last > 0) return rescore_above(table, queries[last], last, options, least);
+  if (!table.device.is_cpu()) return best_above(table, queries[0], options, least);
+  ScanRows rows = scanned_rows(segment, options);
+  const QuerySpec query_spec = query_spec_of(segment.tiers[0], rows, options);
+  const std::size_t together = std::max<std::size_t>(1, kQueryBytes / ScanQueries::bytes_per_query(query_spec));
+  const Stopwatch watch(options.stats);
+  Found found;
+  for (std::size_t first = 0; first < count; first += together) {
+    const TierQueries group = part_of(queries[0], first, std::min(together, count - first));
+    const ScanQueries prepared = ScanQueries::from_floats(query_spec, group.values, group.constants);
+    rows.allowed = allowed_from(options, first);
+    std::ranges::move(scan_above(rows, prepared, least, options.threads), std::back_inserter(found));
+    count_scan(segment, rows, prepared.columns, group.values.rows, options.stats);
+  }
+  return found;
 }
 
 }  // namespace nestvec

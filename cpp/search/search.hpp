@@ -20,7 +20,7 @@ struct Table {
 struct SearchOptions {
   std::size_t k;                           ///< at most rows
   std::size_t dim;                         ///< prefix of the scanned tier
-  std::vector<std::size_t> oversample;     ///< per tier but the last: candidates handed on, as a multiple of k
+  std::vector<std::size_t> candidates;     ///< per tier but the last: rows handed on to the next; at least k are
   QueryKind kind;                          ///< of the scan
   const std::uint64_t* allowed = nullptr;  ///< as in ScanRows
   std::size_t allowed_stride = 0;
@@ -39,5 +39,11 @@ void place_tiers(Table& table, std::size_t memory);
 /// Uses the first queries.size() tiers, each with its queries, the same number for all. The scan uses options.dim
 /// columns of the first, rescoring all columns of the others. out: queries[0].values.rows x k.
 void search(const Table& table, const std::vector<TierQueries>& queries, const SearchOptions& options, Candidate* out);
+
+/// All rows that score at least `least`, for each query in order. With several tiers the last one scores every row that
+/// the filter allows: no tier before it can rule a row out. Uses the queries of the first and of the last tier, and no
+/// k, candidates or forecasts of the options.
+std::vector<std::vector<Candidate>> search_above(const Table& table, const std::vector<TierQueries>& queries,
+                                                 const SearchOptions& options, double least);
 
 }  // namespace nestvec

@@ -93,9 +93,11 @@ __device__ __forceinline__ double sum_of_8(double sum, unsigned lanes) {
 }
 
 /// The exact score of a row against a query's values, in all of its 8 lanes, of which this is lane threadIdx.x % 8.
-/// `lanes`: those of the warp that call it, whole groups of 8. dim: of the query.
+/// `lanes`: those of the warp that call it, whole groups of 8. dim: of the query. square: of the row, or null: that of
+/// the decoded row (times its factor).
 __device__ __forceinline__ float exact_score(const RowMeaning& meaning, const RowCodes& row, const float* query,
-                                             unsigned dim, float factor, double constant, unsigned lanes) {
+                                             unsigned dim, float factor, const float* square, double constant,
+                                             unsigned lanes) {
   double sum = 0, squares = 0;
   for (unsigned d = threadIdx.x % 8; d < dim; d += 8) {
     const double value = meaning.value(row, d);
@@ -104,7 +106,8 @@ __device__ __forceinline__ float exact_score(const RowMeaning& meaning, const Ro
   }
   double score = sum_of_8(sum, lanes) * double(factor);
   if (meaning.norm_weight != 0)
-    score -= meaning.norm_weight * (sum_of_8(squares, lanes) * double(factor) * double(factor));
+    score -=
+        meaning.norm_weight * (square ? double(*square) : sum_of_8(squares, lanes) * double(factor) * double(factor));
   return float(score + constant);
 }
 

@@ -13,6 +13,7 @@ struct RescoreView {
   std::size_t row_bytes;
   RowMeaning meaning;
   const float* factors;  ///< 64 a block; null: none
+  const float* squares;  ///< likewise, of scaled rows; null: those of decoded rows
   std::size_t factor_stride;
   const unsigned* ranks;
   const float* values;  ///< of the queries: dim each
@@ -56,9 +57,11 @@ static __global__ void __launch_bounds__(kThreads, kGatherBlocks)
     const unsigned lanes = __ballot_sync(kWholeWarp, i < last);
     if (i >= last) continue;
     const unsigned row = view.rows[base + i];
-    const float factor = view.factors ? view.factors[row / kBlockRows * view.factor_stride + row % kBlockRows] : 1.0f;
+    const std::size_t in_blocks = row / kBlockRows * view.factor_stride + row % kBlockRows;
+    const float factor = view.factors ? view.factors[in_blocks] : 1.0f;
+    const float* square = view.squares ? view.squares + in_blocks : nullptr;
     const RowCodes codes{view.codes + row * view.row_bytes, view.meaning.word_bytes};
-    const float score = exact_score(view.meaning, codes, values, view.dim, factor, constant, lanes);
+    const float score = exact_score(view.meaning, codes, values, view.dim, factor, square, constant, lanes);
     if (threadIdx.x % 8 == 0)
       view.keys[base + i] = score == score ? make_key(ordered(score), view.ranks ? view.ranks[row] : row) : kNoKey;
   }

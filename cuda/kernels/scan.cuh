@@ -21,6 +21,7 @@ struct alignas(16) ScanShared {
   unsigned counts[kQueries];  ///< candidates in the buffers
   Key least[kQueries];        ///< only keys above it become candidates
   float limits[kQueries];     ///< the same in the kernel's scores; unused for integer scores
+  float weights[kQueries];    ///< QueryScale::square_weight
 };
 
 /// Query q of a tile. Clamped: a partial tile repeats its last query.
@@ -82,7 +83,7 @@ __device__ __forceinline__ void add_scores(const ScanView& view, const unsigned 
   }
 }
 
-/// A scorer's sum as the kernel's score of a row.
+/// A scorer's sum as the kernel's score of a row, without its square's term.
 template <class Sum>
 __device__ __forceinline__ float kernel_score(Sum sum, float factor, bool has_factors) {
   return has_factors ? float(sum) * factor : float(sum);
@@ -96,6 +97,7 @@ __device__ __forceinline__ void read_limit(const ScanView& view, unsigned first_
   shared.least[q] = least;
   if (view.finish == Finish::integer) return;
   const QueryScale scale = view.scales[query];
+  shared.weights[q] = scale.square_weight;
   shared.limits[q] = least == kNoKey ? -INFINITY
                      : ~least == 0 ? INFINITY
                                    : kernel_limit(limit_below(score_of_ordered(score_bits(least)), scale.error), scale);
@@ -115,19 +117,21 @@ __device__ __forceinline__ std::uint64_t hopeful(const ScanView& view, const Sca
     for (unsigned r = 0; r < Lane::kRows; ++r) {
       const unsigned row = Lane::row(r);
       const bool is_live = live >> row & 1;
-      const float factor = view.factor(b, row);
+      const float factor = view.factor(b, row), square = view.square(b, row);
 #pragma unroll
       for (unsigned c = 0; c < Lane::kColumns; ++c)
-        if (is_live && is_hopeful(Lane::query(c), sums[c][r], factor))
+        if (is_live && is_hopeful(Lane::query(c), sums[c][r], factor, square))
           marked |= std::uint64_t{1} << (c * Lane::kRows + r);
     }
     return marked;
   };
   if constexpr (!Scorer::kExact)
     if (view.finish == Finish::integer)
-      return mark([&](unsigned q, int sum, float) { return sum >= integer_of_ordered(score_bits(shared.least[q])); });
-  return mark([&](unsigned q, typename Scorer::Sum sum, float factor) {
-    return kernel_score(sum, factor, view.factors != nullptr) > shared.limits[q];
+      return mark(
+          [&](unsigned q, int sum, float, float) { return sum >= integer_of_ordered(score_bits(shared.least[q])); });
+  return mark([&](unsigned q, typename Scorer::Sum sum, float factor, float square) {
+    const float score = kernel_score(sum, factor, view.factors != nullptr);
+    return (view.squares ? score + shared.weights[q] * square : score) > shared.limits[q];
   });
 }
 
@@ -170,7 +174,9 @@ __device__ __forceinline__ void keep_wanted(const ScanView& view, ScanShared<kQu
         const unsigned query = query_of(view, first_query, group_q);
         const RowCodes codes{block + group_row * view.meaning.word_bytes, kBlockRows * view.meaning.word_bytes};
         const float exact = exact_score(view.meaning, codes, view.values + std::size_t{query} * view.dim, view.dim,
-                                        view.factor(b, group_row), view.scales[query].constant, active);
+                                        view.factor(b, group_row),
+                                        view.own_squares ? view.squares + b * view.factor_stride + group_row : nullptr,
+                                        view.scales[query].constant, active);
         if (lane % 8 == 0 && exact == exact) keep(group_q, group_row, ordered(exact));
       }
     }
@@ -257,7 +263,8 @@ __global__ void __launch_bounds__(kThreads, Scorer::template Lane<kQueries>::kRe
 #pragma unroll
     for (unsigned r = 0; r < Lane::kRows; ++r) {
       const unsigned row = Lane::row(r);
-      const float score = kernel_score(sums[c][r], block ? view.factor(b, row) : 1.0f, view.factors != nullptr);
+      float score = kernel_score(sums[c][r], block ? view.factor(b, row) : 1.0f, view.factors != nullptr);
+      if (view.squares && block) score += view.scales[query].square_weight * view.square(b, row);
       const bool counts = live >> row & 1 && score == score;
       scores[row] = !counts ? 0 : view.finish == Finish::integer ? ordered(int(sums[c][r])) : ordered(score);
     }

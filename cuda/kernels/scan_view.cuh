@@ -27,7 +27,8 @@ struct ScanView {
   unsigned row_count;           ///< of the table
   unsigned words, wide_words;   ///< of each block, that are read
   std::uint64_t last_mask;
-  const float* factors;  ///< of this launch; null: none
+  const float *factors, *squares;  ///< of this launch; null: none
+  bool own_squares;                ///< exact scores subtract these squares, not those of decoded rows
   std::size_t factor_stride;
   const std::uint64_t* allowed;  ///< of the whole table; null: all rows
   std::size_t allowed_stride;
@@ -60,6 +61,7 @@ struct ScanView {
   }
 
   __device__ float factor(unsigned b, unsigned row) const { return factors ? factors[b * factor_stride + row] : 1.0f; }
+  __device__ float square(unsigned b, unsigned row) const { return squares ? squares[b * factor_stride + row] : 0.0f; }
 };
 
 /// The sums of a lane with most scorers: of two neighbouring rows with all queries of a tile.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nestvec.pipeline.rows import normalize, quantize, truncate
     from nestvec.pipeline.steps import Dense, LayerNorm, Normalize, Pipeline, Pooling, pool
     from nestvec.table.filters import Bits
-    from nestvec.table.hits import Hits, TierStats
+    from nestvec.table.hits import Hits, RangeHits, TierStats
     from nestvec.table.table import Table
     from nestvec.table.topk import hamming_topk, inner_topk
     from nestvec.tuning.result import TuneResult
@@ -56,6 +56,7 @@ _HOME = {
     "quantize": "nestvec.pipeline.rows",
     "truncate": "nestvec.pipeline.rows",
     "Hits": "nestvec.table.hits",
+    "RangeHits": "nestvec.table.hits",
     "TierStats": "nestvec.table.hits",
     "Table": "nestvec.table.table",
     "TuneResult": "nestvec.tuning.result",
@@ -77,6 +78,7 @@ __all__ = [
     "Normalize",
     "Pipeline",
     "Pooling",
+    "RangeHits",
     "Table",
     "TierStats",
     "TuneResult",

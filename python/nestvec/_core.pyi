@@ -123,6 +123,8 @@ class EncodedTier(_Object):
     @property
     def factors(self) -> npt.NDArray[np.float32] | None: ...
     @property
+    def squares(self) -> npt.NDArray[np.float32] | None: ...
+    @property
     def longest_row(self) -> float: ...
 
 def encode_tier(
@@ -132,6 +134,7 @@ def encode_tier(
     cosine: bool,
     dims: list[int],
     codebook: Codebook | None,
+    squares: bool,
     threads: int,
 ) -> EncodedTier: ...
 def decode_rows(
@@ -167,6 +170,7 @@ class Tier(_Object):
         norm_weight: float,
         codes: npt.NDArray[np.uint8],
         factors: npt.NDArray[np.float32] | None,
+        squares: npt.NDArray[np.float32] | None,
         row_bound: float,
         codebook: Codebook | None,
     ) -> None: ...
@@ -213,12 +217,21 @@ class Searcher(_Object):
         queries: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.float64] | None]],
         k: int,
         dim: int,
-        oversample: Sequence[int],
+        candidates: Sequence[int],
         float_query: bool,
         early_stop: EarlyStop | None,
         filter: npt.NDArray[np.uint64] | None,
         threads: int,
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], list[TierStats]]: ...
+    def search_above(
+        self,
+        queries: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.float64] | None]],
+        least: float,
+        dim: int,
+        float_query: bool,
+        filter: npt.NDArray[np.uint64] | None,
+        threads: int,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[np.int64], list[TierStats]]: ...
     def vectors(self, tier: int, rows: npt.NDArray[np.int64], threads: int) -> npt.NDArray[np.float32]: ...
 
 # Top-k without a table: bind_topk.cpp

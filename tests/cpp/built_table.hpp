@@ -70,9 +70,14 @@ struct Sections {
     return factors[(r / 64 * spec.dims.size() + (spec.cosine ? d : 0)) * 64 + r % 64];
   }
   Tier tier() const {
-    return {spec.encoding, spec.dims.back(), spec.dims,
-            spec.cosine,   codes.data(),     factors.size() ? factors.data() : nullptr,
-            row_bound,     codebook};
+    return {.encoding = spec.encoding,
+            .dim = spec.dims.back(),
+            .dims = spec.dims,
+            .cosine = spec.cosine,
+            .codes = codes.data(),
+            .factors = factors.size() ? factors.data() : nullptr,
+            .row_bound = row_bound,
+            .codebook = codebook};
   }
 };
 

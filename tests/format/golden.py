@@ -97,6 +97,8 @@ def _goldens() -> dict[str, Golden]:
         rows = 300 if codec == "int4" else 70  # learned levels want 4,096 values
         goldens[codec] = Golden(codec, rows, 21, searches=({}, prefix), options={"dims": (8,)})
         goldens[f"{codec}_ip"] = Golden(codec, rows, 21, "ip", ({}, prefix))
+    goldens["int8_l2"] = Golden("int8", 70, 21, "l2", ({}, prefix), options={"dims": (8,)})
+    goldens["squares_l2"] = Golden(("rabitq3", "int4", "bfloat16"), 130, 20, "l2", ids=True, exact=False)
     goldens["binary"] = Golden("binary", 70, 70, searches=({}, prefix, floats), options={"dims": (8,)})
     goldens["binary_ip"] = Golden("binary", 70, 70, "ip", ({}, prefix, floats))
     for family, metric in product(("pq", "opq"), ("cosine", "ip", "l2")):
@@ -222,7 +224,10 @@ def opened(name: str) -> nv.Table:
 def search(table: nv.Table, answers: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """The hits of a search with these options for the queries of the answers."""
     fine = answers.get("fine")
-    hits = table.search(floats(answers["queries"]), fine=None if fine is None else floats(fine), **options)
+    given = {"fine": None if fine is None else floats(fine), **options}
+    if len(table.codecs) > 1 and "confidence" not in options:
+        given.setdefault("oversample", 4)  # the default when the answers were recorded
+    hits = table.search(floats(answers["queries"]), **given)
     found = {"options": options, "metric": hits.metric, "ids": hits.ids.tolist(), "scores": text(hits.scores)}
     return {**found, "texts": hits.texts} if table.has_texts else found
 

@@ -154,7 +154,7 @@ def search(
     metric: str = "cosine",
     ids: npt.ArrayLike | None = None,
     dim: int | None = None,
-    oversample: int = 4,
+    oversample: int | None = None,
     query: str = "codes",
     allowed: npt.NDArray[np.bool_] | None = None,
     pq_rows: Floats | None = None,
@@ -167,6 +167,7 @@ def search(
     x, queries = x.astype(np.float32), np.atleast_2d(queries).astype(np.float32)
     row_ids = np.arange(rows, dtype=np.int64) if ids is None else np.asarray(ids, np.int64)
     tiers = [Tier.of(x, name, metric, pq_rows) for name in (codec, rescore) if name is not None]
+    candidates = max(4 * k, 200) if oversample is None else k * oversample
     k = min(k, rows)
     hamming = codec == "binary" and rescore is None and query == "codes"
     out_scores = np.full((len(queries), k), -1 if hamming else np.nan, np.int32 if hamming else np.float32)
@@ -176,7 +177,7 @@ def search(
         kept = np.flatnonzero(masks[i])
         scan = tiers[0].scan_floats if query == "float" else tiers[0].scan
         scores = scan(query_vector[: dim or len(query_vector)])
-        found = kept[best(scores[kept], row_ids[kept], k * oversample if rescore else k)]
+        found = kept[best(scores[kept], row_ids[kept], candidates if rescore else k)]
         if rescore:
             scores = tiers[1].rescore(query_vector)
             found = found[best(scores[found], row_ids[found], k)]

@@ -9,6 +9,7 @@ void install(Kernels& kernels) {
   install_direct(kernels);
   install_layout(kernels);
   install_matrix(kernels);
+  install_terms(kernels);
   install_convert(kernels);
   install_checksum(kernels);
 }

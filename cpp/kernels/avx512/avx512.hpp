@@ -15,6 +15,7 @@ void install_lut(Kernels& kernels);
 void install_direct(Kernels& kernels);
 void install_layout(Kernels& kernels);
 void install_matrix(Kernels& kernels);
+void install_terms(Kernels& kernels);
 
 namespace {
 

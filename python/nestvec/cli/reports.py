@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,6 @@ from nestvec.table.section_names import CODES, FACTORS, TEXT_BYTES, of_tier
 
 if TYPE_CHECKING:
     from nestvec.encoder.stats import EncodeStats
-    from nestvec.table.hits import Hits
     from nestvec.table.table import Table
 
 SHOWN_CHARS = 300  # of a text in a table for people; --json prints all of it
@@ -85,20 +83,6 @@ def print_table_info(console: Console, path: Path, table: Table) -> None:
     console.print("[bold]encoder[/]" if table.encoder else "vectors of an unknown encoder")
     facts = (table.encoder or {}).items()
     print_facts(console, [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in facts])
-
-
-def hit_rows(hits: Hits, with_texts: bool) -> Iterator[list[dict[str, Any]]]:
-    """Yields the hits of each query, best first, as values of `--json`: rank, id, score, and text if one is stored."""
-    texts = hits.texts if with_texts else None
-    for query, (scores, ids) in enumerate(zip(hits.scores.tolist(), hits.ids.tolist(), strict=True)):
-        rows: list[dict[str, Any]] = []
-        for column, (score, row_id) in enumerate(zip(scores, ids, strict=True)):
-            if row_id < 0:
-                break  # a filter left fewer rows than k
-            rows.append({"rank": column + 1, "id": row_id, "score": score})
-            if texts is not None:
-                rows[-1]["text"] = texts[query][column]
-        yield rows
 
 
 def print_hits(console: Console, metric: str, rows: list[dict[str, Any]]) -> None:

@@ -61,11 +61,18 @@ class FittedCodec:
         )
 
     def encode_rows(
-        self, x: Floats, dims: Sequence[int], *, packed: bool, what: str = "x", threads: int = 0
+        self,
+        x: Floats,
+        dims: Sequence[int],
+        *,
+        packed: bool,
+        squares: bool = False,
+        what: str = "x",
+        threads: int = 0,
     ) -> _core.EncodedTier:
         """Codes, factors for each of `dims`, and the length of the longest row, in the layout of a table's sections.
 
-        Errors call the rows `what`.
+        squares: whether to return squared lengths for each of `dims` as well. Errors call the rows `what`.
         """
         if x.shape[1] != self.dim:
             raise ArgumentError(
@@ -77,7 +84,7 @@ class FittedCodec:
         if self.basis is not None:
             y = self.basis.rows(_core.normalize(x) if self.cosine else x, threads)
         cosine = self.codec.coded_cosine(self.cosine)
-        return _core.encode_tier(y, self.codec.encoding, packed, cosine, list(dims), self.codebook, threads)
+        return _core.encode_tier(y, self.codec.encoding, packed, cosine, list(dims), self.codebook, squares, threads)
 
     def decode(self, codes: Codes, *, threads: int = 0) -> Floats:
         """The decoded rows, (rows, dim) float32. Raises `ArgumentError` for codes of another shape."""
@@ -96,8 +103,10 @@ CodecLike = str | FittedCodec
 MAX_TIERS = 8
 
 
-def codecs_of(codec: CodecLike | Sequence[CodecLike], rescore: CodecLike | None) -> list[Codec | FittedCodec]:
+def codecs_of(codec: CodecLike | Sequence[CodecLike] | None, rescore: CodecLike | None) -> list[Codec | FittedCodec]:
     """The codecs of a table's tiers, from the arguments of `Table.build`. Raises `ArgumentError`."""
+    if codec is None:
+        codec = "int8" if rescore is None else "binary"
     names = [codec] if isinstance(codec, str | FittedCodec) or not hasattr(codec, "__iter__") else list(codec)
     if rescore is not None:
         if len(names) != 1:

@@ -32,16 +32,6 @@ def scanned_both_ways() -> str:
     return " and ".join(name for family in families.FAMILIES if family.queries for name in family.names)
 
 
-def plain_values() -> str:
-    """The names of the codecs whose codes are the values of the dimensions, rounded."""
-    return ", ".join(
-        name
-        for family in families.FAMILIES
-        for name in family.names
-        if (codec := family.codec(name)) and codec.traits.meaning == "values" and not family.rotates
-    )
-
-
 def _explained() -> str:
     """The names of all codecs; names with a number have their family's codes and an example."""
     plain = [family for family in families.FAMILIES if all(map(family.codec, family.names))]

@@ -98,5 +98,5 @@ def nearest_rotation(products: npt.NDArray[np.floating]) -> Doubles:
 def decoded(codec: Codec, codebook: _core.Codebook, x: Floats) -> Floats:
     """Rows (rows, dim) after encoding and decoding."""
     dim = x.shape[1]
-    codes = _core.encode_tier(x, codec.encoding, False, False, [dim], codebook, 0).codes
+    codes = _core.encode_tier(x, codec.encoding, False, False, [dim], codebook, False, 0).codes
     return _core.decode_rows(codes.reshape(len(x), -1), codec.encoding, dim, False, None, codebook, 0)

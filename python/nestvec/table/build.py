@@ -22,7 +22,7 @@ from nestvec.table.description import Description
 from nestvec.table.formats.container import Section
 from nestvec.table.formats.v1 import ordered
 from nestvec.table.layout import Layout, TierLayout
-from nestvec.table.section_names import CODEBOOK, CODES, FACTORS, IDS, STAGE, TEXT_BYTES, TEXT_OFFSETS, of_tier
+from nestvec.table.section_names import CODEBOOK, CODES, FACTORS, IDS, SQUARES, STAGE, TEXT_BYTES, TEXT_OFFSETS, of_tier
 from nestvec.table.spool import make_spool
 from nestvec.table.stages import stage_sections
 from nestvec.table.vectors import NO_BATCH, StagedVectors, Vectors
@@ -61,14 +61,17 @@ class _TierSpool:
         self._fitted = fitted
         self._codes = make_spool(directory)
         self._factors = make_spool(directory)
+        self._squares = make_spool(directory)
         self.longest = 0.0
 
     def append(self, x: Floats, what: str) -> None:
         layout = self._layout
-        coded = self._fitted.encode_rows(x, layout.dims, packed=layout.packed, what=what)
+        coded = self._fitted.encode_rows(x, layout.dims, packed=layout.packed, squares=layout.has_squares, what=what)
         self._codes.append(coded.codes)
         if coded.factors is not None:
             self._factors.append(coded.factors)
+        if coded.squares is not None:
+            self._squares.append(coded.squares)
         self.longest = max(self.longest, coded.longest_row)
 
     def append_codes(self, rows: CodeRows) -> None:
@@ -94,8 +97,9 @@ class _TierSpool:
             dtype = "U8" if array.dtype == np.uint8 else "F32"
             sections[of_tier(number, part)] = Section(dtype, array.shape, array.reshape(-1).view(np.uint8))
         if fitted.has_factors:
-            shape = self._layout.factors_shape(rows)
-            sections[of_tier(number, FACTORS)] = Section("F32", shape, self._factors.map())
+            sections[of_tier(number, FACTORS)] = Section("F32", self._layout.factors_shape(rows), self._factors.map())
+        if self._layout.has_squares:
+            sections[of_tier(number, SQUARES)] = Section("F32", self._layout.factors_shape(rows), self._squares.map())
         return sections
 
 
@@ -337,9 +341,10 @@ def build_sections(
     row_texts = None if texts is None else _PerRow(texts, "texts")
     second = None if fine is None else Vectors(fine, "fine")
     batches: Iterable[Floats] | Iterator[Sequence[CodeRows]]
-    if second is None and not len(stages) and (source := _code_source(x, codecs)) is not None:
+    source = None if second is not None or len(stages) else _code_source(x, codecs)
+    layout = None if source is None else layout_of(source.dim, None)
+    if source is not None and layout is not None and not any(tier.has_squares for tier in layout.tiers):
         fitted = Stages(())
-        layout = layout_of(source.dim, None)
         learned = [FittedCodec(tier.codec, tier.dim, tier.cosine) for tier in layout.tiers]
         batches = _coded(source, layout)
     else:

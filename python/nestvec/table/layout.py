@@ -10,7 +10,6 @@ from nestvec import _core
 from nestvec.base.arrays import as_index
 from nestvec.codecs.codec import Codec
 from nestvec.codecs.fitted import check_width
-from nestvec.codecs.names import plain_values
 from nestvec.errors import ArgumentError
 
 # A product quantizer decodes a row to a shorter vector: the larger the error, the shorter the vector. To divide scores
@@ -56,26 +55,28 @@ class TierLayout:
         return self.codec.has_factors(self.cosine)
 
     @property
+    def has_squares(self) -> bool:
+        """Whether distances need the squared length of each row: a scan does, and so do rows with a scale of levels."""
+        if self.metric != "l2" or self.codec.sub_quantizers:
+            return False
+        return self.packed or (self.codec.family.scaled and self.codec.traits.meaning == "levels")
+
+    @property
     def bytes_per_row(self) -> int:
-        """Bytes of a row's codes and factors."""
-        return self.codec.row_bytes(self.dim) + 4 * self.has_factors * len(self.dims)
+        """Bytes of a row's codes, factors and squares."""
+        return self.codec.row_bytes(self.dim) + 4 * (self.has_factors + self.has_squares) * len(self.dims)
 
     def factors_shape(self, rows: int) -> tuple[int, ...]:
-        """(blocks, declared dimensions, 64 rows of a block)."""
+        """The shape of factors and of squares: (blocks, declared dimensions, 64 rows of a block)."""
         return (-(-rows // _core.BLOCK_ROWS), len(self.dims), _core.BLOCK_ROWS)
 
     def check_metric(self) -> None:
-        """Raises `ArgumentError` if the codec cannot score by the metric."""
-        if (
-            self.metric != "l2"
-            or self.codec.sub_quantizers
-            or (not self.packed and self.codec.traits.meaning == "values")
-        ):
-            return
-        expected = "a product quantizer, such as pq96x8 or opq96x8, which is scanned by distance"
-        if not self.packed:
-            expected = f"{plain_values()} or a product quantizer, which rescore by distance"
-        raise ArgumentError(f'codec is {self.codec.name} and metric is "l2"; expected {expected}, or another metric')
+        """Raises `ArgumentError` if the codec has no scores of the metric."""
+        if self.metric == "l2" and self.codec.traits.meaning == "signs":
+            raise ArgumentError(
+                f'codec is {self.codec.name} and metric is "l2"; its rows keep no length: expected another codec, such '
+                'as rabitq, which has 1 bit for each dimension and a length, or metric="cosine"'
+            )
 
     def check_prefix(self, prefix: int) -> None:
         """Raises `ArgumentError` if rows cannot be scored over their first `prefix` dimensions alone.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +18,12 @@ from nestvec.errors import ArgumentError
 from nestvec.table.description import Description
 from nestvec.table.layout import Layout
 
+# A tier hands on _OVERSAMPLE times k rows, and at least _FEWEST_CANDIDATES: those of a small k are lost to coarse codes
+# first, and 200 rows are rescored in microseconds. With a confidence, which stops early, _MOST_OVERSAMPLE times k.
+_OVERSAMPLE = 4
+_FEWEST_CANDIDATES = 200
+_MOST_OVERSAMPLE = 32
+
 
 class SearchPlan(NamedTuple):
     """The settings of a search, checked against the table's layout by `search_plan`.
@@ -24,7 +31,7 @@ class SearchPlan(NamedTuple):
     A tuple: a frozen dataclass takes twice as long to make, 2 of the 40 microseconds of a small search.
 
     k: hits for each query. dim: the number of dimensions to scan. float_query: whether the first tier is scanned with
-    the float query, if its codec has the choice. oversample: for each tier but the last, how many times k candidates it
+    the float query, if its codec has the choice. candidates: for each tier but the last, the number of rows that it
     hands on. confidence: the expected share of the k best after which a query is done; None rescores all candidates.
     threads: the largest number of threads, 0 for all.
     """
@@ -32,7 +39,7 @@ class SearchPlan(NamedTuple):
     k: int
     dim: int
     float_query: bool
-    oversample: tuple[int, ...]
+    candidates: tuple[int, ...]
     confidence: float | None = None
     threads: int = 0
 
@@ -49,11 +56,12 @@ def search_plan(
     threads: int | None,
 ) -> SearchPlan:
     """The plan for queries with `columns` columns. The other arguments and the errors are those of `Table.search`."""
+    number = result_count(k)
     return SearchPlan(
-        result_count(k),
+        number,
         _scanned_width(layout, columns, dim),
         _takes_floats(layout, query),
-        _oversampling(oversample, confidence, len(layout.codecs)),
+        _candidates(number, oversample, confidence, len(layout.codecs)),
         confidence,
         thread_count(threads),
     )
@@ -154,21 +162,29 @@ def _takes_floats(layout: Layout, query: str | None) -> bool:
         raise ArgumentError(
             f"query is {query!r}, for a table of {codec.name}; leave it out: only {scanned_both_ways()} have the choice"
         )
+    if query == "codes" and layout.metric == "l2":
+        raise ArgumentError(
+            'query is "codes" and the metric of the table is "l2"; leave it out: codes of a query give no distance'
+        )
     return query == "float"
 
 
-def _oversampling(oversample: int | Sequence[int] | None, confidence: float | None, tiers: int) -> tuple[int, ...]:
-    """How many times k candidates each tier but the last hands on. Raises `ArgumentError`, also for `confidence`."""
+def _candidates(
+    k: int, oversample: int | Sequence[int] | None, confidence: float | None, tiers: int
+) -> tuple[int, ...]:
+    """The number of rows that each tier but the last hands on. Raises `ArgumentError`, also for `confidence`."""
     if confidence is not None and not (isinstance(confidence, float | int) and 0.5 <= confidence < 1):
         raise ArgumentError(f"confidence is {confidence!r}; expected a number from 0.5 to below 1, such as 0.99")
     if oversample is None:
-        return (4 if confidence is None else 32,) * (tiers - 1)
+        rows = max(_OVERSAMPLE * k, _FEWEST_CANDIDATES) if confidence is None else _MOST_OVERSAMPLE * k
+        return (min(rows, sys.maxsize),) * (tiers - 1)
     if isinstance(oversample, int) or not hasattr(oversample, "__iter__"):
-        return (result_count(oversample, "oversample"),) * (tiers - 1)
-    multiples = tuple(result_count(item, "an item of oversample") for item in oversample)
+        multiples = (result_count(oversample, "oversample"),) * (tiers - 1)
+    else:
+        multiples = tuple(result_count(item, "an item of oversample") for item in oversample)
     if len(multiples) != tiers - 1:
         raise ArgumentError(
             f"oversample has {len(multiples)} items; expected {tiers - 1}, an item for each of the {tiers} tiers but "
             "the last"
         )
-    return multiples
+    return tuple(min(multiple * k, sys.maxsize) for multiple in multiples)

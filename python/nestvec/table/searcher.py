@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nestvec import _core
-from nestvec.base.types import Doubles, Floats, Words
+from nestvec.base.types import Doubles, Floats, Ids, Words
 from nestvec.codecs.basis import Basis
 from nestvec.codecs.fitted import FittedCodec
 from nestvec.errors import ArgumentError, TableFileError
@@ -18,7 +18,7 @@ from nestvec.table.formats.container import Sections
 from nestvec.table.hits import TierStats
 from nestvec.table.layout import TierLayout
 from nestvec.table.queries import SearchPlan
-from nestvec.table.section_names import CENTER, CODEBOOK, CODES, FACTORS, ROTATION, SIGNS, of_tier
+from nestvec.table.section_names import CENTER, CODEBOOK, CODES, FACTORS, ROTATION, SIGNS, SQUARES, of_tier
 from nestvec.table.segment import Segment
 
 
@@ -41,7 +41,10 @@ class TableSearcher:
         tiers = []
         of_tiers = zip(layout.tiers, self.codecs, description.longest_rows, strict=True)
         for number, (tier, fitted, longest_row) in enumerate(of_tiers):
-            factors = of_tier(number, FACTORS)
+            factors, squares = (
+                sections.verified(name).array() if (name := of_tier(number, part)) in sections else None
+                for part in (FACTORS, SQUARES)
+            )
             tiers.append(
                 _core.Tier(
                     encoding=tier.codec.encoding,
@@ -49,7 +52,8 @@ class TableSearcher:
                     cosine=tier.coded_cosine,
                     norm_weight=tier.norm_weight,
                     codes=sections[of_tier(number, CODES)].data,
-                    factors=sections.verified(factors).array() if factors in sections else None,
+                    factors=factors,
+                    squares=squares,
                     row_bound=1.01 * longest_row,  # rounding may make a decoded row a little longer
                     codebook=fitted.codebook,
                 )
@@ -75,10 +79,26 @@ class TableSearcher:
         if plan.confidence is not None and len(made) > 1:
             early_stop = _core.EarlyStop(self._forecasts(plan), plan.confidence)
         scores, ids, stats = self.compiled.search(
-            made, plan.k, plan.dim, plan.oversample, plan.float_query, early_stop, filter, plan.threads
+            made, plan.k, plan.dim, plan.candidates, plan.float_query, early_stop, filter, plan.threads
         )
-        counted = zip(self._names, stats, strict=True)
-        return scores, ids, tuple([TierStats(name, tier.rows, tier.bytes, tier.seconds) for name, tier in counted])
+        return scores, ids, self._named(stats)
+
+    def above(
+        self, queries: Floats, rescoring: Floats, plan: SearchPlan, least: float, filter: Words | None
+    ) -> tuple[Ids, npt.NDArray[Any], Ids, tuple[TierStats, ...]]:
+        """Offsets, scores and ids of all rows that score at least `least`, and the work of each tier.
+
+        least: distances are scored negated. plan: `dim`, `float_query` and `threads` are used. The rest as in `search`.
+        """
+        made = self._queries(queries, rescoring, plan)
+        offsets, scores, ids, stats = self.compiled.search_above(
+            made, least, plan.dim, plan.float_query, filter, plan.threads
+        )
+        return offsets, scores, ids, self._named(stats)
+
+    def _named(self, stats: list[_core.TierStats]) -> tuple[TierStats, ...]:
+        named = zip(self._names, stats, strict=True)
+        return tuple([TierStats(name, tier.rows, tier.bytes, tier.seconds) for name, tier in named])
 
     def placed(self, device: str) -> list[dict[str, Any]]:
         """The placement of each tier, as in `Table.info`."""
@@ -98,8 +118,8 @@ class TableSearcher:
         plan: only `k`, `dim` and `float_query` are used.
         """
         made = self._queries(queries, rescoring, plan)[:tiers]
-        oversample = [1] * (tiers - 1)
-        scores, ids, _ = self.compiled.search(made, plan.k, plan.dim, oversample, plan.float_query, None, None, 0)
+        kept = [plan.k] * (tiers - 1)
+        scores, ids, _ = self.compiled.search(made, plan.k, plan.dim, kept, plan.float_query, None, None, 0)
         distances = scores.dtype == np.int32
         return (-scores if distances else scores).astype(np.float64), ids
 
@@ -127,7 +147,10 @@ class TableSearcher:
                     f"queries have {given.shape[1]} columns; expected {fitted.dim}: {fitted.codec.name} codes rotated "
                     "rows, which cannot be cut to a prefix"
                 )
-            made.append(_completed(tier, *fitted.queries(given, threads), plan.dim if number == 0 else given.shape[1]))
+            if tier.metric == "l2":
+                made.append(_by_distance(fitted, given, plan.dim if number == 0 else given.shape[1], threads))
+            else:
+                made.append(_by_product(tier, *fitted.queries(given, threads)))
         return made
 
     def vectors(self, tier: int, rows: npt.NDArray[np.int64], threads: int = 0) -> Floats:
@@ -137,17 +160,21 @@ class TableSearcher:
         return y if basis is None else basis.inverse(y, threads)
 
 
-def _completed(tier: TierLayout, values: Floats, constants: Doubles | None, dim: int) -> TierQueries:
-    """Queries whose scores, minus norm_weight times the square of a row's length, are the scores of the metric.
-
-    -|q - x|^2 = 2 q . x - |x|^2 - |q|^2. dim: the number of columns that are scored.
-    """
+def _by_product(tier: TierLayout, values: Floats, constants: Doubles | None) -> TierQueries:
+    """Queries of inner products and cosines; the latter may subtract norm_weight times the square of a row's length."""
     if tier.norm_weight == 0:
         return TierQueries(values, constants)
-    if tier.metric == "l2":
-        return TierQueries(values + values, -_core.squared_lengths(np.ascontiguousarray(values[:, :dim])))
     added = np.zeros(len(values)) if constants is None else constants
     return TierQueries(values, tier.norm_weight + added)
+
+
+def _by_distance(fitted: FittedCodec, queries: Floats, dim: int, threads: int) -> TierQueries:
+    """Queries q that score rows x by -|q - x|^2 = 2 q . x - |x|^2 - |q|^2, in the coordinates of the codes.
+
+    dim: the number of columns that are scored.
+    """
+    q = queries if fitted.basis is None else fitted.basis.rows(queries, threads)
+    return TierQueries(q + q, -_core.squared_lengths(np.ascontiguousarray(q[:, :dim])))
 
 
 def _fitted(tier: TierLayout, number: int, sections: Sections) -> FittedCodec:

@@ -11,6 +11,7 @@ TIER = "tier"  # with the tier's number, the owner of these parts
 CODES = "codes"
 CODEBOOK = "codebook"
 FACTORS = "factors"
+SQUARES = "squares"
 CENTER = "center"
 ROTATION = "rotation"
 SIGNS = "signs"

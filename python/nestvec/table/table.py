@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from nestvec.table.filters import Filter, filter_words
 from nestvec.table.formats.container import Sections
 from nestvec.table.formats.v1 import ordered
 from nestvec.table.formats.versions import open_table, write_table
-from nestvec.table.hits import Hits, Texts
+from nestvec.table.hits import Hits, RangeHits, Texts, drop_below, least_score
 from nestvec.table.layout import Layout
 from nestvec.table.queries import queries_from, query_vectors, rescoring_queries, search_plan
 from nestvec.table.section_names import QUERY, split
@@ -50,7 +50,7 @@ class Table:
         cls,
         x: ArrayInput | Iterable[ArrayInput],
         *,
-        codec: CodecLike | Sequence[CodecLike] = "binary",
+        codec: CodecLike | Sequence[CodecLike] | None = None,
         rescore: CodecLike | None = None,
         fine: ArrayInput | Iterable[ArrayInput] | None = None,
         stages: Sequence[Fittable | Stage] = (),
@@ -71,7 +71,9 @@ class Table:
             query (see `search(oversample=)`). "binary" is 1 bit a dimension, scored by Hamming distance, "int8" 8 bits
             a dimension and a scale per row, "pq96x8" a product quantizer of 96 bytes a row. docs/codecs.md has all
             names with their families and papers; `nestvec build --help` and the error for an unknown name list them. A
-            fitted codec (`nestvec.fit`) may replace a name. Scores are exact inner products with decoded rows.
+            fitted codec (`nestvec.fit`) may replace a name. Scores are exact inner products with decoded rows. By
+            default "int8", which loses hardly any neighbour of any model at a quarter of the bytes; with `rescore`
+            "binary".
         rescore: short for a second codec: codec="binary", rescore="int8" is codec=("binary", "int8").
         fine: second vectors of the same rows, (rows, other dim) or batches, from another model or of another length.
             The first codec codes x, all others code these (bi-granular retrieval). Searches need both kinds of queries.
@@ -84,10 +86,10 @@ class Table:
             inner products, and only at the end of a sub-quantizer; rotated rows cannot be cut.
         texts: a string for each row, stored with the row.
         metric: "cosine" scales rows and queries to length 1 (a zero vector scores 0). "ip" scores by inner product.
-            "l2" scores by minus the squared distance: product quantizers scan and rescore with it, float and int8
-            tiers rescore with it. Cosines of product-quantized rows have (1 - length^2) / 4 added, because coding
-            shortens rows. A table whose only tier is binary scores by Hamming distance with every metric, unless a
-            search has query="float".
+            "l2" scores by minus the squared distance, with every codec but binary, whose bits keep no length; prefixes
+            have to be declared in `dims`. Cosines of product-quantized rows have (1 - length^2) / 4 added, because
+            coding shortens rows. A table whose only tier is binary scores by Hamming distance with every metric,
+            unless a search has query="float".
         seed: for the random numbers of fits. The same x and seed give the same table.
         encoder: the Encoder that made x. Its fingerprint is stored, and `search(..., encoder=)` refuses other encoders.
         path: write the table to this file during the build, for tables larger than memory, and return it opened. The
@@ -187,11 +189,13 @@ class Table:
             sections.verified(name)
         write_table(Path(path), self._state.description, sections)
 
+    @overload
     def search(
         self,
         queries: ArrayInput | str | Sequence[str],
-        k: int = 10,
+        k: int | None = None,
         *,
+        threshold: None = None,
         fine: ArrayInput | None = None,
         dim: int | None = None,
         oversample: int | Sequence[int] | None = None,
@@ -200,18 +204,69 @@ class Table:
         filter: Filter | None = None,
         threads: int | None = None,
         encoder: SupportsEncode | None = None,
-    ) -> Hits:
-        """Finds the k best rows for each query.
+    ) -> Hits: ...
+    @overload
+    def search(
+        self,
+        queries: ArrayInput | str | Sequence[str],
+        k: int,
+        *,
+        threshold: float,
+        fine: ArrayInput | None = None,
+        dim: int | None = None,
+        oversample: int | Sequence[int] | None = None,
+        confidence: float | None = None,
+        query: str | None = None,
+        filter: Filter | None = None,
+        threads: int | None = None,
+        encoder: SupportsEncode | None = None,
+    ) -> Hits: ...
+    @overload
+    def search(
+        self,
+        queries: ArrayInput | str | Sequence[str],
+        k: None = None,
+        *,
+        threshold: float,
+        fine: ArrayInput | None = None,
+        dim: int | None = None,
+        oversample: int | Sequence[int] | None = None,
+        confidence: float | None = None,
+        query: str | None = None,
+        filter: Filter | None = None,
+        threads: int | None = None,
+        encoder: SupportsEncode | None = None,
+    ) -> RangeHits: ...
+    def search(
+        self,
+        queries: ArrayInput | str | Sequence[str],
+        k: int | None = None,
+        *,
+        threshold: float | None = None,
+        fine: ArrayInput | None = None,
+        dim: int | None = None,
+        oversample: int | Sequence[int] | None = None,
+        confidence: float | None = None,
+        query: str | None = None,
+        filter: Filter | None = None,
+        threads: int | None = None,
+        encoder: SupportsEncode | None = None,
+    ) -> Hits | RangeHits:
+        """Finds the k best rows for each query, or all rows that reach a threshold.
 
         queries: (queries, dim) floats, or (dim,) for a single query; a declared prefix may replace `dim`. With stages,
             vectors of `input_dim` columns, as the model returns them. With `encoder`, a string or a list of strings,
             encoded with the model's "query" prompt if it has one.
-        k: at least 1; the result has min(k, rows) columns.
+        k: at least 1; the result has min(k, rows) columns. By default 10, or with a threshold all rows that reach it.
+        threshold: only rows with this score or a better one: a larger score, or for "hamming" a smaller distance; for
+            "l2" minus the squared distance. Without k the last tier scores every row that the filter allows, so that no
+            coarser tier can miss one, and `oversample` and `confidence` have no meaning. With k the search is the same
+            as without a threshold, and places below it have id -1.
         fine: for a table that was built with fine=, the queries of its second vectors, a row for each query.
         dim: scan only the first `dim` dimensions, at that share of the cost; by default all dimensions of the query.
             Rescoring always uses all of them.
         oversample: each tier hands `oversample * k` rows on to the next: a number for all tiers, or a number for each
-            tier but the last. By default 4; with `confidence` 32.
+            tier but the last. By default 4, and at least 200 rows; with `confidence` 32.
         confidence: rescore only until this share of the k best candidates is expected to be found: 0.5 to below 1, for
             instance 0.99. `oversample` remains the upper limit. The first such search learns the forecast from rows of
             the table that serve as queries; for queries unlike the rows it may be too optimistic.
@@ -230,9 +285,10 @@ class Table:
         are then `DeviceArray`s. The queries, a small part of a search's work, are first copied to main memory, where
         they are checked, mapped and brought into the layout of each tier.
 
-        Returns `Hits`; `hits.stats` has the work of each tier. Raises `ArgumentError` for queries of a wrong shape or
-        with NaN or infinite values, for a filter of a wrong shape or with ids that the table does not hold, and for an
-        encoder other than the encoder that made the table; `TableFileError` if the file proves damaged.
+        Returns `Hits`, or `RangeHits` with a threshold and no k; their `stats` have the work of each tier. Raises
+        `ArgumentError` for queries of a wrong shape or with NaN or infinite values, for a filter of a wrong shape or
+        with ids that the table does not hold, and for an encoder other than the encoder that made the table;
+        `TableFileError` if the file proves damaged.
         """
         queries_on_device = on_device(queries) or on_device(fine)
         if queries_on_device:
@@ -241,10 +297,15 @@ class Table:
         description, layout = state.description, state.description.layout
         vectors = query_vectors(queries, encoder, description)
         vectors = state.stages.queries(vectors, threads)
+        above = threshold is not None and k is None
+        if above and not (oversample is None and confidence is None):
+            raise ArgumentError(
+                "threshold= was given without k, and oversample= or confidence=; leave them out, or give k"
+            )
         plan = search_plan(
             layout,
             vectors.shape[1],
-            k=k,
+            k=10 if k is None else k,
             dim=dim,
             oversample=oversample,
             confidence=confidence,
@@ -252,13 +313,20 @@ class Table:
             threads=threads,
         )
         rescoring = rescoring_queries(layout, fine, vectors)
+        metric = layout.metric if plan.float_query else layout.score_metric
+        least = None if threshold is None else least_score(threshold, metric)
         segment = state.segment  # before the search: another thread may close the table in the middle of it
         words = None if filter is None else filter_words(filter, segment.ids, segment.rows, len(vectors))
+        look_up = None if segment.texts is None else segment.texts.look_up
+        if above and least is not None:
+            offsets, scores, ids, stats = state.searcher().above(vectors, rescoring, plan, least, words)
+            return RangeHits(offsets, ids, scores, metric, stats, look_up)
         scores, ids, stats = state.searcher().search(vectors, rescoring, plan, words)
+        if least is not None:
+            drop_below(least, scores, ids)
         if queries_on_device:
             scores, ids = moved((scores, ids), self.device)
-        metric = layout.metric if plan.float_query else layout.score_metric
-        return Hits(scores, ids, metric, stats, None if segment.texts is None else segment.texts.look_up)
+        return Hits(scores, ids, metric, stats, look_up)
 
     def vectors(self, ids: ArrayInput | None = None, *, tier: int = -1) -> Floats:
         """Decoded rows: (rows, dim) float32, for a cosine of about length 1.

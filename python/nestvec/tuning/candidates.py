@@ -123,8 +123,8 @@ def plans(
             raise ArgumentError(f'codecs is {given:.200}; expected distinct names, such as "pq48x8" or "binary+int8"')
     else:
         chosen = list(dict.fromkeys(_standard(dim, max_bytes)))
-        if metric == "l2":  # of the scanned codecs, only product quantizers score distances
-            chosen = [codec for codec in chosen if codec_named(codec[0]).sub_quantizers]
+        if metric == "l2":  # bits keep no length
+            chosen = [codec for codec in chosen if all(codec_named(tier).traits.meaning != "signs" for tier in codec)]
     return [plan for codec in chosen for plan in _plans_of(codec, dim, prefixes)]
 
 

@@ -26,7 +26,7 @@ TEST(exact_scores_follow_their_definition) {
       const double constant = draw::one_of(rng, {0.0, 0.1, -1e6});
       const double norm_weight = draw::one_of(rng, {0.0, 0.25, 1.0});
       const ExactScorer scorer{RowReader(scanned.encoding, rows.codebook_or_null()), dim, norm_weight};
-      const float found = scorer.score(rows.row_major.data(), factor, {query.data(), constant}, scratch.data());
+      const float found = scorer.score(rows.row_major.data(), {factor}, {query.data(), constant}, scratch.data());
       const double want = oracle::float_score(rows.values(0, dim), oracle::prepared(query.data(), dim, false), factor,
                                               constant, norm_weight);
       CHECK(found == want, scanned.label()

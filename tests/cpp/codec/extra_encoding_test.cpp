@@ -52,7 +52,13 @@ struct Built {
     codes.resize(packed ? blocks * block_bytes(spec.encoding, kDim) : kRows * row_bytes(spec.encoding, kDim));
     factors.resize(blocks * kBlockRows);
     const double longest = encode_tier(spec, {x.data(), kRows, kDim}, codes.data(), factors.data(), 2);
-    tier = {spec.encoding, kDim, {kDim}, cosine, codes.data(), factors.data(), 1.01 * longest};
+    tier = {.encoding = spec.encoding,
+            .dim = kDim,
+            .dims = {kDim},
+            .cosine = cosine,
+            .codes = codes.data(),
+            .factors = factors.data(),
+            .row_bound = 1.01 * longest};
   }
   Built(const Built&) = delete;
 };
@@ -95,7 +101,7 @@ TEST(a_table_of_it_is_searched_like_a_sort) {
                         .device = {backends().back()}};
       std::vector<Candidate> found(kQueries * kBest);
       search(table, std::vector<TierQueries>(tiers.size(), {{queries.data(), kQueries, kDim}}),
-             {.k = kBest, .dim = kDim, .oversample = {kRows}, .kind = traits(scanned.tier.encoding).usual_kind},
+             {.k = kBest, .dim = kDim, .candidates = {kRows}, .kind = traits(scanned.tier.encoding).usual_kind},
              found.data());
       for (std::size_t q = 0; q < kQueries; ++q) {
         const oracle::Query query = oracle::prepared(&queries[q * kDim], kDim, cosine);

@@ -58,10 +58,8 @@ TEST(cascades_are_searched_as_on_the_cpu) {
     const std::vector<TierQueries> queries = {{{q.data(), count, dim}, without ? nullptr : constants.data()},
                                               {{p.data(), count, fine_dim}, constants.data()},
                                               {{p.data(), count, fine_dim}, nullptr}};
-    SearchOptions ask{.k = std::min<std::size_t>(rows, draw::one_of<std::size_t>(rng, {1, 4, 30})),
-                      .dim = dim,
-                      .oversample = {9, 3},
-                      .kind = what.kind};
+    const std::size_t k = std::min<std::size_t>(rows, draw::one_of<std::size_t>(rng, {1, 4, 30}));
+    SearchOptions ask{.k = k, .dim = dim, .candidates = {9 * k, 3 * k}, .kind = what.kind};
     std::vector<std::uint64_t> allowed(block_count(rows) * count);
     if (rng() % 3 == 0) {
       for (std::uint64_t& word : allowed) word = rng() & rng() & rng();

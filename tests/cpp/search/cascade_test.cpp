@@ -66,7 +66,7 @@ TEST(three_tiers_with_queries_and_constants_of_their_own) {
     const std::size_t keep[] = {std::min(of.rows, k * 9), std::min(of.rows, k * 3)};
     const SearchOptions ask{.k = k,
                             .dim = dim,
-                            .oversample = {9, 3},
+                            .candidates = {9 * k, 3 * k},
                             .kind = what.kind,
                             .threads = draw::one_of<std::size_t>(rng, {0, 1, 3})};
     std::vector<Candidate> found(count * k);
@@ -116,7 +116,7 @@ TEST(a_forecast_leaves_out_what_cannot_be_expected) {
   const auto asked = [&](const Forecast& forecast, double confidence, TierStats* stats) {
     SearchOptions ask{.k = k,
                       .dim = dim,
-                      .oversample = {50},
+                      .candidates = {50 * k},
                       .kind = QueryKind::codes,
                       .forecasts = {forecast},
                       .confidence = confidence,

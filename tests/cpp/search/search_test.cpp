@@ -39,8 +39,7 @@ std::vector<Candidate> wanted(const Built& built, const float* query, std::size_
       scores[r] = oracle::scan_score(encoding, kind, prefix(built.scanned.values[r], ask.dim), coarse,
                                      built.scanned.factor(r, ask.dim));
   if (!built.rescored) return oracle::best(scores, ask.k, built.table.segment.ids);
-  const std::size_t survivors =
-      std::min(built.rows, ask.oversample[0] > built.rows / ask.k ? built.rows : ask.k * ask.oversample[0]);
+  const std::size_t survivors = std::clamp(ask.candidates[0], ask.k, built.rows);
   const oracle::Query fine = oracle::prepared(query, cols, built.cosine);
   std::vector<double> final_scores(built.rows, oracle::kNaN);
   for (const Candidate& candidate : oracle::best(scores, survivors, built.table.segment.ids)) {
@@ -65,8 +64,8 @@ void check_search(const Built& built, const Floats& queries, std::size_t cols, c
     CHECK(i == ask.k, label << ": " << built.what.label() << (built.rescored ? ", rescored with " : "")
                             << (built.rescored ? name(built.rescored->spec.encoding) : "")
                             << (built.cosine ? ", cosine" : "") << ", rows " << built.rows << ", dim " << ask.dim
-                            << " of " << built.dim << ", columns " << cols << ", k " << ask.k << ", oversample "
-                            << ask.oversample[0] << ", filters " << bool(ask.allowed) << " " << ask.allowed_stride
+                            << " of " << built.dim << ", columns " << cols << ", k " << ask.k << ", candidates "
+                            << ask.candidates[0] << ", filters " << bool(ask.allowed) << " " << ask.allowed_stride
                             << ", threads " << ask.threads << ", query " << q << " of " << count << ", place " << i
                             << ": row " << of_query[i].row << " score " << of_query[i].score << ", expected row "
                             << want[i].row << " score " << want[i].score);
@@ -108,9 +107,10 @@ TEST(drawn_tables_are_searched_like_a_sort) {
     const std::size_t query_count = rows == 400 ? 1 + rng() % 9 : 1 + rng() % 40, blocks = block_count(rows);
     const std::size_t stride = rng() % 2 ? blocks + rng() % 2 : 0;
     const Words filters = drawn_filters(rng, stride ? query_count * stride : blocks);
-    const SearchOptions ask{.k = std::min(rows, draw::one_of<std::size_t>(rng, {1, 3, 10, rows})),
+    const std::size_t k = std::min(rows, draw::one_of<std::size_t>(rng, {1, 3, 10, rows}));
+    const SearchOptions ask{.k = k,
                             .dim = scan_dim,
-                            .oversample = {draw::one_of<std::size_t>(rng, {1, 4, 1000})},
+                            .candidates = {k * draw::one_of<std::size_t>(rng, {1, 4, 1000})},
                             .kind = what.kind,
                             .allowed = rng() % 2 ? nullptr : filters.data(),
                             .allowed_stride = stride,
@@ -129,7 +129,7 @@ TEST(batches_and_threads_change_nothing) {
     const std::size_t dim = what.is_pq() ? 128 : 32;
     const Floats queries = draw::normal(rng, count * 128);
     std::vector<Candidate> alone(count * k), together(count * k);
-    SearchOptions ask{.k = k, .dim = dim, .oversample = {3}, .kind = what.kind, .threads = 1};
+    SearchOptions ask{.k = k, .dim = dim, .candidates = {3 * k}, .kind = what.kind, .threads = 1};
     for (std::size_t q = 0; q < count; ++q)
       search(built.table, built.queries({&queries[q * 128], 1, 128}), ask, &alone[q * k]);
     for (std::size_t threads : {1, 2, 7}) {
@@ -152,7 +152,7 @@ TEST(many_survivors_go_in_several_passes) {
   for (bool filtered : {false, true}) {
     SearchOptions ask{.k = rows,
                       .dim = 24,
-                      .oversample = {1},
+                      .candidates = {rows},
                       .kind = QueryKind::codes,
                       .allowed = filtered ? filters.data() : nullptr,
                       .allowed_stride = filtered ? blocks : 0};
@@ -165,7 +165,7 @@ TEST(many_survivors_go_in_several_passes) {
       CHECK(oracle::first_difference(&all[q * rows], alone) == rows, "one tier, query " << q);
     }
     ask.k = 1;
-    ask.oversample = {1'000'000};
+    ask.candidates = {1'000'000};
     ask.allowed = filter_of(0);
     std::vector<Candidate> found(450), one(1);
     search(built.table, built.queries({queries.data(), 450, 24}), ask, found.data());
@@ -176,8 +176,8 @@ TEST(many_survivors_go_in_several_passes) {
     }
   }
   check_search(built, Floats(queries.begin(), queries.begin() + 24), 24,
-               {.k = 3, .dim = 24, .oversample = {SIZE_MAX}, .kind = QueryKind::codes, .threads = 1},
-               "the largest oversample");
+               {.k = 3, .dim = 24, .candidates = {SIZE_MAX}, .kind = QueryKind::codes, .threads = 1},
+               "the largest number of candidates");
 }
 
 TEST(a_prefix_needs_its_factors) {
@@ -193,7 +193,7 @@ TEST(a_prefix_needs_its_factors) {
       const auto ask = [&](const Built& of, std::size_t cols, std::size_t dim) -> std::string {
         try {
           search(of.table, of.queries({query.data(), 1, cols}),
-                 {.k = 1, .dim = dim, .oversample = {4}, .kind = of.what.kind}, found.data());
+                 {.k = 1, .dim = dim, .candidates = {4}, .kind = of.what.kind}, found.data());
         } catch (const ArgumentError& error) {
           return error.what();
         }
@@ -216,9 +216,9 @@ TEST(nothing_to_search) {
   const Floats query(8, 1);
   Candidate untouched{7, 7};
   search(empty.table, empty.queries({query.data(), 1, 8}),
-         {.k = 0, .dim = 8, .oversample = {4}, .kind = QueryKind::codes}, &untouched);
+         {.k = 0, .dim = 8, .candidates = {4}, .kind = QueryKind::codes}, &untouched);
   search(some.table, some.queries({query.data(), 0, 8}),
-         {.k = 1, .dim = 8, .oversample = {4}, .kind = QueryKind::codes}, &untouched);
+         {.k = 1, .dim = 8, .candidates = {4}, .kind = QueryKind::codes}, &untouched);
   CHECK(untouched.row == 7);
 }
 
@@ -242,7 +242,7 @@ TEST(damaged_codes_are_never_scored) {
       CheckedRegion region(data.data(), data.size(), sums.data());
       built.table.segment.checked = &region;
       built.table.segment.scan_checked = false;
-      check_search(built, query, dim, {.k = k, .dim = dim, .oversample = {1}, .kind = QueryKind::codes, .threads = 2},
+      check_search(built, query, dim, {.k = k, .dim = dim, .candidates = {k}, .kind = QueryKind::codes, .threads = 2},
                    "checked");
     };
     search_anew(5);

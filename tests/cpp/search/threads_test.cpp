@@ -44,7 +44,7 @@ struct Searched {
     search(built.table, built.queries({queries.data(), count, kDim}),
            {.k = kPlaces,
             .dim = kDim,
-            .oversample = {3},
+            .candidates = {3 * kPlaces},
             .kind = built.what.kind,
             .allowed = allowed.data(),
             .allowed_stride = block_count(built.rows),

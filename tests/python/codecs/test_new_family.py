@@ -117,8 +117,6 @@ def test_refusals_name_the_codec() -> None:
     x = rows()
     with pytest.raises(ArgumentError, match="turned codes rotated rows, which cannot be cut"):
         nv.Table.build(x, codec="turned", dims=[8])
-    with pytest.raises(ArgumentError, match=r'codec is turned and metric is "l2"'):
-        nv.Table.build(x, codec="turned", metric="l2")
     with pytest.raises(ArgumentError, match=r"for a table of turned; leave it out: only binary and planes1"):
         nv.Table.build(x, codec="turned").search(x[:1], query="float")
 

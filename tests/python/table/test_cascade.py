@@ -61,7 +61,10 @@ def test_one_number_oversamples_every_tier() -> None:
     x, q = clustered(500, 32), clustered(7, 32, 1)
     table = Table.build(x, codec=("binary", "int8", "float32"))
     assert table.search(q, 3, oversample=5).ids.tolist() == table.search(q, 3, oversample=(5, 5)).ids.tolist()
-    assert table.search(q, 3).ids.tolist() == table.search(q, 3, oversample=4).ids.tolist()
+    handed_on = [tier.rows // 7 for tier in table.search(q, 3).stats or ()]
+    assert handed_on == [500, 200, 200]
+    assert [tier.rows // 7 for tier in table.search(q, 60).stats or ()] == [500, 240, 240]
+    assert table.search(q, 60).ids.tolist() == table.search(q, 60, oversample=4).ids.tolist()
     short = Table.build(x, codec="binary", rescore="float32")
     assert short.search(q, 3).ids.tolist() == Table.build(x, codec=("binary", "float32")).search(q, 3).ids.tolist()
 
@@ -98,7 +101,10 @@ class TestSecondVectors:
         q, p = clustered(8, 24, 1), clustered(8, 70, 4)
         table = Table.build(small, codec=("binary", "int8", "float32"), fine=iter([large[:130], large[130:]]))
         assert (table.dim, table.fine_dim) == (24, 70)
-        alone = [Table.build(small), *(Table.build(large, codec=codec) for codec in ("int8", "float32"))]
+        alone = [
+            Table.build(small, codec="binary"),
+            *(Table.build(large, codec=codec) for codec in ("int8", "float32")),
+        ]
         table.save(tmp_path / "t")
         for same_table in (table, Table.open(tmp_path / "t")):
             hits = same_table.search(q, 5, fine=p, oversample=(9, 3))
@@ -188,7 +194,7 @@ class TestStats:
             (np.arange(1000) < 65, 195, 2, 120),
             (np.arange(1000) < 0, 0, 0, 0),
         ):
-            hits = table.search(q, 10, filter=allowed)
+            hits = table.search(q, 10, filter=allowed, oversample=4)
             assert hits.stats is not None
             assert [tier.rows for tier in hits.stats] == [rows, scored]
             assert hits.stats[0].bytes == blocks * 64 * 8

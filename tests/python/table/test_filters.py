@@ -198,7 +198,7 @@ def test_filters_that_are_refused(filter: Any, message: str) -> None:
 def test_the_compiled_code_checks_what_it_writes_to() -> None:
     with pytest.raises(ArgumentError, match="the filter holds 1 values; expected 2"):
         _core.allow_rows(np.array([0]), np.zeros(1, np.uint64), 65)
-    searcher, plan = TABLES["row numbers"]._state.searcher(), SearchPlan(k=1, dim=DIM, float_query=False, oversample=())
+    searcher, plan = TABLES["row numbers"]._state.searcher(), SearchPlan(k=1, dim=DIM, float_query=False, candidates=())
     for shape in ((1, 1), (1, 3), (3, 2), (0, 2), (2,)):
         with pytest.raises(ArgumentError, match="filter"):
             searcher.search(X[:2], X[:2], plan, np.zeros(shape, np.uint64))

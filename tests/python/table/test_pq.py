@@ -298,7 +298,7 @@ for name, options in {
     "pq8": {"codec": "pq5x8"},
     "pq4": {"codec": "pq11x4", "metric": "ip"},
     "bfloat16": {"codec": "bfloat16"},
-    "binary": {"query": "float"},
+    "binary": {"codec": "binary", "query": "float"},
     "rescored": {"codec": "pq11x4", "rescore": "bfloat16"},
 }.items():
     path = Path(sys.argv[1]) / name
@@ -335,18 +335,6 @@ class TestDistances:
         hits = table.search(x[:5], 9, oversample=1000)
         squares = np.sum((x[:5, None] - table.vectors(tier=1)) ** 2, axis=2)
         np.testing.assert_allclose(hits.scores, -np.sort(squares, axis=1)[:, :9], rtol=1e-4, atol=1e-4)
-
-    @pytest.mark.parametrize("codec", ["float32", "int8", "binary", "rabitq", "int4", "planes2"])
-    def test_other_codecs_do_not_scan_by_distance(self, codec: str) -> None:
-        message = f'codec is {codec} and metric is "l2"; expected a product quantizer, such as pq96x8 or opq96x8'
-        with pytest.raises(ArgumentError, match=message):
-            Table.build(np.ones((300, 8), np.float32), codec=codec, metric="l2")
-
-    @pytest.mark.parametrize("codec", ["binary", "rabitq", "int4", "planes2"])
-    def test_other_codecs_do_not_rescore_by_distance(self, codec: str) -> None:
-        message = f"codec is {codec} .*; expected float32, float16, bfloat16, int8 or a product quantizer"
-        with pytest.raises(ArgumentError, match=message):
-            Table.build(np.ones((300, 8), np.float32), codec=("pq2x4", codec), metric="l2")
 
 
 def test_cosines_make_up_for_lost_length() -> None:

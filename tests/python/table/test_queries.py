@@ -23,17 +23,18 @@ def plan(of: Layout, columns: int = 16, **options: Any) -> SearchPlan:
 
 
 def test_the_defaults() -> None:
-    assert plan(layout("binary")) == SearchPlan(k=10, dim=16, float_query=False, oversample=())
+    assert plan(layout("binary")) == SearchPlan(k=10, dim=16, float_query=False, candidates=())
     three = layout("binary", "int8", "float32")
-    assert plan(three) == SearchPlan(10, 16, False, (4, 4))
-    assert plan(three, confidence=0.9) == SearchPlan(10, 16, False, (32, 32), 0.9)
+    assert plan(three) == SearchPlan(10, 16, False, (200, 200))
+    assert plan(three, k=60) == SearchPlan(60, 16, False, (240, 240))
+    assert plan(three, confidence=0.9) == SearchPlan(10, 16, False, (320, 320), 0.9)
     assert plan(Layout.of(16, (), "cosine", [codec_named("planes2")])).float_query
 
 
 def test_given_arguments() -> None:
     three = layout("binary", "int8", "float32")
-    assert plan(three, 8, k=3, oversample=2, threads=5) == SearchPlan(3, 8, False, (2, 2), None, 5)
-    assert plan(three, dim=8, oversample=(9, 2), query="float") == SearchPlan(10, 8, True, (9, 2))
+    assert plan(three, 8, k=3, oversample=2, threads=5) == SearchPlan(3, 8, False, (6, 6), None, 5)
+    assert plan(three, dim=8, oversample=(9, 2), query="float") == SearchPlan(10, 8, True, (90, 20))
 
 
 @pytest.mark.parametrize(

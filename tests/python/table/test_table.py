@@ -203,7 +203,7 @@ def test_float_queries_against_bits(rescore: str | None, metric: str) -> None:
     queries = some_queries(rng, x)
     queries[4] *= np.float32(1e-25)
     kind: dict[str, Any] = {"rescore": rescore, "metric": metric, "ids": rng.permutation(ROWS)}
-    table = Table.build(x, dims=DIMS, **kind)
+    table = Table.build(x, codec="binary", dims=DIMS, **kind)
     for k, dim in product((1, 10, ROWS), (None, 20, 33, 1, 9, 64)):
         hits = table.search(queries, k, dim=dim, query="float", oversample=2)
         check(hits, oracle.search(x, queries, k, dim=dim, query="float", oversample=2, codec="binary", **kind))
@@ -216,19 +216,19 @@ def test_float_queries_against_bits(rescore: str | None, metric: str) -> None:
 def test_known_answers_of_float_queries() -> None:
     x = np.array([[1, 1, -1, -1], [1, -1, 1, -1], [-1, -1, 1, 1]], np.float32)
     query = np.array([3, 1, 0, 0], np.float32)
-    hits = Table.build(x, metric="ip").search(query, 3, query="float")
+    hits = Table.build(x, metric="ip", codec="binary").search(query, 3, query="float")
     assert (hits.scores.tolist(), hits.ids.tolist(), hits.metric) == ([[4, 2, -4]], [[0, 1, 2]], "ip")
-    hits = Table.build(x).search(query, 3, query="float")
+    hits = Table.build(x, codec="binary").search(query, 3, query="float")
     np.testing.assert_allclose(hits.scores, [[4 / np.sqrt(40), 2 / np.sqrt(40), -4 / np.sqrt(40)]], rtol=1e-6)
     assert (hits.ids.tolist(), hits.metric, hits.scores.dtype) == ([[0, 1, 2]], "cosine", np.float32)
-    assert Table.build(x).search(0 * query, 3, query="float").scores.tolist() == [[0, 0, 0]]
+    assert Table.build(x, codec="binary").search(0 * query, 3, query="float").scores.tolist() == [[0, 0, 0]]
 
 
 def test_float_queries_that_leave_float32() -> None:
     x = np.ones((3, 8), np.float32)
     with pytest.raises(ArgumentError, match=r"query 1 .* with the longest row \(2.83\) can leave the range of float32"):
-        Table.build(x, metric="ip").search([[1.0] * 8, [1e38] * 8], query="float")
-    assert Table.build(x).search([1e38] * 8, query="float").scores.tolist() == [[1, 1, 1]]
+        Table.build(x, metric="ip", codec="binary").search([[1.0] * 8, [1e38] * 8], query="float")
+    assert Table.build(x, codec="binary").search([1e38] * 8, query="float").scores.tolist() == [[1, 1, 1]]
 
 
 def test_float_queries_find_more_of_the_true_neighbours() -> None:
@@ -236,7 +236,7 @@ def test_float_queries_find_more_of_the_true_neighbours() -> None:
     x = rng.standard_normal((2000, 128)).astype(np.float32)
     queries = x[:50] + rng.standard_normal((50, 128)).astype(np.float32)
     true = Table.build(x, codec="float32").search(queries, 10).ids
-    table = Table.build(x)
+    table = Table.build(x, codec="binary")
 
     def found(query: str) -> int:
         pairs = zip(true, table.search(queries, 10, query=query).ids, strict=True)
@@ -265,7 +265,7 @@ def test_known_answers() -> None:
     # By hand: bits 1100, 1010, 0011 against 1000 differ in 1, 1 and 3 places.
     x = np.array([[1, 1, -1, -1], [1, -1, 1, -1], [-1, -1, 1, 1]], np.float32)
     query = np.array([1, -1, -1, -1], np.float32)
-    hamming = Table.build(x).search(query, 3)
+    hamming = Table.build(x, codec="binary").search(query, 3)
     assert (hamming.scores.tolist(), hamming.ids.tolist(), hamming.metric) == ([[1, 1, 3]], [[0, 1, 2]], "hamming")
     cosine = Table.build(x, codec="float32").search(query, 3)
     assert (cosine.scores.tolist(), cosine.ids.tolist(), cosine.metric) == ([[0.5, 0.5, -0.5]], [[0, 1, 2]], "cosine")
@@ -276,7 +276,7 @@ def test_known_answers() -> None:
 def test_bits_of_vectors_that_hold_tiny_and_huge_values_are_still_their_signs() -> None:
     x = np.array([[1e-38, 1e38], [-1e-38, 1e38], [0, 1e38]], np.float32)
     queries = np.array([[1, 1], [1e-38, 1e38], [-1e-38, 1e38]])
-    assert Table.build(x).search(queries, 3).scores.tolist() == [[0, 1, 1], [0, 1, 1], [0, 0, 1]]
+    assert Table.build(x, codec="binary").search(queries, 3).scores.tolist() == [[0, 1, 1], [0, 1, 1], [0, 0, 1]]
 
 
 def test_properties_and_info() -> None:
@@ -296,5 +296,5 @@ def test_properties_and_info() -> None:
     assert info["sections"]["tier0.codes"] == {"dtype": "U8", "shape": [2, 1, 64, 8], "bytes": 1024}
     assert (info["rows"], info["dims"], info["float32_bytes"]) == (100, [16, 48], 19200)
     assert repr(table) == "Table(rows=100, dim=48, codec=('binary', 'int8'), metric='cosine')"
-    assert Table.build(x).ids.tolist() == list(range(100))
+    assert Table.build(x, codec="binary").ids.tolist() == list(range(100))
     assert [Table.build(x, codec=codec, metric="ip").bytes_per_row for codec in CODECS] == [192, 96, 96, 48 + 4, 6]

@@ -19,7 +19,7 @@ from nestvec.cli.options import (
     Threads,
     integers,
 )
-from nestvec.cli.reports import hit_rows, print_hits
+from nestvec.cli.reports import print_hits
 from nestvec.codecs.names import scanned_both_ways
 from nestvec.errors import ArgumentError
 from nestvec.io.texts import TextInput
@@ -41,6 +41,10 @@ def search(
         str | None, typer.Option("--model", "-m", help="The encoder that made the table.", show_default=False)
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Hits per query.")] = 10,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Only hits with this score or a better one; of these at most -k.", show_default=False),
+    ] = None,
     dim: Annotated[
         int | None, typer.Option(min=1, help="Search this prefix of the dimensions.", show_default=False)
     ] = None,
@@ -81,6 +85,8 @@ def search(
     from nestvec.table.table import Table
 
     options: dict[str, Any] = {"dim": dim, "confidence": confidence, "query": query_kind, "threads": threads}
+    if threshold is not None:
+        options["threshold"] = threshold
     if shares := integers(oversample, "--oversample"):
         options["oversample"] = shares[0] if len(shares) == 1 else shares
     if filter_ids:
@@ -99,7 +105,7 @@ def search(
             from nestvec.encoder.encoder import Encoder
 
             hits = table.search(names, k, encoder=Encoder(model, device=device, threads=threads), **options)
-        found = list(hit_rows(hits, table.has_texts))
+        found = hits.to_dicts()
     if json_output:
         results = [{"query": name, "hits": rows} for name, rows in zip(names, found, strict=True)]
         tiers = [tier._asdict() for tier in hits.stats or ()]

@@ -18,6 +18,7 @@ from nestvec.table.section_names import (
     QUERY,
     ROTATION,
     SIGNS,
+    SQUARES,
     STAGE,
     TEXT_BYTES,
     TEXT_OFFSETS,
@@ -31,7 +32,7 @@ from nestvec.table.stages import stage_shapes
 VERSION = "1"
 _MAX_ROUNDS = 64  # of a Hadamard rotation
 _OWNERS = (TIER, STAGE, QUERY, IDS, TEXTS)
-_TIER_PARTS = (CODES, CODEBOOK, FACTORS, CENTER, ROTATION, SIGNS)
+_TIER_PARTS = (CODES, CODEBOOK, FACTORS, SQUARES, CENTER, ROTATION, SIGNS)
 _STAGE_PARTS = ("matrix", "factor", "bias", "low", "high")
 _PARTS = (*_TIER_PARTS, *_STAGE_PARTS, split(TEXT_OFFSETS)[2], split(TEXT_BYTES)[2])
 Shape = tuple[str, tuple[int, ...]]  # dtype and shape of a section
@@ -67,14 +68,14 @@ def ordered(sections: Mapping[str, Section]) -> dict[str, Section]:
 def _in_order(shapes: Mapping[str, Shape]) -> list[str]:
     """The names of sections in the order of a file, which aligns each section for its dtype.
 
-    Whole blocks, codebooks of product quantizers and factors come first: multiples of 64 bytes. Then numbers of 8, 4,
-    2 and 1 bytes. Each of these groups is in the order tiers, stages, ids, texts.
+    Whole blocks, codebooks of product quantizers, factors and squares come first: multiples of 64 bytes. Then numbers
+    of 8, 4, 2 and 1 bytes. Each of these groups is in the order tiers, stages, ids, texts.
     """
 
     def place(name: str) -> tuple[int, int, str, int]:
         dtype, shape = shapes[name]
         kind, owner, part = split(name)
-        whole = name == of_tier(0, CODES) or part == FACTORS or (part == CODEBOOK and len(shape) == 2)
+        whole = name == of_tier(0, CODES) or part in (FACTORS, SQUARES) or (part == CODEBOOK and len(shape) == 2)
         rank = 0 if whole else 16 // DTYPES[dtype].itemsize
         return rank, _OWNERS.index(kind), owner, _PARTS.index(part) if part in _PARTS else 0
 
@@ -105,6 +106,8 @@ def _of_tier(tier: TierLayout, number: int, rows: int, found: Mapping[str, Secti
         yield of_tier(number, CODEBOOK), ("F32", codebook)
     if tier.has_factors:
         yield of_tier(number, FACTORS), ("F32", tier.factors_shape(rows))
+    if tier.has_squares:
+        yield of_tier(number, SQUARES), ("F32", tier.factors_shape(rows))
     if not tier.codec.family.rotates:
         return
     center, rotation, signs = (of_tier(number, part) for part in (CENTER, ROTATION, SIGNS))
