@@ -1,13 +1,16 @@
-// Linear maps and random rotations of float32 rows.
+// Linear maps and random rotations of float32 rows; linear algebra in double, for what is learned.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "cpp/base/error.hpp"
 #include "cpp/bindings/arrays.hpp"
+#include "cpp/codec/linear_algebra.hpp"
 #include "cpp/codec/quantize.hpp"
 #include "cpp/epilogue/linear.hpp"
 
@@ -48,6 +51,50 @@ Floats bound_hadamard(const Floats& x, const Array<std::uint8_t>& signs, bool in
   return out;
 }
 
+using Doubles = Array<double>;
+
+Doubles bound_multiply(const Doubles& a, const Doubles& b, std::size_t threads) {
+  const Matrix<const double> left = as_matrix(a, "a"), right = as_matrix(b, "b");
+  if (left.cols != right.rows)
+    throw ArgumentError("a has " + std::to_string(left.cols) + " columns; expected " + std::to_string(right.rows) +
+                        ", the rows of b");
+  Doubles out({left.rows, right.cols});
+  double* data = out.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    multiply(left, right, data, threads);
+  }
+  return out;
+}
+
+std::pair<Doubles, Doubles> bound_eigen_symmetric(const Doubles& matrix, std::size_t threads) {
+  const Matrix<const double> a = as_matrix(matrix, "matrix");
+  if (a.rows != a.cols)
+    throw ArgumentError("matrix has " + std::to_string(a.rows) + " rows; expected " + std::to_string(a.cols) +
+                        ", its columns");
+  Doubles values(std::vector<std::size_t>{a.rows}), vectors({a.rows, a.cols});
+  double *of_values = values.mutable_data(), *of_vectors = vectors.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    eigen_symmetric(a, of_values, of_vectors, threads);
+  }
+  return {values, vectors};
+}
+
+Doubles bound_orthonormal_rows(const Doubles& rows, std::size_t threads) {
+  const Matrix<const double> given = as_matrix(rows, "rows");
+  if (given.rows > given.cols)
+    throw ArgumentError("rows has " + std::to_string(given.rows) + " rows; expected at most " +
+                        std::to_string(given.cols) + ", its columns");
+  Doubles out({given.cols, given.cols});
+  double* data = out.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    orthonormal_rows(given, data, threads);
+  }
+  return out;
+}
+
 }  // namespace
 }  // namespace nestvec
 
@@ -56,6 +103,9 @@ void bind_linear(py::module_& m) {
         py::arg("bias").noconvert(), py::arg("threads"));
   m.def("hadamard", &nestvec::bound_hadamard, py::arg("x").noconvert(), py::arg("signs").noconvert(),
         py::arg("inverse"), py::arg("threads"));
+  m.def("multiply", &nestvec::bound_multiply, py::arg("a").noconvert(), py::arg("b").noconvert(), py::arg("threads"));
+  m.def("eigen_symmetric", &nestvec::bound_eigen_symmetric, py::arg("matrix").noconvert(), py::arg("threads"));
+  m.def("orthonormal_rows", &nestvec::bound_orthonormal_rows, py::arg("rows").noconvert(), py::arg("threads"));
   m.def(
       "check_finite",
       [](const nestvec::Array<float>& x, const std::string& what, std::size_t threads) {

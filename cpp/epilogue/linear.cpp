@@ -15,36 +15,52 @@ namespace {
 constexpr std::size_t kLanes = 16;                           // the kernel's outputs: a multiple of this
 constexpr std::size_t kTaskProducts = std::size_t{1} << 22;  // about 0.3 ms
 constexpr std::size_t kLeastTaskRows = 16;                   // to share a task's reads of the matrix
+constexpr std::size_t kLeastRowsOfMany = 96;                 // the same, with tasks enough for 16 threads
+constexpr std::size_t kBlockedRows = 64;                     // from here on, a copy of the matrix costs little
+constexpr std::size_t kBlock = 3 * kLanes;                   // columns; a multiple of every kernel's panel
 
-/// A matrix of `rows` x `cols`, padded with columns of zeros to `wide`.
-std::vector<float> padded(const float* data, std::size_t rows, std::size_t cols, std::size_t wide) {
-  std::vector<float> wider(rows * wide);
-  for (std::size_t r = 0; r < rows && data; ++r) std::copy_n(data + r * cols, cols, &wider[r * wide]);
-  return wider;
+/// A matrix in blocks of `block` columns, one after another, each row-major; padded with columns of zeros to `wide`.
+std::vector<float> in_blocks(const float* data, std::size_t rows, std::size_t cols, std::size_t wide,
+                             std::size_t block) {
+  std::vector<float> blocks(rows * wide);
+  for (std::size_t j = 0; j < cols && data; j += block) {
+    const std::size_t width = std::min(block, wide - j), given = std::min(width, cols - j);
+    for (std::size_t r = 0; r < rows; ++r) std::copy_n(data + r * cols + j, given, &blocks[j * rows + r * width]);
+  }
+  return blocks;
 }
 
 }  // namespace
 
 void linear(Matrix<const float> matrix, const float* start, Matrix<const float> x, float* result, std::size_t threads) {
   const std::size_t out = matrix.cols, wide = (out + kLanes - 1) / kLanes * kLanes;
-  const bool whole = wide == out;
-  const std::vector<float> columns = whole ? std::vector<float>() : padded(matrix.data, matrix.rows, out, wide),
-                           first = whole && start ? std::vector<float>() : padded(start, 1, out, wide);
+  // A panel of columns of a wide matrix has a line in each page, and at 1,024 columns all of them in the same few sets
+  // of the caches: 8 times slower.
+  const std::size_t block = x.rows < kBlockedRows ? std::max(wide, kBlock) : kBlock;
+  const bool padded = wide != out;
+  const bool copied = padded || wide > block;
+  const std::vector<float> columns =
+                               copied ? in_blocks(matrix.data, matrix.rows, out, wide, block) : std::vector<float>(),
+                           first = !padded && start ? std::vector<float>()
+                                                    : in_blocks(start, 1, out, wide, std::max(wide, kBlock));
   const std::size_t products = std::max<std::size_t>(1, matrix.rows * wide),
-                    task_rows = std::max(kLeastTaskRows, kTaskProducts / products);
+                    least = x.rows < 16 * kLeastRowsOfMany ? kLeastTaskRows : kLeastRowsOfMany,
+                    task_rows = std::max(least, kTaskProducts / products);
   parallel_for((x.rows + task_rows - 1) / task_rows, threads, [&](std::size_t, std::size_t task) {
     const std::size_t begin = task * task_rows, rows = std::min(task_rows, x.rows - begin);
-    std::vector<float> wider(whole ? 0 : rows * wide);
-    float* to = whole ? result + begin * out : wider.data();
-    const MatrixProduct product{.matrix = whole ? matrix.data : columns.data(),
-                                .in = matrix.rows,
-                                .out = wide,
-                                .start = first.empty() ? start : first.data(),
-                                .x = x.row(begin),
-                                .x_stride = x.cols,
-                                .rows = rows};
-    kernels().linear(product, to, wide);
-    for (std::size_t r = 0; r < rows && !whole; ++r) std::copy_n(&wider[r * wide], out, result + (begin + r) * out);
+    std::vector<float> wider(padded ? rows * wide : 0);
+    float* to = padded ? wider.data() : result + begin * out;
+    for (std::size_t j = 0; j < wide; j += block) {
+      const MatrixProduct product{.matrix = copied ? columns.data() + j * matrix.rows : matrix.data,
+                                  .in = matrix.rows,
+                                  .out = std::min(block, wide - j),
+                                  .start = (first.empty() ? start : first.data()) + j,
+                                  .x = x.row(begin),
+                                  .x_stride = x.cols,
+                                  .rows = rows};
+      kernels().linear(product, to + j, wide);
+    }
+    for (std::size_t r = 0; r < rows && padded; ++r) std::copy_n(&wider[r * wide], out, result + (begin + r) * out);
   });
 }
 
