@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nestvec import _core
+from nestvec.base.linear_algebra import cross_products, product, solve
 from nestvec.base.types import Doubles, Floats
 from nestvec.codecs.basis import Basis
 from nestvec.codecs.codec import Codec
-from nestvec.codecs.pq import nearest_rotation
+from nestvec.codecs.rotation import random_rotation, signs_rotation
 
 # Recall@10 with 1 bit and with 3, for 11,429 x 384 vectors of which 1,000 are the queries: with random rotations 0.716
 # and 0.916, after 15 iterations 0.754 and 0.926, after 25 the same. With this _AHEAD, 15 iterations do the work of 30.
@@ -50,7 +51,7 @@ def fit_rabitq(codec: Codec, sample: Floats, seed: int) -> tuple[_core.Codebook 
     rotation, the codebook also has the importance of errors in each direction, estimated with the rows as queries, so
     that rounding moves errors into directions that queries rarely have.
 
-    The same sample, seed and number of threads of numpy's BLAS give the same bits. sample: as for `fit_int4`.
+    The same sample and seed give the same bits. sample: as for `fit_int4`.
     """
     basis, importance = _coordinates(sample, seed)
     if codec.traits.meaning != "levels":
@@ -67,7 +68,7 @@ def fit_planes(codec: Codec, sample: Floats, seed: int) -> tuple[_core.Codebook,
     """
     basis, importance = _coordinates(sample, seed)
     rows = np.ascontiguousarray(sample[:: max(1, sample.size // _VALUES)])
-    sums = signs_of_codes(codec.bits) @ plane_weights(basis.rows(rows).reshape(-1), codec.bits)
+    sums = _sums(signs_of_codes(codec.bits), plane_weights(basis.rows(rows).reshape(-1), codec.bits))
     levels = np.maximum.accumulate(sums)  # rounding may put equal levels out of order
     if codec.encoding == "int4":
         levels = np.rint(levels / max(levels[-1], 1e-300) * _FINEST) * (levels[-1] / _FINEST)
@@ -102,11 +103,11 @@ def importance_of(sample: Floats, rotation: Floats) -> Floats:
     An error e changes the score of a query q by q . e, whose square is e' (q q') e.
     """
     dim = len(rotation)
-    rows = sample[:: -(-len(sample) // _ROTATION_ROWS)].astype(np.float64)
-    rows /= max(float(np.abs(rows).max()), 1e-300)
-    seen = rows.T @ rows
+    rows = sample[:: -(-len(sample) // _ROTATION_ROWS)]
+    rows = rows / max(float(np.abs(rows).max()), 1e-30)
+    seen = cross_products(rows, rows)
     seen *= dim / max(float(np.trace(seen)), 1e-300)
-    turned = rotation.T.astype(np.float64) @ seen @ rotation
+    turned = cross_products(cross_products(seen.astype(np.float32), rotation).astype(np.float32), rotation)
     return np.ascontiguousarray(_SEEN * turned + (1 - _SEEN) * np.eye(dim), np.float32)
 
 
@@ -114,26 +115,23 @@ def learn_basis(sample: Floats, seed: int) -> Basis:
     """The mean of the sample and a rotation, learned or random: see `fit_rabitq`."""
     dim = sample.shape[1]
     center = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
-    draw = np.random.default_rng(seed)
+    signs = np.random.default_rng(seed).integers(0, 256, (_ROUNDS, -(-dim // 8)), np.uint8)
     if dim > _DENSE:
-        return Basis(center, signs=draw.integers(0, 256, (_ROUNDS, -(-dim // 8)), np.uint8))
-    rows = sample[:: -(-len(sample) // _ROTATION_ROWS)] - center
-    y = rows[np.abs(rows).max(axis=1) > 0]
-    y /= np.abs(y).max(axis=1, keepdims=True)  # before the norm, so that no square overflows
-    y /= np.linalg.norm(y, axis=1, keepdims=True)
-    rotation: Doubles = np.linalg.qr(draw.standard_normal((dim, dim)))[0]
-    before = rotation
-    for _ in range(ROTATIONS):
-        ahead = rotation + _AHEAD * (rotation - before)  # signs of the extrapolated rotation
-        signs = np.where(y @ ahead.astype(np.float32) > 0, np.float32(1), np.float32(-1))
-        rotation, before = nearest_rotation(y.T @ signs), rotation
-    return Basis(center, np.ascontiguousarray(rotation, np.float32))
+        return Basis(center, signs=signs)
+    units = _core.normalize(sample[:: -(-len(sample) // _ROTATION_ROWS)] - center)
+    units = units[units.any(axis=1)]
+    return Basis(center, signs_rotation(units, random_rotation(dim, signs), ROTATIONS, _AHEAD))
 
 
 def signs_of_codes(bits: int) -> Doubles:
     """(2 ** bits, bits): the bits of every code from 0 on, as 1 and -1, the highest first."""
     codes = np.arange(2**bits)[:, None] >> np.arange(bits - 1, -1, -1) & 1
     return (2 * codes - 1).astype(np.float64)
+
+
+def _sums(signs: Doubles, values: Doubles) -> Doubles:
+    """The product signs @ values of a matrix and a vector."""
+    return product(signs, values[:, None])[:, 0]
 
 
 def plane_weights(values: npt.NDArray[np.floating], bits: int) -> Doubles:
@@ -148,7 +146,8 @@ def plane_weights(values: npt.NDArray[np.floating], bits: int) -> Doubles:
     for plane in range(bits):
         residual[plane] = rest.mean()
         rest = np.abs(rest - residual[plane])
-    starts = [residual, *(top * step * 0.5 ** np.arange(1, bits + 1) for step in 0.8 ** np.arange(8))]
+    steps = np.cumprod([1.0, *[0.8] * 7])
+    starts = [residual, *(top * step * 0.5 ** np.arange(1, bits + 1) for step in steps)]
     return min((_improved(ascending, start) for start in starts), key=lambda result: result[0])[1]
 
 
@@ -156,19 +155,19 @@ def _improved(values: Doubles, weights: Doubles) -> tuple[float, Doubles]:
     """The mean squared error and the weights, by turns of nearest sums and least squares."""
     bits = len(weights)
     signs = signs_of_codes(bits)
-    running, square = np.concatenate([[0.0], np.cumsum(values)]), float(values @ values)
+    running, square = np.concatenate([[0.0], np.cumsum(values)]), float(np.square(values).sum())
     best = (np.inf, weights)
     for _ in range(_LLOYD):
         for plane in range(bits - 2, -1, -1):
             weights[plane] = max(weights[plane], weights[plane + 1 :].sum())
-        levels = signs @ weights
+        levels = _sums(signs, weights)
         ends = np.concatenate([[0], np.searchsorted(values, (levels[1:] + levels[:-1]) / 2), [len(values)]])
         counts, sums = np.diff(ends), np.diff(running[ends])
-        loss = (square - 2 * levels @ sums + levels**2 @ counts) / len(values)
+        loss = (square + (levels * (levels * counts - 2 * sums)).sum()) / len(values)
         if not loss < best[0]:
             break
         best = float(loss), weights
-        weights = np.maximum(np.linalg.lstsq(signs.T * counts @ signs, signs.T @ sums, rcond=None)[0], 0)
+        weights = np.maximum(solve(product(signs.T * counts, signs), _sums(signs.T, sums)), 0)
     return best
 
 

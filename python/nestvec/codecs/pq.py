@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from nestvec import _core
+from nestvec.base.linear_algebra import cross_products, eigen
 from nestvec.base.types import Doubles, Floats
 from nestvec.codecs.basis import Basis
 from nestvec.codecs.codec import Codec
+from nestvec.codecs.rotation import nearer_rotation
 
 # Reconstruction errors of opq96x4, which gains most, after 1, 10 and 30 rotations: 1.038, 1 and 0.980.
 ROTATIONS = 10
@@ -29,7 +31,7 @@ def fit_pq(
     The rotation starts from the principal axes, shared out so that the variances of all sub-quantizers have the same
     product. Then two steps alternate: k-means improves the centroids of rotated rows, and the rotation becomes the map
     that brings rows nearest to their decoded vectors, an orthogonal Procrustes problem (Ge, He, Ke, Sun, Optimized
-    Product Quantization, 2013). The same sample, seed and number of threads of numpy's BLAS give the same bits.
+    Product Quantization, 2013). The same sample and seed give the same bits.
 
     codec: a product quantizer. sample: (rows, dim) float32, finite, of length 1 for a cosine; at least one row.
     progress: called after each step with the number of finished steps and the number of all steps.
@@ -45,18 +47,18 @@ def fit_pq(
         )
     if not codec.family.rotates:
         return _core.Codebook.train(sample, codec.encoding, codec.sub_quantizers, None, seed, ITERATIONS, 0), None
-    sample_64 = sample.astype(np.float64)
-    rotation = principal_rotation(sample_64, codec.sub_quantizers)
+    rotation = principal_rotation(sample, codec.sub_quantizers).astype(np.float32)
     codebook = None
     for step in range(ROTATIONS):
-        rotated = sample @ rotation.astype(np.float32)
+        rotated = Basis(matrix=rotation).rows(sample)
         codebook = _core.Codebook.train(
             rotated, codec.encoding, codec.sub_quantizers, codebook, seed, 1 if codebook else _FIRST_ITERATIONS, 0
         )
-        rotation = nearest_rotation(sample.T @ decoded(codec, codebook, rotated))
+        products = cross_products(sample, decoded(codec, codebook, rotated))
+        rotation = nearer_rotation(products, rotation, last=step + 1 == ROTATIONS)
         if progress is not None:
             progress(step + 1, ROTATIONS + 1)
-    basis = Basis(matrix=np.ascontiguousarray(rotation, np.float32))
+    basis = Basis(matrix=rotation)
     rotated = basis.rows(sample)
     codebook = _core.Codebook.train(rotated, codec.encoding, codec.sub_quantizers, codebook, seed, ITERATIONS, 0)
     if progress is not None:
@@ -64,35 +66,29 @@ def fit_pq(
     return codebook, basis
 
 
-def principal_rotation(sample: Doubles, sub_quantizers: int) -> Doubles:
+def principal_rotation(sample: Floats, sub_quantizers: int) -> Doubles:
     """(dim, dim): the principal axes as columns, in an order that gives sub-quantizers equal products of variances.
 
     From the largest variance to the smallest, each axis goes to the sub-quantizer whose product is the smallest so far
     (Ge et al. 2013, balanced allocation of eigenvalues).
     """
     dim = sample.shape[1]
-    centred = sample - sample.mean(axis=0)
-    variances, axes = np.linalg.eigh(centred.T @ centred)
-    if not variances[-1] > 0:
+    centred = (sample - sample.mean(axis=0, dtype=np.float64)).astype(np.float32)
+    variances, axes = eigen(cross_products(centred, centred))
+    if not variances[0] > 0:
         return np.eye(dim)
-    logs = np.log(np.maximum(variances, variances[-1] * 1e-12))
-    logs -= logs.min()
+    ratios = np.maximum(variances / max(variances[-1], variances[0] * 1e-12), 1)
     room = np.diff(np.arange(sub_quantizers + 1) * dim // sub_quantizers)
-    products = np.zeros(sub_quantizers)
     held: list[list[int]] = [[] for _ in range(sub_quantizers)]
-    for axis in range(dim - 1, -1, -1):
-        smallest = int(np.argmin(np.where(room > 0, products, np.inf)))
+    products = [(0, 0.5)] * sub_quantizers  # exponents and mantissas: no logarithm has the same bits on every CPU
+    for axis, ratio in enumerate(ratios.tolist()):
+        smallest = min((of for of in range(sub_quantizers) if room[of]), key=products.__getitem__)
         held[smallest].append(axis)
-        products[smallest] += logs[axis]
+        exponent, mantissa = products[smallest]
+        mantissa, more = math.frexp(mantissa * ratio)
+        products[smallest] = exponent + more, mantissa
         room[smallest] -= 1
-    return np.ascontiguousarray(axes[:, [axis for axes_of_part in held for axis in axes_of_part]])
-
-
-def nearest_rotation(products: npt.NDArray[np.floating]) -> Doubles:
-    """The orthogonal R with the largest sum of R * products: x @ R is nearest to y where products = x.T @ y."""
-    left, _, right = np.linalg.svd(products.astype(np.float64))
-    rotation: Doubles = left @ right
-    return rotation
+    return np.ascontiguousarray(axes[[axis for of_one in held for axis in of_one]].T)
 
 
 def decoded(codec: Codec, codebook: _core.Codebook, x: Floats) -> Floats:

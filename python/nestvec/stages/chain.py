@@ -10,6 +10,7 @@ import numpy as np
 
 from nestvec.base.arrays import ArrayInput, as_floats
 from nestvec.base.checks import thread_count
+from nestvec.base.linear_algebra import product
 from nestvec.base.types import Doubles, Floats
 from nestvec.errors import ArgumentError
 from nestvec.stages.kinds import Affine, Rotation, Scale, Stage, checked_rows
@@ -128,13 +129,9 @@ def _product(run: Sequence[Stage]) -> Sequence[Stage]:
 def _times(rows: Doubles, stage: Stage) -> Doubles:
     """Applies the stage's linear part to rows in float64."""
     if isinstance(stage, Rotation):
-        turned: Doubles = rows @ stage.apply(np.eye(stage.dim, dtype=np.float32), 0).astype(np.float64)
-        return turned
+        return product(rows, stage.apply(np.eye(stage.dim, dtype=np.float32), 0))
     arrays = stage.arrays()
-    result: Doubles = (
-        rows * arrays["factor"] if isinstance(stage, Scale) else rows @ arrays["matrix"].astype(np.float64)
-    )
-    return result
+    return rows * arrays["factor"] if isinstance(stage, Scale) else product(rows, arrays["matrix"])
 
 
 def _bias(stage: Stage) -> Doubles:

@@ -1,7 +1,7 @@
 """Recipes of stages: the `fit(sample)` of each class returns a fitted `Stage`.
 
-Fitting is in float64 and deterministic. Samples are finite floats (rows, dim); every `fit` raises `ArgumentError` for
-others, and for a sample with too few rows.
+Fitting is in float64, and the same sample gives the same bits on any CPU with any number of threads. Samples are finite
+floats (rows, dim); every `fit` raises `ArgumentError` for others, and for a sample with too few rows.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 
 from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_floats, as_index
+from nestvec.base.linear_algebra import eigen, nearest_orthonormal, orthonormal, product
 from nestvec.base.types import Doubles, Floats
 from nestvec.errors import ArgumentError
 from nestvec.stages.kinds import ROTATION_ROUNDS, Affine, Clamp, Cosines, Rotation, Scale, Stage
@@ -79,7 +80,7 @@ class PCA:
                 floor = variances[0] * _LEAST_VARIANCE
                 components = components / np.sqrt(np.maximum(variances[:kept], floor) if floor > 0 else 1.0)
             matrix[columns, group * kept : (group + 1) * kept] = components
-        return Affine.of_float64(matrix, -mean @ matrix, (repr(self),))
+        return Affine.of_float64(matrix, -product(mean[None], matrix)[0], (repr(self),))
 
 
 @dataclass(frozen=True)
@@ -181,8 +182,8 @@ class RemoveDirections:
             raise ArgumentError(
                 f"{self!r} would remove all {x.shape[1]} dimensions; expected fewer directions than dimensions"
             )
-        matrix = np.eye(x.shape[1]) - removed @ removed.T
-        return Affine.of_float64(matrix, -mean @ matrix, (repr(self),))
+        matrix = np.eye(x.shape[1]) - product(removed, removed.T)
+        return Affine.of_float64(matrix, -product(mean[None], matrix)[0], (repr(self),))
 
     def __repr__(self) -> str:
         given = f"count={self._count}" if self._directions is None else f"{len(self._directions)} directions"
@@ -247,17 +248,16 @@ class LinearMap:
         cross = np.zeros((x.shape[1], y.shape[1]))
         for first in range(0, len(x), _PIECE):
             piece = slice(first, first + _PIECE)
-            cross += (x[piece] - start).T @ (y[piece] - target)
+            cross += product((x[piece] - start).T, y[piece] - target)
         if not cross.any():
             raise ArgumentError("new and old have nothing in common to learn a map from; expected rows that differ")
         if centered:
             moments, axes = _components(x, start)
             moments, axes = (part[..., moments > moments[0] * _LEAST_SINGULAR**2] for part in (moments, axes))
-            matrix = axes @ (axes.T @ cross / (moments[:, None] * len(x)))
+            matrix = product(axes, product(axes.T, cross) / (moments[:, None] * len(x)))
         else:
-            left, _, right = np.linalg.svd(cross, full_matrices=False)
-            matrix = left @ right
-        return Affine.of_float64(matrix, target - start @ matrix, (f"LinearMap({method})",))
+            matrix = nearest_orthonormal(cross)
+        return Affine.of_float64(matrix, target - product(start[None], matrix)[0], (f"LinearMap({method})",))
 
 
 def _sample(sample: ArrayInput, recipe: object) -> Floats:
@@ -281,11 +281,11 @@ def _mean(x: Floats) -> Doubles:
 
 def _components(x: Floats, mean: Doubles) -> tuple[Doubles, Doubles]:
     """The mean squares of x - mean along its principal directions, in falling order, and the directions as columns."""
-    moments: Doubles = sum((piece.T @ piece for piece in _pieces(x, mean)), np.zeros((x.shape[1],) * 2))
-    variances, vectors = np.linalg.eigh(moments / len(x))
-    variances, vectors = np.maximum(variances[::-1], 0), vectors[:, ::-1]
-    largest = np.abs(vectors).argmax(axis=0)
-    return variances, vectors * np.where(vectors[largest, np.arange(len(largest))] < 0, -1.0, 1.0)
+    moments: Doubles = sum((product(piece.T, piece) for piece in _pieces(x, mean)), np.zeros((x.shape[1],) * 2))
+    variances, vectors = eigen(moments / len(x))
+    largest = np.abs(vectors).argmax(axis=1)
+    signs = np.where(vectors[np.arange(len(largest)), largest] < 0, -1.0, 1.0)
+    return np.maximum(variances, 0), vectors.T * signs
 
 
 def _span(directions: Floats) -> Doubles:
@@ -293,6 +293,10 @@ def _span(directions: Floats) -> Doubles:
     lengths = np.linalg.norm(directions.astype(np.float64), axis=1)
     if not len(lengths) or not lengths.all():
         raise ArgumentError("directions holds a row of zeros, or no row; expected rows with a direction")
-    _, singular, axes = np.linalg.svd(directions / lengths[:, None], full_matrices=False)
-    basis: Doubles = axes[singular > singular[0] * _LEAST_SINGULAR].T
-    return basis
+    units = directions / lengths[:, None]
+    if len(units) > units.shape[1]:
+        moments, axes = eigen(product(units.T, units))
+        return np.ascontiguousarray(axes[moments > moments[0] * _LEAST_SINGULAR**2].T)
+    moments, axes = eigen(product(units, units.T))
+    axes = axes[moments > moments[0] * _LEAST_SINGULAR**2]
+    return np.ascontiguousarray(orthonormal(product(axes, units))[: len(axes)].T)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -98,3 +101,56 @@ def test_one_dimension(name: str) -> None:
     np.testing.assert_allclose(hits.scores[0], np.sort(decoded)[:-6:-1], rtol=1e-6)
     np.testing.assert_allclose(hits.scores[0], decoded[hits.ids[0]], rtol=1e-6)
     assert (x[hits.ids[0]] > 0).all()
+
+
+FITS = """
+import hashlib, os, sys
+if sys.argv[1] == "one CPU" and hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+import numpy as np
+import nestvec as nv
+from nestvec.stages import (
+    PCA, Center, Clip, LinearMap, RandomRotation, Relative, RemoveDirections, Stages, ZeroOutliers
+)
+
+def digest(name, *arrays):
+    held = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+    print(name, hashlib.sha256(held).hexdigest())
+
+random = np.random.default_rng(0)
+x = (random.standard_normal((1100, 96)).cumsum(axis=1) + 1).astype(np.float32)  # no product of matrices
+for name in sys.argv[2:]:
+    for rows in (x, x[:20]) if "pq" not in name else (x,):
+        codec = nv.fit(name, rows, seed=5)
+        codes = codec.encode(x)
+        digest(name, codes.codes, *([] if codes.factors is None else [codes.factors]), codec.decode(codes))
+        digest(name, *([] if codec.basis is None else codec.basis.arrays().values()))
+directions = random.standard_normal((5, 96))
+for recipe in (
+    Center(), PCA(), PCA(40, whiten=True), PCA(24, groups=4), Clip(0.9), ZeroOutliers(), RandomRotation(),
+    RemoveDirections(directions), RemoveDirections(count=3), Relative(x[:30]),
+):
+    digest(recipe, recipe.fit(x).apply(x, 0))
+for method in ("least squares", "procrustes"):
+    digest(method, LinearMap.fit(x, x[:, ::2] * x[:, 1::2], method).apply(x, 0))
+chain = Stages.fit([Center(), RandomRotation(2), PCA(48)], x)
+digest("chain", chain.transform(x))
+"""
+
+
+def test_fits_have_the_same_bits_in_every_process() -> None:
+    learned = [codec.name for codec in CODECS if codec.family.fit is not None]
+    found = []
+    for cpus, settings in (
+        ("all", {}),
+        ("one CPU", {"OPENBLAS_NUM_THREADS": "1"}),
+        ("all", {"NESTVEC_ISA": "reference", "OPENBLAS_NUM_THREADS": "1"}),
+    ):
+        environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"} | settings
+        command = [sys.executable, "-W", "ignore", "-c", FITS, cpus, *learned]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        found.append(ran.stdout.splitlines())
+    first, *others = found
+    assert len(first) > 2 * len(learned)
+    for other in others:
+        assert other == first

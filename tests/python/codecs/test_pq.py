@@ -12,7 +12,7 @@ from every_codec import product_quantizers
 from nestvec import _core
 from nestvec.codecs.fitted import fit
 from nestvec.codecs.names import codec_named
-from nestvec.codecs.pq import ROTATIONS, decoded, fit_pq, nearest_rotation, principal_rotation
+from nestvec.codecs.pq import ROTATIONS, decoded, fit_pq, principal_rotation
 from nestvec.errors import ArgumentError
 
 Floats = npt.NDArray[np.float32]
@@ -73,17 +73,12 @@ def test_principal_axes_are_shared_out_evenly() -> None:
     random = np.random.default_rng(0)
     axes = np.linalg.qr(random.standard_normal((8, 8)))[0]
     x = np.concatenate([np.eye(8), -np.eye(8)]) * np.sqrt(2.0 ** np.arange(8)) @ axes + 5
+    x = x.astype(np.float32)
     for sub_quantizers in (2, 4):
         rotation = principal_rotation(x, sub_quantizers)
-        np.testing.assert_allclose(rotation.T @ rotation, np.eye(8), atol=1e-12)
+        np.testing.assert_allclose(rotation.T @ rotation, np.eye(8), atol=1e-6)
         logs = np.log2(8 * np.var(x @ rotation, axis=0)).reshape(sub_quantizers, -1)
-        np.testing.assert_allclose(logs.sum(axis=1), 28 / sub_quantizers, atol=1e-9)
-
-
-def test_nearest_rotation_finds_the_rotation() -> None:
-    random = np.random.default_rng(0)
-    x, rotation = random.standard_normal((50, 6)), np.linalg.qr(random.standard_normal((6, 6)))[0]
-    np.testing.assert_allclose(nearest_rotation(x.T @ (x @ rotation)), rotation, atol=1e-12)
+        np.testing.assert_allclose(logs.sum(axis=1), 28 / sub_quantizers, atol=1e-4)
 
 
 def test_progress_counts_to_the_end() -> None:

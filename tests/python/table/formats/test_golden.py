@@ -14,11 +14,6 @@ from golden import FOLDER, GOLDENS
 import nestvec as nv
 
 
-@pytest.fixture(scope="module")
-def fitting() -> str:
-    return golden.fitting()
-
-
 def answers_of(name: str) -> dict[str, Any]:
     answers: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
     return answers
@@ -52,9 +47,7 @@ def test_a_golden_gives_its_recorded_answers(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", GOLDENS)
-def test_the_same_vectors_and_seed_give_the_same_bytes(name: str, fitting: str, tmp_path: Path) -> None:
-    if answers_of(name)["fitting"] not in (None, fitting):
-        pytest.skip("numpy's linear algebra, which fits it, gives other last bits here")
+def test_the_same_vectors_and_seed_give_the_same_bytes(name: str, tmp_path: Path) -> None:
     assert content(golden.build(name), tmp_path) == kept(name)
 
 

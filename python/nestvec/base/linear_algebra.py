@@ -1,0 +1,58 @@
+"""Linear algebra that parameters are learned by: the same bits for any number of threads and on any CPU.
+
+numpy's matrix products and decompositions come from its BLAS, whose last bits differ between CPUs and numbers of
+threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nestvec import _core
+from nestvec.base.types import Doubles, Floats
+
+_PIECE = 1 << 10  # rows whose products are added up in float32
+_NEGLIGIBLE = 1e-14  # of the largest eigenvalue: smaller ones count as zero
+
+
+def product(a: Doubles | Floats, b: Doubles | Floats) -> Doubles:
+    """The matrix product a @ b."""
+    return _core.multiply(np.ascontiguousarray(a, np.float64), np.ascontiguousarray(b, np.float64), 0)
+
+
+def cross_products(x: Floats, y: Floats) -> Doubles:
+    """x.T @ y of float32 rows: errors of about 1e-6 of the products."""
+    total = np.zeros((x.shape[1], y.shape[1]))
+    for first in range(0, len(x), _PIECE):
+        piece = slice(first, first + _PIECE)
+        total += _core.linear(np.ascontiguousarray(x[piece].T), np.ascontiguousarray(y[piece]), None, 0)
+    return total
+
+
+def eigen(matrix: Doubles) -> tuple[Doubles, Doubles]:
+    """The eigenvalues of a symmetric matrix in falling order, and the eigenvectors as rows."""
+    return _core.eigen_symmetric(np.ascontiguousarray(matrix), 0)
+
+
+def solve(matrix: Doubles, values: Doubles) -> Doubles:
+    """The shortest x for which matrix @ x is nearest to values (n,): matrix is symmetric, with no value below zero."""
+    moments, axes = eigen(matrix)
+    kept = moments > moments[0] * _NEGLIGIBLE
+    found = product(axes[kept], values[:, None]) / moments[kept, None]
+    return product(axes[kept].T, found)[:, 0]
+
+
+def orthonormal(rows: Doubles | Floats) -> Doubles:
+    """(dim, dim): an orthogonal matrix whose first n rows span what the first n of `rows` do, for any n."""
+    return _core.orthonormal_rows(np.ascontiguousarray(rows, np.float64), 0)
+
+
+def nearest_orthonormal(products: Doubles) -> Doubles:
+    """The R of this shape, of orthonormal rows or columns, with the largest sum of R * products (Schoenemann 1966).
+
+    So x @ R is nearest to y where products = x.T @ y.
+    """
+    if len(products) > products.shape[1]:
+        return np.ascontiguousarray(nearest_orthonormal(products.T).T)
+    _, axes = eigen(product(products, products.T))
+    return product(axes.T, orthonormal(product(axes, products))[: len(products)])
