@@ -14,6 +14,7 @@
 
 #include "cpp/bindings/arrays.hpp"
 #include "cpp/bindings/codebook_array.hpp"
+#include "cpp/bindings/released_gil.hpp"
 #include "cpp/codec/encode.hpp"
 #include "cpp/epilogue/normalize.hpp"
 #include "cpp/file/checksum.hpp"
@@ -42,7 +43,7 @@ std::shared_ptr<CodebookArray> train(const Floats& sample, const std::string& en
   Floats centroids({codebook.dim, codebook.count});
   float* out = centroids.mutable_data();
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     check_finite(rows, "the sample of x", Encoding::float32, threads);
     const std::vector<float> trained = train_pq(codebook, rows, seed, iterations, threads);
     std::copy(trained.begin(), trained.end(), out);
@@ -94,7 +95,7 @@ EncodedTier encode(const Floats& x, const std::string& encoding, bool packed, bo
   float* squares_out = lengths ? lengths->mutable_data() : nullptr;
   double longest;
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     check_finite(rows, "x", required_range(spec), threads);
     longest = encode_tier(spec, rows, codes_out, factors_out, threads, squares_out);
   }
@@ -117,7 +118,7 @@ Floats decode(const Bytes& codes, const std::string& encoding, std::size_t dim, 
   const float* scales = factors ? sized(*factors, rows.rows, "factors") : nullptr;
   Floats out({rows.rows, dim});
   float* values = out.mutable_data();
-  const py::gil_scoped_release release;
+  const ReleasedGil release;
   decode_rows(spec, rows, scales, values, threads);
   return out;
 }
@@ -131,7 +132,7 @@ Bytes pack_rows(const Bytes& codes, const std::string& encoding, std::size_t dim
     throw ArgumentError("codes have " + std::to_string(rows.cols) + " bytes a row; expected " + std::to_string(bytes));
   Bytes out(std::vector<std::size_t>{block_count(rows.rows) * block});
   std::uint8_t* blocks = out.mutable_data();
-  const py::gil_scoped_release release;
+  const ReleasedGil release;
   for (std::size_t b = 0; b < block_count(rows.rows); ++b) {
     const std::size_t first = b * kBlockRows;
     pack_block(row_encoding, dim, rows.row(first), std::min(kBlockRows, rows.rows - first), blocks + b * block);
@@ -142,7 +143,7 @@ Bytes pack_rows(const Bytes& codes, const std::string& encoding, std::size_t dim
 Array<std::uint32_t> checksums(const Bytes& data) {
   Array<std::uint32_t> out(std::vector<std::size_t>{chunk_count(std::size_t(data.size()))});
   std::uint32_t* sums = out.mutable_data();
-  const py::gil_scoped_release release;
+  const ReleasedGil release;
   checksum_chunks(data.data(), std::size_t(data.size()), sums, 0);
   return out;
 }

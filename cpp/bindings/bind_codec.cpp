@@ -11,6 +11,7 @@
 #include "cpp/bindings/arrays.hpp"
 #include "cpp/bindings/codes.hpp"
 #include "cpp/bindings/device_array.hpp"
+#include "cpp/bindings/released_gil.hpp"
 #include "cpp/codec/quantize.hpp"
 #include "cpp/epilogue/normalize.hpp"
 
@@ -26,7 +27,7 @@ Floats normalize(const Floats& x, std::size_t threads) {
   Floats out({in.rows, in.cols});
   float* data = out.mutable_data();
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     for_finite_row_chunks(in, "x", Encoding::float32, threads, [=](std::size_t first, Matrix<const float> chunk) {
       const Matrix<float> copy{data + first * chunk.cols, chunk.rows, chunk.cols};
       std::copy_n(chunk.data, chunk.rows * chunk.cols, copy.data);
@@ -45,7 +46,7 @@ std::pair<py::array, Floats> quantize_with_scales(const Floats& x, const std::st
   auto* out = static_cast<std::uint8_t*>(codes.mutable_data());
   float* scales_out = scales.mutable_data();
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     for_finite_row_chunks(in, "x", encoding_of(precision), 0, [=](std::size_t first, Matrix<const float> chunk) {
       quantize(chunk, precision, out + first * bytes, scales_out + first, 1);
     });
@@ -62,7 +63,7 @@ py::array quantize_to_ranges(const Floats& x, const std::string& name, const Flo
   py::array codes = make_codes(precision, in.rows, in.cols);
   auto* out = static_cast<std::uint8_t*>(codes.mutable_data());
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     for_finite_row_chunks(in, "x", encoding_of(precision), 0, [=](std::size_t first, Matrix<const float> chunk) {
       quantize_ranges(chunk, limits, precision, out + first * in.cols, 1);
     });
@@ -78,7 +79,7 @@ DeviceArray quantize_to_ranges_on_device(const DeviceArray& x, const std::string
   if (!x.is("float32", 2)) throw ArgumentError("x must be of float32, of shape (rows, dim)");
   const Matrix<const float> limits = as_matrix(ranges, "ranges");
   check_ranges(limits, x.shape[1]);
-  const py::gil_scoped_release release;
+  const ReleasedGil release;
   DeviceArray codes = DeviceArray::allocate(item_type(name), x.shape, x.device);
   const Matrix<const float> rows{reinterpret_cast<const float*>(x.data), x.shape[0], x.shape[1]};
   x.device.backend->quantize_ranges(rows, limits, precision, codes.data, x.device.number);

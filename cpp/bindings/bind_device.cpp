@@ -12,6 +12,7 @@
 #include "cpp/base/error.hpp"
 #include "cpp/bindings/device_array.hpp"
 #include "cpp/bindings/dlpack.hpp"
+#include "cpp/bindings/released_gil.hpp"
 #include "cpp/device/backend.hpp"
 
 namespace py = pybind11;
@@ -91,7 +92,7 @@ DeviceArray from_numpy(const py::array& array, const std::string& device_name) {
     throw ArgumentError("device is \"cpu\"; expected \"cuda\", or \"cuda:1\" for a GPU by its number");
   const Shape shape(array.shape(), array.shape() + array.ndim());
   const void* from = array.data();
-  const py::gil_scoped_release release;
+  const ReleasedGil release;
   DeviceArray out = DeviceArray::allocate(type, shape, device);
   if (out.data) device.backend->copy(out.data, from, out.bytes(), device.number);
   return out;
@@ -100,7 +101,7 @@ DeviceArray from_numpy(const py::array& array, const std::string& device_name) {
 py::array to_numpy(const DeviceArray& array) {
   py::array out(py::dtype(array.type->numpy), array.shape);
   void* to = out.mutable_data();
-  const py::gil_scoped_release release;
+  const ReleasedGil release;
   if (array.data) array.device.backend->copy(to, array.data, array.bytes(), array.device.number);
   return out;
 }
@@ -148,7 +149,7 @@ DeviceArray from_dlpack(const py::capsule& capsule, const std::string& what) {
   std::optional<DeviceArray> array = imported<dlpack::ManagedTensorVersioned>(capsule, what);
   if (!array) array = imported<dlpack::ManagedTensor>(capsule, what);
   if (!array) throw ArgumentError(what + " gave a capsule that holds no DLPack tensor, or one that was used before");
-  const py::gil_scoped_release release;
+  const ReleasedGil release;
   array->device.backend->wait(1, array->device.number);  // the stream that the producer was given
   return *array;
 }
@@ -169,7 +170,7 @@ DeviceArray from_pointer(std::uintptr_t pointer, const std::string& type_name, c
     delete static_cast<py::object*>(held);
   });
   DeviceArray array = checked(kept, pointer, item_type(type_name), shape, strides, Device{any.backend, device}, what);
-  const py::gil_scoped_release release;
+  const ReleasedGil release;
   if (stream) any.backend->wait(*stream, device);
   return array;
 }
@@ -236,7 +237,7 @@ DeviceArray part(const DeviceArray& array, std::size_t first, std::size_t count)
 }
 
 DeviceArray copy_of(const DeviceArray& array) {
-  const py::gil_scoped_release release;
+  const ReleasedGil release;
   DeviceArray out = DeviceArray::allocate(*array.type, array.shape, array.device);
   if (out.data) array.device.backend->copy(out.data, array.data, array.bytes(), array.device.number);
   return out;

@@ -16,6 +16,7 @@
 #include "cpp/bindings/arrays.hpp"
 #include "cpp/bindings/codes.hpp"
 #include "cpp/bindings/device_array.hpp"
+#include "cpp/bindings/released_gil.hpp"
 #include "cpp/epilogue/epilogue.hpp"
 
 namespace py = pybind11;
@@ -64,7 +65,7 @@ class DevicedEpilogue : public Epilogue {
     check_shapes(states, mask.shape[0], mask.shape[1], dim);
     const Precision precision = precision_named(name);
     const ItemType& type = item_type(precision);
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     DeviceArray codes =
         DeviceArray::allocate(type, {states.texts, row_bytes(precision, dim) / type.bytes()}, hidden.device);
     std::optional<DeviceArray> scales;
@@ -105,7 +106,7 @@ py::array run(const DevicedEpilogue& epilogue, const py::array& hidden, const Ar
   py::array codes = make_codes(precision, states.texts, dim);
   void* out = codes.mutable_data();
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     epilogue.run(states, keep, prompt_tokens, dim, precision, out, threads);
   }
   return codes;
@@ -137,7 +138,7 @@ std::vector<EncodedRows> encode(const DevicedEpilogue& epilogue, const py::array
     tiers.push_back({spec, rows.codes.mutable_data(), rows.factors ? rows.factors->mutable_data() : nullptr});
   }
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     epilogue.encode(states, keep, prompt_tokens, dim, tiers, threads);
   }
   for (std::size_t t = 0; t < tiers.size(); ++t) out[t].longest_row = tiers[t].row_bound;

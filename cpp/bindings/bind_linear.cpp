@@ -10,6 +10,7 @@
 
 #include "cpp/base/error.hpp"
 #include "cpp/bindings/arrays.hpp"
+#include "cpp/bindings/released_gil.hpp"
 #include "cpp/codec/linear_algebra.hpp"
 #include "cpp/codec/quantize.hpp"
 #include "cpp/epilogue/linear.hpp"
@@ -30,7 +31,7 @@ Floats bound_linear(const Floats& x, const Floats& matrix, const std::optional<F
   Floats out({in.rows, map.cols});
   float* data = out.mutable_data();
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     linear(map, start, in, data, threads);
   }
   return out;
@@ -45,7 +46,7 @@ Floats bound_hadamard(const Floats& x, const Array<std::uint8_t>& signs, bool in
   Floats out({in.rows, in.cols});
   float* data = out.mutable_data();
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     hadamard(bits, inverse, in, data, threads);
   }
   return out;
@@ -61,7 +62,7 @@ Doubles bound_multiply(const Doubles& a, const Doubles& b, std::size_t threads) 
   Doubles out({left.rows, right.cols});
   double* data = out.mutable_data();
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     multiply(left, right, data, threads);
   }
   return out;
@@ -75,7 +76,7 @@ std::pair<Doubles, Doubles> bound_eigen_symmetric(const Doubles& matrix, std::si
   Doubles values(std::vector<std::size_t>{a.rows}), vectors({a.rows, a.cols});
   double *of_values = values.mutable_data(), *of_vectors = vectors.mutable_data();
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     eigen_symmetric(a, of_values, of_vectors, threads);
   }
   return {values, vectors};
@@ -89,7 +90,7 @@ Doubles bound_orthonormal_rows(const Doubles& rows, std::size_t threads) {
   Doubles out({given.cols, given.cols});
   double* data = out.mutable_data();
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     orthonormal_rows(given, data, threads);
   }
   return out;
@@ -110,7 +111,7 @@ void bind_linear(py::module_& m) {
       "check_finite",
       [](const nestvec::Array<float>& x, const std::string& what, std::size_t threads) {
         const auto rows = nestvec::as_matrix(x, what.c_str());
-        const py::gil_scoped_release release;
+        const nestvec::ReleasedGil release;
         nestvec::check_finite(rows, what, nestvec::Encoding::float32, threads);
       },
       py::arg("x").noconvert(), py::arg("what"), py::arg("threads") = 0);

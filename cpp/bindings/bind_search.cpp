@@ -14,6 +14,7 @@
 
 #include "cpp/bindings/arrays.hpp"
 #include "cpp/bindings/candidate_arrays.hpp"
+#include "cpp/bindings/released_gil.hpp"
 #include "cpp/bindings/tier_arrays.hpp"
 #include "cpp/codec/exact.hpp"
 #include "cpp/codec/quantize.hpp"
@@ -35,7 +36,7 @@ Array<double> squared_lengths(const Floats& x) {
   const Matrix<const float> rows = as_matrix(x, "x");
   Array<double> out(std::vector<std::size_t>{rows.rows});
   double* squares = out.mutable_data();
-  const py::gil_scoped_release release;
+  const ReleasedGil release;
   for (std::size_t r = 0; r < rows.rows; ++r) squares[r] = exact_dot(rows.row(r), rows.row(r), rows.cols);
   return out;
 }
@@ -67,7 +68,7 @@ class Region {
 
   void require(const Bytes& section) {
     require_inside(section.data(), std::size_t(section.size()));
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     checked_.require(section.data(), std::size_t(section.size()), 0);
   }
 
@@ -125,7 +126,7 @@ class Searcher {
     }
     if (table_.device.is_cpu()) return;
     const auto [backend, number] = table_.device;
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     place_tiers(table_, memory.value_or(backend->free_memory(number) / 10 * 9));
   }
 
@@ -158,7 +159,7 @@ class Searcher {
     const std::size_t count = views[0].values.rows;
     std::vector<Candidate> found(count * options.k);
     {
-      const py::gil_scoped_release release;
+      const ReleasedGil release;
       check_queries(views, threads);
       nestvec::search(table_, views, options, found.data());
     }
@@ -177,7 +178,7 @@ class Searcher {
     const SearchOptions options = options_of(views, dim, float_query, filter, threads, stats);
     std::vector<std::vector<Candidate>> found;
     {
-      const py::gil_scoped_release release;
+      const ReleasedGil release;
       check_queries(views, threads);
       found = nestvec::search_above(table_, views, options, least);
     }
@@ -204,7 +205,7 @@ class Searcher {
       if (std::uint64_t(row) >= table_.segment.rows) throw ArgumentError("the table has no row " + std::to_string(row));
     Floats out({numbers.size(), table_.segment.tiers[tier].dim});
     float* values = out.mutable_data();
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     decode_rows(table_.segment, table_.segment.tiers[tier], numbers, threads, values);
     return out;
   }

@@ -15,6 +15,7 @@
 #include "cpp/bindings/candidate_arrays.hpp"
 #include "cpp/bindings/codebook_array.hpp"
 #include "cpp/bindings/device_array.hpp"
+#include "cpp/bindings/released_gil.hpp"
 #include "cpp/codec/encode.hpp"
 #include "cpp/codec/quantize.hpp"
 #include "cpp/scan/scan.hpp"
@@ -77,7 +78,7 @@ py::tuple hamming_topk(const Array<std::uint8_t>& queries, const RowArray& codes
   if (q.cols != rows.columns) throw ArgumentError("queries and codes differ in width");
   std::vector<Candidate> found;
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     found = topk(rows, Encoding::binary, dim, ScanQueries::from_codes(Encoding::binary, q, dim), columns, threads);
   }
   return as_arrays<std::int32_t>(found, {q.rows, columns}, nullptr, -1);
@@ -90,7 +91,7 @@ py::tuple inner_topk_int8(const Array<std::int8_t>& queries, const RowArray& x, 
   if (q.cols != rows.columns) throw ArgumentError("queries and x differ in dimension");
   std::vector<Candidate> found;
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     const Matrix<const std::uint8_t> codes{reinterpret_cast<const std::uint8_t*>(q.data), q.rows, q.cols};
     found = topk(rows, Encoding::int8, dim, ScanQueries::from_codes(Encoding::int8, codes, dim), columns, threads);
   }
@@ -108,7 +109,7 @@ py::tuple inner_topk_float(const Array<float>& queries, const RowArray& x, const
   if (q.cols != dim) throw ArgumentError("queries and x differ in dimension");
   std::vector<Candidate> found;
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     check_finite(q, "queries", Encoding::float32, threads);
     const ScanQueries prepared = ScanQueries::from_floats({encoding, QueryKind::values, dim}, q);
     found = topk(rows, encoding, dim, prepared, columns, threads);
