@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cpp/base/interrupt.hpp"
 #include "cpp/base/parallel.hpp"
 #include "cpp/codec/grid.hpp"
 #include "cpp/scan/look_ups.hpp"
@@ -88,8 +89,10 @@ Finish DeviceScan::finish() const {
 
 void DeviceScan::run(std::size_t threads, Candidate* out) {
   const Plan plan = this->plan();
-  for (std::size_t first = 0; first < queries_.count; first += plan.queries)
+  for (std::size_t first = 0; first < queries_.count; first += plan.queries) {
+    if (first > 0) check_interrupt();
     run_group(plan, first, std::min(plan.queries, queries_.count - first), threads, out + first * k_);
+  }
 }
 
 std::size_t DeviceScan::blocks_per_piece() const {

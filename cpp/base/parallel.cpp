@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <fstream>
@@ -16,6 +17,8 @@
 #include <sched.h>
 #endif
 #include <pthread.h>
+
+#include "cpp/base/interrupt.hpp"
 
 namespace nestvec {
 namespace {
@@ -81,7 +84,23 @@ struct Job {
   std::atomic<std::size_t> next{0};     // the next task to hand out
   std::size_t joined = 1, running = 0;  // helpers; under the pool's mutex
   std::exception_ptr error;             // under the pool's mutex
+  std::atomic<bool> failed{false};      // there is an error
 };
+
+/// Ends a helper's long tasks once their job has failed. What it throws reaches nobody.
+class FailedJob final : public Interrupt {
+ public:
+  explicit FailedJob(const Job& job) : job_(job) {}
+  void check() override {
+    struct Ended {};
+    if (job_.failed) throw Ended();
+  }
+
+ private:
+  const Job& job_;
+};
+
+constexpr std::chrono::milliseconds kPatience{50};  // with other threads' last tasks, before the caller asks again
 
 class Pool {
  public:
@@ -96,7 +115,17 @@ class Pool {
     work(job, 0);
     std::unique_lock lock(mutex_);
     jobs_.remove(&job);
-    done_.wait(lock, [&] { return job.running == 0; });
+    while (job.running > 0) {
+      done_.wait_for(lock, kPatience);
+      if (job.running == 0 || job.failed) continue;
+      lock.unlock();
+      try {
+        check_interrupt();
+      } catch (...) {
+        fail(job);
+      }
+      lock.lock();
+    }
     if (job.error) std::rethrow_exception(job.error);
   }
 
@@ -124,7 +153,10 @@ class Pool {
       const std::size_t worker = job->joined++;
       ++job->running;
       lock.unlock();
-      work(*job, worker);
+      {
+        const FailedJob ends(*job);
+        work(*job, worker);
+      }
       lock.lock();
       if (--job->running == 0) done_.notify_all();
     }
@@ -132,12 +164,22 @@ class Pool {
 
   void work(Job& job, std::size_t worker) {
     try {
-      for (std::size_t task; (task = job.next.fetch_add(1)) < job.tasks;) job.body(worker, task);
+      bool first = true;
+      for (std::size_t task; (task = job.next.fetch_add(1)) < job.tasks; first = false) {
+        if (!first) check_interrupt();
+        job.body(worker, task);
+      }
     } catch (...) {
-      job.next = job.tasks;  // the others stop at their next task
-      std::lock_guard lock(mutex_);
-      if (!job.error) job.error = std::current_exception();
+      fail(job);
     }
+  }
+
+  /// Keeps the exception that is handled, if it is the first.
+  void fail(Job& job) {
+    job.next = job.tasks;  // the others stop at their next task, or where they call check_interrupt
+    std::lock_guard lock(mutex_);
+    if (!job.error) job.error = std::current_exception();
+    job.failed = true;
   }
 
   std::mutex mutex_;
@@ -178,7 +220,10 @@ void parallel_for(std::size_t tasks, std::size_t threads,
                   const std::function<void(std::size_t worker, std::size_t task)>& body) {
   const std::size_t workers = worker_count(tasks, threads);
   if (workers == 1) {
-    for (std::size_t task = 0; task < tasks; ++task) body(0, task);
+    for (std::size_t task = 0; task < tasks; ++task) {
+      if (task > 0) check_interrupt();
+      body(0, task);
+    }
     return;
   }
   Job job{.body = body, .tasks = tasks, .workers = workers, .error = nullptr};

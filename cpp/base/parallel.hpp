@@ -11,7 +11,8 @@ std::size_t available_threads();
 /// Calls body(worker, task) once for every task in [0, tasks), on up to `threads` threads, the caller's included, and
 /// returns when all tasks are done. threads = 0 stands for available_threads(). 0 <= worker < the number of threads
 /// used. Calls with the same worker never overlap, and a worker gets its tasks in ascending order. Rethrows the first
-/// exception that a task throws. May be called from many threads at once, and after a fork.
+/// exception that a task throws, or check_interrupt, which the caller's thread calls between tasks. May be called from
+/// many threads at once, and after a fork.
 void parallel_for(std::size_t tasks, std::size_t threads,
                   const std::function<void(std::size_t worker, std::size_t task)>& body);
 

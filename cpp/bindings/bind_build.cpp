@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "cpp/base/interrupt.hpp"
 #include "cpp/bindings/arrays.hpp"
 #include "cpp/bindings/codebook_array.hpp"
 #include "cpp/bindings/released_gil.hpp"
@@ -133,7 +134,9 @@ Bytes pack_rows(const Bytes& codes, const std::string& encoding, std::size_t dim
   Bytes out(std::vector<std::size_t>{block_count(rows.rows) * block});
   std::uint8_t* blocks = out.mutable_data();
   const ReleasedGil release;
+  InterruptCounter<64> counter;
   for (std::size_t b = 0; b < block_count(rows.rows); ++b) {
+    counter.step();
     const std::size_t first = b * kBlockRows;
     pack_block(row_encoding, dim, rows.row(first), std::min(kBlockRows, rows.rows - first), blocks + b * block);
   }

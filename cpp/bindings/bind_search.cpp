@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "cpp/base/interrupt.hpp"
 #include "cpp/bindings/arrays.hpp"
 #include "cpp/bindings/candidate_arrays.hpp"
 #include "cpp/bindings/released_gil.hpp"
@@ -37,7 +38,11 @@ Array<double> squared_lengths(const Floats& x) {
   Array<double> out(std::vector<std::size_t>{rows.rows});
   double* squares = out.mutable_data();
   const ReleasedGil release;
-  for (std::size_t r = 0; r < rows.rows; ++r) squares[r] = exact_dot(rows.row(r), rows.row(r), rows.cols);
+  InterruptCounter<1024> counter;
+  for (std::size_t r = 0; r < rows.rows; ++r) {
+    counter.step();
+    squares[r] = exact_dot(rows.row(r), rows.row(r), rows.cols);
+  }
   return out;
 }
 

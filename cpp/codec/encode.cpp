@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "cpp/base/interrupt.hpp"
 #include "cpp/base/parallel.hpp"
 #include "cpp/codec/exact.hpp"
 
@@ -140,6 +141,7 @@ double encode_tier(const TierSpec& spec, Matrix<const float> x, std::uint8_t* co
     TierEncoder::Scratch scratch;
     std::vector<std::uint8_t> rows(spec.packed ? kBlockRows * bytes : 0);
     for (std::size_t b = task * kBlocksPerTask; b < std::min((task + 1) * kBlocksPerTask, blocks); ++b) {
+      if (b > task * kBlocksPerTask) check_interrupt();
       const std::size_t first = b * kBlockRows, count = std::min(kBlockRows, x.rows - first);
       std::uint8_t* target = spec.packed ? rows.data() : codes + first * bytes;
       float* of_block = factors ? factors + b * factor_count : nullptr;

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "cpp/base/interrupt.hpp"
 #include "cpp/base/parallel.hpp"
 #include "cpp/kernels/kernels.hpp"
 
@@ -17,6 +18,7 @@ constexpr std::size_t kSeedRowsPerCentroid = 32;
 
 /// Rows whose sums one thread adds up; they are added in this order for any number of threads.
 constexpr std::size_t kChunkRows = 8192;
+constexpr std::size_t kPieceRows = 1024;  // between two checks for an interrupt
 
 /// SplitMix64 (Steele, Lea, Flood 2014): the standard library's distributions differ between libraries.
 class Random {
@@ -46,6 +48,7 @@ std::vector<std::size_t> draw_spread_rows(Matrix<const float> points, std::size_
     for (std::size_t d = 0; d < dim; ++d) columns[d * rows + i] = points.row(row_of(i))[d];
   std::vector<std::size_t> drawn{std::size_t(random.unit() * double(rows))};
   while (drawn.size() < count) {
+    check_interrupt();
     std::fill(squares.begin(), squares.end(), 0.0f);
     for (std::size_t d = 0; d < dim; ++d) {
       const float* column = &columns[d * rows];
@@ -89,14 +92,17 @@ struct Clusters {
     nearest_start(centroids, points.cols, count, start.data());
     parallel_for(chunks, threads, [&](std::size_t, std::size_t chunk) {
       const std::size_t first = chunk * kChunkRows, end = std::min(first + kChunkRows, points.rows);
-      const MatrixProduct product{.matrix = centroids,
-                                  .in = points.cols,
-                                  .out = count,
-                                  .start = start.data(),
-                                  .x = points.row(first),
-                                  .x_stride = points.cols,
-                                  .rows = end - first};
-      kernels().nearest(product, &codes[first], 1);
+      for (std::size_t piece = first; piece < end; piece += kPieceRows) {
+        check_interrupt();
+        const MatrixProduct product{.matrix = centroids,
+                                    .in = points.cols,
+                                    .out = count,
+                                    .start = start.data(),
+                                    .x = points.row(piece),
+                                    .x_stride = points.cols,
+                                    .rows = std::min(kPieceRows, end - piece)};
+        kernels().nearest(product, &codes[piece], 1);
+      }
       std::size_t* size = &sizes[chunk * count];
       double* sum = &sums[chunk * count * points.cols];
       std::fill_n(size, count, std::size_t{0});

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cpp/base/error.hpp"
+#include "cpp/base/interrupt.hpp"
 #include "cpp/base/names.hpp"
 #include "cpp/base/parallel.hpp"
 #include "cpp/codec/block.hpp"
@@ -59,7 +60,9 @@ void quantize_rows(Matrix<const float> x, const Coded& coded, std::uint8_t* code
 [[noreturn]] void throw_not_finite(Matrix<const float> x, std::string_view what, Encoding encoding) {
   const float limit = traits(encoding).plain.limit;
   std::size_t count = 0, first = 0;
+  InterruptCounter<std::size_t{1} << 20> counter;
   for (std::size_t i = x.rows * x.cols; i-- > 0;) {
+    counter.step();
     if (std::abs(x.data[i]) < limit) continue;
     ++count;
     first = i;

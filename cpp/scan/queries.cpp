@@ -8,6 +8,7 @@
 #include <string>
 
 #include "cpp/base/error.hpp"
+#include "cpp/base/interrupt.hpp"
 #include "cpp/codec/exact.hpp"
 #include "cpp/codec/grid.hpp"
 #include "cpp/codec/plain.hpp"
@@ -122,13 +123,19 @@ void ScanQueries::subtract_squares() {
 
 /// Signs have no length.
 void ScanQueries::prepare_bits(Matrix<const float> x) {
-  for (std::size_t q = 0; q < count; ++q) encode_signs({x.row(q), 1, dim}, query(q), nullptr);
+  InterruptCounter<1024> counter;
+  for (std::size_t q = 0; q < count; ++q) {
+    counter.step();
+    encode_signs({x.row(q), 1, dim}, query(q), nullptr);
+  }
 }
 
 void ScanQueries::prepare_int8(const QuerySpec& spec, Matrix<const float> x, const double* constants) {
   std::vector<float> values(dim);
   std::vector<std::uint8_t> codes(dim);
+  InterruptCounter<64> counter;
   for (std::size_t q = 0; q < count; ++q) {
+    counter.step();
     const double length = exact_values(x.row(q), dim, spec.unit, values.data());
     lengths_[q] = std::max(length, 127 * std::sqrt(double(dim)));  // of the values, and of the codes
     QueryScale& out = scales[q];
@@ -155,7 +162,9 @@ QueryScale ScanQueries::float_scale(double length, double constant) const {
 }
 
 void ScanQueries::prepare_values(const QuerySpec& spec, Matrix<const float> x, const double* constants) {
+  InterruptCounter<64> counter;
   for (std::size_t q = 0; q < count; ++q) {
+    counter.step();
     lengths_[q] = exact_values(x.row(q), dim, spec.unit, reinterpret_cast<float*>(query(q)));
     scales[q] = float_scale(lengths_[q], constants ? constants[q] : 0);
     if (lengths_[q] == 0 && norm_weight == 0) scales[q].error = {};
@@ -168,7 +177,9 @@ void ScanQueries::prepare_look_ups(const QuerySpec& spec, Matrix<const float> x,
   std::optional<LevelCodes> as_codes;
   if (kind == QueryKind::codes) as_codes.emplace(*levels);
   const double row_length = spec.codebook ? 1 : std::sqrt(double(dim));  // for a cosine: of a row of signs
+  InterruptCounter<64> counter;
   for (std::size_t q = 0; q < count; ++q) {
+    counter.step();
     float* values = &values_[q * dim];
     double length = lengths_[q] = exact_values(x.row(q), dim, spec.unit, values, row_length);
     if (as_codes) length = as_codes->replace(values, dim);
@@ -201,7 +212,9 @@ void ScanQueries::prepare_look_ups(const QuerySpec& spec, Matrix<const float> x,
 ScanQueries ScanQueries::from_codes(Encoding encoding, Matrix<const std::uint8_t> rows, std::size_t dim) {
   const EncodingTraits& entry = traits(encoding);
   ScanQueries queries({encoding, QueryKind::codes, dim}, rows.rows);
+  InterruptCounter<1024> counter;
   for (std::size_t q = 0; q < rows.rows; ++q) {
+    counter.step();
     if (entry.meaning == Meaning::values) {
       set_int8_query(rows.row(q), dim, queries.query(q));
       queries.scales[q].error = {2 * kFloatUnit, 0};  // the kernel rounds sums above 2^24 to float

@@ -5,6 +5,7 @@
 #include <functional>
 #include <vector>
 
+#include "cpp/base/interrupt.hpp"
 #include "cpp/base/parallel.hpp"
 #include "cpp/codec/exact.hpp"
 #include "cpp/file/read_ahead.hpp"
@@ -39,12 +40,13 @@ class Rescorer {
     const std::size_t tasks = (queries + queries_per_task - 1) / queries_per_task;
     parallel_for(tasks, task_.threads, [&](std::size_t, std::size_t task) {
       const std::size_t end = std::min(task * queries_per_task + queries_per_task, queries);
-      for (std::size_t q = task * queries_per_task; q < end; ++q) rescore_query(q, out + q * task_.keep);
+      InterruptCounter<1024> counter;  // of rows
+      for (std::size_t q = task * queries_per_task; q < end; ++q) rescore_query(q, counter, out + q * task_.keep);
     });
   }
 
  private:
-  void rescore_query(std::size_t q, Candidate* out) const {
+  void rescore_query(std::size_t q, InterruptCounter<1024>& counter, Candidate* out) const {
     const TierQueries& queries = task_.queries;
     const Candidate* candidates = task_.candidates + q * task_.per_query;
     std::size_t count = task_.per_query;
@@ -60,9 +62,10 @@ class Rescorer {
       const std::size_t end = task_.forecast ? std::min(count, done + std::max(task_.k, kFewestRescored)) : count;
       rows.clear();
       for (std::size_t i = done; i < end; ++i) rows.push_back(candidates[i].row);
-      std::sort(rows.begin(), rows.end());
+      std::sort(rows.begin(), rows.end(), interruptible(std::less<>()));
       ask_ahead(rows);
       for (const std::int64_t row : rows) {
+        counter.step();
         const std::uint8_t* codes = tier_.codes + std::size_t(row) * bytes_;
         if (segment_.checked) segment_.checked->require(codes, bytes_, 1);
         const float score = scorer_.score(codes, rows_.terms(std::size_t(row)), query, scratch.data());

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cpp/base/error.hpp"
+#include "cpp/base/interrupt.hpp"
 #include "cpp/base/parallel.hpp"
 #include "cpp/codec/exact.hpp"
 #include "cpp/codec/grid.hpp"
@@ -172,6 +173,7 @@ class Scan {
       worker.row.resize(row_bytes(rows_.encoding, queries_.columns));
       worker.scratch.resize(queries_.dim);
       for (std::size_t q = task * 64; q < std::min(task * 64 + 64, count); ++q) {
+        if (q % 8 == 7) check_interrupt();
         TopK& best = state[0].best[q];
         best.widen(queries_.scales[first + q].error_of(longest));
         for (std::size_t other = 1; other < state.size(); ++other) best.merge(state[other].best[q]);
@@ -199,6 +201,7 @@ class Scan {
   void scan_tile(Worker& worker, const Pass& pass) const {
     const std::size_t passes = (pass.end - pass.begin + kQueryTile - 1) / kQueryTile;
     for (std::size_t p = 0; p < passes; ++p) {
+      if (p % 64 == 63) check_interrupt();
       const std::size_t q = pass.begin + p * kQueryTile, count = std::min(kQueryTile, pass.end - q);
       std::uint64_t live[kBlockTile + 1];  // rows of the next blocks that a query of this pass may return
       for (std::size_t b = pass.first_block, blocks; b < pass.end_block; b += std::max<std::size_t>(1, blocks)) {

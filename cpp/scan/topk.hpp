@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cpp/base/host_device.hpp"
+#include "cpp/base/interrupt.hpp"
 
 namespace nestvec {
 
@@ -95,7 +96,7 @@ class TopK {
       score_exactly(exact);
     }
     const std::size_t found = std::min(k_, kept_.size());
-    std::partial_sort(kept_.begin(), kept_.begin() + std::ptrdiff_t(found), kept_.end(), order_);
+    std::partial_sort(kept_.begin(), kept_.begin() + std::ptrdiff_t(found), kept_.end(), interruptible(order_));
     std::copy_n(kept_.begin(), found, out);
     std::fill(out + found, out + k_, Candidate{std::numeric_limits<double>::quiet_NaN(), -1});
   }
@@ -154,7 +155,11 @@ class TopK {
   template <class Exact>
   void score_exactly(const Exact& exact) {
     const auto begin = kept_.begin() + std::ptrdiff_t(exact_count_);
-    for (auto candidate = begin; candidate != kept_.end(); ++candidate) candidate->score = exact(candidate->row);
+    InterruptCounter<1024> counter;
+    for (auto candidate = begin; candidate != kept_.end(); ++candidate) {
+      counter.step();
+      candidate->score = exact(candidate->row);
+    }
     kept_.erase(
         std::remove_if(begin, kept_.end(), [](const Candidate& candidate) { return std::isnan(candidate.score); }),
         kept_.end());

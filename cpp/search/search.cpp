@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "cpp/base/error.hpp"
+#include "cpp/base/interrupt.hpp"
 #include "cpp/base/parallel.hpp"
 #include "cpp/scan/rescore.hpp"
 #include "cpp/scan/scan.hpp"
@@ -48,7 +49,9 @@ void count_scan(const Segment& segment, const ScanRows& rows, std::size_t used_c
   }
   const std::size_t filters = rows.allowed_stride ? queries : 1;  // or one for all queries
   std::uint64_t allowed_rows = 0, read_blocks = 0;
+  InterruptCounter<64> counter;
   for (std::size_t b = 0; b < blocks; ++b) {
+    counter.step();
     std::uint64_t any = 0;
     for (std::size_t f = 0; f < filters; ++f) {
       const std::uint64_t allowed = rows.allowed[f * rows.allowed_stride + b] & rows_of_block(segment.rows, b);
@@ -209,6 +212,7 @@ void search(const Table& table, const std::vector<TierQueries>& queries, const S
   const std::size_t together =
       std::max<std::size_t>(1, std::min(kCandidateBytes / (kept[0] * sizeof(Candidate)), kQueryBytes / query_bytes));
   for (std::size_t first = 0; first < count; first += together) {
+    if (first > 0) check_interrupt();
     const std::size_t group_size = std::min(together, count - first);
     std::vector<Candidate> candidates(last == 0 ? 0 : group_size * kept[0]);
     {
