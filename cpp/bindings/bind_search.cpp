@@ -5,14 +5,17 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "cpp/base/interrupt.hpp"
+#include "cpp/base/parallel.hpp"
 #include "cpp/bindings/arrays.hpp"
 #include "cpp/bindings/candidate_arrays.hpp"
 #include "cpp/bindings/released_gil.hpp"
@@ -61,6 +64,54 @@ std::size_t allow_rows(const Ids& rows, Words& filter, std::size_t count) {
   }
   return missing;
 }
+
+/// Lists of row numbers, one for each query: sorted, without those that come twice.
+class ListArrays {
+ public:
+  /// rows: of all lists, one list after another, below `count`; offsets: of each list's first, and the end of the last.
+  ListArrays(const Ids& rows, const Ids& offsets, std::size_t count)
+      : rows_(rows.data(), rows.data() + rows.size()), offsets_(offsets.data(), offsets.data() + offsets.size()) {
+    if (offsets_.empty() || offsets_.front() != 0 || offsets_.back() != rows_.size() ||
+        !std::is_sorted(offsets_.begin(), offsets_.end()))
+      throw ArgumentError("the offsets of lists must rise from 0 to the number of rows listed");
+    for (const std::int64_t row : rows_)
+      if (std::uint64_t(row) >= count) throw ArgumentError("the table has no row " + std::to_string(row));
+    const ReleasedGil release;
+    sort();
+  }
+
+  std::size_t size() const { return offsets_.size() - 1; }
+  RowLists view() const { return {offsets_.data(), rows_.data()}; }
+
+ private:
+  void sort() {
+    constexpr std::size_t kTogether = 64;
+    std::vector<std::size_t> kept(size());
+    parallel_for((size() + kTogether - 1) / kTogether, 0, [&](std::size_t, std::size_t task) {
+      for (std::size_t q = task * kTogether; q < std::min(task * kTogether + kTogether, size()); ++q) {
+        const auto begin = rows_.begin() + std::ptrdiff_t(offsets_[q]),
+                   end = rows_.begin() + std::ptrdiff_t(offsets_[q + 1]);
+        std::sort(begin, end, interruptible(std::less<>()));
+        kept[q] = std::size_t(std::unique(begin, end) - begin);
+      }
+    });
+    std::size_t at = 0;
+    for (std::size_t q = 0; q < size(); ++q) {
+      const auto begin = rows_.begin() + std::ptrdiff_t(offsets_[q]);
+      std::copy_n(begin, kept[q], rows_.begin() + std::ptrdiff_t(at));
+      offsets_[q] = at;
+      at += kept[q];
+    }
+    offsets_.back() = at;
+    rows_.resize(at);
+  }
+
+  std::vector<std::int64_t> rows_;
+  std::vector<std::size_t> offsets_;
+};
+
+/// A filter: bits, or lists.
+using FilterArrays = std::variant<Words, const ListArrays*>;
 
 /// The bytes of a table file's data, verified chunk by chunk on first use.
 class Region {
@@ -145,10 +196,10 @@ class Searcher {
   }
 
   /// Returns (scores, ids, [Stats of each tier]). Uses one tier for each of the queries' entries. filter: (1 or
-  /// queries, words of 64 rows).
+  /// queries, words of 64 rows), or a list for each query.
   py::tuple search(const std::vector<QueryArrays>& queries, std::size_t k, std::size_t dim,
                    const std::vector<std::size_t>& candidates, bool float_query, const EarlyStop* early_stop,
-                   const std::optional<Words>& filter, std::size_t threads) const {
+                   const std::optional<FilterArrays>& filter, std::size_t threads) const {
     const std::vector<TierQueries> views = checked_queries(queries);
     if (k < 1 || candidates.size() + 1 < views.size() ||
         (early_stop && early_stop->forecasts.size() + 1 < views.size()))
@@ -177,7 +228,7 @@ class Searcher {
   /// All rows that score at least `least`: (offsets, scores, ids, [Stats of each tier]); those of query q are from
   /// offsets[q] to offsets[q + 1]. Distances are scored negated.
   py::tuple search_above(const std::vector<QueryArrays>& queries, double least, std::size_t dim, bool float_query,
-                         const std::optional<Words>& filter, std::size_t threads) const {
+                         const std::optional<FilterArrays>& filter, std::size_t threads) const {
     const std::vector<TierQueries> views = checked_queries(queries);
     std::vector<TierStats> stats(views.size());
     const SearchOptions options = options_of(views, dim, float_query, filter, threads, stats);
@@ -232,14 +283,17 @@ class Searcher {
 
   /// The options that all searches have.
   SearchOptions options_of(const std::vector<TierQueries>& views, std::size_t dim, bool float_query,
-                           const std::optional<Words>& filter, std::size_t threads,
+                           const std::optional<FilterArrays>& filter, std::size_t threads,
                            std::vector<TierStats>& stats) const {
     const Matrix<const float> first = views[0].values;
     if (dim < 1 || dim > first.cols) throw ArgumentError("search needs 1 <= dim <= the queries' columns");
     SearchOptions options{
         .k = 1, .dim = dim, .candidates = {}, .kind = kind_of(float_query), .threads = threads, .stats = stats.data()};
-    if (filter) {
-      const Matrix<const std::uint64_t> words = as_matrix(*filter, "the filter");
+    if (const ListArrays* const* lists = filter ? std::get_if<const ListArrays*>(&*filter) : nullptr) {
+      if ((*lists)->size() != first.rows) throw ArgumentError("a filter has a list for each query");
+      options.lists = (*lists)->view();
+    } else if (filter) {
+      const Matrix<const std::uint64_t> words = as_matrix(std::get<Words>(*filter), "the filter");
       if ((words.rows != 1 && words.rows != first.rows) || words.cols != block_count(table_.segment.rows))
         throw ArgumentError("the filter has not a bit for each row");
       options.allowed = words.data;
@@ -289,6 +343,9 @@ void bind_search(py::module_& m) {
   using namespace nestvec;
   m.def("squared_lengths", &squared_lengths, py::arg("x").noconvert());
   m.def("allow_rows", &allow_rows, py::arg("rows").noconvert(), py::arg("filter").noconvert(), py::arg("count"));
+  py::class_<ListArrays>(m, "RowLists")
+      .def(py::init<const Ids&, const Ids&, std::size_t>(), py::arg("rows").noconvert(), py::arg("offsets").noconvert(),
+           py::arg("count"));
   py::class_<Region, std::shared_ptr<Region>>(m, "Region")
       .def(py::init<Bytes, Array<std::uint32_t>>(), py::arg("data").noconvert(), py::arg("checksums").noconvert())
       .def("require", &Region::require, py::arg("section").noconvert());

@@ -80,13 +80,14 @@ class Scan {
     const std::size_t workers = most_workers(threads);
     const std::size_t collector_bytes = TopK::most_kept(k_, false) * sizeof(Candidate) * workers;
     const std::size_t at_once = std::clamp<std::size_t>(kCollectorBytes / collector_bytes, 1, queries_.count);
-    run(at_once, workers, [&](std::size_t q, TopK& found, const auto& exact) { found.finish(out + q * k_, exact); });
+    run(at_once, workers, threads,
+        [&](std::size_t q, TopK& found, const auto& exact) { found.finish(out + q * k_, exact); });
   }
 
   /// All rows of each query that score at least `least`.
   std::vector<std::vector<Candidate>> above(std::size_t threads) {
     std::vector<std::vector<Candidate>> out(queries_.count);
-    run(kRangeQueries, most_workers(threads),
+    run(kRangeQueries, most_workers(threads), threads,
         [&](std::size_t q, TopK& found, const auto& exact) { found.finish_all(least_, out[q], exact); });
     return out;
   }
@@ -99,7 +100,8 @@ class Scan {
 
   /// Calls finish(query, its candidates, function of exact scores) for each query, `at_once` of them after one pass.
   template <class Finish>
-  void run(std::size_t at_once, std::size_t workers, const Finish& finish) {
+  void run(std::size_t at_once, std::size_t workers, std::size_t threads, const Finish& finish) {
+    if (rows_.lists) return scan_lists(threads, finish);
     for (std::size_t first = 0; first < queries_.count; first += at_once)
       run_group(first, std::min(at_once, queries_.count - first), workers, finish);
   }
@@ -214,17 +216,42 @@ class Scan {
         if (blocks == 0) continue;
         const std::size_t at = (b - pass.first_block) * stored_bytes_;
         const Ahead ahead = ahead_of(pass, p, passes, at, reads_on);
-        const BlockRun run{.codes = pass.blocks + at,
-                           .stride = stored_bytes_,
-                           .count = blocks,
-                           .words = words_,
-                           .ahead = ahead.from,
-                           .ahead_shift = ahead.shift,
-                           .last_mask = last_mask_,
-                           .factors = rows_.factors ? rows_.factors + b * rows_.factor_stride : nullptr,
-                           .factor_stride = rows_.factor_stride};
-        scan_run(worker, run, b, live, pass.first, q, count);
+        scan_run(worker, run_of(pass.blocks + at, b, blocks, ahead), b, live, pass.first, q, count);
       }
+    }
+  }
+
+  /// Each query over the blocks that hold its rows: memory and time in proportion to the rows listed.
+  template <class Finish>
+  void scan_lists(std::size_t threads, const Finish& finish) const {
+    const double work = double(rows_.lists.offsets[queries_.count] - rows_.lists.offsets[0]) * double(used_bytes_);
+    const std::size_t workers = worker_count(std::size_t(work / kWorkerBytes), threads);
+    const std::size_t chunk = std::clamp<std::size_t>(queries_.count / (8 * workers), 1, 64);
+    std::vector<Worker> state(workers);
+    parallel_for((queries_.count + chunk - 1) / chunk, workers, [&](std::size_t number, std::size_t task) {
+      Worker& worker = state[number];
+      for (std::size_t q = task * chunk; q < std::min(task * chunk + chunk, queries_.count); ++q) {
+        worker.best.clear();
+        worker.limits.clear();
+        prepare(worker, q, 1);
+        scan_list(worker, q);
+        finish(q, worker.best[0], [&](std::int64_t row) { return exact(q, row, worker); });
+      }
+    });
+  }
+
+  void scan_list(Worker& worker, std::size_t q) const {
+    const std::span<const std::int64_t> listed = rows_.lists.of(q);
+    const auto block_of = [&](std::size_t i) { return std::size_t(listed[i]) / kBlockRows; };
+    InterruptCounter<256> counter;
+    for (std::size_t i = 0; i < listed.size();) {
+      counter.step();
+      const std::size_t b = block_of(i);
+      std::uint64_t live = 0;
+      for (; i < listed.size() && block_of(i) == b; ++i) live |= std::uint64_t{1} << listed[i] % kBlockRows;
+      const std::uint8_t* next = rows_.blocks + (i < listed.size() ? block_of(i) : b) * stored_bytes_;
+      const BlockRun run = run_of(rows_.blocks + b * stored_bytes_, b, 1, {reinterpret_cast<std::uintptr_t>(next), 0});
+      scan_run(worker, run, b, &live, q, 0, 1);
     }
   }
 
@@ -247,6 +274,18 @@ class Scan {
     if (passes == 1) return {reads_on ? codes + ahead_ : codes, shift};
     const std::size_t share = blocks_per_tile_ * stored_bytes_ >> shift;
     return {p >> shift == 0 ? pass.ahead + p * share + (at >> shift) : codes, shift};
+  }
+
+  BlockRun run_of(const std::uint8_t* codes, std::size_t first_block, std::size_t count, Ahead ahead) const {
+    return {.codes = codes,
+            .stride = stored_bytes_,
+            .count = count,
+            .words = words_,
+            .ahead = ahead.from,
+            .ahead_shift = ahead.shift,
+            .last_mask = last_mask_,
+            .factors = rows_.factors ? rows_.factors + first_block * rows_.factor_stride : nullptr,
+            .factor_stride = rows_.factor_stride};
   }
 
   void scan_run(Worker& worker, const BlockRun& run, std::size_t b, const std::uint64_t* live, std::size_t first,

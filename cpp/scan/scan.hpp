@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "cpp/codec/block.hpp"
@@ -17,6 +18,16 @@ class Placement;
 /// Consecutive whole blocks. A scan reads a list of such ranges.
 struct BlockRange {
   std::size_t first, count;
+};
+
+/// The rows to consider for each query, by number, ascending: rows[offsets[q]] to rows[offsets[q + 1]].
+struct RowLists {
+  const std::size_t* offsets = nullptr;  ///< null: there are none
+  const std::int64_t* rows = nullptr;
+
+  explicit operator bool() const { return offsets != nullptr; }
+  std::span<const std::int64_t> of(std::size_t q) const { return {rows + offsets[q], offsets[q + 1] - offsets[q]}; }
+  RowLists from(std::size_t q) const { return {offsets + q, rows}; }
 };
 
 /// The rows of a scan. Either `blocks` or `row_major` is set.
@@ -37,6 +48,7 @@ struct ScanRows {
   const std::int64_t* ids = nullptr;       ///< null: a row's number is its id
   const std::uint64_t* allowed = nullptr;  ///< one bit a row, 64 rows a word: the rows to consider; null: all
   std::size_t allowed_stride = 0;          ///< words from one query's filter to the next query's; 0: one for all
+  RowLists lists = {};                     ///< in place of `allowed`, for blocks that the CPU scans
   const Placement* placement = nullptr;    ///< the rows on the device that scans them; null on the CPU
 
   /// Index of a row in factors and squares.

@@ -21,6 +21,7 @@ constexpr std::size_t kCandidateBytes = 4 << 20;  // of the candidates between t
 constexpr std::size_t kQueryBytes = 4 << 20;      // of prepared queries
 constexpr std::size_t kSliceBlocks = 256;         // of rows that one task scores with the last tier
 constexpr std::size_t kFirstOnDevice = 4096;      // best rows at first, where all above a score are wanted
+constexpr std::size_t kFilterBytes = 64 << 20;    // of the bits that a device gets in place of lists
 
 /// Adds its lifetime to the tier's seconds.
 class Stopwatch {
@@ -42,6 +43,14 @@ void count_scan(const Segment& segment, const ScanRows& rows, std::size_t used_c
   const std::size_t blocks = block_count(segment.rows);
   const std::size_t block = block_bytes(rows.encoding, used_columns) +
                             ((rows.factors ? 1 : 0) + (rows.squares ? 1 : 0)) * kBlockRows * sizeof(float);
+  if (rows.lists) {
+    std::vector<bool> read(blocks);
+    for (std::size_t q = 0; q < queries; ++q)
+      for (const std::int64_t row : rows.lists.of(q)) read[std::size_t(row) / kBlockRows] = true;
+    stats->rows += rows.lists.offsets[queries] - rows.lists.offsets[0];
+    stats->bytes += std::uint64_t(std::count(read.begin(), read.end(), true)) * block;
+    return;
+  }
   if (!rows.allowed) {
     stats->rows += std::uint64_t(segment.rows) * queries;
     stats->bytes += std::uint64_t(blocks) * block;
@@ -62,6 +71,14 @@ void count_scan(const Segment& segment, const ScanRows& rows, std::size_t used_c
   }
   stats->rows += allowed_rows * (queries / filters);
   stats->bytes += read_blocks * block;
+}
+
+/// A filter of `words` words for each of the first `queries` lists.
+std::vector<std::uint64_t> bits_of(const RowLists& lists, std::size_t queries, std::size_t words) {
+  std::vector<std::uint64_t> bits(queries * words);
+  for (std::size_t q = 0; q < queries; ++q)
+    for (const std::int64_t row : lists.of(q)) bits[q * words + std::size_t(row) / 64] |= std::uint64_t{1} << row % 64;
+  return bits;
 }
 
 TierQueries part_of(const TierQueries& queries, std::size_t first, std::size_t count) {
@@ -96,10 +113,20 @@ const std::uint64_t* allowed_from(const SearchOptions& options, std::size_t q) {
   return options.allowed ? options.allowed + q * options.allowed_stride : nullptr;
 }
 
-/// Candidates of the rows from first_block on that a query's filter allows.
-std::vector<Candidate> allowed_rows(const Segment& segment, const std::uint64_t* allowed, std::size_t first_block,
-                                    std::size_t blocks) {
+/// Candidates of the rows from first_block on that the filter of query q allows.
+std::vector<Candidate> allowed_rows(const Segment& segment, const SearchOptions& options, std::size_t q,
+                                    std::size_t first_block, std::size_t blocks) {
   std::vector<Candidate> candidates;
+  if (options.lists) {
+    const std::span<const std::int64_t> listed = options.lists.of(q);
+    const auto place_of = [&](std::size_t block) {
+      return std::lower_bound(listed.begin(), listed.end(), std::int64_t(block * kBlockRows));
+    };
+    for (auto row = place_of(first_block); row != place_of(first_block + blocks); ++row)
+      candidates.push_back({0, *row});
+    return candidates;
+  }
+  const std::uint64_t* allowed = allowed_from(options, q);
   for (std::size_t b = first_block; b < std::min(first_block + blocks, block_count(segment.rows)); ++b)
     for (std::uint64_t rows = rows_of_block(segment.rows, b) & (allowed ? allowed[b] : ~std::uint64_t{0}); rows;
          rows &= rows - 1)
@@ -120,8 +147,7 @@ Found rescore_above(const Table& table, const TierQueries& queries, std::size_t 
   const Stopwatch watch(stats);
   parallel_for(parts.size(), placed ? 1 : options.threads, [&](std::size_t, std::size_t part) {
     const std::size_t q = part / slices;
-    const std::vector<Candidate> rows =
-        allowed_rows(segment, allowed_from(options, q), part % slices * kSliceBlocks, kSliceBlocks);
+    const std::vector<Candidate> rows = allowed_rows(segment, options, q, part % slices * kSliceBlocks, kSliceBlocks);
     if (rows.empty()) return;
     std::vector<Candidate>& scored = parts[part];
     scored.resize(rows.size());
@@ -153,15 +179,15 @@ Found rescore_above(const Table& table, const TierQueries& queries, std::size_t 
 /// A device returns the k best: k grows until the worst of them is below `least`, for each query by itself.
 Found best_above(const Table& table, const TierQueries& queries, SearchOptions options, double least) {
   const std::size_t count = queries.values.rows, rows = table.segment.rows;
-  const std::uint64_t* allowed = options.allowed;
+  const SearchOptions all = options;
   Found found(count);
   for (std::size_t q = 0; q < count; ++q)
     for (options.k = std::min(rows, kFirstOnDevice);; options.k = std::min(rows, options.k * 8)) {
       found[q].assign(options.k, {});
-      options.allowed = allowed ? allowed + q * options.allowed_stride : nullptr;
+      options.allowed = allowed_from(all, q);
+      if (all.lists) options.lists = all.lists.from(q);
       search(table, {part_of(queries, q, 1)}, options, found[q].data());
-      const bool all = options.k == rows || !(found[q].back().score >= least);
-      if (!all) continue;
+      if (options.k < rows && found[q].back().score >= least) continue;
       std::erase_if(found[q], [&](const Candidate& candidate) { return !(candidate.score >= least); });
       break;
     }
@@ -209,8 +235,10 @@ void search(const Table& table, const std::vector<TierQueries>& queries, const S
   const auto stats_of = [&](std::size_t t) { return options.stats ? options.stats + t : nullptr; };
   const QuerySpec query_spec = query_spec_of(segment.tiers[0], rows, options);
   const std::size_t query_bytes = ScanQueries::bytes_per_query(query_spec);
-  const std::size_t together =
-      std::max<std::size_t>(1, std::min(kCandidateBytes / (kept[0] * sizeof(Candidate)), kQueryBytes / query_bytes));
+  const std::size_t filter_words = options.lists && rows.placement ? block_count(segment.rows) : 0;
+  std::size_t together = std::min(kCandidateBytes / (kept[0] * sizeof(Candidate)), kQueryBytes / query_bytes);
+  if (filter_words) together = std::min(together, kFilterBytes / (filter_words * sizeof(std::uint64_t)));
+  together = std::max<std::size_t>(1, together);
   for (std::size_t first = 0; first < count; first += together) {
     if (first > 0) check_interrupt();
     const std::size_t group_size = std::min(together, count - first);
@@ -220,6 +248,13 @@ void search(const Table& table, const std::vector<TierQueries>& queries, const S
       const TierQueries group = part_of(queries[0], first, group_size);
       const ScanQueries prepared = ScanQueries::from_floats(query_spec, group.values, group.constants);
       rows.allowed = allowed_from(options, first);
+      std::vector<std::uint64_t> bits;
+      if (options.lists) rows.lists = options.lists.from(first);
+      if (filter_words) {
+        bits = bits_of(rows.lists, group_size, filter_words);
+        rows.allowed = bits.data();
+        rows.allowed_stride = filter_words;
+      }
       table.device.backend->scan(rows, prepared, kept[0], options.threads,
                                  last == 0 ? out + first * options.k : candidates.data());
       count_scan(segment, rows, prepared.columns, group_size, stats_of(0));
@@ -262,6 +297,7 @@ Found search_above(const Table& table, const std::vector<TierQueries>& queries, 
     const TierQueries group = part_of(queries[0], first, std::min(together, count - first));
     const ScanQueries prepared = ScanQueries::from_floats(query_spec, group.values, group.constants);
     rows.allowed = allowed_from(options, first);
+    if (options.lists) rows.lists = options.lists.from(first);
     std::ranges::move(scan_above(rows, prepared, least, options.threads), std::back_inserter(found));
     count_scan(segment, rows, prepared.columns, group.values.rows, options.stats);
   }

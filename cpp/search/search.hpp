@@ -24,6 +24,7 @@ struct SearchOptions {
   QueryKind kind;                          ///< of the scan
   const std::uint64_t* allowed = nullptr;  ///< as in ScanRows
   std::size_t allowed_stride = 0;
+  RowLists lists = {};  ///< in place of `allowed`, one for each query
   std::size_t threads = 0;
   /// One per tier but the last, or none. With them a tier finishes a query once at most (1 - confidence) * k of the
   /// remaining candidates are expected among its k best.

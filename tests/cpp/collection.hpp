@@ -287,10 +287,11 @@ inline Wanted wanted(const Rows& rows, const Ask& ask) {
 /// Whether the scan can measure these rows by itself.
 inline bool measurable(const Rows& rows) { return rows.scanned.is_float() && rows.factors.empty(); }
 
-/// measured: the scan finds the length of the longest row by itself. A CUDA device scans the last three. device: it
+/// measured: the scan finds the length of the longest row by itself. listed: as packed, with the rows of each query's
+/// filter in a list. A CUDA device scans the last three. device: it
 /// keeps the packed rows. streamed: they are copied to it piece by piece. device_row_major: it packs row-major rows,
 /// and measures them if it can.
-enum class Layout { packed, row_major, measured, device, streamed, device_row_major };
+enum class Layout { packed, row_major, measured, listed, device, streamed, device_row_major };
 
 inline bool on_device(Layout layout) { return layout >= Layout::device; }
 
@@ -298,11 +299,22 @@ inline std::vector<Candidate> scanned(const Rows& rows, const Ask& ask, Layout l
                                       double longest) {
   const nestvec::Matrix<const float> x{ask.queries.data(), ask.queries.size() / rows.dim, rows.dim};
   nestvec::ScanRows view = rows.view();
-  const bool packed = layout == Layout::packed || layout == Layout::device || layout == Layout::streamed;
+  const bool packed =
+      layout == Layout::packed || layout == Layout::listed || layout == Layout::device || layout == Layout::streamed;
   (packed ? view.blocks : view.row_major) = packed ? rows.packed.data() : rows.row_major.data();
   view.longest = layout == Layout::measured ? draw::kNaN : longest;
   view.allowed = ask.filter(0);
   view.allowed_stride = ask.allowed_stride;
+  std::vector<std::size_t> offsets{0};
+  std::vector<std::int64_t> listed;
+  if (layout == Layout::listed) {
+    for (std::size_t q = 0; q < x.rows; ++q) {
+      for (std::size_t r = 0; r < rows.count; ++r)
+        if (oracle::allowed(ask.filter(q), r)) listed.push_back(std::int64_t(r));
+      offsets.push_back(listed.size());
+    }
+    view.lists = {offsets.data(), listed.data()};
+  }
   std::vector<Candidate> found(x.rows * ask.k);
   const nestvec::ScanQueries queries = rows.queries(x, ask.dim, ask.unit, ask.norm_weight);
   if (!on_device(layout)) {
@@ -328,6 +340,7 @@ inline void check_scan(const Rows& rows, const Ask& ask, Layout layout, std::siz
   constexpr const char* kLayouts[] = {", packed",
                                       ", row-major",
                                       ", row-major and measured",
+                                      ", packed and listed",
                                       ", on the device",
                                       ", streamed to the device",
                                       ", packed on the device"};

@@ -97,7 +97,7 @@ def _goldens() -> dict[str, Golden]:
         goldens[codec] = Golden(codec, rows, 21, searches=({}, prefix), options={"dims": (8,)})
         goldens[f"{codec}_ip"] = Golden(codec, rows, 21, "ip", ({}, prefix))
     goldens["int8_l2"] = Golden("int8", 70, 21, "l2", ({}, prefix), options={"dims": (8,)})
-    goldens["squares_l2"] = Golden(("rabitq3", "int4", "bfloat16"), 130, 20, "l2", ids=True, exact=False)
+    goldens["squares_l2"] = Golden(("rabitq3", "int4", "bfloat16"), 130, 20, "l2", ids=True)
     goldens["binary"] = Golden("binary", 70, 70, searches=({}, prefix, floats), options={"dims": (8,)})
     goldens["binary_ip"] = Golden("binary", 70, 70, "ip", ({}, prefix, floats))
     for family, metric in product(("pq", "opq"), ("cosine", "ip", "l2")):

@@ -1,4 +1,4 @@
-"""Filters of a search: masks, ids or `Bits`, turned into the words of 64 rows that the scan reads."""
+"""Filters of a search: masks, ids or `Bits`, turned into the words of 64 rows or the lists that the scan reads."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from nestvec.errors import ArgumentError
 from nestvec.table.rows import RowIds
 
 _IDS_AT_ONCE = 1 << 16  # of a long list of ids, so that the arrays made from them stay small
+_FEW_BITS = 1 << 23  # of the filters of all queries: they cost less than lists do
 _EXPECTED = (
     "expected a boolean mask (rows,) or (queries, rows), ids (n,), a list of ids for each query, or nestvec.Bits"
 )
@@ -49,8 +50,10 @@ class Bits:
 Filter: TypeAlias = ArrayInput | Bits
 
 
-def filter_words(filter: Filter, row_ids: RowIds, rows: int, queries: int) -> Words:
+def compiled_filter(filter: Filter, row_ids: RowIds, rows: int, queries: int) -> Words | _core.RowLists:
     """The filter as bits, (1, words) for all queries or (queries, words): bit r % 64 of word r // 64 is row r.
+
+    Short lists of ids for each of many queries become lists of rows, which take less memory.
 
     Raises `ArgumentError` for a filter of another length, shape or dtype, if the number of filters differs from the
     number of queries, and for ids that the table does not hold.
@@ -101,23 +104,39 @@ def _from_bits(packed: Bytes, rows: int, queries: int) -> Words:
     return words
 
 
-def _from_lists(lists: Sequence[Any], row_ids: RowIds, rows: int, queries: int) -> Words:
+def _from_lists(lists: Sequence[Any], row_ids: RowIds, rows: int, queries: int) -> Words | _core.RowLists:
     if len(lists) != queries:
         raise ArgumentError(
             f"filter is a list of ids for each of {len(lists)} queries, and the search has {queries}; expected a list "
             "for each query, or one array of ids for all"
         )
+    arrays = [as_array(ids, f"filter for query {query}") for query, ids in enumerate(lists)]
+    for query, ids in enumerate(arrays):
+        _check_ids(ids, f"filter for query {query}")
+    offsets = np.zeros(queries + 1, np.int64)
+    np.cumsum([len(ids) for ids in arrays], out=offsets[1:])
+    if queries * rows > max(_FEW_BITS, 64 * offsets[-1]):
+        listed = row_ids.rows_of(np.concatenate([ids.astype(np.int64, copy=False) for ids in arrays]))
+        unknown = np.flatnonzero(listed < 0)
+        if unknown.size:
+            query = int(np.searchsorted(offsets, unknown[0], side="right")) - 1
+            at = unknown[unknown < offsets[query + 1]] - offsets[query]
+            raise _unknown_ids(f"filter for query {query}", arrays[query], len(at), arrays[query][at[0]])
+        return _core.RowLists(listed, offsets, rows)
     words = _no_rows(queries, rows)
-    for query, (line, ids) in enumerate(zip(words, lists, strict=True)):
-        what = f"filter for query {query}"
-        _allow(as_array(ids, what), row_ids, rows, line, what)
+    for query, (line, ids) in enumerate(zip(words, arrays, strict=True)):
+        _allow(ids, row_ids, rows, line, f"filter for query {query}")
     return words
+
+
+def _check_ids(ids: npt.NDArray[Any], what: str) -> None:
+    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+        raise ArgumentError(f"{what} has the dtype {ids.dtype} and shape {ids.shape}; {_EXPECTED}")
 
 
 def _allow(ids: npt.NDArray[Any], row_ids: RowIds, rows: int, words: Words, what: str) -> None:
     """Sets the bit of each id's row."""
-    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
-        raise ArgumentError(f"{what} has the dtype {ids.dtype} and shape {ids.shape}; {_EXPECTED}")
+    _check_ids(ids, what)
     missing, unknown = 0, None
     for begin in range(0, len(ids), _IDS_AT_ONCE):
         piece = ids[begin : begin + _IDS_AT_ONCE]
@@ -126,6 +145,10 @@ def _allow(ids: npt.NDArray[Any], row_ids: RowIds, rows: int, words: Words, what
             unknown = piece[row_ids.rows_of(piece.astype(np.int64)) < 0][0]
         missing += count
     if missing:
-        raise ArgumentError(
-            f"{what} holds {len(ids)} ids, of which the table lacks {missing}, the first {unknown}; leave these ids out"
-        )
+        raise _unknown_ids(what, ids, missing, unknown)
+
+
+def _unknown_ids(what: str, ids: npt.NDArray[Any], missing: int, unknown: object) -> ArgumentError:
+    return ArgumentError(
+        f"{what} holds {len(ids)} ids, of which the table lacks {missing}, the first {unknown}; leave these ids out"
+    )

@@ -67,12 +67,12 @@ class TableSearcher:
         self._learned: dict[tuple[bool, int], list[_core.Forecast]] = {}
 
     def search(
-        self, queries: Floats, rescoring: Floats, plan: SearchPlan, filter: Words | None
+        self, queries: Floats, rescoring: Floats, plan: SearchPlan, filter: Words | _core.RowLists | None
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], tuple[TierStats, ...]]:
         """Scores, ids, and the work of each tier.
 
         rescoring: the queries of all tiers but the first, maybe the same array as `queries`.
-        filter: one bit a row, (1, words) or (queries, words).
+        filter: one bit a row, (1, words) or (queries, words), or a list of rows for each query.
         """
         made = self._queries(queries, rescoring, plan)
         early_stop = None
@@ -84,7 +84,7 @@ class TableSearcher:
         return scores, ids, self._named(stats)
 
     def above(
-        self, queries: Floats, rescoring: Floats, plan: SearchPlan, least: float, filter: Words | None
+        self, queries: Floats, rescoring: Floats, plan: SearchPlan, least: float, filter: Words | _core.RowLists | None
     ) -> tuple[Ids, npt.NDArray[Any], Ids, tuple[TierStats, ...]]:
         """Offsets, scores and ids of all rows that score at least `least`, and the work of each tier.
 

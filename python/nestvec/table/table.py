@@ -21,7 +21,7 @@ from nestvec.errors import ArgumentError
 from nestvec.stages.chain import Fittable, Stages
 from nestvec.stages.kinds import Stage
 from nestvec.table.build import Ids, build_sections
-from nestvec.table.filters import Filter, filter_words
+from nestvec.table.filters import Filter, compiled_filter
 from nestvec.table.formats.container import Sections
 from nestvec.table.formats.v1 import ordered
 from nestvec.table.formats.versions import open_table, write_table
@@ -316,12 +316,12 @@ class Table:
         metric = layout.metric if plan.float_query else layout.score_metric
         least = None if threshold is None else least_score(threshold, metric)
         segment = state.segment  # before the search: another thread may close the table in the middle of it
-        words = None if filter is None else filter_words(filter, segment.ids, segment.rows, len(vectors))
+        compiled = None if filter is None else compiled_filter(filter, segment.ids, segment.rows, len(vectors))
         look_up = None if segment.texts is None else segment.texts.look_up
         if above and least is not None:
-            offsets, scores, ids, stats = state.searcher().above(vectors, rescoring, plan, least, words)
+            offsets, scores, ids, stats = state.searcher().above(vectors, rescoring, plan, least, compiled)
             return RangeHits(offsets, ids, scores, metric, stats, look_up)
-        scores, ids, stats = state.searcher().search(vectors, rescoring, plan, words)
+        scores, ids, stats = state.searcher().search(vectors, rescoring, plan, compiled)
         if least is not None:
             drop_below(least, scores, ids)
         if queries_on_device:

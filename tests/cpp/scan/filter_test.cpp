@@ -82,7 +82,8 @@ TEST(drawn_filters_are_obeyed) {
     draw_filters(rng, rows, ask);
     const collections::Wanted want = wanted(rows, ask);
     check_scan(rows, ask, measurable(rows) ? Layout::measured : Layout::row_major, 1 + rng() % 3, want, "filtered");
-    check_scan(rows, ask, Layout::packed, draw::one_of<std::size_t>(rng, {0, 1, 2, 7}), want, "filtered");
+    for (Layout layout : {Layout::packed, Layout::listed})
+      check_scan(rows, ask, layout, draw::one_of<std::size_t>(rng, {0, 1, 2, 7}), want, "filtered");
   }
 }
 

@@ -13,9 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import nestvec as nv
 from nestvec import Bits, Table, _core
 from nestvec.errors import ArgumentError
 from nestvec.table.queries import SearchPlan
+
+needs_cuda = pytest.mark.skipif("cuda" not in nv.backends(), reason="no CUDA device, nor an emulated one")
 
 DIM = 24
 Mask = npt.NDArray[np.bool_]
@@ -92,6 +95,55 @@ def test_drawn_filters(data: st.DataObject) -> None:
     masks[rng.integers(count)] = False
     write = data.draw(st.sampled_from(["mask", "list of ids", "Bits"]))
     check(table, x, queries, FOR_EACH[write](masks, table.ids), masks)
+
+
+LISTED = [
+    ("float32", None, {}),
+    ("float16", None, {"dim": 32}),
+    ("int8", None, {}),
+    ("binary", None, {"query": "float"}),
+    ("planes3", None, {}),
+    ("rabitq4", None, {}),
+    ("pq8x8", None, {}),
+    ("pq16x4", None, {"k": 200}),
+    (("binary", "int8", "float32"), None, {"oversample": (9, 3)}),
+    ("binary", "float32", {"confidence": 0.9}),
+]
+
+
+@pytest.mark.parametrize(("codec", "rescore", "options"), LISTED)
+@pytest.mark.parametrize("metric", ["cosine", "ip"])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
+def test_lists_give_the_results_of_masks(
+    codec: Any, rescore: str | None, options: dict[str, Any], metric: Any, device: str, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("nestvec.table.filters._FEW_BITS", 0)
+    rng = np.random.default_rng(3)
+    x = rng.integers(-3, 4, (1000, 64)).astype(np.float32)  # with ties
+    ids = rng.permutation(5000)[:1000]
+    dims = [32, 64] if "dim" in options else [64]
+    table = Table.build(x, codec=codec, rescore=rescore, metric=metric, dims=dims, ids=ids).to(device)
+    queries = rng.standard_normal((130, options.get("dim", 64))).astype(np.float32)
+    lists = [rng.choice(1000, rng.integers(0, 16)) for _ in queries]
+    masks = np.zeros((130, 1000), np.bool_)
+    for mask, rows in zip(masks, lists, strict=True):
+        mask[rows] = True
+    options = {"k": 9, **options}
+    expected = table.search(queries, filter=masks, **options)
+    for threads in (1, 3):
+        found = table.search(queries, filter=[ids[rows] for rows in lists], threads=threads, **options)
+        np.testing.assert_array_equal(found.ids, expected.ids)
+        np.testing.assert_array_equal(found.scores, expected.scores)
+        work, expected_work = ([(tier.rows, tier.bytes) for tier in hits.stats] for hits in (found, expected))
+        assert work == expected_work
+
+
+def test_unknown_ids_of_lists_for_many_queries() -> None:
+    table = Table.build(np.ones((100_000, 8), np.float32), codec="int8")
+    lists = [[query] for query in range(200)]
+    lists[150] += [100_000, 5, -7]
+    with pytest.raises(ArgumentError, match=r"for query 150 holds 4 ids, .* lacks 2, the first 100000;"):
+        table.search(np.ones((200, 8), np.float32), filter=lists)
 
 
 def test_bits_beyond_the_last_row_do_not_count() -> None:
@@ -202,6 +254,19 @@ def test_the_compiled_code_checks_what_it_writes_to() -> None:
     for shape in ((1, 1), (1, 3), (3, 2), (0, 2), (2,)):
         with pytest.raises(ArgumentError, match="filter"):
             searcher.search(X[:2], X[:2], plan, np.zeros(shape, np.uint64))
+    with pytest.raises(ArgumentError, match="a list for each query"):
+        searcher.search(X[:2], X[:2], plan, _core.RowLists(np.arange(3), np.array([0, 1, 2, 3]), ROWS))
+    bad: list[tuple[list[int], list[int]]] = [
+        ([1], [0, 2]),
+        ([1], [1, 1]),
+        ([1], []),
+        ([1, 2], [0, 2, 1, 2]),
+        ([ROWS], [0, 1]),
+        ([-1], [0, 1]),
+    ]
+    for rows, offsets in bad:
+        with pytest.raises(ArgumentError, match=r"offsets of lists must rise|the table has no row"):
+            _core.RowLists(np.array(rows, np.int64), np.array(offsets, np.int64), ROWS)
 
 
 class TestBits:
@@ -230,10 +295,16 @@ def test_filters_of_a_large_table_take_little_memory() -> None:
     queries = np.ones((100, 8), np.float32)
     table.search(queries[:1], 1)
     few_ids = np.arange(0, rows, 1000) + 5
-    for filter, limit in ((few_ids, 2e6), ([few_ids] * 100, 14e6), (np.ones(rows, np.bool_), 2e6)):
+    many = np.ones((5000, 8), np.float32)
+    for asked, filter, limit in (
+        (queries, few_ids, 2e6),
+        (queries, [few_ids] * 100, 14e6),
+        (queries, np.ones(rows, np.bool_), 2e6),
+        (many, [[5 + 7 * query] for query in range(5000)], 5e6),
+    ):
         tracemalloc.start()
         try:
-            table.search(queries, 10, filter=filter)
+            table.search(asked, 10, filter=filter)
             assert tracemalloc.get_traced_memory()[1] < limit
         finally:
             tracemalloc.stop()

@@ -61,6 +61,8 @@ def test_every_codec(codec: str, metric: str) -> None:
     allowed = draw.random(ROWS) < 0.2
     check_against_all(table, q, levels_of(table, q)[1:3], filter=allowed)
     check_against_all(table, q, levels_of(table, q)[1:3], filter=draw.random((9, ROWS)) < 0.2, threads=1)
+    lists = [draw.choice(ROWS, 1 + 9 * number, replace=False) * 3 for number in range(9)]
+    check_against_all(table, q, levels_of(table, q)[1:3], filter=lists)
 
 
 CASCADES = [("binary", "int8"), ("int8", "float32"), ("pq8x8", "rabitq3"), ("binary", "int8", "float16")]
@@ -77,6 +79,11 @@ def test_every_row_is_scored_by_the_last_tier_of_a_cascade(tiers: tuple[str, ...
             part = slice(found.offsets[row], found.offsets[row + 1])
             np.testing.assert_array_equal(found.ids[part], every.ids[row][every.scores[row] >= threshold])
         assert [tier.rows for tier in found.stats or ()][-1] == ROWS * len(q)
+    lists = [np.arange(number, ROWS, 5 + number) for number in range(len(q))]
+    found, every = table.search(q, threshold=0.1, filter=lists), table.search(q, ROWS, oversample=ROWS, filter=lists)
+    assert [ids for of_query in found.to_dicts() for ids in of_query] == [
+        row for of_query in every.to_dicts() for row in of_query if row["score"] >= 0.1
+    ]
     with pytest.raises(ArgumentError, match="threshold= was given without k, and oversample= or confidence="):
         table.search(q, threshold=0.1, oversample=3)
 
