@@ -213,7 +213,9 @@ class Searcher {
       options.confidence = early_stop->confidence;
     }
     const std::size_t count = views[0].values.rows;
-    std::vector<Candidate> found(count * options.k);
+    // Not filled with zeros: a gigabyte of those takes a second in which no signal is heard.
+    const auto memory = std::make_unique_for_overwrite<Candidate[]>(count * options.k);
+    const std::span<Candidate> found(memory.get(), count * options.k);
     {
       const ReleasedGil release;
       check_queries(views, threads);

@@ -81,7 +81,7 @@ def test_distances(x: np.ndarray, queries: np.ndarray) -> None:
         names = {"nestvec": nestvec, "x": x, "queries": queries}
         exec(found.call, names)
         assert found.recall10 == evaluate.bootstrap(evaluate.recall(names["hits"].ids, exact, 10)), found.call
-    assert result.measured[-1].recall10.mean > 0.9
+    assert max(found.recall10.mean for found in result.measured) > 0.95
     offered = {tier for plan in tune_candidates.plans(DIM, metric="l2") for tier in plan.codec}
     assert {"float32", "int8", "rabitq4", "planes3"} < offered
     assert "binary" not in offered
