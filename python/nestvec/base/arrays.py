@@ -8,6 +8,7 @@ from typing import Any, Protocol, SupportsIndex, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from nestvec.base.columns import check_complete, check_sequence, is_list_column, matrix_of_lists, matrix_of_objects
 from nestvec.base.types import Floats
 from nestvec.errors import ArgumentError
 
@@ -27,12 +28,24 @@ ArrayInput: TypeAlias = npt.ArrayLike | SupportsDLPack
 def as_array(value: ArrayInput, what: str) -> npt.NDArray[Any]:
     """Views `value` as a numpy array: anything with a buffer, `__array__` or DLPack.
 
-    Raises `ArgumentError`, naming the array as `what`, if it cannot be read: a ragged list, or memory of a GPU.
+    A column of lists of pandas, polars or pyarrow becomes a matrix, copied unless it is flat in memory.
+
+    Raises `ArgumentError`, naming the array as `what`, if it cannot be read: a ragged list, or memory of a GPU. Also if
+    something would be lost: the order that a set does not have, the mask of a numpy masked array, nulls of a column.
     """
+    if type(value) is np.ndarray and value.dtype.kind != "O":
+        return value
     try:
+        check_sequence(value, what)
+        check_complete(value, what)
+        if is_list_column(value):
+            return matrix_of_lists(value, what)
         if not hasattr(value, "__array__") and isinstance(value, SupportsDLPack):
             return np.from_dlpack(value)
-        return np.asarray(value)
+        array = np.asarray(value)
+        return matrix_of_objects(array, what) if array.dtype.kind == "O" and array.ndim == 1 else array
+    except ArgumentError:
+        raise
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
         raise ArgumentError(
             f"{what} of type {type(value).__name__} cannot be read as an array ({error}); "

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nestvec import _core
-from nestvec.base.arrays import ArrayInput, as_floats
+from nestvec.base.arrays import ArrayInput, as_array, as_floats
+from nestvec.base.columns import check_ordered
 from nestvec.base.types import Bytes, Doubles, Floats
 from nestvec.codecs.basis import Basis
 from nestvec.codecs.codec import Codec
@@ -89,7 +90,9 @@ class FittedCodec:
     def decode(self, codes: Codes, *, threads: int = 0) -> Floats:
         """The decoded rows, (rows, dim) float32. Raises `ArgumentError` for codes of another shape."""
         cosine = self.codec.coded_cosine(self.cosine)
-        y = _core.decode_rows(codes.codes, self.codec.encoding, self.dim, cosine, codes.factors, self.codebook, threads)
+        factors = None if codes.factors is None else as_array(codes.factors, "factors")
+        rows = as_array(codes.codes, "codes")
+        y = _core.decode_rows(rows, self.codec.encoding, self.dim, cosine, factors, self.codebook, threads)
         return y if self.basis is None else self.basis.inverse(y, threads)
 
     def queries(self, q: Floats, threads: int = 0) -> tuple[Floats, Doubles | None]:
@@ -107,6 +110,7 @@ def codecs_of(codec: CodecLike | Sequence[CodecLike] | None, rescore: CodecLike 
     """The codecs of a table's tiers, from the arguments of `Table.build`. Raises `ArgumentError`."""
     if codec is None:
         codec = "int8" if rescore is None else "binary"
+    check_ordered(codec, "codec")
     names = [codec] if isinstance(codec, str | FittedCodec) or not hasattr(codec, "__iter__") else list(codec)
     if rescore is not None:
         if len(names) != 1:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.base.arrays import as_index
+from nestvec.base.columns import per_row
 from nestvec.base.types import Ids
 from nestvec.encoder.batching import one_ahead, pack, windows
 from nestvec.encoder.engine import Engine
@@ -246,7 +247,8 @@ class Encoder:
         size = self._window if window is None else as_index(window, "window", 1)
         if isinstance(texts, (str, bytes, Mapping)) or not isinstance(texts, Iterable):
             raise ArgumentError(f"texts is of type {type(texts).__name__}; expected an iterable of strings")
-        stream = partial(self._stream, job, windows(_checked(texts), size), EncodeStats() if stats is None else stats)
+        checked = _checked(per_row(texts, "texts"))
+        stream = partial(self._stream, job, windows(checked, size), EncodeStats() if stats is None else stats)
 
         def code_output(tiers: Sequence[_core.TierSpec]) -> CodeOutput:
             return CodeOutput(self._pipeline, job.dim, tiers, self._threads)
@@ -358,7 +360,7 @@ def _max_length(source: ModelDir, given: int | None) -> int:
 def _text_list(texts: Iterable[str]) -> list[str]:
     if isinstance(texts, (bytes, Mapping, AbstractSet)) or not isinstance(texts, Iterable):
         raise ArgumentError(f"texts is of type {type(texts).__name__}; expected a string or a list of strings")
-    return list(_checked(texts))
+    return list(_checked(per_row(texts, "texts")))
 
 
 def _checked(texts: Iterable[str]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nestvec.base.arrays import as_array
 from nestvec.base.optional import require
 from nestvec.errors import ArgumentError
 
@@ -65,7 +66,6 @@ def _read_safetensors(path: Path, field: str | None) -> npt.NDArray[Any]:
 
 def _read_parquet(path: Path, field: str | None) -> npt.NDArray[Any]:
     parquet = require("pyarrow.parquet", "parquet", f"reading {path}")
-    compute = require("pyarrow.compute", "parquet", f"reading {path}")
     arrow = require("pyarrow", "parquet", f"reading {path}")
     types = arrow.types
     try:
@@ -79,18 +79,9 @@ def _read_parquet(path: Path, field: str | None) -> npt.NDArray[Any]:
         ]
         name = _chosen(path, "column", field, fitting, kinds, "lists of floats")
         column = parquet.read_table(path, columns=[name]).column(name)
-        rows = len(column)
-        lengths = compute.min_max(compute.list_value_length(column)).as_py()
-        if column.null_count or lengths["min"] != lengths["max"]:
-            what = f"lists of {lengths['min']} to {lengths['max']} values and {column.null_count} nulls"
-            raise ArgumentError(f"{path}: the column {name!r} has {what}; expected lists of one length in every row")
-        values = compute.list_flatten(column).combine_chunks()
-        if values.null_count:
-            raise ArgumentError(f"{path}: the lists of column {name!r} hold {values.null_count} nulls; expected floats")
-        array: npt.NDArray[Any] = values.to_numpy(zero_copy_only=False)
+        return as_array(column, f"{path}: the column {name!r}")
     except (arrow.ArrowException, OSError) as error:
         raise ArgumentError(f"{path} is truncated or no Parquet file: {error}") from error
-    return array.reshape(rows, -1) if len(array) else np.empty((rows, 0), np.float32)
 
 
 def _chosen(path: Path, what: str, field: str | None, fitting: list[str], kinds: dict[str, str], expected: str) -> str:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from nestvec import _core
 from nestvec.base.arrays import ArrayInput, as_array
+from nestvec.base.columns import per_row
 from nestvec.base.types import CodeRows, Floats, SupportsCodes
 from nestvec.codecs.codec import Codec
 from nestvec.codecs.fitted import FittedCodec, fit_rows
@@ -37,7 +38,7 @@ class _PerRow:
     def __init__(self, items: Iterable[Any], what: str) -> None:
         if isinstance(items, str) or not hasattr(items, "__iter__") or getattr(items, "ndim", 1) == 0:
             raise ArgumentError(f"{what} is of type {type(items).__name__}; expected an iterable, an item for each row")
-        self._items = iter(items)
+        self._items = iter(per_row(items, what))
         self._what = what
 
     def take(self, count: int, row: int) -> list[Any]:
@@ -337,7 +338,7 @@ def build_sections(
 
     layout_of: called once, with the dimensions of x and of fine.
     """
-    row_ids = None if ids is None else _PerRow(as_array(ids, "ids") if isinstance(ids, np.ndarray) else ids, "ids")
+    row_ids = None if ids is None else _PerRow(ids, "ids")
     row_texts = None if texts is None else _PerRow(texts, "texts")
     second = None if fine is None else Vectors(fine, "fine")
     batches: Iterable[Floats] | Iterator[Sequence[CodeRows]]

@@ -17,7 +17,8 @@ from nestvec.table.rows import RowIds
 _IDS_AT_ONCE = 1 << 16  # of a long list of ids, so that the arrays made from them stay small
 _FEW_BITS = 1 << 23  # of the filters of all queries: they cost less than lists do
 _EXPECTED = (
-    "expected a boolean mask (rows,) or (queries, rows), ids (n,), a list of ids for each query, or nestvec.Bits"
+    "expected a boolean mask (rows,) or (queries, rows), ids (n,), a list of ids for each query, or nestvec.Bits; a "
+    "mask of 0 and 1 needs .astype(bool)"
 )
 
 
@@ -56,7 +57,8 @@ def compiled_filter(filter: Filter, row_ids: RowIds, rows: int, queries: int) ->
     Short lists of ids for each of many queries become lists of rows, which take less memory.
 
     Raises `ArgumentError` for a filter of another length, shape or dtype, if the number of filters differs from the
-    number of queries, and for ids that the table does not hold.
+    number of queries, for ids that the table does not hold, and for an id that a filter holds more than once: a mask
+    of 0 and 1 would be read as the ids 0 and 1.
     """
     if isinstance(filter, Bits):
         return _from_bits(filter.packed, rows, queries)
@@ -132,6 +134,11 @@ def _from_lists(lists: Sequence[Any], row_ids: RowIds, rows: int, queries: int) 
 def _check_ids(ids: npt.NDArray[Any], what: str) -> None:
     if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
         raise ArgumentError(f"{what} has the dtype {ids.dtype} and shape {ids.shape}; {_EXPECTED}")
+    if (repeated := _repeated(ids)) is not None:
+        raise ArgumentError(
+            f"{what} holds the id {repeated} more than once; a mask of 0 and 1 needs .astype(bool), and ids that "
+            "repeat need numpy.unique(ids)"
+        )
 
 
 def _allow(ids: npt.NDArray[Any], row_ids: RowIds, rows: int, words: Words, what: str) -> None:
@@ -152,3 +159,10 @@ def _unknown_ids(what: str, ids: npt.NDArray[Any], missing: int, unknown: object
     return ArgumentError(
         f"{what} holds {len(ids)} ids, of which the table lacks {missing}, the first {unknown}; leave these ids out"
     )
+
+
+def _repeated(ids: npt.NDArray[Any]) -> int | None:
+    """The smallest id that occurs more than once."""
+    rising = np.sort(ids)
+    same = rising[1:] == rising[:-1]
+    return int(rising[np.argmax(same)]) if same.any() else None

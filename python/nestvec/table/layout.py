@@ -8,6 +8,7 @@ from functools import cached_property
 
 from nestvec import _core
 from nestvec.base.arrays import as_index
+from nestvec.base.columns import check_ordered
 from nestvec.codecs.codec import Codec
 from nestvec.codecs.fitted import check_width
 from nestvec.errors import ArgumentError
@@ -160,6 +161,7 @@ def declared(dims: Sequence[int], dim: int) -> tuple[int, ...]:
     """The declared dimensions in rising order, `dim` the last. Raises `ArgumentError` for values out of range."""
     if not 1 <= dim <= _core.MAX_DIM:
         raise ArgumentError(f"the dimension is {dim}; expected 1 to {_core.MAX_DIM}")
+    check_ordered(dims, "dims")
     if not hasattr(dims, "__iter__"):
         raise ArgumentError(f"dims is {dims!r}; expected a sequence of integers from 1 to {dim}")
     return tuple(sorted({as_index(d, "an item of dims", 1, dim) for d in dims} | {dim}))

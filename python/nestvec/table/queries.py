@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from nestvec.base.arrays import ArrayInput, as_floats, as_index
 from nestvec.base.checks import one_of, result_count, thread_count
+from nestvec.base.columns import check_ordered
 from nestvec.base.device_array import DeviceArray, check_floats, device_arrays, to_host
 from nestvec.base.types import Floats, SupportsEncode
 from nestvec.codecs.names import scanned_both_ways
@@ -181,6 +182,7 @@ def _candidates(
     if isinstance(oversample, int) or not hasattr(oversample, "__iter__"):
         multiples = (result_count(oversample, "oversample"),) * (tiers - 1)
     else:
+        check_ordered(oversample, "oversample")
         multiples = tuple(result_count(item, "an item of oversample") for item in oversample)
     if len(multiples) != tiers - 1:
         raise ArgumentError(

@@ -65,7 +65,7 @@ class Table:
         """Encodes vectors into a table.
 
         x: (rows, dim) floats, or an iterator of such batches (or a list of 2-D arrays), which is read a batch at a
-            time. Values must be finite.
+            time. Or a column of lists of pandas, polars or pyarrow. Values must be finite.
         codec: the codec of each tier: a name, or names from coarse to fine, such as ("binary", "int8", "float32"). The
             first tier is scanned. Each following tier rescores the candidates of the tier before it with the float
             query (see `search(oversample=)`). "binary" is 1 bit a dimension, scored by Hamming distance, "int8" 8 bits
@@ -80,11 +80,12 @@ class Table:
         stages: maps of x before all codecs, such as [nestvec.stages.Center(), nestvec.stages.PCA(128)], fitted in this
             order to the sample below. They are stored in the table, and every search applies them to its queries. `dim`
             and `dims` count dimensions after the stages. A cosine scales to length 1 after them.
-        ids: a unique integer from 0 for each row, by default the row's number.
+        ids: a unique integer from 0 for each row, by default the row's number. A list, an array, a column of pandas,
+            polars or pyarrow without nulls, or another iterable with an order.
         dims: nested (Matryoshka) dimensions for `search(dim=...)`, besides the full dimension. Cosine scores need them
             declared; binary scans and inner products may use any prefix. Product-quantized rows can be cut only for
             inner products, and only at the end of a sub-quantizer; rotated rows cannot be cut.
-        texts: a string for each row, stored with the row.
+        texts: a string for each row, stored with the row; given as ids are.
         metric: "cosine" scales rows and queries to length 1 (a zero vector scores 0). "ip" scores by inner product.
             "l2" scores by minus the squared distance, with every codec but binary, whose bits keep no length; prefixes
             have to be declared in `dims`. Cosines of product-quantized rows have (1 - length^2) / 4 added, because
@@ -276,8 +277,9 @@ class Table:
             the dimension). Then only the rows lose precision (an asymmetric distance: Gordo, Perronnin, Gong, Lazebnik
             2014), so recall is better at the same bytes, and a scan of bits is slower. Scores of a binary table
             without rescoring are then float32, larger is better, and `hits.metric` is "cosine" or "ip".
-        filter: the rows to consider. For all queries: a boolean mask (rows,), or ids (n,) that the table holds. For
-            each query: a mask (queries, rows), or a list with an array of ids for each query. Or `Bits`, a packed mask.
+        filter: the rows to consider. For all queries: a boolean mask (rows,), or ids (n,) that the table holds, each
+            once. For each query: a mask (queries, rows), or a list with an array of ids for each query. Or `Bits`, a
+            packed mask. Integers are ids: a mask of 0 and 1 needs .astype(bool).
             Blocks of 64 rows without a row to consider are not read.
         threads: the largest number of threads, by default all that the process may use.
 
@@ -286,8 +288,8 @@ class Table:
         they are checked, mapped and brought into the layout of each tier.
 
         Returns `Hits`, or `RangeHits` with a threshold and no k; their `stats` have the work of each tier. Raises
-        `ArgumentError` for queries of a wrong shape or with NaN or infinite values, for a filter of a wrong shape or
-        with ids that the table does not hold, and for an encoder other than the encoder that made the table;
+        `ArgumentError` for queries of a wrong shape or with NaN or infinite values, for a filter of a wrong shape, with
+        ids that repeat or that the table does not hold, and for an encoder other than the encoder that made the table;
         `TableFileError` if the file proves damaged.
         """
         queries_on_device = on_device(queries) or on_device(fine)
@@ -342,6 +344,11 @@ class Table:
             if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
                 raise ArgumentError(
                     f"ids has the shape {wanted.shape} and dtype {wanted.dtype}; expected integers (n,)"
+                )
+            if len(wanted) == segment.rows > 2 and np.isin(wanted, (0, 1)).all():
+                raise ArgumentError(
+                    "ids holds only 0 and 1, an item for each row of the table, as a mask does; for a mask give "
+                    "table.ids[mask.astype(bool)]"
                 )
             rows = segment.ids.rows_of(wanted.astype(np.int64))
             if (rows < 0).any():
