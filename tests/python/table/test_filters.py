@@ -124,7 +124,7 @@ def test_lists_give_the_results_of_masks(
     dims = [32, 64] if "dim" in options else [64]
     table = Table.build(x, codec=codec, rescore=rescore, metric=metric, dims=dims, ids=ids).to(device)
     queries = rng.standard_normal((130, options.get("dim", 64))).astype(np.float32)
-    lists = [rng.choice(1000, rng.integers(0, 16)) for _ in queries]
+    lists = [rng.choice(1000, rng.integers(0, 16), replace=False) for _ in queries]
     masks = np.zeros((130, 1000), np.bool_)
     for mask, rows in zip(masks, lists, strict=True):
         mask[rows] = True

@@ -209,7 +209,7 @@ def test_invalid_ids(ids: list[int], tmp_path: Path, opened: OpenForged) -> None
         forged["ids"].data = struct.pack(f"<{ROWS}q", *ids)
         table = opened(forged)
         check_well_formed(table)
-        hits = table.search(QUERIES, 5, filter=[ids[0], ids[-1]])
+        hits = table.search(QUERIES, 5, filter=sorted({ids[0], ids[-1]}))
         assert set(hits.ids.ravel().tolist()) <= {ids[0], ids[-1], -1}
         assert len(hits.texts) == len(QUERIES)
 
