@@ -33,10 +33,8 @@ struct RescoreView {
 };
 
 /// Minimum of resident blocks of rescore_rows on a multiprocessor: gathers wait for memory, so it holds as many threads
-/// as registers allow without spilling: 32 a thread on compute capability 8.0 and 9.0, 40 on 10.0.
-#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900)
-inline constexpr unsigned kGatherBlocks = 2048 / kThreads;
-#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 1000
+/// as registers allow without spilling, 40 a thread.
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900 || __CUDA_ARCH__ == 1000)
 inline constexpr unsigned kGatherBlocks = 1536 / kThreads;
 #else
 inline constexpr unsigned kGatherBlocks = 1024 / kThreads;  // every architecture has room for these
