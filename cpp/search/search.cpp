@@ -202,6 +202,8 @@ void place_tiers(Table& table, std::size_t memory) {
   const std::size_t blocks = block_count(segment.rows);
   for (Tier& tier : segment.tiers) {
     const bool scanned = &tier == segment.tiers.data();
+    // Devices finish sums of int8 codes as integers, which distances are not: the CPU scans these.
+    if (scanned && tier.squares && traits(tier.encoding).usual_kind == QueryKind::codes) continue;
     const std::size_t bytes = scanned ? blocks * block_bytes(tier.encoding, tier.columns())
                                       : segment.rows * row_bytes(tier.encoding, tier.columns());
     if (segment.checked && (scanned || bytes <= memory)) segment.checked->require(tier.codes, bytes, 0);
@@ -216,7 +218,7 @@ void place_tiers(Table& table, std::size_t memory) {
     tier.placement = backend->place(request, number);
     if (tier.placement) memory -= std::min(memory, tier.placement->bytes());
   }
-  segment.scan_checked = true;
+  segment.scan_checked = segment.tiers[0].placement != nullptr;
 }
 
 void search(const Table& table, const std::vector<TierQueries>& queries, const SearchOptions& options, Candidate* out) {
@@ -255,8 +257,8 @@ void search(const Table& table, const std::vector<TierQueries>& queries, const S
         rows.allowed = bits.data();
         rows.allowed_stride = filter_words;
       }
-      table.device.backend->scan(rows, prepared, kept[0], options.threads,
-                                 last == 0 ? out + first * options.k : candidates.data());
+      (rows.placement ? table.device.backend->scan : scan)(rows, prepared, kept[0], options.threads,
+                                                           last == 0 ? out + first * options.k : candidates.data());
       count_scan(segment, rows, prepared.columns, group_size, stats_of(0));
     }
     for (std::size_t t = 1; t <= last; ++t) {
@@ -287,7 +289,7 @@ Found search_above(const Table& table, const std::vector<TierQueries>& queries, 
   const std::size_t count = queries[0].values.rows, last = queries.size() - 1;
   if (segment.rows == 0 || count == 0) return Found(count);
   if (last > 0) return rescore_above(table, queries[last], last, options, least);
-  if (!table.device.is_cpu()) return best_above(table, queries[0], options, least);
+  if (segment.tiers[0].placement) return best_above(table, queries[0], options, least);
   ScanRows rows = scanned_rows(segment, options);
   const QuerySpec query_spec = query_spec_of(segment.tiers[0], rows, options);
   const std::size_t together = std::max<std::size_t>(1, kQueryBytes / ScanQueries::bytes_per_query(query_spec));
