@@ -9,6 +9,7 @@ Written from the documentation, as plainly as possible, and slow. Its rules, by 
 * a product quantizer's rows are the centroids that their codes name, without a factor;
 * a row's factor is its scale (1 but for int8), for a cosine divided by the length of the row's first d dimensions;
 * int8 against int8 is float32(sum of products) * factor * the query's scale, rounded after every product;
+* cosines are clamped to -1 to 1 after the ranking;
 * any other float score is sum * factor in float64, rounded once; a Hamming distance counts bits that differ.
 """
 
@@ -183,7 +184,7 @@ def search(
             found = found[best(scores[found], row_ids[found], k)]
         out_scores[i, : len(found)] = -scores[found] if hamming else scores[found]
         out_ids[i, : len(found)] = row_ids[found]
-    return out_scores, out_ids
+    return (out_scores if hamming or metric != "cosine" else np.clip(out_scores, -1, 1)), out_ids
 
 
 def top(scores: Floats, k: int) -> tuple[Floats, Ids]:

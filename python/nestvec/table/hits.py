@@ -119,6 +119,8 @@ class Hits(_Rows):
 
     scores: (queries, k). float32, larger is better, for the metrics "cosine", "ip" and "l2", which is minus the squared
         distance; int32, smaller is better, for "hamming", and for "ip" between int8 arrays (larger is better).
+        Cosines are clamped to -1 to 1, which rounding can leave, after the search: hits are in order of the scores
+        before, so of hits with the score 1 the better one is first.
     ids: (queries, k) int64.
     metric: "cosine", "ip", "l2" or "hamming".
     stats: the work of each tier of the table, the scanned tier first; None for a search without a table.
@@ -203,7 +205,12 @@ def least_score(threshold: float, metric: str) -> float:
     """
     if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number) or np.isnan(threshold):
         raise ArgumentError(f"threshold is {threshold!r}; expected a number, such as 0.5 for a cosine")
-    return -float(threshold) if metric == "hamming" else float(np.float32(threshold))
+    if metric == "hamming":
+        return -float(threshold)
+    least = float(np.float32(threshold))
+    if metric == "cosine" and not -1 < least <= 1:  # scores are clamped after they are compared
+        return -np.inf if least <= -1 else np.inf
+    return least
 
 
 def drop_below(least: float, scores: npt.NDArray[Any], ids: npt.NDArray[np.int64]) -> None:
@@ -217,6 +224,17 @@ def drop_below(least: float, scores: npt.NDArray[Any], ids: npt.NDArray[np.int64
 def _host(array: Any) -> npt.NDArray[Any]:
     found: npt.NDArray[Any] = array.numpy() if isinstance(array, DeviceArray) else array
     return found
+
+
+_LARGEST, _SMALLEST = np.array(1, np.float32), np.array(-1, np.float32)
+
+
+def clamp_cosines(scores: npt.NDArray[np.float32]) -> None:
+    """Clamps scores (queries, k), best first, or (hits,) to -1 to 1 in place. NaN, the score of no hit, stays."""
+    if len(scores) == 1 and scores.size and scores.item(0) <= 1 and scores.item(-1) >= -1:
+        return  # after 0.4 microseconds; the rest takes 2 to 3
+    np.minimum(scores, _LARGEST, out=scores)
+    np.maximum(scores, _SMALLEST, out=scores)
 
 
 def _restored(

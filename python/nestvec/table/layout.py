@@ -146,6 +146,16 @@ class Layout:
         """The metric of scores: `metric`, or "hamming" for bits that no other tier rescores."""
         return "hamming" if self.names == ("binary",) else self.metric
 
+    def metric_of(self, float_query: bool) -> str:
+        """The metric of a search's scores. Codes scored by codes give distances of bits, or inner products of planes.
+
+        These are no cosines: they grow with the number of dimensions.
+        """
+        scored_by_codes = len(self.codecs) == 1 and self.codecs[0].family.queries and not float_query
+        if scored_by_codes and self.score_metric == "cosine":
+            return "ip"
+        return self.metric if float_query else self.score_metric
+
     @property
     def bytes_per_row(self) -> float:
         """Bytes of codes and factors per row, over all tiers; without padding."""

@@ -25,7 +25,7 @@ from nestvec.table.filters import Filter, compiled_filter
 from nestvec.table.formats.container import Sections
 from nestvec.table.formats.v1 import ordered
 from nestvec.table.formats.versions import open_table, write_table
-from nestvec.table.hits import Hits, RangeHits, Texts, drop_below, least_score
+from nestvec.table.hits import Hits, RangeHits, Texts, clamp_cosines, drop_below, least_score
 from nestvec.table.layout import Layout
 from nestvec.table.queries import queries_from, query_vectors, rescoring_queries, search_plan
 from nestvec.table.section_names import QUERY, split
@@ -276,7 +276,8 @@ class Table:
             by its inner product with the decoded rows, bits as 1 and -1 (for a cosine, divided by the square root of
             the dimension). Then only the rows lose precision (an asymmetric distance: Gordo, Perronnin, Gong, Lazebnik
             2014), so recall is better at the same bytes, and a scan of bits is slower. Scores of a binary table
-            without rescoring are then float32, larger is better, and `hits.metric` is "cosine" or "ip".
+            without rescoring are then float32, larger is better, and `hits.metric` is "cosine" or "ip". Planes by codes
+            without rescoring score by the inner product of the planes, and `hits.metric` is "ip".
         filter: the rows to consider. For all queries: a boolean mask (rows,), or ids (n,) that the table holds, each
             once. For each query: a mask (queries, rows), or a list with an array of ids for each query. Or `Bits`, a
             packed mask. Integers are ids: a mask of 0 and 1 needs .astype(bool).
@@ -315,17 +316,21 @@ class Table:
             threads=threads,
         )
         rescoring = rescoring_queries(layout, fine, vectors)
-        metric = layout.metric if plan.float_query else layout.score_metric
+        metric = layout.metric_of(plan.float_query)
         least = None if threshold is None else least_score(threshold, metric)
         segment = state.segment  # before the search: another thread may close the table in the middle of it
         compiled = None if filter is None else compiled_filter(filter, segment.ids, segment.rows, len(vectors))
         look_up = None if segment.texts is None else segment.texts.look_up
         if above and least is not None:
             offsets, scores, ids, stats = state.searcher().above(vectors, rescoring, plan, least, compiled)
+            if metric == "cosine":
+                clamp_cosines(scores)
             return RangeHits(offsets, ids, scores, metric, stats, look_up)
         scores, ids, stats = state.searcher().search(vectors, rescoring, plan, compiled)
         if least is not None:
             drop_below(least, scores, ids)
+        if metric == "cosine":
+            clamp_cosines(scores)
         if queries_on_device:
             scores, ids = moved((scores, ids), self.device)
         return Hits(scores, ids, metric, stats, look_up)

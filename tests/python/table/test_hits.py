@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+import warnings
+from typing import Any
 
 import numpy as np
 import pytest
+from every_codec import every_codec, named
 
 from nestvec import Hits, Table, hamming_topk
 from nestvec.errors import ArgumentError
@@ -68,3 +71,63 @@ def test_pickles_hold_the_texts_of_the_hits_and_not_the_table() -> None:
         else:
             assert again.texts == hits.texts
             assert copy.copy(hits).texts == hits.texts
+
+
+LONG = np.random.default_rng(0).standard_normal((700, 64)).astype(np.float32)
+TIERS = [(name,) for name in named(every_codec((8,)))] + [("binary", "int8"), ("int8", "bfloat16"), ("pq8x8", "int8")]
+
+
+@pytest.mark.parametrize("codec", TIERS, ids="+".join)
+def test_cosines_are_clamped_after_the_ranking(codec: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.vstack([LONG, -LONG])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # few rows for the centroids
+        table = Table.build(x, codec=codec)
+    options: dict[str, Any] = {"oversample": 1000}
+    if codec[0] == "binary":
+        options["query"] = "float"
+    found = {k: table.search(LONG[:50], k, **options) for k in (1, 20, len(x))}
+    single = table.search(LONG[3], 20, **options)
+    monkeypatch.setattr("nestvec.table.table.clamp_cosines", lambda scores: None)
+    for k, hits in found.items():
+        before = table.search(LONG[:50], k, **options)
+        assert hits.metric == "cosine"
+        assert (np.abs(hits.scores) <= 1).all()
+        np.testing.assert_array_equal(hits.scores, np.clip(before.scores, -1, 1))
+        np.testing.assert_array_equal(hits.ids, before.ids)
+    np.testing.assert_array_equal(single.scores[0], found[20].scores[3])
+    if codec in {
+        ("int8",),
+        ("float16",),
+        ("bfloat16",),
+        ("binary", "int8"),
+    }:  # rounding passes 1, and the clamp is used
+        assert before.scores.max() > 1
+
+
+def test_clamped_scores_where_there_is_no_hit() -> None:
+    table = Table.build(LONG, codec="bfloat16")
+    for queries in (LONG[:1], LONG[:2]):
+        found = table.search(queries, 3, filter=[0])
+        assert found.ids[0].tolist() == [0, -1, -1]
+        assert found.scores[0, 0] <= 1
+        assert np.isnan(found.scores[:, 1:]).all()
+    assert table.search(LONG[:0], 3).scores.shape == (0, 3)
+    assert Table.build(LONG[:0], codec="bfloat16").search(LONG[:1], 3).scores.shape == (1, 0)
+
+
+def test_thresholds_are_those_of_clamped_scores() -> None:
+    table = Table.build(np.vstack([LONG, -LONG]), codec="bfloat16")
+    every = table.search(LONG[:50], 1400)
+    assert (every.scores == 1).any()
+    assert (every.scores == -1).any()
+    for threshold in (-2, -1, 0.5, 1, 1.0005):
+        found = table.search(LONG[:50], threshold=threshold)
+        assert found.ids.tolist() == every.ids[every.scores >= threshold].tolist()
+        assert found.scores.tolist() == every.scores[every.scores >= threshold].tolist()
+        padded = table.search(LONG[:50], 1400, threshold=threshold)
+        np.testing.assert_array_equal(padded.ids, np.where(every.scores >= threshold, every.ids, -1))
+
+
+def test_scores_of_other_metrics_are_not_clamped() -> None:
+    assert Table.build(3 * X, codec="float32", metric="ip").search(3 * X, 1).scores.tolist() == [[9]] * 4
