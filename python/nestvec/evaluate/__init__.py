@@ -13,7 +13,7 @@ vectors of a compressed table, for the geometry. `compare` does all of it for on
 
 from nestvec.evaluate.compare import Comparison, compare
 from nestvec.evaluate.interval import Interval, bootstrap
-from nestvec.evaluate.measures import alignment, cka, exact_neighbours, jaccard, ndcg, recall, uniformity
+from nestvec.evaluate.measures import alignment, cka, exact_neighbours, jaccard, leave_out, ndcg, recall, uniformity
 
 __all__ = [
     "Comparison",
@@ -24,6 +24,7 @@ __all__ = [
     "compare",
     "exact_neighbours",
     "jaccard",
+    "leave_out",
     "ndcg",
     "recall",
     "uniformity",

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from nestvec.base.arrays import ArrayInput, as_matrix
+from nestvec.base.checks import result_count
 from nestvec.errors import ArgumentError
 from nestvec.evaluate.interval import Interval, bootstrap
-from nestvec.evaluate.measures import alignment, cka, exact_neighbours, jaccard, ndcg, recall, uniformity
+from nestvec.evaluate.measures import alignment, cka, exact_neighbours, jaccard, leave_out, ndcg, recall, uniformity
 from nestvec.pipeline.rows import normalize
 from nestvec.table.table import Table
 
@@ -57,12 +58,15 @@ def compare(
     queries: ArrayInput,
     k: int = 10,
     judgements: Sequence[Mapping[int, float]] | None = None,
+    own_ids: ArrayInput | None = None,
     **search: Any,
 ) -> Comparison:
     """Measures a table against the full vectors that it was built from.
 
     x: (rows, dim) floats, the vectors in the order of the table's rows. queries: (queries, dim) floats. judgements: for
-    each query the gains by the table's ids. search: keywords for `Table.search`, such as oversample=8.
+    each query the gains by the table's ids. own_ids: (queries,) integers, for each query the id that is left out of its
+    rankings, as BEIR leaves out the document that has the query's id; -1 for none. Searches then ask for k + 1 hits.
+    search: keywords for `Table.search`, such as oversample=8.
 
     Intervals are 95% intervals over queries. CKA, alignment and uniformity use rows decoded from the finest tier, at
     most 4,096 evenly spaced ones; for the metric cosine the full vectors are scaled to length 1. For these measures a
@@ -73,10 +77,13 @@ def compare(
     full = as_matrix(x, "x")
     if full.shape != (table.rows, table.dim):
         raise ArgumentError(f"x has the shape {full.shape}; expected the table's ({table.rows}, {table.dim})")
-    found = table.search(queries, k, **search).ids
+    wanted = result_count(k) + (own_ids is not None)
+    found = table.search(queries, wanted, **search).ids
     ids = table.ids
     metric = table._state.description.layout.metric  # the table's own, also if it is scanned by Hamming distance
-    exact = ids[exact_neighbours(queries, full, k, metric)]
+    exact = ids[exact_neighbours(queries, full, wanted, metric)]
+    if own_ids is not None:
+        found, exact = leave_out(found, own_ids, k), leave_out(exact, own_ids, k)
     sample = np.arange(min(len(full), _GEOMETRY_ROWS)) * len(full) // min(len(full), _GEOMETRY_ROWS)
     original, decoded = full[sample], table.vectors(ids[sample])
     original = normalize(original) if metric == "cosine" else original

@@ -105,6 +105,28 @@ def ndcg(found_ids: ArrayInput, judgements: Sequence[Mapping[int, float]], k: in
     return values
 
 
+def leave_out(found_ids: ArrayInput, own_ids: ArrayInput, k: int = 10) -> Ids:
+    """The best k of rankings without the id of each query itself, as BEIR evaluates (ignore_identical_ids).
+
+    found_ids: a ranking, (queries, columns) integers; of a search for k + 1 hits, so that k are left. own_ids:
+    (queries,) integers, the id to leave out for each query, -1 for none.
+
+    Returns (queries, min(k, columns)) int64, -1 where fewer hits are left. Raises `ArgumentError` for other shapes
+    and dtypes, and for a repeated id in a ranking.
+    """
+    count = result_count(k)
+    found = _ranking(found_ids, "found_ids", count + 1)
+    own = as_array(own_ids, "own_ids")
+    if own.shape != (len(found),) or own.dtype.kind not in "iu":
+        raise ArgumentError(
+            f"own_ids has the shape {own.shape} and dtype {own.dtype}; expected an integer for each of {len(found)} "
+            "queries, -1 for none"
+        )
+    dropped = found == own[:, None]
+    order = np.argsort(dropped, axis=1, kind="stable")  # the dropped id goes to the end
+    return np.take_along_axis(np.where(dropped, -1, found), order, axis=1)[:, :count]
+
+
 def cka(x: ArrayInput, y: ArrayInput, *, debiased: bool = False) -> float:
     """Linear centred kernel alignment, the similarity of two representations of the same rows (Kornblith et al. 2019).
 

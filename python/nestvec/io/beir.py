@@ -27,12 +27,15 @@ class Beir:
 
     documents: title and text, joined by a space. queries: if the data set has judgements, only the judged queries.
     judgements: for each query the gains by row, the position of a document in `documents`; None if the data set has no
-        judgements. notes: sentences on the omissions.
+        judgements. own_rows: for each query the row of the document that has its id, -1 for none. BEIR leaves this
+        document out of the ranking of the query (ignore_identical_ids), as in ArguAna, whose queries are documents.
+        notes: sentences on the omissions.
     """
 
     documents: dict[str, str]
     queries: dict[str, str]
     judgements: list[dict[int, int]] | None
+    own_rows: list[int]
     notes: tuple[str, ...]
 
 
@@ -98,12 +101,12 @@ def read_beir(folder: str | Path, split: str = "test") -> Beir:
     """
     folder = Path(folder)
     documents, queries = read_jsonl(folder / "corpus.jsonl"), read_jsonl(folder / "queries.jsonl")
+    rows = {document: row for row, document in enumerate(documents)}
     path = folder / "qrels" / f"{split}.tsv"
     judgements: list[dict[int, int]] | None = None
     notes: list[str] = []
     if path.exists():
         qrels = read_qrels(path, queries, documents)
-        rows = {document: row for row, document in enumerate(documents)}
         judged = {query: text for query, text in queries.items() if query in qrels.judgements}
         judgements = [{rows[document]: gain for document, gain in qrels.judgements[query].items()} for query in judged]
         if unjudged := len(queries) - len(judged):
@@ -124,7 +127,13 @@ def read_beir(folder: str | Path, split: str = "test") -> Beir:
     if not documents or not queries:
         what = "queries with a judgement" if documents else "documents"
         raise ArgumentError(f"{folder} holds no {what}; expected a data set in BEIR's layout")
-    return Beir(documents, queries, judgements, tuple(notes))
+    own_rows = [rows.get(query, -1) for query in queries]
+    if own := sum(row >= 0 for row in own_rows):
+        notes.append(
+            f"{own:,} of {len(queries):,} queries have the same id as a document, which is left out of their rankings, "
+            "as BEIR does."
+        )
+    return Beir(documents, queries, judgements, own_rows, tuple(notes))
 
 
 def _integer(text: str) -> int | None:

@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TuneInput:
-    """The arguments of `tune` that come from files: vectors, and queries and judgements, if any."""
+    """The arguments of `tune` that come from files: vectors, and queries, judgements and own rows, if any."""
 
     title: str
     x: Array
     queries: Array | None
     relevance: list[dict[int, int]] | None
     notes: tuple[str, ...]
+    own_rows: list[int] | None = None
 
 
 @dataclass
@@ -132,14 +133,15 @@ def _read_folder(folder: Path, encoder: TextEncoder, limit: int | None) -> TuneI
             query_rows = _checked_rows(stored, len(data.queries), folder / "queries.npy")
     else:
         query_rows = encoder.encode(list(data.queries.values()), ("query",), str(folder))
-    relevance = data.judgements
+    relevance, own_rows = data.judgements, data.own_rows
+    new_rows = {row: new_row for new_row, row in enumerate(kept.tolist())}
+    own_rows = [new_rows.get(row, -1) for row in own_rows]
     if relevance is not None and len(kept) < len(documents):
-        new_rows = {row: new_row for new_row, row in enumerate(kept.tolist())}
         relevance = [{new_rows[row]: gain for row, gain in judged.items() if row in new_rows} for judged in relevance]
         if not any(relevance):
             relevance = None
             notes.append("None of the kept rows has a judgement: nDCG was not measured.")
-    return TuneInput(folder.resolve().name, x, query_rows, relevance, tuple(notes))
+    return TuneInput(folder.resolve().name, x, query_rows, relevance, tuple(notes), own_rows)
 
 
 def _spread(rows: int, limit: int | None) -> npt.NDArray[np.int64]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from nestvec.base.types import Floats, Ids
 from nestvec.codecs.fitted import FittedCodec, fit
-from nestvec.evaluate import bootstrap, exact_neighbours, ndcg, recall
+from nestvec.evaluate import bootstrap, exact_neighbours, leave_out, ndcg, recall
 from nestvec.evaluate.interval import Interval
 from nestvec.table.build import SAMPLE_ROWS
 from nestvec.table.hits import Hits
@@ -35,13 +35,22 @@ class Question:
     metric: str
     gains: Gains | None
     threads: int | None
-    exact: Ids  # (queries, min(DEEP, rows))
+    exact: Ids  # (queries, min(DEEP, rows)), -1 where the own row leaves fewer
+    own: Ids | None = None  # (queries,) the row left out of each ranking, -1 for none; None if no query has one
     _fits: dict[tuple[str, int], tuple[FittedCodec, float]] = field(default_factory=dict)
 
     @staticmethod
-    def of(x: Floats, queries: Floats, metric: str, gains: Gains | None, threads: int | None) -> Question:
+    def of(
+        x: Floats,
+        queries: Floats,
+        metric: str,
+        gains: Gains | None,
+        threads: int | None,
+        own: Ids | None = None,
+    ) -> Question:
         """Computes the exact answers. Raises `ArgumentError` for NaN and infinite values."""
-        return Question(x, queries, metric, gains, threads, exact_neighbours(queries, x, DEEP, metric))
+        exact = _ranked(lambda q, k: exact_neighbours(q, x, k, metric), queries, DEEP, own)
+        return Question(x, queries, metric, gains, threads, exact, own)
 
     def ndcg(self, ids: Ids) -> Interval | None:
         """Returns nDCG@10 over the queries with a gain above 0; None without judgements."""
@@ -52,7 +61,8 @@ class Question:
 
     def prefix_recall(self, dim: int) -> float:
         """Returns recall@10 of float32 vectors cut to their first `dim` dimensions; near 1 for Matryoshka models."""
-        cut = exact_neighbours(self.queries[:, :dim], self.x[:, :dim], K, self.metric)
+        x = self.x[:, :dim]
+        cut = _ranked(lambda q, k: exact_neighbours(q, x, k, self.metric), self.queries[:, :dim], K, self.own)
         return float(np.mean(recall(cut, self.exact, K)))
 
     def measure(self, plan: Plan, report: Callable[[Measured], None]) -> None:
@@ -85,7 +95,7 @@ class Question:
         def find(q: Floats, k: int = K) -> Hits:
             return table.search(q, k, threads=self.threads, **options)
 
-        deep, top = find(queries, DEEP).ids, find(queries).ids
+        deep, top = (_ranked(lambda q, k: find(q, k).ids, queries, k, self.own) for k in (DEEP, K))
         batch_seconds = _median_seconds(lambda _: find(queries), least=2)
         stats = find(queries[:1]).stats
         assert stats is not None
@@ -109,6 +119,16 @@ class Question:
             queries_per_second_batch=len(queries) / batch_seconds,
             ms_one=1000 * query_seconds,
         )
+
+
+def _ranked(find: Callable[[Floats, int], Ids], queries: Floats, k: int, own: Ids | None) -> Ids:
+    """The best k rows of each query without its own row. Queries that have one ask for k + 1 rows, others for k."""
+    ids = find(queries, k)
+    if own is None:
+        return ids
+    has_own = own >= 0
+    ids[has_own] = leave_out(find(queries[has_own], k + 1), own[has_own], ids.shape[1])
+    return ids
 
 
 def _median_seconds(call: Callable[[int], object], least: int) -> float:

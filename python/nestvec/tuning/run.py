@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from nestvec import _core
-from nestvec.base.arrays import ArrayInput, as_floats
+from nestvec.base.arrays import ArrayInput, as_array, as_floats
 from nestvec.base.checks import METRICS, one_of, thread_count
-from nestvec.base.types import Floats
+from nestvec.base.types import Floats, Ids
 from nestvec.errors import ArgumentError, NestvecError
 from nestvec.tuning.candidates import plans
 from nestvec.tuning.choice import choose, with_fronts
@@ -32,6 +32,7 @@ def tune(
     queries: ArrayInput | None = None,
     *,
     relevance: Gains | None = None,
+    own_rows: ArrayInput | None = None,
     metric: str = "cosine",
     max_bytes: float | None = None,
     min_recall: float | None = None,
@@ -48,6 +49,8 @@ def tune(
         out of x as queries, the same rows in every run. They resemble the rows more than real queries often do.
     relevance: for each query a mapping from rows of x to gains, for nDCG@10; queries without a gain above 0 count only
         for recall.
+    own_rows: (queries,) integers, for each query the row that is left out of its rankings, as BEIR leaves out the
+        document that has the query's id; -1 for none. Their searches ask for a hit more.
     metric: "cosine", "ip" or "l2", as for `Table.build`; for "l2" only product quantizers are scanned.
     max_bytes: codes and factors per row, of all tiers. max_ms: the median time of a single query. min_recall: of
         recall@10. With `min_recall`, the choice is the candidate with the fewest bytes that reaches it; without, the
@@ -72,6 +75,8 @@ def tune(
     if queries is None:
         if relevance is not None:
             raise ArgumentError("relevance= was given without queries=; give also the queries of its judgements")
+        if own_rows is not None:
+            raise ArgumentError("own_rows= was given without queries=; give also the queries that it is for")
         rows, query_rows, note = _held_out(rows)
         all_notes.append(note)
     else:
@@ -83,10 +88,11 @@ def tune(
             f"The number of queries is {len(query_rows)}, too few for reliable intervals: give {FEW_QUERIES} or more."
         )
     gains = None if relevance is None else _checked_gains(relevance, len(rows), len(query_rows))
+    own = None if own_rows is None else _checked_own(own_rows, len(rows), len(query_rows))
     codecs = None if codecs is None else list(codecs)
     plans(rows.shape[1], (), max_bytes, codecs, metric)  # raises for unknown names, before the exact search
     started = time.perf_counter()
-    question = Question.of(rows, query_rows, metric, gains, threads)
+    question = Question.of(rows, query_rows, metric, gains, threads, own)
     exact_ndcg = question.ndcg(question.exact)
     measured: list[Measured] = []
     skipped: list[tuple[str, str]] = []
@@ -200,6 +206,17 @@ def _checked_gains(relevance: Gains, rows: int, queries: int) -> Gains:
     if not any(gain > 0 for judged in relevance for gain in judged.values()):
         raise ArgumentError("relevance has no gain above 0; expected at least 1, or give None without judgements")
     return relevance
+
+
+def _checked_own(own_rows: ArrayInput, rows: int, queries: int) -> Ids | None:
+    """The own row of each query; None if no query has one."""
+    own = as_array(own_rows, "own_rows")
+    if own.shape != (queries,) or own.dtype.kind not in "iu" or (own < -1).any() or (own >= rows).any():
+        raise ArgumentError(
+            f"own_rows has the shape {own.shape} and dtype {own.dtype}; expected a row for each of {queries} queries: "
+            f"0 to {rows - 1}, or -1 for none"
+        )
+    return own.astype(np.int64) if (own >= 0).any() else None
 
 
 def _machine(threads: int | None) -> dict[str, object]:

@@ -86,6 +86,34 @@ def test_rankings_that_cannot_be_compared(found: Any, exact: Any, message: str) 
         evaluate.recall(found, exact, 2)
 
 
+def test_leave_out() -> None:
+    found = np.array([[5, 3, 1, 9], [5, 3, 1, 9], [5, 3, -1, -1], [5, 3, 1, 9], [5, -1, -1, -1]])
+    own = [5, 9, 3, -1, 5]
+    expected = [[3, 1, 9], [5, 3, 1], [5, -1, -1], [5, 3, 1], [-1, -1, -1]]
+    assert evaluate.leave_out(found, own, 3).tolist() == expected
+    assert evaluate.leave_out(found, own, 1).tolist() == [[3], [5], [5], [5], [-1]]
+    assert evaluate.leave_out(found[:1], [3], 9).tolist() == [[5, 1, 9, -1]]
+    for ids, message in (
+        ([5], r"own_ids has the shape \(1,\)"),
+        ([0.5] * 5, "dtype float64; expected an integer for each"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            evaluate.leave_out(found, ids)
+
+
+def test_compare_without_the_documents_that_are_queries() -> None:
+    ids = np.arange(len(X)) * 3 + 1
+    own = np.where(np.arange(20) % 2, ids[:20], -1)
+    scores = nestvec.normalize(X[:20]) @ nestvec.normalize(X).T
+    scores[own >= 0, np.flatnonzero(own >= 0)] = -2
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+    judgements = [{int(ids[row]): 1} for row in best[:, 0]]
+    with nestvec.Table.build(X, codec="float32", ids=ids) as table:
+        found = evaluate.compare(X, table, X[:20], 5, judgements, own_ids=own)
+        assert found.ndcg == found.ndcg_exact == found.recall == evaluate.Interval(1, 1, 1)
+        assert evaluate.compare(X, table, X[:20], 5, judgements).ndcg.mean < 0.9  # type: ignore[union-attr]
+
+
 def test_judgements_that_cannot_be_used() -> None:
     with pytest.raises(ArgumentError, match="judgements are for 1 queries and found_ids for 2"):
         evaluate.ndcg(RANKING, [{1: 1}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,21 @@ def test_a_data_set(tmp_path: Path) -> None:
         "1 judgements name documents that the corpus does not have; the first is 'z'.",
         "2 judgements name queries that queries.jsonl does not have; the first is 'q9'.",
     )
+
+
+def test_queries_that_have_the_id_of_a_document(tmp_path: Path) -> None:
+    folder = data_set(tmp_path)
+    assert read_beir(folder).own_rows == [-1, -1]
+    lines = [{"_id": "c", "text": "third"}, {"_id": "q1", "text": "first"}, {"_id": 7, "text": "second"}]
+    (folder / "queries.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "qrels" / "test.tsv").write_text("c\ta\t1\nq1\t7\t1\n7\t7\t1\n")
+    found = read_beir(folder)
+    assert found.own_rows == [2, -1, 1]
+    assert found.judgements == [{0: 1}, {1: 1}, {1: 1}]  # BEIR keeps a judgement of the query's own document
+    note = "2 of 3 queries have the same id as a document, which is left out of their rankings, as BEIR does."
+    assert found.notes == (note,)
+    (folder / "qrels" / "test.tsv").write_text("q1\t7\t1\n")
+    assert read_beir(folder).own_rows == [-1]
 
 
 def test_a_data_set_without_judgements(tmp_path: Path) -> None:

@@ -115,6 +115,18 @@ def test_a_folder_with_vectors(folder: Path, rows: int) -> None:
     np.testing.assert_array_equal(found.queries, vectors(rows, 1)[[0, 2] if rows == 3 else [0, 1]])
 
 
+def test_a_folder_whose_queries_are_documents(folder: Path) -> None:
+    np.save(folder / "corpus.npy", vectors(4))
+    np.save(folder / "queries.npy", vectors(3, 1))
+    lines = [{"_id": "d2", "text": "cat"}, {"_id": "q1", "text": "which file"}, {"_id": "d1", "text": "weather"}]
+    (folder / "queries.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "qrels" / "test.tsv").write_text("d2\td0\t1\nq1\td1\t1\nd1\td2\t1\n")
+    found = read_tune_input(folder, None, NO_MODEL)
+    assert found.own_rows == [2, -1, 1]
+    assert any("2 of 3 queries have the same id as a document" in note for note in found.notes)
+    assert read_tune_input(folder, None, NO_MODEL, limit=2).own_rows == [1, -1, -1]  # rows 0 and 2 are kept
+
+
 def test_a_folder_with_a_limit(folder: Path) -> None:
     np.save(folder / "corpus.npy", vectors(4))
     np.save(folder / "queries.npy", vectors(3, 1))

@@ -188,3 +188,46 @@ def test_bad_calls(x: np.ndarray, queries: np.ndarray, change: dict[str, object]
     arguments = {"x": x, "queries": queries} | change
     with pytest.raises(ArgumentError, match=message):
         nestvec.tune(**arguments)  # type: ignore[arg-type]
+
+
+def trec_ndcg10(scores: np.ndarray, gains: dict[int, int]) -> float:
+    """nDCG@10 by the definition in trec_eval: linear gains, log2 discounts, the ideal of all judgements."""
+    order = np.argsort(-scores, kind="stable")[:10]
+    gained = sum(gains.get(int(row), 0) / np.log2(rank + 2) for rank, row in enumerate(order) if scores[row] > -np.inf)
+    ideal = sum(gain / np.log2(rank + 2) for rank, gain in enumerate(sorted(gains.values(), reverse=True)[:10]))
+    return float(gained / ideal)
+
+
+def test_own_rows_are_left_out_as_in_beir() -> None:
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(200, DIM)).astype(np.float32)
+    x[100:] = x[:100] + 0.3 * rng.normal(size=(100, DIM)).astype(np.float32)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    queries, own = x[:60], np.where(np.arange(60) % 3, np.arange(60), -1)
+    relevance = [{row + 100: 1, row: 2} if row % 5 == 0 else {row + 100: 1} for row in range(60)]
+    scores = queries @ x.T
+    scores[own >= 0, own[own >= 0]] = -np.inf
+    expected = [trec_ndcg10(line, gains) for line, gains in zip(scores, relevance, strict=True)]
+    result = nestvec.tune(x, queries, relevance=relevance, own_rows=own, codecs=CODECS)
+    assert result.exact_ndcg10 is not None
+    assert result.exact_ndcg10.mean == pytest.approx(np.mean(expected), abs=1e-9)
+    plain = nestvec.tune(x, queries, relevance=relevance, codecs=("float32", "binary+int8"))
+    assert plain.exact_ndcg10 is not None
+    assert plain.exact_ndcg10.mean < result.exact_ndcg10.mean - 0.05
+    exact = next(found for found in result.measured if found.codec == ("float32",))
+    assert exact.ndcg10 == result.exact_ndcg10
+    assert exact.recall10.mean == exact.recall100.mean == 1
+    bits = next(found for found in result.measured if found.codec == ("binary",))
+    with nestvec.Table.build(x, codec="binary") as table:
+        ids = table.search(queries, 11).ids
+    left = np.array([[row for row in line if row != mine][:10] for line, mine in zip(ids, own, strict=True)])
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :10]
+    assert bits.recall10.mean == pytest.approx(np.mean(evaluate.recall(left, best, 10)))
+
+
+def test_own_rows_that_are_no_rows(x: np.ndarray, queries: np.ndarray) -> None:
+    for own in ([0] * 19, [0.5] * 20, [ROWS] * 20, [-2] * 20):
+        with pytest.raises(ArgumentError, match=r"own_rows has the shape .*; expected a row for each of 20 queries"):
+            nestvec.tune(x, queries, own_rows=own)
+    with pytest.raises(ArgumentError, match=r"own_rows= was given without queries="):
+        nestvec.tune(x, own_rows=[0])

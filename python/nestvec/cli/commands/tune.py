@@ -124,6 +124,7 @@ def tune(
             given.x,
             given.queries,
             relevance=given.relevance,
+            own_rows=given.own_rows,
             metric=metric,
             max_bytes=max_bytes,
             min_recall=min_recall,
