@@ -57,8 +57,8 @@ def compiled_filter(filter: Filter, row_ids: RowIds, rows: int, queries: int) ->
     Short lists of ids for each of many queries become lists of rows, which take less memory.
 
     Raises `ArgumentError` for a filter of another length, shape or dtype, if the number of filters differs from the
-    number of queries, for ids that the table does not hold, and for an id that a filter holds more than once: a mask
-    of 0 and 1 would be read as the ids 0 and 1.
+    number of queries, for ids that the table does not hold, and for a mask of integers: repeated ids, an item for
+    each row of the table, or only 0 and 1.
     """
     if isinstance(filter, Bits):
         return _from_bits(filter.packed, rows, queries)
@@ -114,7 +114,7 @@ def _from_lists(lists: Sequence[Any], row_ids: RowIds, rows: int, queries: int) 
         )
     arrays = [as_array(ids, f"filter for query {query}") for query, ids in enumerate(lists)]
     for query, ids in enumerate(arrays):
-        _check_ids(ids, f"filter for query {query}")
+        _check_ids(ids, rows, f"filter for query {query}")
     offsets = np.zeros(queries + 1, np.int64)
     np.cumsum([len(ids) for ids in arrays], out=offsets[1:])
     if queries * rows > max(_FEW_BITS, 64 * offsets[-1]):
@@ -131,19 +131,19 @@ def _from_lists(lists: Sequence[Any], row_ids: RowIds, rows: int, queries: int) 
     return words
 
 
-def _check_ids(ids: npt.NDArray[Any], what: str) -> None:
+def _check_ids(ids: npt.NDArray[Any], rows: int, what: str) -> None:
     if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
         raise ArgumentError(f"{what} has the dtype {ids.dtype} and shape {ids.shape}; {_EXPECTED}")
-    if (repeated := _repeated(ids)) is not None:
+    if (repeated := _repeated_in_mask(ids, rows)) is not None:
         raise ArgumentError(
-            f"{what} holds the id {repeated} more than once; a mask of 0 and 1 needs .astype(bool), and ids that "
-            "repeat need numpy.unique(ids)"
+            f"{what} holds the id {repeated} more than once, as a mask does; a mask of 0 and 1 needs .astype(bool), "
+            "and ids that repeat need numpy.unique(ids)"
         )
 
 
 def _allow(ids: npt.NDArray[Any], row_ids: RowIds, rows: int, words: Words, what: str) -> None:
     """Sets the bit of each id's row."""
-    _check_ids(ids, what)
+    _check_ids(ids, rows, what)
     missing, unknown = 0, None
     for begin in range(0, len(ids), _IDS_AT_ONCE):
         piece = ids[begin : begin + _IDS_AT_ONCE]
@@ -161,8 +161,10 @@ def _unknown_ids(what: str, ids: npt.NDArray[Any], missing: int, unknown: object
     )
 
 
-def _repeated(ids: npt.NDArray[Any]) -> int | None:
-    """The smallest id that occurs more than once."""
+def _repeated_in_mask(ids: npt.NDArray[Any], rows: int) -> int | None:
+    """The smallest repeated id, if ids can be a mask: an item for each row, or only 0 and 1. None if they cannot."""
+    if len(ids) < 2 or (len(ids) != rows and not (0 <= ids.item(0) <= 1 and ids.min() >= 0 and ids.max() <= 1)):
+        return None
     rising = np.sort(ids)
     same = rising[1:] == rising[:-1]
     return int(rising[np.argmax(same)]) if same.any() else None

@@ -278,10 +278,10 @@ class Table:
             2014), so recall is better at the same bytes, and a scan of bits is slower. Scores of a binary table
             without rescoring are then float32, larger is better, and `hits.metric` is "cosine" or "ip". Planes by codes
             without rescoring score by the inner product of the planes, and `hits.metric` is "ip".
-        filter: the rows to consider. For all queries: a boolean mask (rows,), or ids (n,) that the table holds, each
-            once. For each query: a mask (queries, rows), or a list with an array of ids for each query. Or `Bits`, a
-            packed mask. Integers are ids: a mask of 0 and 1 needs .astype(bool).
-            Blocks of 64 rows without a row to consider are not read.
+        filter: the rows to consider. For all queries: a boolean mask (rows,), or ids (n,) that the table holds. For
+            each query: a mask (queries, rows), or a list with an array of ids for each query. Or `Bits`, a packed mask.
+            Integers are ids: a mask of 0 and 1 needs .astype(bool), and repeated ids that can be a mask (only 0 and 1,
+            or as many as rows) are refused. Blocks of 64 rows without a row to consider are not read.
         threads: the largest number of threads, by default all that the process may use.
 
         Queries may be arrays on the table's device, of any library with DLPack or the CUDA array interface; the hits
@@ -289,9 +289,9 @@ class Table:
         they are checked, mapped and brought into the layout of each tier.
 
         Returns `Hits`, or `RangeHits` with a threshold and no k; their `stats` have the work of each tier. Raises
-        `ArgumentError` for queries of a wrong shape or with NaN or infinite values, for a filter of a wrong shape, with
-        ids that repeat or that the table does not hold, and for an encoder other than the encoder that made the table;
-        `TableFileError` if the file proves damaged.
+        `ArgumentError` for queries of a wrong shape or with NaN or infinite values, for a filter of a wrong shape,
+        with ids that the table does not hold, or that can be a mask, and for an encoder other than the encoder that
+        made the table; `TableFileError` if the file proves damaged.
         """
         queries_on_device = on_device(queries) or on_device(fine)
         if queries_on_device:

@@ -223,7 +223,7 @@ ONES = np.arange(ROWS) % 3 == 0
     ],
 )
 def test_a_mask_of_integers_is_not_taken_for_ids(table: Table, mask: Any) -> None:
-    message = r"filter( for query 0)? holds the id 0 more than once; a mask of 0 and 1 needs \.astype\(bool\), and ids"
+    message = r"filter( for query 0)? holds the id 0 more than once, as a mask does; .* 1 needs \.astype\(bool\), and"
     with pytest.raises(ArgumentError, match=message):
         table.search(X[:2], filter=mask)
 
@@ -235,8 +235,22 @@ def test_masks_of_another_type_are_told_to_be_bool(mask: Any) -> None:
 
 
 def test_an_id_that_repeats_is_named() -> None:
-    with pytest.raises(ArgumentError, match=r"filter for query 1 holds the id 7 more than once; .*numpy\.unique"):
-        TABLES["row numbers"].search(X[:2], filter=[[1], [9, 7, 8, 7]])
+    with pytest.raises(ArgumentError, match=r"filter for query 1 holds the id 1 more than once, .*numpy\.unique"):
+        TABLES["row numbers"].search(X[:2], filter=[[1], [1, 0, 1]])
+    labels = np.arange(ROWS) // 2
+    with pytest.raises(ArgumentError, match="filter holds the id 0 more than once"):
+        TABLES["row numbers"].search(X[:2], filter=labels)
+
+
+def test_ids_that_cannot_be_a_mask_may_repeat() -> None:
+    table = TABLES["row numbers"]
+    expected = table.search(X[:2], 9, filter=[1, 7, 8, 0]).ids
+    for ids in ([8, 7, 8, 1, 0, 0], [[0, 1, 8, 7, 8, 7]] * 2):
+        np.testing.assert_array_equal(table.search(X[:2], 9, filter=ids).ids, expected)
+    for few in ([0], [1], [0, 1], [1, 0]):
+        assert sorted(table.search(X[0], len(few), filter=few).ids[0].tolist()) == sorted(few)
+    everything = table.search(X[:2], 9, filter=np.arange(ROWS)[::-1]).ids
+    np.testing.assert_array_equal(everything, table.search(X[:2], 9).ids)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ class TestEveryTable:
             mask[rng.permutation(ROWS)[:kept]] = True
             expected = oracle.search(x, queries, 9, ids=ids, allowed=mask, **kind)
             check(with_ids.search(queries, 9, filter=mask), expected)
-            check(with_ids.search(queries, 9, filter=[*ids[mask]]), expected)
+            check(with_ids.search(queries, 9, filter=[*ids[mask], *ids[mask][:3]]), expected)
             expected = oracle.search(x, queries, 9, allowed=mask, **kind)
             check(without.search(queries, 9, filter=mask.tolist()), expected)
             check(without.search(queries, 9, filter=np.flatnonzero(mask)), expected)
