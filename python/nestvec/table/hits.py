@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,87 +35,8 @@ class TierStats(NamedTuple):
     seconds: float
 
 
-class _Rows:
-    """The hits of each query as Python objects, and of all queries as tables: shared by `Hits` and `RangeHits`."""
-
-    metric: str
-
-    def __len__(self) -> int:
-        raise NotImplementedError
-
-    def _of_query(self, query: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], list[str | None] | None]:
-        """Scores, ids and texts (None without stored texts) of a query's hits, without places that have no row."""
-        raise NotImplementedError
-
-    def to_dicts(self) -> list[list[dict[str, Any]]]:
-        """A list for each query, best first, of {"rank", "id", "score"}, and "text" if the table stores texts."""
-        found = []
-        for query in range(len(self)):
-            scores, ids, texts = self._of_query(query)
-            numbered = enumerate(zip(scores.tolist(), ids.tolist(), strict=True), start=1)
-            rows: list[dict[str, Any]] = [{"rank": rank, "id": id, "score": score} for rank, (score, id) in numbered]
-            if texts is not None:
-                for row, text in zip(rows, texts, strict=True):
-                    row["text"] = text
-            found.append(rows)
-        return found
-
-    def to_arrow(self) -> Any:
-        """A `pyarrow.Table`, a row for each hit: query, rank, id, score, and text if the table stores texts.
-
-        Raises `MissingDependencyError` without pyarrow.
-        """
-        return require("pyarrow", "", "to_arrow()").table(self._columns())
-
-    def to_pandas(self) -> Any:
-        """A `pandas.DataFrame` with the columns of `to_arrow`. Raises `MissingDependencyError` without pandas."""
-        return require("pandas", "", "to_pandas()").DataFrame(self._columns())
-
-    def _columns(self) -> dict[str, Any]:
-        parts = [self._of_query(query) for query in range(len(self))]
-        counts = [len(ids) for _, ids, _ in parts]
-        empty: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]  # concatenate needs an array
-        columns: dict[str, Any] = {
-            "query": np.repeat(np.arange(len(parts)), counts),
-            "rank": np.concatenate([*(np.arange(1, count + 1) for count in counts), *empty]),
-            "id": np.concatenate([*(ids for _, ids, _ in parts), *empty]),
-            "score": np.concatenate([scores for scores, _, _ in parts]) if parts else np.empty(0, np.float32),
-        }
-        if any(texts is not None for _, _, texts in parts):
-            columns["text"] = [text for _, _, texts in parts for text in texts or ()]
-        return columns
-
-    def __repr__(self) -> str:
-        """The first hits of the first queries, a line each."""
-        name = "distance" if self.metric == "hamming" else self.metric
-        total = sum(len(self._of_query(query)[1]) for query in range(len(self)))
-        lines = [f"{type(self).__name__}: {total:,} hits of {_counted(len(self), 'query', 'queries')}"]
-        cells = [("query", "rank", "id", name, "text")]
-        for query in range(min(len(self), _SHOWN_QUERIES)):
-            scores, ids, texts = self._of_query(query)
-            for rank in range(min(len(ids), _SHOWN_HITS)):
-                score = str(scores[rank]) if scores.dtype.kind == "i" else f"{scores[rank]:.4f}"
-                text = " ".join((texts[rank] or "").split()) if texts is not None else ""
-                cells.append((str(query), str(rank + 1), str(ids[rank]), score, text[:_SHOWN_TEXT]))
-            if len(ids) > _SHOWN_HITS:
-                cells.append(("", "", "...", "", ""))
-        if len(cells) > 1:
-            widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-            with_texts = any(row[4] for row in cells[1:])
-            for row in cells:
-                line = "  ".join(cell.rjust(width) for cell, width in zip(row[:4], widths, strict=False))
-                lines.append((f"{line}  {row[4]}" if with_texts else line).rstrip())
-        if len(self) > _SHOWN_QUERIES:
-            lines.append(f"... and {_counted(len(self) - _SHOWN_QUERIES, 'more query', 'more queries')}")
-        return "\n".join(lines)
-
-
-def _counted(count: int, name: str, names: str) -> str:
-    return f"{count:,} {name if count == 1 else names}"
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class Hits(_Rows):
+class Hits:
     """The best rows for each query, best first; ties in order of id. Unpacks as `scores, ids = hits`.
 
     scores: (queries, k). float32, larger is better, for the metrics "cosine", "ip" and "l2", which is minus the squared
@@ -144,7 +66,11 @@ class Hits(_Rows):
     def __reduce__(self) -> tuple[Any, ...]:
         # A pickle holds the texts of these hits, not the table that they came from.
         texts = None if self._look_up is None else self.texts
-        return _restored, (self.scores, self.ids, self.metric, self.stats, texts)
+        return _restored, (type(self), self.ids, texts, self.scores, self.ids, self.metric, self.stats)
+
+    def __repr__(self) -> str:
+        """The first hits of the first queries, a line each."""
+        return _shown(type(self).__name__, self._found())
 
     @cached_property
     def texts(self) -> Texts:
@@ -153,15 +79,28 @@ class Hits(_Rows):
             raise ArgumentError(_NO_TEXTS)
         return self._look_up(_host(self.ids))
 
-    def _of_query(self, query: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], list[str | None] | None]:
-        ids = _host(self.ids)[query]
-        found = np.flatnonzero(ids >= 0)
-        texts = None if self._look_up is None else [self.texts[query][place] for place in found.tolist()]
-        return _host(self.scores)[query][found], ids[found], texts
+    def to_dicts(self) -> list[list[dict[str, Any]]]:
+        """As `RangeHits.to_dicts`, without places that have no row."""
+        return self._found().to_dicts()
+
+    def to_arrow(self) -> Any:
+        """As `RangeHits.to_arrow`, without places that have no row."""
+        return self._found().to_arrow()
+
+    def to_pandas(self) -> Any:
+        """As `RangeHits.to_pandas`, without places that have no row."""
+        return self._found().to_pandas()
+
+    def _found(self) -> RangeHits:
+        """The hits, in main memory, without places that have no row."""
+        ids, scores = _host(self.ids), _host(self.scores)
+        found = ids >= 0
+        offsets = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
+        return RangeHits(offsets, ids[found], scores[found], self.metric, self.stats, self._look_up)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class RangeHits(_Rows):
+class RangeHits:
     """All rows that reach a threshold, for each query: as many as there are. Unpacks as `offsets, ids, scores = hits`.
 
     offsets: (queries + 1,) int64: the hits of query q are from offsets[q] to offsets[q + 1] of `ids` and `scores`, best
@@ -183,8 +122,12 @@ class RangeHits(_Rows):
         return len(self.offsets) - 1
 
     def __reduce__(self) -> tuple[Any, ...]:
-        texts = None if self._look_up is None else self.texts
-        return _restored_range, (self.offsets, self.ids, self.scores, self.metric, self.stats, texts)
+        texts = None if self._look_up is None else [self.texts]
+        return _restored, (type(self), self.ids, texts, self.offsets, self.ids, self.scores, self.metric, self.stats)
+
+    def __repr__(self) -> str:
+        """The first hits of the first queries, a line each."""
+        return _shown(type(self).__name__, self)
 
     @cached_property
     def texts(self) -> list[str | None]:
@@ -193,9 +136,70 @@ class RangeHits(_Rows):
             raise ArgumentError(_NO_TEXTS)
         return self._look_up(self.ids[None])[0]
 
-    def _of_query(self, query: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], list[str | None] | None]:
-        part = slice(int(self.offsets[query]), int(self.offsets[query + 1]))
-        return self.scores[part], self.ids[part], None if self._look_up is None else self.texts[part]
+    def to_dicts(self) -> list[list[dict[str, Any]]]:
+        """A list for each query, best first, of {"rank", "id", "score"}, and "text" if the table stores texts."""
+        columns = {name: values if name == "text" else values.tolist() for name, values in self._columns().items()}
+        del columns["query"]
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        return [rows[begin:end] for begin, end in pairwise(self.offsets.tolist())]
+
+    def to_arrow(self) -> Any:
+        """A `pyarrow.Table`, a row for each hit: query, rank, id, score, and text if the table stores texts.
+
+        Raises `MissingDependencyError` without pyarrow.
+        """
+        return require("pyarrow", "", "to_arrow()").table(self._columns())
+
+    def to_pandas(self) -> Any:
+        """A `pandas.DataFrame` with the columns of `to_arrow`. Raises `MissingDependencyError` without pandas."""
+        return require("pandas", "", "to_pandas()").DataFrame(self._columns())
+
+    def _columns(self) -> dict[str, Any]:
+        counts = np.diff(self.offsets)
+        columns = {
+            "query": np.repeat(np.arange(len(self)), counts),
+            "rank": np.arange(1, len(self.ids) + 1) - np.repeat(self.offsets[:-1], counts),
+            "id": self.ids,
+            "score": self.scores,
+        }
+        return columns if self._look_up is None else {**columns, "text": self.texts}
+
+    def _first(self, queries: int, hits: int) -> RangeHits:
+        """The first `hits` hits of each of the first `queries` queries."""
+        begins, counts = self.offsets[:-1][:queries], np.minimum(np.diff(self.offsets)[:queries], hits)
+        taken = np.concatenate([np.arange(0), *map(np.arange, begins, begins + counts)])
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        return RangeHits(offsets, self.ids[taken], self.scores[taken], self.metric, self.stats, self._look_up)
+
+
+def _shown(name: str, hits: RangeHits) -> str:
+    """The repr of hits: how many, and the first of them as a table."""
+    lines = [f"{name}: {len(hits.ids):,} hits of {_counted(len(hits), 'query', 'queries')}"]
+    table: list[list[str]] = []
+    for query, rows in enumerate(hits._first(_SHOWN_QUERIES, _SHOWN_HITS + 1).to_dicts()):
+        for row in rows[:_SHOWN_HITS]:
+            score = row["score"] if isinstance(row["score"], int) else f"{row['score']:.4f}"
+            table.append([*map(str, (query, row["rank"], row["id"], score)), _one_line(row.get("text"))])
+        if len(rows) > _SHOWN_HITS:
+            table.append(["", "", "...", "", ""])
+    if table:
+        table.insert(0, ["query", "rank", "id", "distance" if hits.metric == "hamming" else hits.metric, "text"])
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        kept = 4 if hits._look_up is None else 5
+        for cells in table:
+            padded = [cell.rjust(width) for cell, width in zip(cells[:4], widths, strict=False)]
+            lines.append("  ".join([*padded, *cells[4:kept]]).rstrip())
+    if len(hits) > _SHOWN_QUERIES:
+        lines.append(f"... and {_counted(len(hits) - _SHOWN_QUERIES, 'more query', 'more queries')}")
+    return "\n".join(lines)
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split())[:_SHOWN_TEXT]
+
+
+def _counted(count: int, name: str, names: str) -> str:
+    return f"{count:,} {name if count == 1 else names}"
 
 
 def least_score(threshold: float, metric: str) -> float:
@@ -237,22 +241,9 @@ def clamp_cosines(scores: npt.NDArray[np.float32]) -> None:
     np.maximum(scores, _SMALLEST, out=scores)
 
 
-def _restored(
-    scores: npt.NDArray[Any],
-    ids: npt.NDArray[np.int64],
-    metric: str,
-    stats: tuple[TierStats, ...] | None,
-    texts: Texts | None,
-) -> Hits:
-    return Hits(scores, ids, metric, stats, None if texts is None else lambda _: texts)
-
-
-def _restored_range(
-    offsets: npt.NDArray[np.int64],
-    ids: npt.NDArray[np.int64],
-    scores: npt.NDArray[Any],
-    metric: str,
-    stats: tuple[TierStats, ...] | None,
-    texts: list[str | None] | None,
-) -> RangeHits:
-    return RangeHits(offsets, ids, scores, metric, stats, None if texts is None else lambda _: [texts])
+def _restored(kind: Callable[..., Any], ids: npt.NDArray[np.int64], texts: Texts | None, *fields: Any) -> Any:
+    """The hits of a pickle. kind: their class. texts: of the ids."""
+    if texts is None:
+        return kind(*fields)
+    known = dict(zip(ids.ravel().tolist(), chain.from_iterable(texts), strict=True))
+    return kind(*fields, lambda asked: [[known[id] for id in row] for row in asked.tolist()])

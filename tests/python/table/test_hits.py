@@ -131,3 +131,72 @@ def test_thresholds_are_those_of_clamped_scores() -> None:
 
 def test_scores_of_other_metrics_are_not_clamped() -> None:
     assert Table.build(3 * X, codec="float32", metric="ip").search(3 * X, 1).scores.tolist() == [[9]] * 4
+
+
+DRAWN = np.random.default_rng(1).standard_normal((40, 16)).astype(np.float32)
+TEXTS = [f"row\n  {row}" for row in range(40)]
+
+
+def test_hits_print_as_a_table() -> None:
+    table = Table.build(
+        X, codec="float32", metric="ip", texts=["zero", "one\ntwo", "x" * 99, "three"], ids=[7, 5, 30, 1]
+    )
+    assert repr(table.search(2 * X[:2], 2)).splitlines() == [
+        "Hits: 4 hits of 2 queries",
+        "query  rank  id      ip  text",
+        "    0     1   7  2.0000  zero",
+        "    0     2   1  0.0000  three",
+        "    1     1   5  2.0000  one two",
+        "    1     2   1  0.0000  three",
+    ]
+    assert repr(table.search(X[2], 1)).endswith("  " + "x" * 60)
+    assert repr(table.search(X[:2], threshold=0.5)).splitlines()[0] == "RangeHits: 2 hits of 2 queries"
+    assert repr(table.search(X[:1], threshold=2)) == "RangeHits: 0 hits of 1 query"
+    assert repr(table.search(X[:0], 2)) == "Hits: 0 hits of 0 queries"
+
+
+def test_long_hits_print_their_beginning_and_look_up_no_other_text() -> None:
+    asked: list[int] = []
+    hits = Table.build(DRAWN, codec="binary", texts=TEXTS).search(DRAWN[:9], 30)
+
+    def look_up(ids: Any) -> Any:
+        asked.append(ids.size)
+        return [[f"text {row}" for row in of_query] for of_query in ids.tolist()]
+
+    lines = repr(dataclasses.replace(hits, _look_up=look_up)).splitlines()
+    assert asked == [5 * 11]
+    assert lines[0] == "Hits: 270 hits of 9 queries"
+    assert lines[1].split() == ["query", "rank", "id", "distance", "text"]
+    assert lines[2].split() == ["0", "1", "0", "0", "text", "0"]
+    assert [number for number, line in enumerate(lines) if line.strip() == "..."] == [12, 23, 34, 45, 56]
+    assert lines[-1] == "... and 4 more queries"
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_hits_become_dicts_and_tables_of_other_libraries(stored: bool) -> None:
+    table = Table.build(DRAWN, codec="float32", texts=TEXTS if stored else None, ids=range(100, 140))
+    hits = table.search(DRAWN[:3], 4, filter=[[100, 107], [], range(100, 140)])
+    found = hits.to_dicts()
+    assert [len(rows) for rows in found] == [2, 0, 4]
+    for query, rows in enumerate(found):
+        for place, row in enumerate(rows):
+            id = int(hits.ids[query, place])
+            expected = {"rank": place + 1, "id": id, "score": float(hits.scores[query, place])}
+            assert row == (expected | {"text": TEXTS[id - 100]} if stored else expected)
+    flat = [{"query": query, **row} for query, rows in enumerate(found) for row in rows]
+    pandas, _ = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    assert hits.to_arrow().to_pylist() == flat
+    pandas.testing.assert_frame_equal(hits.to_pandas(), pandas.DataFrame(flat), check_dtype=False)
+    assert hits.to_pandas().score.dtype == np.float32
+    none = table.search(DRAWN[:2], threshold=2)
+    assert none.to_dicts() == [[], []]
+    assert none.to_arrow().num_rows == len(none.to_pandas()) == 0
+
+
+def test_pickled_hits_give_the_texts_of_their_ids() -> None:
+    table = Table.build(DRAWN, codec="float32", texts=TEXTS)
+    for hits in (table.search(DRAWN[:3], 4, filter=[1, 2, 3]), table.search(DRAWN[:3], threshold=0.1)):
+        again = pickle.loads(pickle.dumps(hits))
+        assert again.to_dicts() == hits.to_dicts()
+        assert repr(again) == repr(hits)
+        assert again.texts == hits.texts
