@@ -69,6 +69,7 @@ def compiled_filter(filter: Filter, row_ids: RowIds, rows: int, queries: int) ->
     array = as_array(filter, "filter")
     if array.dtype == np.bool_:
         return _from_mask(array, rows, queries)
+    _check_ids(array, rows, "filter")
     words = _no_rows(1, rows)
     _allow(array, row_ids, rows, words[0], "filter")
     return words
@@ -142,8 +143,7 @@ def _check_ids(ids: npt.NDArray[Any], rows: int, what: str) -> None:
 
 
 def _allow(ids: npt.NDArray[Any], row_ids: RowIds, rows: int, words: Words, what: str) -> None:
-    """Sets the bit of each id's row."""
-    _check_ids(ids, rows, what)
+    """Sets the bit of each id's row. ids: checked."""
     missing, unknown = 0, None
     for begin in range(0, len(ids), _IDS_AT_ONCE):
         piece = ids[begin : begin + _IDS_AT_ONCE]
