@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from nestvec.base.types import Floats, SupportsEncode
 from nestvec.codecs.names import scanned_both_ways
 from nestvec.errors import ArgumentError
 from nestvec.table.description import Description
+from nestvec.table.filters import Filter
 from nestvec.table.layout import Layout
 
 # A tier hands on _OVERSAMPLE times k rows, and at least _FEWEST_CANDIDATES: those of a small k are lost to coarse codes
@@ -24,6 +25,21 @@ from nestvec.table.layout import Layout
 _OVERSAMPLE = 4
 _FEWEST_CANDIDATES = 200
 _MOST_OVERSAMPLE = 32
+
+Queries: TypeAlias = ArrayInput | str | Sequence[str]
+
+
+class SearchOptions(TypedDict, total=False):
+    """The keywords that all overloads of `Table.search` share."""
+
+    fine: ArrayInput | None
+    dim: int | None
+    oversample: int | Sequence[int] | None
+    confidence: float | None
+    query: str | None
+    filter: Filter | None
+    threads: int | None
+    encoder: SupportsEncode | None
 
 
 class SearchPlan(NamedTuple):
@@ -68,9 +84,7 @@ def search_plan(
     )
 
 
-def query_vectors(
-    queries: ArrayInput | str | Sequence[str], encoder: SupportsEncode | None, description: Description
-) -> Floats:
+def query_vectors(queries: Queries, encoder: SupportsEncode | None, description: Description) -> Floats:
     """The queries as an array (queries, columns); texts are encoded.
 
     description: of the table; it names the encoder that texts must be encoded with.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, overload
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +27,12 @@ from nestvec.table.formats.v1 import ordered
 from nestvec.table.formats.versions import open_table, write_table
 from nestvec.table.hits import Hits, RangeHits, Texts, clamp_cosines, drop_below, least_score
 from nestvec.table.layout import Layout
-from nestvec.table.queries import queries_from, query_vectors, rescoring_queries, search_plan
+from nestvec.table.queries import Queries, SearchOptions, queries_from, query_vectors, rescoring_queries, search_plan
 from nestvec.table.section_names import QUERY, split
 from nestvec.table.state import TableState
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Table:
@@ -192,55 +195,17 @@ class Table:
 
     @overload
     def search(
-        self,
-        queries: ArrayInput | str | Sequence[str],
-        k: int | None = None,
-        *,
-        threshold: None = None,
-        fine: ArrayInput | None = None,
-        dim: int | None = None,
-        oversample: int | Sequence[int] | None = None,
-        confidence: float | None = None,
-        query: str | None = None,
-        filter: Filter | None = None,
-        threads: int | None = None,
-        encoder: SupportsEncode | None = None,
+        self, queries: Queries, k: int | None = None, *, threshold: None = None, **options: Unpack[SearchOptions]
     ) -> Hits: ...
     @overload
-    def search(
-        self,
-        queries: ArrayInput | str | Sequence[str],
-        k: int,
-        *,
-        threshold: float,
-        fine: ArrayInput | None = None,
-        dim: int | None = None,
-        oversample: int | Sequence[int] | None = None,
-        confidence: float | None = None,
-        query: str | None = None,
-        filter: Filter | None = None,
-        threads: int | None = None,
-        encoder: SupportsEncode | None = None,
-    ) -> Hits: ...
+    def search(self, queries: Queries, k: int, *, threshold: float, **options: Unpack[SearchOptions]) -> Hits: ...
     @overload
     def search(
-        self,
-        queries: ArrayInput | str | Sequence[str],
-        k: None = None,
-        *,
-        threshold: float,
-        fine: ArrayInput | None = None,
-        dim: int | None = None,
-        oversample: int | Sequence[int] | None = None,
-        confidence: float | None = None,
-        query: str | None = None,
-        filter: Filter | None = None,
-        threads: int | None = None,
-        encoder: SupportsEncode | None = None,
+        self, queries: Queries, k: None = None, *, threshold: float, **options: Unpack[SearchOptions]
     ) -> RangeHits: ...
     def search(
         self,
-        queries: ArrayInput | str | Sequence[str],
+        queries: Queries,
         k: int | None = None,
         *,
         threshold: float | None = None,
