@@ -127,13 +127,7 @@ def read_beir(folder: str | Path, split: str = "test") -> Beir:
     if not documents or not queries:
         what = "queries with a judgement" if documents else "documents"
         raise ArgumentError(f"{folder} holds no {what}; expected a data set in BEIR's layout")
-    own_rows = [rows.get(query, -1) for query in queries]
-    if own := sum(row >= 0 for row in own_rows):
-        notes.append(
-            f"{own:,} of {len(queries):,} queries have the same id as a document, which is left out of their rankings, "
-            "as BEIR does."
-        )
-    return Beir(documents, queries, judgements, own_rows, tuple(notes))
+    return Beir(documents, queries, judgements, [rows.get(query, -1) for query in queries], tuple(notes))
 
 
 def _integer(text: str) -> int | None:

@@ -136,6 +136,11 @@ def _read_folder(folder: Path, encoder: TextEncoder, limit: int | None) -> TuneI
     relevance, own_rows = data.judgements, data.own_rows
     new_rows = {row: new_row for new_row, row in enumerate(kept.tolist())}
     own_rows = [new_rows.get(row, -1) for row in own_rows]
+    if own := sum(row >= 0 for row in own_rows):
+        notes.append(
+            f"{own:,} of {len(own_rows):,} queries have the same id as a document, which is left out of their "
+            "rankings, as BEIR does."
+        )
     if relevance is not None and len(kept) < len(documents):
         relevance = [{new_rows[row]: gain for row, gain in judged.items() if row in new_rows} for judged in relevance]
         if not any(relevance):

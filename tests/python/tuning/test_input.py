@@ -123,8 +123,11 @@ def test_a_folder_whose_queries_are_documents(folder: Path) -> None:
     (folder / "qrels" / "test.tsv").write_text("d2\td0\t1\nq1\td1\t1\nd1\td2\t1\n")
     found = read_tune_input(folder, None, NO_MODEL)
     assert found.own_rows == [2, -1, 1]
-    assert any("2 of 3 queries have the same id as a document" in note for note in found.notes)
-    assert read_tune_input(folder, None, NO_MODEL, limit=2).own_rows == [1, -1, -1]  # rows 0 and 2 are kept
+    note = "{} of 3 queries have the same id as a document, which is left out of their rankings, as BEIR does."
+    assert note.format(2) in found.notes
+    limited = read_tune_input(folder, None, NO_MODEL, limit=2)
+    assert limited.own_rows == [1, -1, -1]  # rows 0 and 2 are kept
+    assert note.format(1) in limited.notes
 
 
 def test_a_folder_with_a_limit(folder: Path) -> None:
