@@ -11,7 +11,7 @@ namespace nestvec {
 void multiply(Matrix<const double> a, Matrix<const double> b, double* result, std::size_t threads);
 
 /// Eigenvalues of a symmetric matrix in falling order, and the eigenvector of each as a row of `vectors`, of length 1:
-/// Householder's tridiagonal form, then the implicit QL algorithm (Wilkinson, Reinsch 1971). Errors are about 1e-15 of
+/// Householder's tridiagonal form, then the implicit QL algorithm (Wilkinson, Reinsch 1971). Errors are below 1e-13 of
 /// the largest value. vectors: the shape of a.
 void eigen_symmetric(Matrix<const double> a, double* values, double* vectors, std::size_t threads);
 

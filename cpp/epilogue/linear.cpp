@@ -35,7 +35,7 @@ std::vector<float> in_blocks(const float* data, std::size_t rows, std::size_t co
 void linear(Matrix<const float> matrix, const float* start, Matrix<const float> x, float* result, std::size_t threads) {
   const std::size_t out = matrix.cols, wide = (out + kLanes - 1) / kLanes * kLanes;
   // A panel of columns of a wide matrix has a line in each page, and at 1,024 columns all of them in the same few sets
-  // of the caches: 8 times slower.
+  // of the caches.
   const std::size_t block = x.rows < kBlockedRows ? std::max(wide, kBlock) : kBlock;
   const bool padded = wide != out;
   const bool copied = padded || wide > block;
