@@ -41,7 +41,7 @@ class DeviceRescore {
     work_.stream.synchronize("rescoring");
     for (std::size_t i = 0; i < queries_ * task_.keep; ++i) out[i] = placed_.candidate(found[i], false);
     if (!task_.stats) return;
-    const std::size_t bytes = row_bytes(rows_.encoding, rows_.columns) + (rows_.factors ? sizeof(float) : 0);
+    const std::size_t bytes = row_bytes(rows_.encoding, rows_.columns) + rows_.terms_per_row() * sizeof(float);
     for (std::size_t q = 0; q < queries_; ++q) {
       task_.stats->rows += done[q];
       task_.stats->bytes += done[q] * bytes;

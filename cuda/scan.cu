@@ -67,7 +67,7 @@ class DeviceScan {
   void scan_piece(const Plan& plan, const ScanView& view, bool sample);
   void scan_streamed(const Plan& plan, ScanView view, std::size_t threads);
   std::size_t blocks_per_piece() const;
-  std::size_t terms_per_block() const { return ((rows_.factors ? 1 : 0) + (rows_.squares ? 1 : 0)) * kBlockRows; }
+  std::size_t terms_per_block() const { return rows_.terms_per_row() * kBlockRows; }
   Finish finish() const;
 
   const ScanRows& rows_;

@@ -82,7 +82,7 @@ class Rescorer {
     best.finish(out, [](std::int64_t) { return 0.0; });
     if (!task_.stats) return;
     task_.stats->rows += done;
-    task_.stats->bytes += done * (bytes_ + (rows_.factors ? sizeof(float) : 0));
+    task_.stats->bytes += done * (bytes_ + rows_.terms_per_row() * sizeof(float));
   }
 
   void ask_ahead(const std::vector<std::int64_t>& rows) const {

@@ -51,6 +51,8 @@ struct ScanRows {
   RowLists lists = {};                     ///< in place of `allowed`, for blocks that the CPU scans
   const Placement* placement = nullptr;    ///< the rows on the device that scans them; null on the CPU
 
+  /// The number of floats that a row has beside its codes: a factor, a square.
+  std::size_t terms_per_row() const { return (factors ? 1 : 0) + (squares ? 1 : 0); }
   /// Index of a row in factors and squares.
   std::size_t in_blocks(std::size_t row) const { return row / kBlockRows * factor_stride + row % kBlockRows; }
   float factor(std::size_t row) const { return factors ? factors[in_blocks(row)] : 1; }

@@ -106,7 +106,7 @@ class TopK {
   void finish_all(double least, std::vector<Candidate>& out, const Exact& exact) {
     if (!error_.exact()) score_exactly(exact);
     std::erase_if(kept_, [&](const Candidate& candidate) { return !(candidate.score >= least); });
-    std::sort(kept_.begin(), kept_.end(), order_);
+    std::sort(kept_.begin(), kept_.end(), interruptible(order_));
     out = std::move(kept_);
   }
 

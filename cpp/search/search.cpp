@@ -41,8 +41,8 @@ void count_scan(const Segment& segment, const ScanRows& rows, std::size_t used_c
                 TierStats* stats) {
   if (!stats) return;
   const std::size_t blocks = block_count(segment.rows);
-  const std::size_t block = block_bytes(rows.encoding, used_columns) +
-                            ((rows.factors ? 1 : 0) + (rows.squares ? 1 : 0)) * kBlockRows * sizeof(float);
+  const std::size_t block =
+      block_bytes(rows.encoding, used_columns) + rows.terms_per_row() * kBlockRows * sizeof(float);
   if (rows.lists) {
     std::vector<bool> read(blocks);
     for (std::size_t q = 0; q < queries; ++q)
@@ -171,7 +171,7 @@ Found rescore_above(const Table& table, const TierQueries& queries, std::size_t 
   parallel_for(count, options.threads, [&](std::size_t, std::size_t q) {
     for (std::size_t s = 0; s < slices; ++s)
       found[q].insert(found[q].end(), parts[q * slices + s].begin(), parts[q * slices + s].end());
-    std::sort(found[q].begin(), found[q].end(), Order{segment.ids});
+    std::sort(found[q].begin(), found[q].end(), interruptible(Order{segment.ids}));
   });
   return found;
 }

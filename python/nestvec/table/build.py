@@ -336,7 +336,7 @@ def build_sections(
 ) -> tuple[Description, Stages, dict[str, Section]]:
     """Runs a Builder over all rows. Returns a description without an encoder, the fitted stages, and ordered sections.
 
-    layout_of: called once, with the dimensions of x and of fine.
+    layout_of: makes the layout from the dimensions of x and of fine.
     """
     row_ids = None if ids is None else _PerRow(ids, "ids")
     row_texts = None if texts is None else _PerRow(texts, "texts")

@@ -166,3 +166,15 @@ def test_bits_have_no_distance() -> None:
         Table.build(x, codec=("int8", "binary"), metric="l2")
     with pytest.raises(ArgumentError, match='query is "codes" and the metric of the table is "l2"'):
         Table.build(x, codec="planes2", metric="l2").search(x[:1], query="codes")
+
+
+@pytest.mark.parametrize("rescore", ["int8", "int4", "rabitq3"])
+def test_the_bytes_of_squares_are_counted(rescore: str) -> None:
+    table = Table.build(drawn(640, 32, 19), codec=("float32", rescore), metric="l2")
+    stats = table.search(drawn(3, 32, 20), 10).stats
+    assert stats is not None
+    tiers = [Table.build(drawn(640, 32, 19), codec=codec, metric="l2") for codec in ("float32", rescore)]
+    assert stats[0].bytes == 640 * tiers[0].bytes_per_row
+    # int8 squares its decoded rows; a scan of it has the squares
+    squares = 4 if rescore == "int8" else 0
+    assert stats[1].bytes == 3 * 200 * (tiers[1].bytes_per_row - squares)
