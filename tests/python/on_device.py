@@ -1,4 +1,4 @@
-"""Runs the CPU's tests on a device, unchanged: see conftest.py.
+"""Runs the CPU's tests on a device, unchanged, but for those marked cpu_only: see conftest.py.
 
 Patches move tables to the device when they are built or opened, and arrays when a stateless function is called.
 Encoders run on the device unless a test names another. Results come back as numpy arrays.
@@ -25,18 +25,6 @@ from nestvec.table import topk
 from nestvec.table.hits import Hits
 from nestvec.table.table import Table
 
-_AT_ONCE = "a table goes to a device as a whole, so damage shows when it is opened, not as it is used"
-LEFT_OUT = {
-    "test_table.py::test_properties_and_info": "it expects the repr of a table on the CPU, which names no device",
-    "test_container.py::TestDamage::test_bytes_of_the_data_are_found_at_first_use": _AT_ONCE,
-    "test_container.py::TestDamage::test_only_used_chunks_are_read": _AT_ONCE,
-    "test_concurrency.py::test_damage_is_seen_by_every_thread": _AT_ONCE,
-    "test_concurrency.py::test_fork_in_the_middle_of_searches": "a CUDA context does not outlive a fork",
-    "test_forged.py::TestCodebooks::test_nan_and_infinity": _AT_ONCE,
-    "test_encoder.py::test_stats_add_up": "a device's batches are larger, and so have more padding",
-    "test_encoder.py::test_no_silent_way_from_cuda_to_the_cpu": "it needs onnxruntime's session, not the stand-in",
-}
-
 # The array arguments of each function, and the numpy kinds of their items.
 _ARRAYS = {
     "pool": {"hidden": "f", "mask": "biu"},
@@ -49,11 +37,10 @@ _ARRAYS = {
 
 
 def leave_out(items: list[pytest.Item]) -> None:
-    """Skips tests that do not concern a device, each with its reason."""
+    """Skips the tests marked cpu_only, each with the reason its mark gives."""
     for item in items:
-        name = item.nodeid.rpartition("/")[2].partition("[")[0]
-        if name in LEFT_OUT:
-            item.add_marker(pytest.mark.skip(reason=LEFT_OUT[name]))
+        if mark := item.get_closest_marker("cpu_only"):
+            item.add_marker(pytest.mark.skip(reason=mark.args[0]))
 
 
 def use(device: str) -> None:

@@ -314,6 +314,7 @@ def test_many_threads_on_one_encoder(encoder: Encoder) -> None:
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.cpu_only("a device's batches are larger, and so have more padding")
 def test_stats_add_up(encoder: Encoder) -> None:
     texts = mixed_texts(50)
     stats = EncodeStats()
@@ -370,6 +371,7 @@ def test_models_that_do_not_exist(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this onnxruntime has CUDA"
 )
+@pytest.mark.cpu_only("it needs onnxruntime's session, not the stand-in")
 def test_cuda_does_not_silently_fall_back_to_the_cpu(model: Path) -> None:
     with pytest.raises(DeviceError, match="device is 'cuda'"):
         Encoder(model, device="cuda")

@@ -73,6 +73,7 @@ def test_searching_while_others_build() -> None:
     at_once(search, build, stateless, search, build, stateless)
 
 
+@pytest.mark.cpu_only("a device reads a whole table when it is opened")
 def test_damage_is_seen_by_every_thread(tmp_path: Path) -> None:
     path = tmp_path / "table"
     Table.build(X, codec="float32").save(path)
@@ -172,6 +173,7 @@ print("done")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system's libraries are not safe under fork")
+@pytest.mark.cpu_only("a CUDA context does not outlive a fork")
 def test_fork_in_the_middle_of_searches(tmp_path: Path) -> None:
     path = tmp_path / "table"
     Table.build(X, codec="float32", rescore="int8").save(path)

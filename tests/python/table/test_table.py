@@ -279,6 +279,7 @@ def test_bits_of_vectors_that_hold_tiny_and_huge_values_are_still_their_signs() 
     assert Table.build(x, codec="binary").search(queries, 3).scores.tolist() == [[0, 1, 1], [0, 1, 1], [0, 0, 1]]
 
 
+@pytest.mark.cpu_only("it expects the repr of a table on the CPU, which names no device")
 def test_properties_and_info() -> None:
     x = np.random.default_rng(9).standard_normal((100, 48)).astype(np.float32)
     table = Table.build(x, rescore="int8", dims=(16, 48, 16), ids=np.arange(100) + 5, texts=["a"] * 100)
