@@ -292,8 +292,13 @@ class Scan {
                 std::size_t q, std::size_t count) const {
     BlockHits hits[kQueryTile * kBlockTile];
     const float* limits = worker.limits.data() + q;
-    const bool partial = wide_words_ > 0 || rows_.squares;  // the kernel's scores lack a term
-    kernel_(run, queries_.query(first + q), count, partial ? kNoLimits : limits, hits);
+    float before_squares[kQueryTile];
+    if (rows_.squares) limits_before_squares(b, run.count, first + q, count, limits, before_squares);
+    kernel_(run, queries_.query(first + q), count,
+            wide_words_ > 0 ? kNoLimits  // the kernel's scores lack a term
+            : rows_.squares ? before_squares
+                            : limits,
+            hits);
     if (wide_words_ > 0) add_wide(run, first + q, count, limits, hits);
     if (rows_.squares) subtract_squares(run, b, first + q, count, limits, hits);
     for (std::size_t i = 0; i < count; ++i) {
@@ -326,13 +331,33 @@ class Scan {
       kernels().add_terms(wide[i].scores, weight, limits[i / run.count], hits[i]);
   }
 
+  /// Limits of scores from which squares are still subtracted: all are at least the smallest of the run. So kernels
+  /// reject most blocks, as without squares. Limits give way by the rounding of what they are compared with.
+  void limits_before_squares(std::size_t b, std::size_t blocks, std::size_t q, std::size_t count, const float* limits,
+                             float* before) const {
+    float lanes[16];
+    std::fill_n(lanes, 16, std::numeric_limits<float>::infinity());
+    for (std::size_t j = 0; j < blocks; ++j) {
+      const float* squares = rows_.squares + (b + j) * rows_.factor_stride;
+      for (std::size_t r = 0; r < kBlockRows; ++r)
+        lanes[r % 16] = squares[r] < lanes[r % 16] ? squares[r] : lanes[r % 16];
+    }
+    const double smallest = *std::min_element(lanes, lanes + 16);
+    for (std::size_t i = 0; i < count; ++i) {
+      const double least = -double(queries_.scales[q + i].square_weight) * smallest;
+      const double limit = limits[i] + least - 0x1p-20 * (std::abs(double(limits[i])) + std::abs(least));
+      before[i] = std::isfinite(limit) ? float(limit) : kLowest;
+    }
+  }
+
   /// Subtracts the rows' squares from all scores of a run that begins at block b, and finds the rows that beat the
   /// limits.
   void subtract_squares(const BlockRun& run, std::size_t b, std::size_t q, std::size_t count, const float* limits,
                         BlockHits* hits) const {
     for (std::size_t i = 0; i < count * run.count; ++i)
-      kernels().add_terms(rows_.squares + (b + i % run.count) * rows_.factor_stride,
-                          queries_.scales[q + i / run.count].square_weight, limits[i / run.count], hits[i]);
+      if (hits[i].rows)
+        kernels().add_terms(rows_.squares + (b + i % run.count) * rows_.factor_stride,
+                            queries_.scales[q + i / run.count].square_weight, limits[i / run.count], hits[i]);
   }
 
   /// One query over row-major rows, in place.
