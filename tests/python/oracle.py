@@ -6,7 +6,8 @@ Written from the documentation, as plainly as possible, and slow. Its rules, by 
 * bits are x > 0; for the other codecs a cosine scales a vector by float64(1 / length), rounds it to float32, and codes
   that;
 * a float query against bits as 1 and -1 is scaled, for a cosine, by float64(1 / (length * sqrt(dim)));
-* a product quantizer's rows are the centroids that their codes name, without a factor;
+* a product quantizer's rows are the centroids that their codes name, plus a center, without a factor: centers are
+  multiplied with queries in float64, dimension after dimension, and subtracted from them in float32;
 * a row's factor is its scale (1 but for int8), for a cosine divided by the length of the row's first d dimensions;
 * int8 against int8 is float32(sum of products) * factor * the query's scale, rounded after every product;
 * cosines are clamped to -1 to 1 after the ranking;
@@ -76,16 +77,17 @@ def int8_codes(x: Floats) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True)
 class Tier:
-    """All rows under one codec: codes as numbers, and each row's factor at a dimension."""
+    """All rows under one codec: codes as numbers, each row's factor at a dimension, and the center of a pq."""
 
     codec: str
     metric: str
     values: Floats  # before they are coded
     codes: Floats
     scale: Floats
+    center: Floats | None = None
 
     @classmethod
-    def of(cls, x: Floats, codec: str, metric: str, pq_rows: Floats | None) -> Tier:
+    def of(cls, x: Floats, codec: str, metric: str, pq_rows: tuple[Floats, Floats] | None) -> Tier:
         values = unit(x) if metric == "cosine" and codec != "binary" else x
         ones = np.ones(len(x), np.float32)
         if codec == "int8":
@@ -94,7 +96,7 @@ class Tier:
             return cls(codec, metric, values, bfloat16(values), ones)
         if codec.startswith("pq"):
             assert pq_rows is not None
-            return cls(codec, metric, values, pq_rows, ones)
+            return cls(codec, metric, values, pq_rows[0], ones, pq_rows[1])
         codes = values > 0 if codec == "binary" else values.astype(codec)
         return cls(codec, metric, values, codes, ones)
 
@@ -132,12 +134,18 @@ class Tier:
         """Scores against the float query; larger is better."""
         dim, query = len(query), unit(query) if self.cosine else query
         codes, factor = self.codes[:, :dim].astype(np.float32), self.factor(dim)
+        center = np.zeros(dim, np.float32) if self.center is None else self.center[:dim]
+        weight, constant = 0.0, np.add.accumulate(query.astype(np.float64) * center)[-1]
+        if self.metric == "l2":
+            query = query - center
+        elif self.cosine and self.center is not None:
+            weight = (1 + min(1.0, dot(center, center))) / 4
+            constant += weight * (1 - dot(center, center))
+            query = query - np.float32(2 * weight) * center
         products, squares = dot(codes, query) * factor, dot(codes, codes) * factor * factor
         if self.metric == "l2":
             return (2 * products - squares - dot(query, query)).astype(np.float32)
-        if self.cosine and self.codec.startswith("pq"):
-            return (products - squares / 4 + 0.25).astype(np.float32)
-        return products.astype(np.float32)
+        return (products - weight * squares + constant).astype(np.float32)
 
 
 def best(scores: Floats, ids: Ids, k: int) -> npt.NDArray[np.int64]:
@@ -158,11 +166,12 @@ def search(
     oversample: int | None = None,
     query: str = "codes",
     allowed: npt.NDArray[np.bool_] | None = None,
-    pq_rows: Floats | None = None,
+    pq_rows: tuple[Floats, Floats] | None = None,
 ) -> tuple[Floats, Ids]:
     """What Table.search must return: scores and ids of shape (queries, min(k, rows)).
 
-    allowed: (rows,) or (queries, rows). pq_rows: the decoded rows of a product quantizer.
+    allowed: (rows,) or (queries, rows). pq_rows: the decoded rows of a product quantizer, before its center is added,
+    and the center.
     """
     rows = len(x)
     x, queries = x.astype(np.float32), np.atleast_2d(queries).astype(np.float32)

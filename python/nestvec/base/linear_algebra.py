@@ -29,6 +29,12 @@ def cross_products(x: Floats, y: Floats) -> Doubles:
     return total
 
 
+def mean(rows: Floats) -> Floats:
+    """The mean of rows (rows, dim), (dim,) float32. numpy adds row after row in double, on every CPU."""
+    summed: Doubles = rows.mean(axis=0, dtype=np.float64)
+    return summed.astype(np.float32)
+
+
 def eigen(matrix: Doubles) -> tuple[Doubles, Doubles]:
     """The eigenvalues of a symmetric matrix in falling order, and the eigenvectors as rows."""
     return _core.eigen_symmetric(np.ascontiguousarray(matrix), 0)

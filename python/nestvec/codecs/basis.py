@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from nestvec import _core
+from nestvec.base.linear_algebra import product
 from nestvec.base.types import Bytes, Doubles, Floats
 
 
 @dataclass(frozen=True, eq=False)
 class Basis:
     """y = R (x - center): a shift and a rotation, with which q . x = R q . y + q . center.
+
+    Without a rotation, rows and queries may be cut to their first dimensions.
 
     center: (dim,) float32, or None for zeros.
     matrix: (dim, dim) float32 orthogonal, y = (x - center) @ matrix; or
@@ -25,14 +28,27 @@ class Basis:
 
     def rows(self, x: Floats, threads: int = 0) -> Floats:
         """The coordinates of rows (rows, dim). A row's bits do not depend on the other rows."""
-        return self._rotated(x if self.center is None else x - self.center, threads)
+        return self._rotated(x if self.center is None else x - self.center[: x.shape[1]], threads)
 
-    def queries(self, q: Floats, threads: int = 0) -> tuple[Floats, Doubles | None]:
-        """Rotated queries (queries, dim), and q . center (queries,) to add to their scores; None without a center."""
+    def queries(
+        self, q: Floats, threads: int = 0, *, dim: int | None = None, norm_weight: float = 0.0, exact: bool = True
+    ) -> tuple[Floats, Doubles | None]:
+        """Queries (queries, dim) in the coordinates of the codes, and constants (queries,) that complete their scores.
+
+        With w for norm_weight, a score q . x + w (1 - |x|^2) is R (q - 2 w center) . y - w |y|^2 and the constant
+        q . center + w (1 - |center|^2). Constants are None where all of them are zero.
+
+        dim: the number of dimensions that are scored, by default all. exact: whether q . center is summed in double.
+        """
         if self.center is None:
-            return self._rotated(q, threads), None
-        constants = _core.linear(q, np.ascontiguousarray(self.center[:, None]), None, threads)
-        return self._rotated(q, threads), constants[:, 0].astype(np.float64)
+            return self._rotated(q, threads), np.full(len(q), norm_weight) if norm_weight else None
+        center = self.center[: q.shape[1]]
+        column = np.ascontiguousarray(center[:dim, None])
+        if not norm_weight:
+            products = product(q[:, :dim], column) if exact else _core.linear(q, column, None, threads)
+            return self._rotated(q, threads), products[:, 0].astype(np.float64)
+        constants = product(q[:, :dim], column)[:, 0] + norm_weight * (1 - _core.squared_lengths(column.T)[0])
+        return self._rotated(q - np.float32(2 * norm_weight) * center, threads), constants
 
     def inverse(self, y: Floats, threads: int = 0) -> Floats:
         """The rows with the coordinates y (rows, dim)."""

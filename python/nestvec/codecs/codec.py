@@ -43,13 +43,9 @@ class Codec:
         """The encoding as the compiled code describes it."""
         return encodings()[self.encoding]
 
-    def coded_cosine(self, cosine: bool) -> bool:
-        """Whether the compiled code scales rows and queries to length 1. Before a rotation, Python has done it."""
-        return cosine and not self.family.rotates
-
     def has_factors(self, cosine: bool) -> bool:
         """Whether scores need a factor per row: a scale of its own, or for a cosine an inverse length."""
-        return self.traits.has_factors(self.coded_cosine(cosine), self.family.scaled)
+        return self.traits.has_factors(cosine and not self.family.rotates, self.family.scaled)
 
     def columns(self, dim: int) -> int:
         """The number of codes in a row of `dim` dimensions; for bit planes, of bits."""
@@ -91,7 +87,7 @@ class Mark:
     size: float = 1.0
 
 
-Fit = Callable[[Codec, "Floats", int], tuple["_core.Codebook | None", "Basis | None"]]
+Fit = Callable[[Codec, "Floats", int, bool], tuple["_core.Codebook | None", "Basis | None"]]
 Offer = tuple[int, str]
 
 
@@ -109,8 +105,9 @@ class Family:
     rotates: rows are rotated before they are coded, so they cannot be cut to a prefix.
     scaled: each row has a scale that multiplies its levels.
     queries: "codes" and "float", the default first, if a scan has the choice: the encoding needs kernels for both.
-    fit: learns a codebook and a basis from (codec, sample, seed); None for codecs that learn nothing. It imports its
-        module at the call. fit_seconds: of a codec, for 10,000 rows of 384 dimensions: an estimate.
+    fit: learns a codebook and a basis from (codec, sample, seed, centred); None for codecs that learn nothing. It
+        imports its module at the call. centred: false where prefixes ask for a basis without a center. fit_seconds: of
+        a codec, for 10,000 rows of 384 dimensions: an estimate.
     offers: the candidates of `nestvec.tune`, from the dimension and the largest number of bytes of a row: tiers joined
         by "+", each with its turn (families.py): cheap and informative candidates come first.
     cut: whether `tune` measures prefixes: for codecs that keep the order of dimensions and aim at few bytes.

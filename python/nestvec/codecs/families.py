@@ -59,25 +59,25 @@ def _opq_offers(dim: int, max_bytes: float | None) -> Iterator[Offer]:
     yield _TRAINED, f"binary+opq{max(1, dim // 4)}x8"
 
 
-def _fit_int4(codec: Codec, sample: Floats, seed: int) -> tuple[_core.Codebook, None]:
+def _fit_int4(codec: Codec, sample: Floats, seed: int, centred: bool) -> tuple[_core.Codebook, Basis | None]:
     from nestvec.codecs.grid import fit_int4
 
-    return fit_int4(codec, sample), None
+    return fit_int4(codec, sample, centred)
 
 
-def _fit_pq(codec: Codec, sample: Floats, seed: int) -> tuple[_core.Codebook, Basis | None]:
+def _fit_pq(codec: Codec, sample: Floats, seed: int, centred: bool) -> tuple[_core.Codebook, Basis]:
     from nestvec.codecs.pq import fit_pq
 
     return fit_pq(codec, sample, seed)
 
 
-def _fit_rabitq(codec: Codec, sample: Floats, seed: int) -> tuple[_core.Codebook | None, Basis]:
+def _fit_rabitq(codec: Codec, sample: Floats, seed: int, centred: bool) -> tuple[_core.Codebook | None, Basis]:
     from nestvec.codecs.grid import fit_rabitq
 
     return fit_rabitq(codec, sample, seed)
 
 
-def _fit_planes(codec: Codec, sample: Floats, seed: int) -> tuple[_core.Codebook, Basis]:
+def _fit_planes(codec: Codec, sample: Floats, seed: int, centred: bool) -> tuple[_core.Codebook, Basis]:
     from nestvec.codecs.grid import fit_planes
 
     return fit_planes(codec, sample, seed)
@@ -117,7 +117,7 @@ FAMILIES = (
         names=("int4",),
         examples=("int4",),
         codes="one of 16 levels a dimension, one scale a row",
-        learns="the levels",
+        learns="mean and levels",
         scanned_with="the query in int8",
         source="Lloyd; Max 1960",
         encoding=lambda match: "int4",
@@ -153,7 +153,7 @@ FAMILIES = (
         names=("pq<m>x8", "pq<m>x4"),
         examples=("pq96x8", "pq48x8", "pq96x4"),
         codes="a product quantizer, m codes of 8 or 4 bits",
-        learns="m times 256 or 16 centroids, by k-means++ and Lloyd",
+        learns="mean, and m times 256 or 16 centroids by k-means++ and Lloyd",
         scanned_with="look-up tables",
         source="Jégou, Douze, Schmid 2011",
         encoding=lambda match: f"pq{match['bits']}",
@@ -168,7 +168,7 @@ FAMILIES = (
         names=("opq<m>x8", "opq<m>x4"),
         examples=("opq160x8", "opq96x8", "opq48x8", "opq96x4"),
         codes="a product quantizer after a learned rotation",
-        learns="rotation and centroids, by turns",
+        learns="mean; rotation and centroids, by turns",
         scanned_with="look-up tables",
         source="Ge, He, Ke, Sun 2014",
         encoding=lambda match: f"pq{match['bits']}",

@@ -48,6 +48,16 @@ class FittedCodec:
         return self.codec.row_bytes(self.dim) + 4 * self.has_factors
 
     @property
+    def center(self) -> Floats | None:
+        """The mean that is subtracted from rows before they are coded, (dim,); None without one."""
+        return None if self.basis is None else self.basis.center
+
+    @property
+    def coded_cosine(self) -> bool:
+        """Whether the compiled code scales rows and queries to length 1. Before a basis, Python has done it."""
+        return self.cosine and self.basis is None
+
+    @property
     def has_factors(self) -> bool:
         """Whether a row has a factor: a scale, or for a cosine the inverse of its length."""
         return self.codec.has_factors(self.cosine)
@@ -73,33 +83,45 @@ class FittedCodec:
     ) -> _core.EncodedTier:
         """Codes, factors for each of `dims`, and the length of the longest row, in the layout of a table's sections.
 
-        squares: whether to return squared lengths for each of `dims` as well. Errors call the rows `what`.
+        squares: whether to return squared lengths for each of `dims` as well; for a cosine, those that
+        `Basis.queries` asks for, with 1 - |x|^2 added: zeros have no length 1. Errors call the rows `what`.
         """
         if x.shape[1] != self.dim:
             raise ArgumentError(
                 f"{what} has {x.shape[1]} columns; expected {self.dim}, which this {self.codec.name} was fitted to"
             )
-        if self.basis is not None or what != "x":  # the compiled encoder checks again, but only rotated rows
+        if self.basis is not None or what != "x":  # the compiled encoder checks again, but rows in other coordinates
             _core.check_finite(x, what, threads)
-        y = x
-        if self.basis is not None:
-            y = self.basis.rows(_core.normalize(x) if self.cosine else x, threads)
-        cosine = self.codec.coded_cosine(self.cosine)
-        return _core.encode_tier(y, self.codec.encoding, packed, cosine, list(dims), self.codebook, squares, threads)
+        encoding, cosine = self.codec.encoding, self.coded_cosine
+        if self.basis is None:
+            return _core.encode_tier(x, encoding, packed, cosine, list(dims), self.codebook, squares, threads)
+        unit = _core.normalize(x) if self.cosine else x
+        y = self.basis.rows(unit, threads)
+        coded = _core.encode_tier(y, encoding, packed, cosine, list(dims), self.codebook, squares, threads)
+        if self.cosine and coded.squares is not None:
+            coded.squares.reshape(-1)[: len(x)] += 1 - _core.squared_lengths(unit)
+        return coded
 
     def decode(self, codes: Codes, *, threads: int = 0) -> Floats:
         """The decoded rows, (rows, dim) float32. Raises `ArgumentError` for codes of another shape."""
-        cosine = self.codec.coded_cosine(self.cosine)
+        cosine = self.coded_cosine
         factors = None if codes.factors is None else as_array(codes.factors, "factors")
         rows = as_array(codes.codes, "codes")
         y = _core.decode_rows(rows, self.codec.encoding, self.dim, cosine, factors, self.codebook, threads)
         return y if self.basis is None else self.basis.inverse(y, threads)
 
-    def queries(self, q: Floats, threads: int = 0) -> tuple[Floats, Doubles | None]:
-        """Queries in the coordinates of the codes, and for each query a constant that is added to all its scores."""
+    def queries(
+        self, q: Floats, threads: int = 0, *, dim: int | None = None, norm_weight: float = 0.0
+    ) -> tuple[Floats, Doubles | None]:
+        """Queries in the coordinates of the codes, and for each query a constant that is added to all its scores.
+
+        dim, norm_weight: as `Basis.queries` takes them.
+        """
         if self.basis is None:
-            return q, None
-        return self.basis.queries(_core.normalize(q) if self.cosine else q, threads)
+            return Basis().queries(q, norm_weight=norm_weight)
+        exact = bool(self.codec.sub_quantizers) or not self.codec.family.rotates  # others: as all tables have it
+        unit = _core.normalize(q) if self.cosine else q
+        return self.basis.queries(unit, threads, dim=dim, norm_weight=norm_weight, exact=exact)
 
 
 CodecLike = str | FittedCodec
@@ -135,7 +157,7 @@ def fit(codec: str | Codec, sample: ArrayInput, *, metric: str = "cosine", seed:
     rows = as_floats(sample, "sample", ("rows", "dim"))
     known = codec if isinstance(codec, Codec) else codec_named(codec)
     check_width(known, rows.shape[1])
-    return fit_rows(known, rows, "sample", metric == "cosine", seed)
+    return fit_rows(known, rows, "sample", metric == "cosine", True, seed)
 
 
 def check_width(codec: Codec, dim: int) -> None:
@@ -147,8 +169,8 @@ def check_width(codec: Codec, dim: int) -> None:
         )
 
 
-def fit_rows(codec: Codec, rows: Floats, what: str, cosine: bool, seed: int) -> FittedCodec:
-    """As `fit`; errors call the rows `what`."""
+def fit_rows(codec: Codec, rows: Floats, what: str, cosine: bool, centred: bool, seed: int) -> FittedCodec:
+    """As `fit`; errors call the rows `what`. centred: as `Family.fit` takes it."""
     _core.check_finite(rows, what, 0)
     dim = rows.shape[1]
     if codec.family.fit is None:
@@ -156,5 +178,5 @@ def fit_rows(codec: Codec, rows: Floats, what: str, cosine: bool, seed: int) -> 
     unit = _core.normalize(rows) if cosine else rows
     if not len(unit):  # an empty table: any parameters do
         unit = np.zeros((256, dim), np.float32)  # a row for each centroid of the largest codebook
-    codebook, basis = codec.family.fit(codec, unit, seed)
+    codebook, basis = codec.family.fit(codec, unit, seed, centred)
     return FittedCodec(codec, dim, cosine, codebook, basis)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nestvec import _core
-from nestvec.base.linear_algebra import cross_products, product, solve
+from nestvec.base.linear_algebra import cross_products, mean, product, solve
 from nestvec.base.types import Doubles, Floats
 from nestvec.codecs.basis import Basis
 from nestvec.codecs.codec import Codec
@@ -33,13 +33,14 @@ _FINEST = 63  # the int4 kernel's largest level: multiples of 1/63 of a codebook
 _FEW_VALUES = 4096  # below this number, learned levels would not generalise
 
 
-def fit_int4(codec: Codec, sample: Floats) -> _core.Codebook:
-    """16 integer levels, symmetric around zero, by Lloyd's algorithm over all dimensions.
+def fit_int4(codec: Codec, sample: Floats, centred: bool) -> tuple[_core.Codebook, Basis | None]:
+    """16 integer levels, symmetric around zero, by Lloyd's algorithm over all dimensions; and the mean if `centred`.
 
-    No mean and no rotation, so that prefixes can be searched. sample: (rows, dim) float32, finite, of length 1 for a
-    cosine; at least one row.
+    No rotation, so that prefixes can be searched. sample: (rows, dim) float32, finite, of length 1 for a cosine; at
+    least one row.
     """
-    return _codebook(codec, sample.shape[1], int4_levels(sample), None)
+    basis = Basis(mean(sample)) if centred else None
+    return _codebook(codec, sample.shape[1], int4_levels(sample if basis is None else basis.rows(sample)), None), basis
 
 
 def fit_rabitq(codec: Codec, sample: Floats, seed: int) -> tuple[_core.Codebook | None, Basis]:
@@ -114,7 +115,7 @@ def importance_of(sample: Floats, rotation: Floats) -> Floats:
 def learn_basis(sample: Floats, seed: int) -> Basis:
     """The mean of the sample and a rotation, learned or random: see `fit_rabitq`."""
     dim = sample.shape[1]
-    center = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+    center = mean(sample)
     signs = np.random.default_rng(seed).integers(0, 256, (_ROUNDS, -(-dim // 8)), np.uint8)
     if dim > _DENSE:
         return Basis(center, signs=signs)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from nestvec import _core
-from nestvec.base.linear_algebra import cross_products, eigen
+from nestvec.base.linear_algebra import cross_products, eigen, mean
 from nestvec.base.types import Doubles, Floats
 from nestvec.codecs.basis import Basis
 from nestvec.codecs.codec import Codec
@@ -25,9 +25,10 @@ _FIRST_ITERATIONS = 5  # before the first rotation; a single iteration before ea
 
 def fit_pq(
     codec: Codec, sample: Floats, seed: int, progress: Callable[[int, int], None] | None = None
-) -> tuple[_core.Codebook, Basis | None]:
-    """Learns the centroids of a product quantizer by k-means (Jegou, Douze, Schmid 2011), and the rotation of opq.
+) -> tuple[_core.Codebook, Basis]:
+    """Learns the mean, the centroids by k-means (Jegou, Douze, Schmid 2011), and the rotation of opq.
 
+    Centroids lie around the mean: far from the origin float32 holds them, and sums of products with them, too coarsely.
     The rotation starts from the principal axes, shared out so that the variances of all sub-quantizers have the same
     product. Then two steps alternate: k-means improves the centroids of rotated rows, and the rotation becomes the map
     that brings rows nearest to their decoded vectors, an orthogonal Procrustes problem (Ge, He, Ke, Sun, Optimized
@@ -45,8 +46,11 @@ def fit_pq(
             f"rows became the centroids, so rows that are added later may be coded badly; give {count} rows or more",
             stacklevel=2,
         )
+    center = mean(sample)
+    sample = sample - center
     if not codec.family.rotates:
-        return _core.Codebook.train(sample, codec.encoding, codec.sub_quantizers, None, seed, ITERATIONS, 0), None
+        trained = _core.Codebook.train(sample, codec.encoding, codec.sub_quantizers, None, seed, ITERATIONS, 0)
+        return trained, Basis(center)
     rotation = principal_rotation(sample, codec.sub_quantizers).astype(np.float32)
     codebook = None
     for step in range(ROTATIONS):
@@ -58,12 +62,11 @@ def fit_pq(
         rotation = nearer_rotation(products, rotation, last=step + 1 == ROTATIONS)
         if progress is not None:
             progress(step + 1, ROTATIONS + 1)
-    basis = Basis(matrix=rotation)
-    rotated = basis.rows(sample)
+    rotated = Basis(matrix=rotation).rows(sample)
     codebook = _core.Codebook.train(rotated, codec.encoding, codec.sub_quantizers, codebook, seed, ITERATIONS, 0)
     if progress is not None:
         progress(ROTATIONS + 1, ROTATIONS + 1)
-    return codebook, basis
+    return codebook, Basis(center, rotation)
 
 
 def principal_rotation(sample: Floats, sub_quantizers: int) -> Doubles:
@@ -73,7 +76,7 @@ def principal_rotation(sample: Floats, sub_quantizers: int) -> Doubles:
     (Ge et al. 2013, balanced allocation of eigenvalues).
     """
     dim = sample.shape[1]
-    centred = (sample - sample.mean(axis=0, dtype=np.float64)).astype(np.float32)
+    centred = sample - mean(sample)
     variances, axes = eigen(cross_products(centred, centred))
     if not variances[0] > 0:
         return np.eye(dim)

@@ -65,9 +65,14 @@ class _TierSpool:
         self._squares = make_spool(directory)
         self.longest = 0.0
 
+    @property
+    def _has_squares(self) -> bool:
+        layout = self._layout
+        return layout.has_squares and (layout.metric == "l2" or self._fitted.center is not None)
+
     def append(self, x: Floats, what: str) -> None:
         layout = self._layout
-        coded = self._fitted.encode_rows(x, layout.dims, packed=layout.packed, squares=layout.has_squares, what=what)
+        coded = self._fitted.encode_rows(x, layout.dims, packed=layout.packed, squares=self._has_squares, what=what)
         self._codes.append(coded.codes)
         if coded.factors is not None:
             self._factors.append(coded.factors)
@@ -99,7 +104,7 @@ class _TierSpool:
             sections[of_tier(number, part)] = Section(dtype, array.shape, array.reshape(-1).view(np.uint8))
         if fitted.has_factors:
             sections[of_tier(number, FACTORS)] = Section("F32", self._layout.factors_shape(rows), self._factors.map())
-        if self._layout.has_squares:
+        if self._has_squares:
             sections[of_tier(number, SQUARES)] = Section("F32", self._layout.factors_shape(rows), self._squares.map())
         return sections
 
@@ -281,6 +286,12 @@ def _fit(
                     f'metric="{"cosine" if codec.cosine else "ip"}"; the table has {tier.dim} and "{layout.metric}": '
                     "fit it to vectors like these"
                 )
+            if codec.center is not None and not tier.centred:
+                raise ArgumentError(
+                    f"codec is a {codec.codec.name} that subtracts a mean, and the table has cosines of prefixes "
+                    f"({', '.join(map(str, tier.dims[:-1]))}), which do without: give the name {codec.codec.name!r} "
+                    "instead"
+                )
             fitted.append(codec)
             continue
         source = x if fine is None or tier.packed else fine
@@ -289,7 +300,8 @@ def _fit(
             continue
         if source.what not in samples:
             samples[source.what] = source.sample(SAMPLE_ROWS)
-        fitted.append(fit_rows(codec, samples[source.what], f"the sample of {source.what}", layout.cosine, seed))
+        sample, what = samples[source.what], f"the sample of {source.what}"
+        fitted.append(fit_rows(codec, sample, what, layout.cosine, tier.centred, seed))
     return fitted
 
 
@@ -309,7 +321,7 @@ def _code_source(x: Any, codecs: Sequence[Codec | FittedCodec]) -> SupportsCodes
 
 def _coded(source: SupportsCodes, layout: Layout) -> Iterator[Sequence[CodeRows]]:
     """The source's rows in batches, each batch coded for every tier of the layout."""
-    tiers = [_core.TierSpec(tier.codec.encoding, tier.coded_cosine, tier.dims) for tier in layout.tiers]
+    tiers = [_core.TierSpec(tier.codec.encoding, tier.cosine, tier.dims) for tier in layout.tiers]
     batches = source.codes(tiers)
     first = next(batches, None)
     if first is None:

@@ -13,11 +13,6 @@ from nestvec.codecs.codec import Codec
 from nestvec.codecs.fitted import check_width
 from nestvec.errors import ArgumentError
 
-# A product quantizer decodes a row to a shorter vector: the larger the error, the shorter the vector. To divide scores
-# by its length, a factor per row is needed. To add (1 - length^2) / 4 does as well: near a cosine of 1/2 it equals the
-# division to first order.
-_LOST_LENGTH = 0.25
-
 
 @dataclass(frozen=True)
 class TierLayout:
@@ -38,17 +33,13 @@ class TierLayout:
         """Whether rows and queries are scaled to length 1."""
         return self.metric == "cosine"
 
-    @cached_property  # every search reads it
-    def norm_weight(self) -> float:
-        """How many times the square of a decoded row's length is subtracted from its score."""
-        if self.metric == "l2":
-            return 1.0
-        return _LOST_LENGTH if self.cosine and self.codec.sub_quantizers else 0.0
-
     @property
-    def coded_cosine(self) -> bool:
-        """Whether the compiled code scales rows and queries to length 1."""
-        return self.codec.coded_cosine(self.cosine)
+    def centred(self) -> bool:
+        """Whether a codec that learns a mean may subtract it: not from rows whose prefixes have cosines of their own.
+
+        Such a cosine divides the mean's share in a score, too, by the length of the row's prefix.
+        """
+        return self.codec.family.rotates or not (self.cosine and len(self.dims) > 1)
 
     @property
     def has_factors(self) -> bool:
@@ -57,15 +48,15 @@ class TierLayout:
 
     @property
     def has_squares(self) -> bool:
-        """Whether distances need the squared length of each row: a scan does, and so do rows with a scale of levels."""
-        if self.metric != "l2" or self.codec.sub_quantizers:
-            return False
-        return self.packed or (self.codec.family.scaled and self.codec.traits.meaning == "levels")
+        """Whether scores need the squared length of each row.
 
-    @property
-    def bytes_per_row(self) -> int:
-        """Bytes of a row's codes, factors and squares."""
-        return self.codec.row_bytes(self.dim) + 4 * (self.has_factors + self.has_squares) * len(self.dims)
+        Rows with a scale of levels need it for distances, and for cosines if they are centred; in a scan, distances of
+        all rows but those of product quantizers.
+        """
+        levels = self.codec.family.scaled and self.codec.traits.meaning == "levels"
+        if self.metric == "l2":
+            return levels or (self.packed and not self.codec.sub_quantizers)
+        return self.cosine and levels and self.centred
 
     def factors_shape(self, rows: int) -> tuple[int, ...]:
         """The shape of factors and of squares: (blocks, declared dimensions, 64 rows of a block)."""
@@ -155,11 +146,6 @@ class Layout:
         if scored_by_codes and self.score_metric == "cosine":
             return "ip"
         return self.metric if float_query else self.score_metric
-
-    @property
-    def bytes_per_row(self) -> float:
-        """Bytes of codes and factors per row, over all tiers; without padding."""
-        return float(sum(tier.bytes_per_row for tier in self.tiers))
 
     @property
     def cosine(self) -> bool:

@@ -38,6 +38,7 @@ class TableSearcher:
     def __init__(self, description: Description, segment: Segment, device: str, memory: int | None) -> None:
         layout, sections, ids = description.layout, segment.sections, segment.ids.stored()
         self.codecs = [_fitted(tier, number, sections) for number, tier in enumerate(layout.tiers)]
+        self._norm_weights: list[float] = []
         tiers = []
         of_tiers = zip(layout.tiers, self.codecs, description.longest_rows, strict=True)
         for number, (tier, fitted, longest_row) in enumerate(of_tiers):
@@ -45,12 +46,14 @@ class TableSearcher:
                 sections.verified(name).array() if (name := of_tier(number, part)) in sections else None
                 for part in (FACTORS, SQUARES)
             )
+            weight = norm_weight(tier, fitted.center, squares is not None)
+            self._norm_weights.append(weight)
             tiers.append(
                 _core.Tier(
                     encoding=tier.codec.encoding,
                     dims=list(tier.dims),
-                    cosine=tier.coded_cosine,
-                    norm_weight=tier.norm_weight,
+                    cosine=fitted.coded_cosine,
+                    norm_weight=weight,
                     codes=sections[of_tier(number, CODES)].data,
                     factors=factors,
                     squares=squares,
@@ -61,7 +64,7 @@ class TableSearcher:
         self.compiled = _core.Searcher(segment.rows, tiers, ids, sections.region, device, memory)
         self._names = layout.names
         self._tiers = layout.tiers
-        self._rotates = any(fitted.basis is not None for fitted in self.codecs)
+        self._has_basis = any(fitted.basis is not None for fitted in self.codecs)
         self._rows = segment.rows
         self._row_ids = ids
         self._learned: dict[tuple[bool, int], list[_core.Forecast]] = {}
@@ -135,22 +138,24 @@ class TableSearcher:
     def _queries(self, queries: Floats, rescoring: Floats, plan: SearchPlan) -> list[TierQueries]:
         """The queries of every tier."""
         threads = plan.threads
-        if self._rotates:  # the compiled search checks again, but only rotated queries
+        if self._has_basis:  # the compiled search checks again, but only queries in the coordinates of codes
             _core.check_finite(queries, "queries", threads)
         if rescoring is not queries:
             _core.check_finite(rescoring, "fine", threads)
         made = []
         for number, (tier, fitted) in enumerate(zip(self._tiers, self.codecs, strict=True)):
             given = queries if number == 0 else rescoring
-            if fitted.basis is not None and given.shape[1] != fitted.dim:
+            if fitted.codec.family.rotates and given.shape[1] != fitted.dim:
                 raise ArgumentError(
                     f"queries have {given.shape[1]} columns; expected {fitted.dim}: {fitted.codec.name} codes rotated "
                     "rows, which cannot be cut to a prefix"
                 )
+            dim = plan.dim if number == 0 else given.shape[1]
             if tier.metric == "l2":
-                made.append(_by_distance(fitted, given, plan.dim if number == 0 else given.shape[1], threads))
+                made.append(_by_distance(fitted, given, dim, threads))
             else:
-                made.append(_by_product(tier, *fitted.queries(given, threads)))
+                weight = self._norm_weights[number]
+                made.append(TierQueries(*fitted.queries(given, threads, dim=dim, norm_weight=weight)))
         return made
 
     def vectors(self, tier: int, rows: npt.NDArray[np.int64], threads: int = 0) -> Floats:
@@ -160,12 +165,23 @@ class TableSearcher:
         return y if basis is None else basis.inverse(y, threads)
 
 
-def _by_product(tier: TierLayout, values: Floats, constants: Doubles | None) -> TierQueries:
-    """Queries of inner products and cosines; the latter may subtract norm_weight times the square of a row's length."""
-    if tier.norm_weight == 0:
-        return TierQueries(values, constants)
-    added = np.zeros(len(values)) if constants is None else constants
-    return TierQueries(values, tier.norm_weight + added)
+def norm_weight(tier: TierLayout, center: Floats | None, has_squares: bool) -> float:
+    """How many times the square of a row's length is subtracted from its score.
+
+    A row x of length 1 has q . x = q . x + w (1 - |x|^2) for any w. With squares that are those of x, this takes the
+    error of x's codes to the query q - 2 w center, which is short for w = 1/2: then scores rank as distances do.
+
+    A product quantizer has the square of the decoded row c + y instead: the larger the error, the shorter the row. To
+    divide scores by its length, a factor per row is needed. To add w (1 - |c + y|^2) does as well: where the cosine is
+    2 w, it equals the division to first order. Rows and their neighbours share the center's |c|^2 of a cosine, and of
+    the rest about half: w = (|c|^2 + (1 - |c|^2) / 2) / 2 = (1 + |c|^2) / 4. It tends to 1/2 as |c| tends to 1.
+    """
+    if tier.metric == "l2":
+        return 1.0
+    if tier.cosine and tier.codec.sub_quantizers:
+        square = 0.0 if center is None else float(_core.squared_lengths(center[None])[0])
+        return (1 + min(square, 1.0)) / 4
+    return 0.5 if has_squares else 0.0
 
 
 def _by_distance(fitted: FittedCodec, queries: Floats, dim: int, threads: int) -> TierQueries:
@@ -191,11 +207,13 @@ def _fitted(tier: TierLayout, number: int, sections: Sections) -> FittedCodec:
         except ArgumentError as error:
             raise TableFileError(f"the table is damaged: {error}; build it again") from None
     basis = None
-    if tier.codec.family.rotates:
-        center, rotation = array(CENTER), array(ROTATION)
+    center, rotation = array(CENTER), array(ROTATION)
+    if tier.codec.family.rotates or center is not None:
         for values in (center, rotation):
             if values is not None and not np.isfinite(values).all():
-                raise TableFileError("the table is damaged: a rotation holds NaN or infinite values; build it again")
+                raise TableFileError(
+                    "the table is damaged: a mean or a rotation holds NaN or infinite values; build it again"
+                )
         basis = Basis(center, rotation, array(SIGNS))
     return FittedCodec(tier.codec, tier.dim, tier.cosine, codebook, basis)
 

@@ -9,7 +9,7 @@ from nestvec.errors import ArgumentError
 from nestvec.table.description import Description
 from nestvec.table.formats.container import Sections
 from nestvec.table.searcher import TableSearcher
-from nestvec.table.section_names import IDS
+from nestvec.table.section_names import FACTORS, IDS, SQUARES, of_tier
 from nestvec.table.segment import Segment
 from nestvec.table.stages import TableStages
 
@@ -54,9 +54,15 @@ class TableState:
 
     @property
     def bytes_per_row(self) -> float:
-        """Bytes of codes and factors per row."""
-        _opened(self._segment)
-        return self.description.layout.bytes_per_row
+        """Bytes of codes, factors and squares per row, over all tiers; without padding."""
+        sections = self.segment.sections
+        return float(
+            sum(
+                tier.codec.row_bytes(tier.dim)
+                + 4 * len(tier.dims) * sum(of_tier(number, part) in sections for part in (FACTORS, SQUARES))
+                for number, tier in enumerate(self.description.layout.tiers)
+            )
+        )
 
     def info(self) -> dict[str, Any]:
         """As `Table.info`."""

@@ -276,9 +276,9 @@ def test_product_quantized_table(tmp_path: Path, model: Path, documents: Path) -
     out = tmp_path / "t.safetensors"
     written = good("build", documents, "-m", model, "-o", out, "--codec", "pq8x4,bfloat16")
     for output in (written, good("info", out)):
-        for part in ("pq8x4, rescored with bfloat16", "72 bytes, 1.8 times smaller", "learned", "2.0 kB"):
+        for part in ("pq8x4, rescored with bfloat16", "72 bytes, 1.8 times smaller", "learned", "2.2 kB"):
             assert part in output
-    assert good_json("info", out)["codebook_bytes"] == 32 * 16 * 4
+    assert good_json("info", out)["codebook_bytes"] == 32 * 16 * 4 + 32 * 4  # and the center
     assert len(good_json("search", out, TEXTS[3], "-m", model)["results"][0]["hits"]) == 5
     message = error("build", documents, "-m", model, "-o", out, "--codec", "pq8")
     assert "expected one of float32" in message

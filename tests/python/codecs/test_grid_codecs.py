@@ -11,7 +11,7 @@ import pytest
 from every_codec import of_levels, scalar_quantizers
 from oracle import dot
 
-from nestvec import Table, _core
+from nestvec import Table, _core, normalize
 from nestvec.codecs.fitted import Codes, FittedCodec, fit
 from nestvec.errors import ArgumentError
 
@@ -48,14 +48,22 @@ def scores_of(fitted: FittedCodec, x: Floats, q: Floats) -> Floats:
     encoded = fitted.encode(x)
     assert fitted.codebook is not None
     levels = fitted.codebook.values[code_numbers(fitted, encoded.codes)]
-    y, constants = fitted.queries(q)
-    if fitted.basis is None and fitted.cosine:
-        length = np.sqrt(dot(q, q))
-        y = (q.astype(np.float64) * (1 / length)[:, None]).astype(np.float32)
+    weight = 0.5 if fitted.cosine and fitted.codec.family.scaled else 0.0  # of squares
+    y, constants = fitted.queries(q, norm_weight=weight)
     sums = dot(levels[None], y[:, None])
     if encoded.factors is not None:
         sums = sums * encoded.factors.astype(np.float64)
+    if weight:
+        sums -= weight * squares_of(fitted, x)
     return (sums + (0 if constants is None else constants[:, None])).astype(np.float32)
+
+
+def squares_of(fitted: FittedCodec, x: Floats) -> Floats:
+    """(rows,): |x - center|^2 of rows scaled to length 1; of zeros, which have no length, 1 more."""
+    assert fitted.basis is not None
+    unit = normalize(x)
+    y = fitted.basis.rows(unit)
+    return (dot(y, y).astype(np.float32) + (1 - dot(unit, unit))).astype(np.float32)
 
 
 def best(scores: Floats, k: int) -> Floats:
@@ -71,7 +79,8 @@ def test_exact_over_its_own_scores(codec: str, metric: str, tmp_path: Path) -> N
         fitted = fit(codec, x, metric=metric)
         want = scores_of(fitted, x, q)
         with Table.build(x, codec=fitted, metric=metric) as table:
-            assert table.bytes_per_row == fitted.bytes_per_row
+            squares = 4 * (metric == "cosine" and fitted.codec.family.scaled)
+            assert table.bytes_per_row == fitted.bytes_per_row + squares
             hits = table.search(q, 20)
             found = best(want, 20)
             np.testing.assert_array_equal(hits.ids, found)

@@ -34,7 +34,7 @@ EXTRA_CORE = os.environ.get("NESTVEC_TEST_EXTRA_CORE")
 ENCODING = "int7" if "int7" in encodings() else "int8"
 
 
-def fit_turned(codec: Codec, sample: Floats, seed: int) -> tuple[None, Basis]:
+def fit_turned(codec: Codec, sample: Floats, seed: int, centred: bool) -> tuple[None, Basis]:
     """A random rotation."""
     dim = sample.shape[1]
     rotation = np.linalg.qr(np.random.default_rng(seed).standard_normal((dim, dim)))[0]

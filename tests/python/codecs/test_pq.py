@@ -29,7 +29,7 @@ def correlated(rows: int, dim: int, seed: int = 0) -> Floats:
 def distortion(name: str, sample: Floats, x: Floats) -> float:
     codec = codec_named(name)
     codebook, basis = fit_pq(codec, sample, 0)
-    y = x if basis is None else basis.rows(x)
+    y = basis.rows(x)
     return float(np.mean(np.sum((y - decoded(codec, codebook, y)) ** 2, axis=1)))
 
 
@@ -51,20 +51,20 @@ def test_the_same_sample_and_seed_give_the_same_codec(name: str) -> None:
     first, again, other = (fit_pq(codec, sample, seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first[0].values, again[0].values)
     assert not np.array_equal(first[0].values, other[0].values)
+    np.testing.assert_array_equal(first[1].center, again[1].center)
     if name.startswith("o"):
-        assert first[1] is not None
-        assert again[1] is not None
         np.testing.assert_array_equal(first[1].matrix, again[1].matrix)
     else:
-        assert first[1] is None
+        assert first[1].matrix is None
 
 
 @pytest.mark.parametrize("dim", [1, 2, 7, 16])
-def test_the_basis_is_a_rotation(dim: int) -> None:
-    _, basis = fit_pq(codec_named(f"opq{max(1, dim // 2)}x4"), correlated(300, dim), 0)
-    assert basis is not None
+def test_the_basis_is_the_mean_and_a_rotation(dim: int) -> None:
+    sample = correlated(300, dim)
+    _, basis = fit_pq(codec_named(f"opq{max(1, dim // 2)}x4"), sample, 0)
     assert basis.matrix is not None
-    assert basis.center is None
+    assert basis.center is not None
+    np.testing.assert_allclose(basis.center, sample.mean(axis=0, dtype=np.float64), rtol=1e-6)
     np.testing.assert_allclose(basis.matrix.T @ basis.matrix, np.eye(dim), atol=1e-6)
 
 
@@ -101,8 +101,8 @@ def test_rows_that_repeat_are_kept(name: str, sample: Floats) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         codebook, basis = fit_pq(codec, sample, 0)
-    y = sample if basis is None else basis.rows(sample)
-    np.testing.assert_allclose(decoded(codec, codebook, y), y, rtol=0 if basis is None else 1e-4)
+    y = basis.rows(sample)
+    np.testing.assert_allclose(decoded(codec, codebook, y), y, rtol=0 if basis.matrix is None else 1e-4)
 
 
 @pytest.mark.parametrize("name", product_quantizers((1,)))
@@ -118,7 +118,7 @@ def test_fewer_rows_than_centroids_is_a_warning(name: str) -> None:
     sample = correlated(count - 1, 6)
     with pytest.warns(UserWarning, match=rf"{name} has {count} centroids .* {count - 1} rows: the rows became"):
         codebook, basis = fit_pq(codec, sample, 0)
-    y = sample if basis is None else basis.rows(sample)
+    y = basis.rows(sample)
     np.testing.assert_array_equal(decoded(codec, codebook, y), y)
 
 
@@ -141,8 +141,6 @@ def test_decoded_agrees_with_the_compiled_code() -> None:
     for name in ("pq3x8", "pq3x4", "opq3x8"):
         fitted = fit(name, x, metric="ip")
         assert isinstance(fitted.codebook, _core.Codebook)
-        y = x if fitted.basis is None else fitted.basis.rows(x)
-        expected = decoded(fitted.codec, fitted.codebook, y)
-        if fitted.basis is not None:
-            expected = fitted.basis.inverse(expected)
+        assert fitted.basis is not None
+        expected = fitted.basis.inverse(decoded(fitted.codec, fitted.codebook, fitted.basis.rows(x)))
         np.testing.assert_array_equal(fitted.decode(fitted.encode(x)), expected)

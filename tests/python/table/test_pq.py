@@ -29,12 +29,13 @@ ROWS, DIM = 300, 30
 CODECS = product_quantizers((1, 6, 7, DIM), rotated=False)
 
 
-def rows_of(table: Table) -> Floats:
-    """The table's decoded rows."""
+def rows_of(table: Table) -> tuple[Floats, Floats]:
+    """The table's decoded rows, before the center is added, and the center."""
     sections = table._state.segment.sections
     assert sections is not None
     blocks, codebook = sections["tier0.codes"].array(), sections["tier0.codebook"].array()
-    return oracle.decoded(blocks, codebook, int(table.codec[2:].split("x")[0]), table.rows)
+    y = oracle.decoded(blocks, codebook, int(table.codec[2:].split("x")[0]), table.rows)
+    return y, sections["tier0.center"].array()
 
 
 def answers(table: Table, x: Floats, queries: Floats, k: int, **options: Any) -> tuple[Any, Any]:
@@ -165,7 +166,8 @@ def test_codes_name_the_nearest_centroids(codec: str, metric: str) -> None:
     assert sections is not None
     codebook = sections["tier0.codebook"].array().astype(np.float64)
     count = int(codec[2:].split("x")[0])
-    decoded = rows_of(table)
+    decoded, center = rows_of(table)
+    values = values - center
     for j in range(count):
         of_one = slice(j * DIM // count, (j + 1) * DIM // count)
         given = values[:, of_one].astype(np.float64)
@@ -179,14 +181,14 @@ def test_distinct_rows_up_to_the_number_of_centroids_are_exact() -> None:
     x = np.random.default_rng(7).standard_normal((256, 12)).astype(np.float32)
     for codec, rows in (("pq3x8", 256), ("pq3x8", 9), ("pq3x4", 16), ("pq12x4", 1)):
         table = Table.build(np.repeat(x[:rows], 3, axis=0), codec=codec, metric="ip")
-        np.testing.assert_allclose(rows_of(table), np.repeat(x[:rows], 3, axis=0), rtol=1e-6)
+        np.testing.assert_allclose(table.vectors(), np.repeat(x[:rows], 3, axis=0), rtol=1e-6, atol=1e-6)
 
 
 def test_more_sub_quantizers_come_closer() -> None:
     x = np.random.default_rng(8).standard_normal((2000, 24)).astype(np.float32)
 
     def error(codec: str) -> float:
-        return float(((rows_of(Table.build(x, codec=codec, metric="ip")) - x) ** 2).mean())
+        return float(((Table.build(x, codec=codec, metric="ip").vectors() - x) ** 2).mean())
 
     errors = [error(codec) for codec in ("pq1x4", "pq4x4", "pq4x8", "pq24x4", "pq12x8")]
     assert errors == sorted(errors, reverse=True)
@@ -315,7 +317,7 @@ class TestDistances:
         table = Table.build(x, codec="pq6x8", metric="l2")
         decoded = table.vectors()
         hits = table.search(decoded, 1)
-        np.testing.assert_array_equal(hits.scores, 0)
+        np.testing.assert_allclose(hits.scores, 0, atol=1e-12)
         np.testing.assert_array_equal(decoded[hits.ids[:, 0]], decoded)
         assert hits.metric == "l2"
 
@@ -365,8 +367,8 @@ def test_properties_and_info(tmp_path: Path) -> None:
     table = Table.build(x, codec="pq16x8", rescore="bfloat16", path=tmp_path / "table")
     assert (table.codec, table.rescore, table.metric) == ("pq16x8", "bfloat16", "cosine")
     assert table.bytes_per_row == 16 + 2 * 48 + 4  # and the factor of the second tier
-    assert table.codebook_bytes == table.info()["codebook_bytes"] == 48 * 256 * 4
-    assert table.nbytes == 2 * 64 * 16 + 48 * 256 * 4 + 2 * 64 * 4 + 100 * 96
+    assert table.codebook_bytes == table.info()["codebook_bytes"] == 48 * 256 * 4 + 48 * 4  # centroids, center
+    assert table.nbytes == 2 * 64 * 16 + table.codebook_bytes + 2 * 64 * 4 + 100 * 96
     assert table.info()["sections"]["tier0.codebook"] == {"dtype": "F32", "shape": [48, 256], "bytes": 48 * 256 * 4}
     assert table.info()["sections"]["tier1.codes"] == {"dtype": "BF16", "shape": [100, 48], "bytes": 9600}
     assert Table.build(x, codec="pq7x4").bytes_per_row == 4

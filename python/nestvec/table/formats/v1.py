@@ -106,13 +106,13 @@ def _of_tier(tier: TierLayout, number: int, rows: int, found: Mapping[str, Secti
         yield of_tier(number, CODEBOOK), ("F32", codebook)
     if tier.has_factors:
         yield of_tier(number, FACTORS), ("F32", tier.factors_shape(rows))
-    if tier.has_squares:
+    center, rotation, signs = (of_tier(number, part) for part in (CENTER, ROTATION, SIGNS))
+    if tier.has_squares and (tier.metric == "l2" or (center in found and of_tier(number, SQUARES) in found)):
         yield of_tier(number, SQUARES), ("F32", tier.factors_shape(rows))
+    if center in found and tier.codec.family.fit is not None and tier.centred:
+        yield center, ("F32", (tier.dim,))
     if not tier.codec.family.rotates:
         return
-    center, rotation, signs = (of_tier(number, part) for part in (CENTER, ROTATION, SIGNS))
-    if center in found:
-        yield center, ("F32", (tier.dim,))
     if signs not in found:
         yield rotation, ("F32", (tier.dim, tier.dim))
         return

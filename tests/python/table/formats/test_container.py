@@ -148,8 +148,11 @@ class TestContainer:
         table = Table.open(kept)
         hits = table.search(np.array([1.0, -2, 3, -4, 5]), 2)
         assert (hits.scores.tolist(), hits.ids.tolist(), hits.texts) == ([[55, 19]], [[11, 12]], [["un", "deux"]])
-        expected = kept_table(codec="pq5x4", rescore="bfloat16", dims=(), metric="ip")
-        assert table.info() == expected.info()
+        expected = kept_table(codec="pq5x4", rescore="bfloat16", dims=(), metric="ip").info()
+        center = expected["sections"].pop("tier0.center")  # tables have it since
+        expected["bytes"] -= center["bytes"]
+        expected["codebook_bytes"] -= center["bytes"]
+        assert table.info() == expected
 
     def test_checksums(self) -> None:
         assert crc32c(b"123456789") == 0xE3069283  # the check value of CRC-32C

@@ -52,7 +52,7 @@ def test_a_golden_gives_its_recorded_answers(name: str, tmp_path: Path, monkeypa
         assert content(table, tmp_path) == kept(name)
 
 
-@pytest.mark.parametrize("name", GOLDENS)
+@pytest.mark.parametrize("name", [name for name in GOLDENS if GOLDENS[name].made])
 def test_the_same_vectors_and_seed_give_the_same_bytes(name: str, tmp_path: Path) -> None:
     assert content(golden.build(name), tmp_path) == kept(name)
 
