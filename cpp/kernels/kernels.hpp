@@ -70,6 +70,48 @@ struct MatrixProduct {
   size_t rows;
 };
 
+/// Columns of a panel of packed weights, and the lanes in which sums across a row are added up: on every ISA, so that
+/// all agree to the bit.
+inline constexpr size_t kPanel = 16;
+
+/// Rows that a load of weights serves.
+inline constexpr size_t kRowTile = 6;
+
+/// Functions of single values, all of our own arithmetic: fused multiply-adds, divisions, and powers of two by a
+/// polynomial (relative error 2e-7). gelu: x Phi(x), error 1e-6. gelu_tanh: its approximation by tanh (Hendrycks and
+/// Gimpel 2016). silu: x / (1 + e^-x).
+enum class LayerActivation { none, relu, gelu, gelu_tanh, silu };
+
+/// Rows times packed weights. Column j of panel p, for row r, is a chain of fused multiply-adds in the order of k:
+///     sum = start[p][j];  sum = fma(x[r][k], panel p[k][j], sum) for k = 0 ... depth - 1;  f(sum)
+/// A chain can be cut: without `start`, it goes on from the sums in `result`.
+struct PanelProduct {
+  const float* x;
+  size_t x_stride;  ///< floats from a row to the next; as the other strides
+  size_t rows;
+  const float* panels;  ///< [panel][k][kPanel]
+  size_t panel_stride;
+  size_t panel_count;
+  size_t depth;
+  const float* start;          ///< kPanel floats a panel, or null
+  LayerActivation activation;  ///< f
+  float* result;               ///< rows x panel_count * kPanel; overlaps nothing else
+  size_t result_stride;
+};
+
+/// Layer normalization (Ba, Kiros, Hinton 2016) of sums of two rows. Column c is added in lane c mod kPanel; the lanes
+/// are added by halves: i and i + 8, then i and i + 4, ...
+///     v = x + y;  mean = sum(v) / dim;  d = v - mean;  inverse = 1 / sqrt(sum(fma(d, d, ...)) / dim + epsilon)
+///     x = fma(d * inverse, gain, bias)
+struct SumNorm {
+  float* x;
+  size_t x_stride;
+  const float* y;
+  size_t y_stride, rows, dim;
+  const float *gain, *bias;
+  float epsilon;
+};
+
 struct Kernels {
   /// score = -(number of differing bits). A word is a uint64_t. query: words x uint64_t.
   ScanKernel* hamming;
@@ -116,6 +158,16 @@ struct Kernels {
   /// codes[r * code_stride] = argmax over j of the sums of row r, the first of equals. NaN is never the largest; 0 if
   /// no sum is above -infinity. A column of the matrix is a centroid: 16 or 256 columns.
   void (*nearest)(const MatrixProduct& product, uint8_t* codes, size_t code_stride);
+
+  /// result of a PanelProduct.
+  void (*panel_product)(const PanelProduct& product);
+
+  /// x of a SumNorm.
+  void (*sum_norm)(const SumNorm& norm);
+
+  /// x[r][c] = 2^(x[r][c] - the largest of row r), at least 2^-126. sums[r]: the sum of the new row r, in lanes as in
+  /// SumNorm. count: a multiple of kPanel. The softmax of row r is x[r] / sums[r].
+  void (*powers)(float* x, size_t stride, size_t rows, size_t count, float* sums);
 
   /// The final score of a row. Products are exact in double. Sum i of 8 adds up the dimensions d with d mod 8 = i; the
   /// 8 sums are added as ((0+4) + (2+6)) + ((1+5) + (3+7)). The same bits on every ISA.

@@ -10,6 +10,7 @@ void install(Kernels& kernels) {
   install_layout(kernels);
   install_matrix(kernels);
   install_terms(kernels);
+  install_transformer(kernels);
   install_convert(kernels);
   install_checksum(kernels);
 }

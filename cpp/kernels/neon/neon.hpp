@@ -17,6 +17,7 @@ void install_direct(Kernels& kernels);
 void install_layout(Kernels& kernels);
 void install_matrix(Kernels& kernels);
 void install_terms(Kernels& kernels);
+void install_transformer(Kernels& kernels);
 void install_convert(Kernels& kernels);
 
 namespace {
