@@ -9,6 +9,7 @@ void bind_backend(py::module_& m);
 void bind_build(py::module_& m);
 void bind_codec(py::module_& m);
 void bind_device(py::module_& m);
+void bind_encoder(py::module_& m);
 void bind_encodings(py::module_& m);
 void bind_epilogue(py::module_& m);
 void bind_linear(py::module_& m);
@@ -40,6 +41,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   bind_build(m);
   bind_codec(m);
   bind_device(m);
+  bind_encoder(m);
   bind_encodings(m);
   bind_epilogue(m);
   bind_linear(m);

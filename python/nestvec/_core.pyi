@@ -54,6 +54,31 @@ class DeviceArray(_Object):
     def part(self, first: int, count: int) -> DeviceArray: ...
     def dlpack(self, versioned: bool, copied: bool) -> Any: ...
 
+# The native engine of encoders: bind_encoder.cpp
+
+class Transformer(_Object):
+    def __init__(
+        self,
+        *,
+        dim: int,
+        heads: int,
+        intermediate: int,
+        epsilon: float,
+        activation: str,
+        words: npt.NDArray[np.float32],
+        positions: npt.NDArray[np.float32],
+        norm: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
+        layers: Sequence[Sequence[npt.NDArray[np.float32]]],
+    ) -> None: ...
+    def run(
+        self,
+        ids: npt.NDArray[np.int32],
+        positions: npt.NDArray[np.int32],
+        ends: npt.NDArray[np.int64],
+        layers: int,
+        threads: int,
+    ) -> npt.NDArray[np.float32]: ...
+
 # Memory layout and meaning of codes, for each encoding: bind_encodings.cpp
 
 class Encoding(_Object):

@@ -20,7 +20,7 @@ PYTHON = {
     "pipeline": "base",
     "stages": "base",
     "codecs": "base",
-    "export": "base",
+    "export": "base model",
     "model": "base pipeline",
     "encoder": "base pipeline model",
     "table": "base stages codecs",
@@ -36,9 +36,10 @@ CPP = {
     "cpp/codec": "cpp/base cpp/kernels",
     "cpp/scan": "cpp/base cpp/kernels cpp/file cpp/codec",
     "cpp/epilogue": "cpp/base cpp/kernels cpp/codec",
+    "cpp/encoder": "cpp/base cpp/kernels",
     "cpp/device": "cpp/base cpp/codec cpp/scan cpp/epilogue",
     "cpp/search": "cpp/base cpp/file cpp/codec cpp/scan cpp/device",
-    "cpp/bindings": "cpp/base cpp/kernels cpp/file cpp/codec cpp/scan cpp/epilogue cpp/device cpp/search",
+    "cpp/bindings": "cpp/base cpp/kernels cpp/file cpp/codec cpp/scan cpp/epilogue cpp/encoder cpp/device cpp/search",
     "cuda": "cpp/base cpp/kernels cpp/codec cpp/scan cpp/epilogue cpp/device",
 }
 
