@@ -35,6 +35,9 @@ Prompt = Annotated[
     typer.Option(help="Name of one of the model's prompts. Default: the model's default.", show_default=False),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or cuda:1 for a GPU by its number.", rich_help_panel="Machine")]
+Engine = Annotated[
+    str, typer.Option(help="auto, native (nestvec's own kernels) or onnxruntime.", rich_help_panel="Machine")
+]
 Threads = Annotated[
     int | None,
     typer.Option(min=1, help="Default: all that this process may use.", show_default=False, rich_help_panel="Machine"),

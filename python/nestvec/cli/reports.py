@@ -40,10 +40,10 @@ def encode_facts(report: dict[str, Any], blank_lines: int) -> Facts:
 
 
 def time_split(report: dict[str, Any]) -> str:
-    """The shares of ONNX and of the rest; tokenizing runs concurrently."""
+    """The shares of the engine and of the rest; tokenizing runs concurrently."""
     total = report["seconds_total"] or 1.0
-    onnx, rest, tokenize = (report[f"seconds_{part}"] / total for part in ("onnx", "rest", "tokenize"))
-    return f"ONNX {onnx:.1%}, the rest {rest:.1%}; tokenizing, concurrently, {tokenize:.1%}"
+    engine, rest, tokenize = (report[f"seconds_{part}"] / total for part in ("engine", "rest", "tokenize"))
+    return f"engine {engine:.1%}, the rest {rest:.1%}; tokenizing, concurrently, {tokenize:.1%}"
 
 
 def table_facts(table: Table) -> Facts:

@@ -1,4 +1,4 @@
-"""From texts to vectors: an ONNX encoder with its tokenizer, batching and pipeline."""
+"""From texts to vectors: an engine with its tokenizer, batching and pipeline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nestvec.base.columns import per_row
 from nestvec.base.types import Ids
 from nestvec.encoder.batching import one_ahead, pack, windows
 from nestvec.encoder.engine import Engine
-from nestvec.encoder.engines.onnx import OnnxEngine
+from nestvec.encoder.engines.choice import start_engine
 from nestvec.encoder.model_pipeline import fit_pipeline
 from nestvec.encoder.outputs import CodeOutput, Output, Rows, TextVectors, VectorOutput
 from nestvec.encoder.progress import encode_progress
@@ -59,26 +59,27 @@ class _Job(NamedTuple):
 
 
 class Encoder:
-    """Turns texts into vectors with an ONNX model, as sentence-transformers does with the PyTorch model.
+    """Turns texts into vectors, as sentence-transformers does.
 
-    model: a sentence-transformers directory with an ONNX file (`nestvec export DIR` writes it), the path of an ONNX
-    file, or the id of a model on the Hugging Face hub. The path of an ONNX file in such a directory stands for the
-    directory; another ONNX file needs tokenizer.json in its folder. Its output `sentence_embedding`, if any, is the
-    vector; if it only has hidden states, `pooling` is required.
+    model: a sentence-transformers directory with safetensors or an ONNX file (`nestvec export DIR` writes it), the path
+    of an ONNX file, or the id of a model on the Hugging Face hub. The path of an ONNX file in such a directory stands
+    for the directory; another ONNX file needs tokenizer.json in its folder. Its output `sentence_embedding`, if any, is
+    the vector; if it only has hidden states, `pooling` is required.
+    engine: "native", nestvec's own kernels, for config.json and safetensors of the BERT, RoBERTa, XLM-R, CamemBERT and
+    DistilBERT layouts; "onnxruntime"; or "auto", which is onnxruntime where it is installed and the model has an ONNX
+    file, and native elsewhere.
     device: "cpu", or "cuda" ("cuda:1" for a GPU by its number): then the model's output stays on the GPU, the pipeline
     runs on the GPU, and only its rows are copied back.
-    threads: for the ONNX run and the pipeline; None for all that the process may use. Another thread tokenizes the next
+    threads: for the engine and the pipeline; None for all that the process may use. Another thread tokenizes the next
     window, unless threads is 1.
     max_length: tokens after which a text is cut, special tokens included; None for the model's limit.
     pooling: a mode of `Pooling`, or several, for a model without modules.json. The vectors are not normalized then.
     revision: the revision of a model on the hub.
 
-    A text gives the same vector alone and in any batch, up to the rounding of onnxruntime's matrix products: 1e-6 in
-    cosine. (Not with a dynamically quantized ONNX file, such as model_quantized.onnx: it scales its activations by the
-    batch.) Several threads may use the same encoder at once. Make it after a fork, not before.
-
-    Texts reach the tokenizer unchanged, without stripping, as in sentence-transformers since version 5.4. A lone half
-    of a surrogate pair is not Unicode text and is replaced by U+FFFD.
+    With the native engine a text gives the same vector, bit for bit, alone and in any batch, for any number of threads,
+    on every CPU. onnxruntime's matrix products round differently in other batches: by 1e-6 in cosine, as much as the
+    engines differ. (By more with a dynamically quantized ONNX file, such as model_quantized.onnx, which scales its
+    activations by the batch.) Several threads may use the same encoder at once. Make it after a fork, not before.
 
     Raises `ModelError` for a model that cannot be read or would run wrongly, `DeviceError` for an unusable device
     (nestvec does not fall back to the CPU), `ArgumentError` for unknown values, and `MissingDependencyError`.
@@ -88,6 +89,7 @@ class Encoder:
         self,
         model: str | os.PathLike[str],
         *,
+        engine: str = "auto",
         device: str = "cpu",
         threads: int | None = None,
         max_length: int | None = None,
@@ -102,16 +104,14 @@ class Encoder:
             lower_case=self._source.lower_case,
             max_length=_max_length(self._source, max_length),
         )
-        self._engine: Engine = OnnxEngine(
-            self._source.onnx, device=device, threads=self._threads, position_offset=self._source.position_offset
-        )
+        self._engine: Engine = start_engine(self._source, engine, device=device, threads=self._threads)
         self._pipeline = fit_pipeline(self._source, self._engine, pooling)
         self._dim = min(self._pipeline.dim, self._source.truncate_dim or self._pipeline.dim)
         self._device = device
         self._budget = TOKENS_PER_THREAD * self._threads if device == "cpu" else TOKENS_ON_CUDA
 
     def __repr__(self) -> str:
-        return f"Encoder({str(self._source.onnx)!r}, dim={self.dim}, max_length={self.max_length})"
+        return f"Encoder({str(self._engine.path)!r}, dim={self.dim}, max_length={self.max_length})"
 
     @property
     def dim(self) -> int:
@@ -130,7 +130,7 @@ class Encoder:
 
     @property
     def engine(self) -> str:
-        """The name of the engine that runs the model: "onnxruntime"."""
+        """The name of the engine that runs the model: "native" or "onnxruntime"."""
         return self._engine.name
 
     @property
@@ -148,7 +148,7 @@ class Encoder:
         """JSON values that two encoders share only if they make the same vectors: digests and settings.
 
         It names the model by its weights: two files that `nestvec export` made of the same weights share a fingerprint.
-        The first use reads the ONNX file, which takes about 0.1 seconds for 90 MB.
+        The first use reads the model's files, which takes about 0.1 seconds for 90 MB.
         """
         return dict(self._fingerprint)
 
@@ -325,7 +325,7 @@ class Encoder:
         stats.tokens += int(mask.sum())
         stats.padded_tokens += mask.size
         stats.batches += 1
-        stats.seconds_onnx += done - ready
+        stats.seconds_engine += done - ready
         stats.seconds_rest += time.perf_counter() - started - (done - ready)
 
 

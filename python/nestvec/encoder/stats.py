@@ -12,8 +12,8 @@ class EncodeStats:
     texts, batches: their numbers. tokens: the tokens that the model saw, special tokens included. padded_tokens: the
     same with the padding.
     seconds_total: wall time, with the time that the iterable of texts takes, without the caller's time between windows.
-    seconds_tokenize: tokenizing, which runs in the background during ONNX runs; so the three parts add up to more than
-    the total. seconds_onnx: in onnxruntime. seconds_rest: filling the input arrays, and the pipeline after the run.
+    seconds_tokenize: tokenizing, in the background while the engine runs; so the three parts add up to more than the
+    total. seconds_engine: in the engine. seconds_rest: filling the input arrays, and the pipeline after the run.
     """
 
     texts: int = 0
@@ -22,7 +22,7 @@ class EncodeStats:
     batches: int = 0
     seconds_total: float = 0.0
     seconds_tokenize: float = 0.0
-    seconds_onnx: float = 0.0
+    seconds_engine: float = 0.0
     seconds_rest: float = 0.0
 
     def add(self, other: EncodeStats) -> None:
@@ -33,5 +33,5 @@ class EncodeStats:
         self.batches += other.batches
         self.seconds_total += other.seconds_total
         self.seconds_tokenize += other.seconds_tokenize
-        self.seconds_onnx += other.seconds_onnx
+        self.seconds_engine += other.seconds_engine
         self.seconds_rest += other.seconds_rest

@@ -20,7 +20,7 @@ from nestvec.base.files import destination, replacing, temporary_file, write_all
 from nestvec.base.optional import require
 from nestvec.base.types import Array
 from nestvec.errors import ArgumentError, ModelError
-from nestvec.export.checkpoint import Architecture, Checkpoint, read_architecture, transformer_folder
+from nestvec.model.checkpoint import Architecture, Checkpoint, read_architecture, transformer_folder
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto

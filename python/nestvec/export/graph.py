@@ -23,7 +23,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from nestvec.base.types import Array
-from nestvec.export.checkpoint import Architecture
+from nestvec.model.checkpoint import Architecture
 
 OPSET = 17  # the first with LayerNormalization
 IR_VERSION = 8  # the one that came with opset 17

@@ -38,7 +38,9 @@ _UNSET_LENGTH = 10**9  # a tokenizer without a limit writes 10**30
 class ModelDir:
     """The contents of a model directory.
 
-    onnx, tokenizer: paths of the ONNX file and of tokenizer.json.
+    directory, transformer: the directory, and the folder of its transformer.
+    given: the ONNX file, if the model was given by its path.
+    tokenizer: the path of tokenizer.json.
     modules: the contents of modules.json; None without one.
     prompts, default_prompt_name, truncate_dim: from config_sentence_transformers.json. truncate_dim is the number of
     dimensions to keep.
@@ -49,7 +51,9 @@ class ModelDir:
     tokenizer_config: tokenizer_config.json, overridden by the model's tokenizer arguments.
     """
 
-    onnx: Path
+    directory: Path
+    transformer: Path
+    given: Path | None
     tokenizer: Path
     modules: Modules | None
     prompts: Mapping[str, str]
@@ -61,9 +65,37 @@ class ModelDir:
     lower_case: bool
     tokenizer_config: Mapping[str, Any]
 
+    @property
+    def onnx(self) -> Path:
+        """The ONNX file. Raises `ModelError` if the directory has none, or several and no model.onnx."""
+        found = self.given or self.find_onnx()
+        if found is None:
+            raise ModelError(f"{self.directory} has no ONNX file; make one with: nestvec export {self.directory}")
+        return found
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether the transformer's folder has config.json and weights in safetensors files."""
+        names = ("model.safetensors", "model.safetensors.index.json")
+        return (self.transformer / "config.json").is_file() and any((self.transformer / n).is_file() for n in names)
+
+    def find_onnx(self) -> Path | None:
+        """model.onnx in the first folder that has one, else the only ONNX file of all folders; None without any."""
+        folders = [self.transformer / "onnx", self.transformer, self.directory / "onnx", self.directory]
+        for folder in folders:
+            if (folder / "model.onnx").is_file():
+                return folder / "model.onnx"
+        others = sorted({path for folder in folders for path in folder.glob("*.onnx")})
+        if len(others) > 1:
+            names = ", ".join(str(path.relative_to(self.directory)) for path in others)
+            raise ModelError(
+                f"{self.directory} has no model.onnx but several other ONNX files ({names}); give the path of one"
+            )
+        return others[0] if others else None
+
 
 def read_model_dir(path: Path) -> ModelDir:
-    """Reads a sentence-transformers directory, another directory with ONNX and tokenizer.json, or an ONNX file in one.
+    """Reads a sentence-transformers directory, another directory with tokenizer.json, or an ONNX file in one.
 
     An ONNX file in the transformer's folder of a sentence-transformers directory, or in its onnx folder, stands for
     that directory, with this file in place of model.onnx.
@@ -109,7 +141,9 @@ def _read(directory: Path, onnx: Path | None) -> ModelDir:
     )
     max_length = next((length for length in lengths if length is not None and length < _UNSET_LENGTH), None)
     return ModelDir(
-        onnx=onnx or _find_onnx(directory, [folder / "onnx", folder, directory / "onnx", directory]),
+        directory=directory,
+        transformer=folder,
+        given=onnx,
         tokenizer=_find_tokenizer(folder),
         modules=modules,
         prompts=prompts,
@@ -121,20 +155,6 @@ def _read(directory: Path, onnx: Path | None) -> ModelDir:
         lower_case=read_bool(settings_path, settings, "do_lower_case", False),
         tokenizer_config={**tokenizer_config, **tokenizer_arguments},
     )
-
-
-def _find_onnx(directory: Path, folders: list[Path]) -> Path:
-    """model.onnx in the first folder that has one, else the only ONNX file of all folders."""
-    for folder in folders:
-        if (folder / "model.onnx").is_file():
-            return folder / "model.onnx"
-    others = sorted({path for folder in folders for path in folder.glob("*.onnx")})
-    if len(others) == 1:
-        return others[0]
-    if others:
-        names = ", ".join(str(path.relative_to(directory)) for path in others)
-        raise ModelError(f"{directory} has no model.onnx but several other ONNX files ({names}); give the path of one")
-    raise ModelError(f"{directory} has no ONNX file; make one with: nestvec export {directory}")
 
 
 def _find_tokenizer(folder: Path) -> Path:

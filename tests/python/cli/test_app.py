@@ -141,7 +141,7 @@ def test_encode(tmp_path: Path, model: Path, documents: Path) -> None:
     }
     assert report["encode"]["texts"] == 5
     assert report["encode"]["texts_per_second"] > 0
-    assert {"tokens", "seconds_total", "seconds_tokenize", "seconds_onnx", "seconds_rest"} <= set(report["encode"])
+    assert {"tokens", "seconds_total", "seconds_tokenize", "seconds_engine", "seconds_rest"} <= set(report["encode"])
     np.testing.assert_array_equal(np.load(out), encoder.encode(TEXTS, prompt="query", dim=16))
     good("encode", documents, "-m", model, "-o", out, "--precision", "ubinary")
     np.testing.assert_array_equal(np.load(out), encoder.encode(TEXTS, precision="ubinary"))
@@ -366,7 +366,7 @@ def test_usage_errors(model: Path, documents: Path, table: Path) -> None:
 
 
 def test_missing_extra_is_one_line(model: Path, documents: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
     assert "nestvec[cpu]" in error("encode", documents, "-m", model, "-o", "x.npy")
 
 

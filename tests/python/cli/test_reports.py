@@ -68,5 +68,5 @@ def test_duration(seconds: float, text: str) -> None:
 
 
 def test_time_split_without_time() -> None:
-    zero = dict.fromkeys(["seconds_total", "seconds_onnx", "seconds_rest", "seconds_tokenize"], 0.0)
-    assert reports.time_split(zero) == "ONNX 0.0%, the rest 0.0%; tokenizing, concurrently, 0.0%"
+    zero = dict.fromkeys(["seconds_total", "seconds_engine", "seconds_rest", "seconds_tokenize"], 0.0)
+    assert reports.time_split(zero) == "engine 0.0%, the rest 0.0%; tokenizing, concurrently, 0.0%"

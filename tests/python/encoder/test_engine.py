@@ -12,9 +12,9 @@ from onnx_graphs import table, write_graph
 from tiny_models import write_bert
 
 from nestvec.base.types import Ids
-from nestvec.encoder import encoder as encoder_module
 from nestvec.encoder.encoder import Encoder
 from nestvec.encoder.engine import Engine
+from nestvec.encoder.engines import choice
 
 TEXTS = ["the cat", "", "how do i parse a date", "a"]
 
@@ -51,7 +51,7 @@ def test_any_engine_encodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, oth
     by_onnxruntime = Encoder(folder)
     assert by_onnxruntime.engine == "onnxruntime"
     engine: type[Engine] = other  # mypy checks that it follows the protocol
-    monkeypatch.setattr(encoder_module, "OnnxEngine", engine)
+    monkeypatch.setattr(choice, "OnnxEngine", engine)
     encoder = Encoder(folder)
     assert (encoder.engine, encoder.dim, encoder.pipeline.to_dict()) == ("lookup", 8, by_onnxruntime.pipeline.to_dict())
     for precision in ("float32", "binary"):

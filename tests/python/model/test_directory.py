@@ -55,12 +55,13 @@ def test_model_onnx_before_its_variants(model: Path) -> None:
     assert read_model_dir(model).onnx == model / "model.onnx"
     (model / "model.onnx").unlink()
     with pytest.raises(ModelError, match=r"several other ONNX files \(onnx/model_O4.onnx, onnx/model_quantized.onnx\)"):
-        read_model_dir(model)
+        read_model_dir(model).onnx  # noqa: B018
     (model / "onnx" / "model_O4.onnx").unlink()
     assert read_model_dir(model).onnx == model / "onnx" / "model_quantized.onnx"
     (model / "onnx" / "model_quantized.onnx").unlink()
+    assert read_model_dir(model).find_onnx() is None
     with pytest.raises(ModelError, match=f"has no ONNX file; make one with: nestvec export {model}"):
-        read_model_dir(model)
+        read_model_dir(model).onnx  # noqa: B018
 
 
 def test_an_onnx_file_of_a_directory_stands_for_the_directory(model: Path) -> None:

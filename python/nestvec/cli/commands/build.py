@@ -11,6 +11,7 @@ import typer
 from nestvec.cli.console import message_console, output_console, print_facts, print_json, size
 from nestvec.cli.options import (
     Device,
+    Engine,
     Format,
     IdField,
     Json,
@@ -59,6 +60,7 @@ def build(
     text_field: TextField = "text",
     id_field: IdField = None,
     device: Device = "cpu",
+    engine: Engine = "auto",
     threads: Threads = None,
     json_output: Json = False,
 ) -> None:
@@ -75,7 +77,7 @@ def build(
     first = next(records, None)
     if first is None:
         raise ArgumentError(f"{texts.name} holds no texts; a table needs at least one")
-    encoder, stats = Encoder(model, device=device, threads=threads), EncodeStats()
+    encoder, stats = Encoder(model, engine=engine, device=device, threads=threads), EncodeStats()
     queue = RecordQueue(chain([first], records))
     with EncodeProgress(message_console(), "building", total, stats):
         table = Table.build(

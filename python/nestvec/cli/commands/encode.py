@@ -11,6 +11,7 @@ import typer
 from nestvec.cli.console import message_console, output_console, print_facts, print_json, size
 from nestvec.cli.options import (
     Device,
+    Engine,
     Format,
     Json,
     Model,
@@ -40,6 +41,7 @@ def encode(
     format: Format = "auto",
     text_field: TextField = "text",
     device: Device = "cpu",
+    engine: Engine = "auto",
     threads: Threads = None,
     json_output: Json = False,
 ) -> None:
@@ -51,7 +53,7 @@ def encode(
     check_output(output)
     texts = TextInput(source, format, text_field, id_field="")
     total = texts.count()
-    encoder, stats = Encoder(model, device=device, threads=threads), EncodeStats()
+    encoder, stats = Encoder(model, engine=engine, device=device, threads=threads), EncodeStats()
     records = (record.text for record in texts)
     with EncodeProgress(message_console(), "encoding", total, stats):
         batches = encoder.encode_batches(records, prompt=prompt, dim=dim, precision=precision, stats=stats)

@@ -13,6 +13,7 @@ from rich.markup import escape
 from nestvec.cli.console import output_console, print_json
 from nestvec.cli.options import (
     Device,
+    Engine,
     Format,
     Json,
     TextField,
@@ -78,6 +79,7 @@ def search(
     format: Format = "auto",
     text_field: TextField = "text",
     device: Device = "cpu",
+    engine: Engine = "auto",
     threads: Threads = None,
     json_output: Json = False,
 ) -> None:
@@ -104,7 +106,9 @@ def search(
                 raise typer.BadParameter("questions need --model, the encoder that made the table")
             from nestvec.encoder.encoder import Encoder
 
-            hits = table.search(names, k, encoder=Encoder(model, device=device, threads=threads), **options)
+            hits = table.search(
+                names, k, encoder=Encoder(model, engine=engine, device=device, threads=threads), **options
+            )
         found = hits.to_dicts()
     if json_output:
         results = [{"query": name, "hits": rows} for name, rows in zip(names, found, strict=True)]
