@@ -6,13 +6,21 @@ threads.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from nestvec import _core
 from nestvec.base.types import Doubles, Floats
 
-_PIECE = 1 << 10  # rows whose products are added up in float32
+_PIECE = 1 << 10  # rows: their products are added up in float32
 _NEGLIGIBLE = 1e-14  # of the largest eigenvalue: smaller ones count as zero
+
+
+def pieces(rows: Floats) -> Iterator[Floats]:
+    """Runs of a few rows, between which Ctrl-C ends the work: numpy would first go through all rows."""
+    for first in range(0, len(rows), _PIECE):
+        yield rows[first : first + _PIECE]
 
 
 def product(a: Doubles | Floats, b: Doubles | Floats) -> Doubles:
@@ -23,16 +31,17 @@ def product(a: Doubles | Floats, b: Doubles | Floats) -> Doubles:
 def cross_products(x: Floats, y: Floats) -> Doubles:
     """x.T @ y of float32 rows: errors of about 1e-6 of the products."""
     total = np.zeros((x.shape[1], y.shape[1]))
-    for first in range(0, len(x), _PIECE):
-        piece = slice(first, first + _PIECE)
-        total += _core.linear(np.ascontiguousarray(x[piece].T), np.ascontiguousarray(y[piece]), None, 0)
+    for a, b in zip(pieces(x), pieces(y), strict=True):
+        total += _core.linear(np.ascontiguousarray(a.T), np.ascontiguousarray(b), None, 0)
     return total
 
 
 def mean(rows: Floats) -> Floats:
     """The mean of rows (rows, dim), (dim,) float32. numpy adds row after row in double, on every CPU."""
-    summed: Doubles = rows.mean(axis=0, dtype=np.float64)
-    return summed.astype(np.float32)
+    total = np.zeros(rows.shape[1])
+    for piece in pieces(rows):
+        total += piece.sum(axis=0, dtype=np.float64)
+    return (total / max(len(rows), 1)).astype(np.float32)
 
 
 def eigen(matrix: Doubles) -> tuple[Doubles, Doubles]:

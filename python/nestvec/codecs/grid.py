@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nestvec import _core
-from nestvec.base.linear_algebra import cross_products, mean, product, solve
+from nestvec.base.linear_algebra import cross_products, mean, pieces, product, solve
 from nestvec.base.types import Doubles, Floats
 from nestvec.codecs.basis import Basis
 from nestvec.codecs.codec import Codec
@@ -89,7 +89,10 @@ _learned: tuple[tuple[int | bytes, ...], _Coordinates] | None = None  # the last
 def _coordinates(sample: Floats, seed: int) -> _Coordinates:
     """A basis, and the importance of errors in its directions; kept for the next codec with the same sample."""
     global _learned
-    key = (*sample.shape, seed, hashlib.blake2b(np.ascontiguousarray(sample).tobytes()).digest())
+    digest = hashlib.blake2b()
+    for piece in pieces(sample):
+        digest.update(np.ascontiguousarray(piece).data)
+    key = (*sample.shape, seed, digest.digest())
     known = _learned
     if known is None or known[0] != key:
         basis = learn_basis(sample, seed)
