@@ -113,6 +113,10 @@ struct SumNorm {
 };
 
 struct Kernels {
+  /// For a single query, the scan kernels read blocks of more than these bytes side by side: a line of each block of a
+  /// run in turn. SIZE_MAX: they read block after block.
+  size_t side_by_side;
+
   /// score = -(number of differing bits). A word is a uint64_t. query: words x uint64_t.
   ScanKernel* hamming;
 

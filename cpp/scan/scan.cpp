@@ -67,9 +67,7 @@ class Scan {
         words_(word_count(rows.encoding, queries.columns)),
         wide_words_(word_count(rows.encoding, queries.wide)),
         last_mask_(traits_.meaning == Meaning::signs ? last_word_mask(queries.columns) : 0),
-        ahead_(traits_.scan(queries.kind).blocks_side_by_side ? kBlockTile * stored_bytes_
-               : used_bytes_ == stored_bytes_ ? kAhead
-                                              : (kAhead + stored_bytes_ - 1) / stored_bytes_ * stored_bytes_),
+        ahead_(bytes_ahead()),
         blocks_per_tile_(std::clamp<std::size_t>(kTileBytes / used_bytes_, 1, blocks_)),
         tiles_(tiles_of(ranges, blocks_per_tile_)) {
     if (!measures()) queries.require_range(rows.longest);
@@ -93,6 +91,15 @@ class Scan {
   }
 
  private:
+  /// Prefetch distance of a single pass: at least kAhead of the bytes that are read.
+  std::size_t bytes_ahead() const {
+    const bool side_by_side =
+        traits_.scan(queries_.kind).blocks_side_by_side ||
+        (queries_.count == 1 && stored_bytes_ > kernels().side_by_side && kBlockTile * used_bytes_ <= kTileBytes);
+    if (side_by_side) return kBlockTile * stored_bytes_;  // the next run
+    return used_bytes_ == stored_bytes_ ? kAhead : (kAhead + stored_bytes_ - 1) / stored_bytes_ * stored_bytes_;
+  }
+
   std::size_t most_workers(std::size_t threads) const {
     const double work = double(blocks_ * used_bytes_) * double(queries_.count);
     return worker_count(std::size_t(work / kWorkerBytes), threads);

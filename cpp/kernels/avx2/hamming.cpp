@@ -147,42 +147,86 @@ inline __m256i add_bits(__m256i counts, __m256i v) {
   return _mm256_add_epi8(counts, _mm256_shuffle_epi8(of_nibble, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));
 }
 
-/// Bytes count the bits of up to 31 words (31 * 8 < 256); then vpsadbw sums them in the row's lane.
-void hamming_one(const BlockRun& run, const uint64_t* query, float limit, BlockHits* hits) {
-  constexpr size_t G = 4;  // groups of 4 rows
-  for (size_t b = 0; b < run.count; ++b) {
-    const uint64_t* block = reinterpret_cast<const uint64_t*>(run.codes + b * run.stride);
-    hits[b].rows = 0;
-    for (size_t row = 0; row < kBlockRows; row += 4 * G) {
-      __m256i sum[G] = {};
-      for (size_t begin = 0; begin < run.words; begin += 31) {
-        const size_t end = begin + 31 < run.words ? begin + 31 : run.words;
-        __m256i bytes[G] = {};
-        for (size_t w = begin; w < end; ++w) {
-          const __m256i value = _mm256_set1_epi64x(int64_t(query[w]));
-          const __m256i mask = _mm256_set1_epi64x(w + 1 == run.words ? int64_t(run.last_mask) : -1);
+/// The counts of B blocks: for each byte of 64 rows' words, or for each row.
+template <int B>
+struct Counts {
+  static constexpr size_t kLines = kBlockRows / 8;  // of a word
+  __m256i of[kLines][B][2];
+};
+
+/// Adds the bits in which a word of B blocks differs from the query. The counts are in memory, so that lines are read
+/// in order.
+template <int B, bool kFirst, bool kMasked>
+inline void add_word(const BlockRun& run, const uint8_t* codes, uint64_t query, LinesAhead& ahead, Counts<B>& counts) {
+  const __m256i value = _mm256_set1_epi64x(int64_t(query)), mask = _mm256_set1_epi64x(int64_t(run.last_mask));
+  for (size_t line = 0; line < Counts<B>::kLines; ++line, codes += 64, ahead.next_line())
 #pragma GCC unroll 4
-          for (size_t g = 0; g < G; ++g) {
-            const uint64_t* codes = block + w * kBlockRows + row + g * 4;
-            if (g % 2 == 0) prefetch(run, codes);
-            bytes[g] = add_bits(bytes[g], _mm256_and_si256(_mm256_xor_si256(load(codes), value), mask));
-          }
+    for (size_t b = 0; b < B; ++b) {
+      ahead.prefetch(b);
+#pragma GCC unroll 2
+      for (size_t half = 0; half < 2; ++half) {
+        __m256i& count = counts.of[line][b][half];
+        __m256i differ = _mm256_xor_si256(load(codes + b * run.stride + half * 32), value);
+        if (kMasked) differ = _mm256_and_si256(differ, mask);
+        count = add_bits(kFirst ? _mm256_setzero_si256() : count, differ);
+      }
+    }
+}
+
+/// The smallest distance that does not beat the limit.
+inline uint32_t distance_limit(float limit) {
+  if (limit < -0x1p30f) return 0x7fffffff;  // more than any distance
+  if (!(limit < 0)) return 0;               // NaN too
+  const auto whole = uint32_t(-limit);
+  return whole + (float(whole) < -limit);
+}
+
+/// Bytes count the bits of up to 31 words (31 * 8 < 256); then vpsadbw sums them in the row's lane.
+template <int B>
+void hamming_lines(const BlockRun& run, size_t first_block, const void* query, float limit, BlockHits* hits) {
+  constexpr size_t kStep = 31;
+  const uint8_t* codes = run.codes + first_block * run.stride;
+  LinesAhead ahead(run, first_block);
+  Counts<B> bytes, rows;
+  for (size_t begin = 0; begin < run.words; begin += kStep) {
+    const size_t end = begin + kStep < run.words ? begin + kStep : run.words;
+    for (size_t w = begin; w < end; ++w, codes += kBlockRows * 8) {
+      uint64_t value;
+      __builtin_memcpy(&value, static_cast<const uint8_t*>(query) + w * 8, 8);
+      const bool masked = w + 1 == run.words && ~run.last_mask != 0;
+      if (w == begin)
+        masked ? add_word<B, true, true>(run, codes, value, ahead, bytes)
+               : add_word<B, true, false>(run, codes, value, ahead, bytes);
+      else
+        masked ? add_word<B, false, true>(run, codes, value, ahead, bytes)
+               : add_word<B, false, false>(run, codes, value, ahead, bytes);
+    }
+    for (size_t line = 0; line < Counts<B>::kLines; ++line)
+      for (size_t b = 0; b < B; ++b)
+        for (size_t half = 0; half < 2; ++half) {
+          __m256i& row = rows.of[line][b][half];
+          const __m256i sum = _mm256_sad_epu8(bytes.of[line][b][half], _mm256_setzero_si256());
+          row = begin == 0 ? sum : _mm256_add_epi64(row, sum);
         }
-        for (size_t g = 0; g < G; ++g)
-          sum[g] = _mm256_add_epi64(sum[g], _mm256_sad_epu8(bytes[g], _mm256_setzero_si256()));
-      }
-      for (size_t g = 0; g < G; g += 2) {  // 8 distances in the low halves of 64-bit lanes become 8 floats in order
-        const __m256 packed =
-            _mm256_shuffle_ps(_mm256_castsi256_ps(sum[g]), _mm256_castsi256_ps(sum[g + 1]), _MM_SHUFFLE(2, 0, 2, 0));
-        const __m256i in_order = _mm256_permute4x64_epi64(_mm256_castps_si256(packed), _MM_SHUFFLE(3, 1, 2, 0));
-        keep(_mm256_sub_ps(_mm256_setzero_ps(), _mm256_cvtepi32_ps(in_order)), limit, row + g * 4, hits[b]);
-      }
+  }
+  const __m256i limits = _mm256_set1_epi64x(distance_limit(limit));
+  for (size_t b = 0; b < B; ++b) {
+    __m256i least = limits;
+    for (const auto& line : rows.of) least = _mm256_min_epu32(least, _mm256_min_epu32(line[b][0], line[b][1]));
+    hits[b].rows = 0;
+    const __m256i none = _mm256_cmpeq_epi32(least, limits);
+    if (_mm256_movemask_epi8(none) == -1) continue;            // the usual case
+    for (size_t line = 0; line < Counts<B>::kLines; ++line) {  // low halves of 64-bit lanes become 8 floats in order
+      const __m256 packed = _mm256_shuffle_ps(_mm256_castsi256_ps(rows.of[line][b][0]),
+                                              _mm256_castsi256_ps(rows.of[line][b][1]), _MM_SHUFFLE(2, 0, 2, 0));
+      const __m256i in_order = _mm256_permute4x64_epi64(_mm256_castps_si256(packed), _MM_SHUFFLE(3, 1, 2, 0));
+      keep(_mm256_sub_ps(_mm256_setzero_ps(), _mm256_cvtepi32_ps(in_order)), limit, line * 8, hits[b]);
     }
   }
 }
 
 void hamming(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
-  if (query_count == 1) return hamming_one(run, static_cast<const uint64_t*>(queries), *limits, hits);
+  if (query_count == 1) return scan_one(hamming_lines<kBlockTile>, hamming_lines<1>, run, queries, *limits, hits);
   scan<HammingPairs>(run, queries, query_count, limits, hits);
 }
 

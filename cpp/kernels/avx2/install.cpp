@@ -3,6 +3,7 @@
 namespace nestvec::avx2 {
 
 void install(Kernels& kernels) {
+  kernels.side_by_side = kSideBySide;
   install_hamming(kernels);
   install_dot(kernels);
   install_lut(kernels);

@@ -3,6 +3,7 @@
 namespace nestvec::avx512 {
 
 void install(Kernels& kernels) {
+  kernels.side_by_side = SIZE_MAX;
   install_hamming(kernels);
   install_dot(kernels);
   install_lut(kernels);

@@ -3,6 +3,7 @@
 namespace nestvec::reference {
 
 void install(Kernels& kernels) {
+  kernels.side_by_side = SIZE_MAX;
   install_hamming(kernels);
   install_dot(kernels);
   install_lut(kernels);
