@@ -28,7 +28,7 @@ struct Values {
 struct Float {
   using Lanes = __m256;
   static constexpr size_t kParts = 1, kHalves = 1;
-  static constexpr int kGroupsOf4 = 3;   // 4 x 3: a cycle has two products, a product takes 4 cycles
+  static constexpr int kGroupsOf4 = 3;  // 4 x 3: a cycle has two products, a product takes 4 cycles
 
   static Values values(const uint8_t* queries, size_t, size_t all_words, size_t first, size_t) {
     return {queries + first * 4, all_words * 4};

@@ -34,13 +34,25 @@ constexpr EqualBits make_equal_bits() {
 
 constexpr EqualBits kEqualBits = make_equal_bits();
 
-class HammingPairs {
- public:
-  static constexpr size_t kBytes = 8, kWords = 3, kNibbles = kWords * 16;  // 48 * 4 < 256
-  static constexpr size_t kSteps = 170;                                    // 170 * 48 * 4 < 32768
-  static constexpr size_t byte(size_t part, size_t i) { return i * 2 + part; }
+struct PairCounts {
+  __m256i a, b, c, d;
 
-  HammingPairs(const BlockRun& run, const void* queries, size_t query_count)
+  PairCounts(__m256i low, __m256i high) {
+    const __m256i byte = _mm256_set1_epi16(255);
+    d = _mm256_srli_epi16(high, 8);
+    c = _mm256_srli_epi16(_mm256_sub_epi16(low, _mm256_slli_epi16(d, 12)), 8);
+    b = _mm256_and_si256(_mm256_sub_epi16(high, _mm256_slli_epi16(c, 4)), byte);
+    a = _mm256_and_si256(_mm256_sub_epi16(low, _mm256_slli_epi16(b, 4)), byte);
+  }
+};
+
+/// The tables of pairs of queries for a step of up to kWords words, and their sums.
+template <size_t kWords>
+class PairTables {
+ public:
+  static constexpr size_t kNibbles = kWords * 16;
+
+  PairTables(const BlockRun& run, const void* queries, size_t query_count)
       : run_(run), queries_(static_cast<const uint64_t*>(queries)), count_(query_count) {}
 
   void prepare(size_t first, size_t words) {
@@ -57,14 +69,17 @@ class HammingPairs {
     }
   }
 
-  void add(uint8_t* nibbles, Sums* sums) const {
+  void mask(uint8_t* nibbles) const {
     if (masked_) mask_word(nibbles + (used_ - 16) * kNibbleBytes);
-    size_t q = 0;
-    for (; q + 2 < count_; q += 4) add_pairs<2>(q, nibbles, sums);
-    for (; q < count_; q += 2) add_pairs<1>(q, nibbles, sums);
   }
 
-  int32_t offset() const { return int32_t(run_.words * 64); }
+  /// Calls take(pair, half, low, high) with the sums of every pair of queries and half of the rows.
+  template <class Take>
+  void add_all(const uint8_t* nibbles, const Take& take) const {
+    size_t pair = 0;
+    for (; pair * 2 + 2 < count_; pair += 2) add_pairs<2>(pair, nibbles, take);
+    for (; pair * 2 < count_; ++pair) add_pairs<1>(pair, nibbles, take);
+  }
 
  private:
   void mask_word(uint8_t* nibbles) const {
@@ -83,9 +98,8 @@ class HammingPairs {
     return _mm256_slli_epi16(_mm256_cvtepu8_epi16(in_order), 4);
   }
 
-  /// P pairs of queries, from query q on.
-  template <int P>
-  void add_pairs(size_t q, const uint8_t* nibbles, Sums* sums) const {
+  template <int P, class Take>
+  void add_pairs(size_t pair, const uint8_t* nibbles, const Take& take) const {
     __m256i low[P][2], high[P][2];
     for (int p = 0; p < P; ++p)
       for (int half = 0; half < 2; ++half) low[p][half] = high[p][half] = _mm256_setzero_si256();
@@ -97,7 +111,7 @@ class HammingPairs {
         const __m256i rows[2] = {load(nibbles + (n + i) * kNibbleBytes), load(nibbles + (n + i) * kNibbleBytes + 32)};
 #pragma GCC unroll 2
         for (int p = 0; p < P; ++p) {
-          const __m256i table = load_twice(kEqualBits.of[0] + tables_[q / 2 + size_t(p)][n + i]);
+          const __m256i table = load_twice(kEqualBits.of[0] + tables_[pair + size_t(p)][n + i]);
 #pragma GCC unroll 2
           for (int half = 0; half < 2; ++half) {
             const __m256i equal = _mm256_shuffle_epi8(table, rows[half]);
@@ -113,27 +127,44 @@ class HammingPairs {
           high[p][half] = _mm256_add_epi8(high[p][half], _mm256_srli_epi16(three[p][half], 4));
         }
     }
-    const __m256i byte = _mm256_set1_epi16(255);
-    for (int p = 0; p < P; ++p)
-      for (int half = 0; half < 2; ++half) {
-        const __m256i d = _mm256_srli_epi16(high[p][half], 8);
-        const __m256i c = _mm256_srli_epi16(_mm256_sub_epi16(low[p][half], _mm256_slli_epi16(d, 12)), 8);
-        const __m256i b = _mm256_and_si256(_mm256_sub_epi16(high[p][half], _mm256_slli_epi16(c, 4)), byte);
-        const __m256i a = _mm256_and_si256(_mm256_sub_epi16(low[p][half], _mm256_slli_epi16(b, 4)), byte);
-        __m256i* first = sums[q + size_t(p) * 2].of[half];
-        __m256i* second = sums[q + size_t(p) * 2 + 1].of[half];
-        first[0] = _mm256_add_epi16(first[0], a);
-        first[1] = _mm256_add_epi16(first[1], c);
-        second[0] = _mm256_add_epi16(second[0], b);
-        second[1] = _mm256_add_epi16(second[1], d);
-      }
+    for (size_t p = 0; p < P; ++p)
+      for (size_t half = 0; half < 2; ++half) take(pair + p, half, PairCounts(low[p][half], high[p][half]));
   }
 
   const BlockRun& run_;
   const uint64_t* queries_;
   size_t count_, used_ = 0;
   bool masked_ = false;
-  uint16_t tables_[kQueryTile / 2][kNibbles];
+  uint16_t tables_[kQueryTile / 2][(kNibbles + 2) / 3 * 3];
+};
+
+class HammingPairs {
+ public:
+  static constexpr size_t kBytes = 8, kWords = 3;  // 48 * 4 < 256
+  static constexpr size_t kSteps = 170;            // 170 * 48 * 4 < 32768
+  static constexpr size_t byte(size_t part, size_t i) { return i * 2 + part; }
+
+  HammingPairs(const BlockRun& run, const void* queries, size_t query_count)
+      : tables_(run, queries, query_count), bits_(int32_t(run.words * 64)) {}
+
+  void prepare(size_t first, size_t words) { tables_.prepare(first, words); }
+
+  void add(uint8_t* nibbles, Sums* sums) const {
+    tables_.mask(nibbles);
+    tables_.add_all(nibbles, [&](size_t pair, size_t half, const PairCounts& found) {
+      __m256i *first = sums[pair * 2].of[half], *second = sums[pair * 2 + 1].of[half];
+      first[0] = _mm256_add_epi16(first[0], found.a);
+      first[1] = _mm256_add_epi16(first[1], found.c);
+      second[0] = _mm256_add_epi16(second[0], found.b);
+      second[1] = _mm256_add_epi16(second[1], found.d);
+    });
+  }
+
+  int32_t offset() const { return bits_; }
+
+ private:
+  PairTables<kWords> tables_;
+  int32_t bits_;
 };
 
 // ---- one query
@@ -225,8 +256,47 @@ void hamming_lines(const BlockRun& run, size_t first_block, const void* query, f
   }
 }
 
+// ---- several queries, rows of up to 256 bits
+
+/// All words in one step. 64 equal nibbles are 256 bits, in a byte 0: a byte holds the count - 1, so that 0 equal bits
+/// pass for 256. Whatever passes is scored again for itself.
+void hamming_short(const BlockRun& run, const uint64_t* queries, size_t query_count, const float* limits,
+                   BlockHits* hits) {
+  PairTables<4> tables(run, queries, query_count);
+  tables.prepare(0, run.words);
+  uint8_t least[kQueryTile] = {};  // count - 1 of a row that beats the limit
+  for (size_t q = 0; q < query_count; ++q) {
+    const int64_t count = int64_t(run.words * 64) - int64_t(distance_limit(limits[q]));
+    least[q] = uint8_t(count < 0 ? 0 : count > 255 ? 255 : count);
+  }
+  // The last table of a row's 64 nibbles is followed by two of zeros, which read nibbles that are not used.
+  alignas(32) uint8_t nibbles[66 * kNibbleBytes] = {};
+  for (size_t b = 0; b < run.count; ++b) {
+    const uint8_t* codes = run.codes + b * run.stride;
+    for (size_t w = 0; w < run.words; ++w)
+      spread_word<8>(run, codes + w * kBlockRows * 8, nibbles + w * 16 * kNibbleBytes);
+    tables.mask(nibbles);
+    __m256i best[kQueryTile];
+    tables.add_all(nibbles, [&](size_t pair, size_t half, const PairCounts& found) {
+      const __m256i one = _mm256_set1_epi8(1),
+                    first = _mm256_sub_epi8(_mm256_or_si256(found.a, _mm256_slli_epi16(found.c, 8)), one),
+                    second = _mm256_sub_epi8(_mm256_or_si256(found.b, _mm256_slli_epi16(found.d, 8)), one);
+      best[pair * 2] = half == 0 ? first : _mm256_max_epu8(best[pair * 2], first);
+      best[pair * 2 + 1] = half == 0 ? second : _mm256_max_epu8(best[pair * 2 + 1], second);
+    });
+    for (size_t q = 0; q < query_count; ++q) {
+      BlockHits& found = hits[q * run.count + b];
+      found.rows = 0;
+      const __m256i below = _mm256_subs_epu8(_mm256_set1_epi8(char(least[q])), best[q]);  // 0: beats the limit
+      if (_mm256_movemask_epi8(_mm256_cmpeq_epi8(below, _mm256_setzero_si256())))
+        hamming_lines<1>(run, b, queries + q * run.words, limits[q], &found);
+    }
+  }
+}
+
 void hamming(const BlockRun& run, const void* queries, size_t query_count, const float* limits, BlockHits* hits) {
   if (query_count == 1) return scan_one(hamming_lines<kBlockTile>, hamming_lines<1>, run, queries, *limits, hits);
+  if (run.words <= 4) return hamming_short(run, static_cast<const uint64_t*>(queries), query_count, limits, hits);
   scan<HammingPairs>(run, queries, query_count, limits, hits);
 }
 

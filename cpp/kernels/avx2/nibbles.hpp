@@ -3,7 +3,7 @@
 //
 // A block holds a word of 64 rows side by side, but each nibble of a word has its own table. So a few words of a block
 // are spread, once for all queries: 64 bytes hold nibble 0 of the 64 rows, the next 64 bytes nibble 1, ... This costs
-// 64 shuffles and 48 other 256-bit operations for 8 bytes of 64 rows.
+// 48 shuffles and 64 other 256-bit operations for 8 bytes of 64 rows.
 #pragma once
 #include "cpp/kernels/avx2/avx2.hpp"
 
@@ -50,9 +50,10 @@ inline void spread_word(const BlockRun& run, const uint8_t* word, uint8_t* nibbl
         first[k] = load(word + k * 32);
       } else {
         prefetch(run, word + k * 64);
-        const __m256 a = _mm256_castsi256_ps(load(word + k * 64)), b = _mm256_castsi256_ps(load(word + k * 64 + 32));
-        first[k] = _mm256_castps_si256(_mm256_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0)));
-        second[k] = _mm256_castps_si256(_mm256_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1)));
+        // Words a and b of rows 4 further on, as loads and blends: shuffles are what is scarce.
+        const uint8_t *a = word + k * 64, *b = a + 32;
+        first[k] = _mm256_blend_epi32(load(a), load(b - 4), 0xaa);
+        second[k] = _mm256_blend_epi32(load(a + 4), load(b), 0xaa);
       }
     }
     spread_words(first, nibbles);
@@ -64,7 +65,7 @@ inline void spread_word(const BlockRun& run, const uint8_t* word, uint8_t* nibbl
 template <size_t kBytes>
 constexpr size_t spread_row(size_t i) {
   const size_t lane = i / 16 % 2, k = i / 4 % 4, j = i % 4;
-  return i / 32 * 32 + k * 8 + (kBytes == 4 ? lane * 4 + j : lane * 2 + j / 2 * 4 + j % 2);
+  return i / 32 * 32 + k * 8 + (kBytes == 4 ? lane * 4 + j : lane * 2 + j / 2 + j % 2 * 4);
 }
 
 // ---- sums of look-ups
