@@ -61,13 +61,16 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
 
 
 def targets_of(question: Question) -> list[Target]:
-    """The question's targets, which were set on AVX-512; on other ISAs, faiss on the same ISA should be no faster."""
-    if nestvec.capabilities()["isa"] == "avx512":
+    """The question's targets on this ISA. Where none was set, faiss on the same ISA should be no faster."""
+    isa = nestvec.capabilities()["isa"]
+    if isa == "avx512":
         return [*question.targets]
     peers = {contender.name for contender in question.contenders if contender.work is not None}
     found = []
     for target in question.targets:
-        if target.name.startswith("faiss"):
+        if isa == "avx2" and target.avx2 is not None:
+            found.append(replace(target, limit=target.avx2))
+        elif target.name.startswith("faiss"):
             found.append(replace(target, limit=min(1.0, target.limit)))
         elif target.name not in peers:  # another nestvec contender, or the read stream
             found.append(target)

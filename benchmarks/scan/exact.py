@@ -45,6 +45,7 @@ def hamming(bits: int, rows: int, queries: int) -> Question:
     flat = faiss.IndexBinaryFlat(bits)
     flat.add(codes)
     nbytes, work = codes.nbytes, Work("hamming", codes.nbytes, "GB/s")
+    limit = 3.5 if bits == 1024 else 2.5
 
     def table_search(qs: Array, threads: int) -> nestvec.Hits:
         return table.search(qs, K, threads=threads)
@@ -66,7 +67,7 @@ def hamming(bits: int, rows: int, queries: int) -> Question:
         ],
         Exact(lambda ids: np.bitwise_count(codes[ids] ^ q[:, None]).sum(axis=2, dtype=np.int64)),
         [
-            Target(100, FAISS_BINARY, 3.5 if bits == 1024 else 2.5),
+            Target(100, FAISS_BINARY, limit, avx2=limit),
             Target(1, FAISS_BINARY, 0.95),
             Target(1, STREAM, 0.85),
         ],
@@ -118,7 +119,7 @@ def int8(rows: int, queries: int, dim: int = 768) -> Question:
     scalar = faiss_scalar("8bit_direct_signed", faiss.ScalarQuantizer.QT_8bit_direct_signed, x, q, work)
     numkong_dots = numkong_inner("i8", x, q, work)
     targets = [
-        Target(100, usearch.name, 5),
+        Target(100, usearch.name, 5, avx2=3),
         Target(100, scalar.name, 4),
         Target(100, numkong_dots.name, 1.5),
         Target(1, scalar.name, 2),

@@ -46,12 +46,16 @@ class Contender:
 
 @dataclass(frozen=True)
 class Target:
-    """For `queries` queries: the time of `name` over the first contender's, and its limit."""
+    """For `queries` queries: the time of `name` over the first contender's, and its limit with AVX-512.
+
+    avx2: its limit with AVX2; None if none was set there.
+    """
 
     queries: int
     name: str
     limit: float
     at_least: bool = True
+    avx2: float | None = None
 
 
 class Judge(Protocol):

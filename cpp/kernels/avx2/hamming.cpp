@@ -1,6 +1,6 @@
 // AVX2: Hamming distances. Costs in 256-bit operations, three a cycle, shuffles two:
 //   2 queries   per 3 nibbles and 32 rows: 3 vpshufb, 2 add; add, shift, add    8 for 192 look-ups
-//   1 query     nothing is spread; per word and 4 rows: 2 and, shift, 2 vpshufb, 2 add, and 2 more to compare
+//   1 query     nothing is spread; per word and 4 rows: xor, 2 and, shift, 2 vpshufb, 2 add; per block 32 to compare
 #include "cpp/kernels/avx2/nibbles.hpp"
 
 namespace nestvec::avx2 {
@@ -9,14 +9,14 @@ namespace {
 // ---- several queries: a look-up counts the bits in which a row's nibble equals those of two queries, the second
 // query's times 16. Three look-ups fit into a byte (3 * 4 < 16). A 16-bit lane is an even and an odd row, so that it
 // holds four counts: a and b, of the first and the second query over the even row, c and d over the odd row. The bytes
-// of up to 48 nibbles are summed modulo 256, once as they are and once shifted right by a nibble:
+// of up to 64 nibbles are summed modulo 256, once as they are and once shifted right by a nibble:
 //
 //                  upper byte  lower byte           upper byte     lower byte
 //     three       |  d    c  |  b    a  |    low    c + 16 d       a + 16 b
 //     three >> 4  |  0    d  |  c    b  |    high   d              b + 16 c
 //
-// No sum of counts exceeds 48 * 4 = 192. So d is high's upper byte, and modulo 256 c = low's upper byte - 16 d,
-// b = high's lower byte - 16 c, a = low's lower byte - 16 b.
+// So d is high's upper byte, and modulo 256 c = low's upper byte - 16 d, b = high's lower byte - 16 c, a = low's lower
+// byte - 16 b.
 
 struct EqualBits {
   alignas(64) uint8_t of[257][16];  // [second query's nibble * 16 + first query's][row's nibble]; the last is all 0
