@@ -54,7 +54,7 @@ help: ## List the targets
 	@touch $@
 
 demo: .venv/.installed ## Encode the standard library's docstrings, build a table and search it (ARGS='--limit 500')
-	@$(BIN)/python -m nestvec.demo $(ARGS)
+	@$(BIN)/nestvec demo --cache build/demo $(ARGS)
 
 test: .venv/.developer ## Run the C++ tests and the Python tests (ARGS='-k pooling')
 	$(CMAKE) --preset tests $(CMAKE_ARGS) --log-level=WARNING
@@ -115,8 +115,8 @@ bench-%: .venv-bench/.installed
 	.venv-bench/bin/python -m $(or $(subst /,.,$(basename $(wildcard benchmarks/*/$*.py))),benchmarks.$*) $(ARGS)
 
 bench-encode: .venv-bench/.installed
-	.venv-bench/bin/python -m nestvec.demo --limit 50 --cache build/bench  # fetches the model
-	.venv-bench/bin/python -m benchmarks.encode build/bench/demo-*/all-MiniLM-L6-v2 $(ARGS)
+	.venv-bench/bin/nestvec demo --limit 50 --cache build/demo  # fetches the model
+	.venv-bench/bin/python -m benchmarks.encode build/demo/demo-*/all-MiniLM-L6-v2 $(ARGS)
 
 clean: ## Remove all that was built, except .venv and .venv-bench
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .venv/.installed .venv-bench/.installed

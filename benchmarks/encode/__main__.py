@@ -19,7 +19,7 @@ import tokenizers
 
 from benchmarks.common import Column, Report, Timing, interleave, parser, progress, verdict
 from nestvec import Encoder, EncodeStats
-from nestvec.demo.corpus import collect, spread
+from nestvec.cli.demo.corpus import collect, spread
 from nestvec.encoder.engines.onnx import OnnxEngine
 from nestvec.model.directory import read_model_dir
 

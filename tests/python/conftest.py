@@ -4,6 +4,9 @@ NESTVEC_TEST_CORE=/path/to/_core.so tests that build of the compiled module in p
 
 NESTVEC_TEST_DEVICE=cuda puts the tests' tables, arrays and encoders on that device: see on_device.py.
 
+NESTVEC_TEST_MODEL=/path/to/all-MiniLM-L6-v2 is the encoder of the tests that need a real one, by default the one that
+`make demo` left: see real_model.py.
+
 NESTVEC_TEST_GPU=1 says that the device is a GPU: tests that only the emulated devices can run are skipped.
 """
 
@@ -15,6 +18,7 @@ import os
 import sys
 
 import pytest
+import real_model
 
 
 def load_core(path: str) -> None:
@@ -36,6 +40,13 @@ if "NESTVEC_TEST_DEVICE" in os.environ:
     import on_device
 
     on_device.use(os.environ["NESTVEC_TEST_DEVICE"])
+
+
+ENCODER = real_model.find()  # before the tests are imported
+
+
+def pytest_report_header() -> str:
+    return ENCODER
 
 
 # Marks in the source of tests that a machine with one GPU cannot run, and the reason.

@@ -27,7 +27,6 @@ PYTHON = {
     "evaluate": "base pipeline table",
     "tuning": "base io stages codecs table encoder evaluate",
     "cli": "base io pipeline stages codecs export model encoder table evaluate tuning",
-    "demo": "base io pipeline stages codecs export model encoder table evaluate tuning cli",
 }
 CPP = {
     "cpp/base": "",
@@ -51,6 +50,7 @@ TESTED_ELSEWHERE = {
     "base/onnx_session": "encoder/engines/test_onnx.py",
     "base/types": "mypy",
     "cli/commands/build": "cli/test_app.py",
+    "cli/commands/demo": "cli/demo/test_run.py",
     "cli/commands/encode": "cli/test_app.py",
     "cli/commands/export": "cli/test_app.py",
     "cli/commands/info": "cli/test_app.py",
@@ -59,7 +59,6 @@ TESTED_ELSEWHERE = {
     "cli/options": "cli/test_app.py",
     "codecs/basis": "codecs/test_fitted.py",
     "codecs/codec": "codecs/test_names.py, test_families.py",
-    "demo/run": "demo/test_main.py",
     "encoder/progress_bar": "encoder/test_progress.py",
     "evaluate/compare": "evaluate/test_evaluate.py",
     "evaluate/interval": "evaluate/test_evaluate.py",

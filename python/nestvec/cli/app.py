@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from nestvec.cli.commands import build, doctor, encode, export, info, search, tune
+from nestvec.cli.commands import build, demo, doctor, encode, export, info, search, tune
 from nestvec.cli.console import message_console, one_line
 from nestvec.cli.options import epilog
 from nestvec.errors import NestvecError
@@ -57,6 +57,7 @@ def _options(
 
 
 # In the order of the help. Each module defines the function of its name and EXAMPLES.
+app.command(epilog=epilog(*demo.EXAMPLES))(demo.demo)
 app.command(epilog=epilog(*export.EXAMPLES))(export.export)
 app.command(epilog=epilog(*encode.EXAMPLES))(encode.encode)
 app.command(epilog=epilog(*build.EXAMPLES))(build.build)

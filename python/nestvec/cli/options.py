@@ -44,6 +44,8 @@ Threads = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
+INTERRUPTED = 130  # a shell's exit code after Ctrl-C
+
 
 def check_output(path: Path) -> None:
     """Raises `ArgumentError` or OSError if a file cannot be written to `path`, before hours of work, not after."""

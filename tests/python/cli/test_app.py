@@ -23,7 +23,7 @@ import nestvec
 from nestvec.cli.app import app
 
 PACKAGE = str(Path(nestvec.__file__).parents[1])
-COMMANDS = ("export", "encode", "build", "search", "tune", "info", "doctor")
+COMMANDS = ("demo", "export", "encode", "build", "search", "tune", "info", "doctor")
 TEXTS = [
     "the weather is lovely today",
     "it is so sunny outside",

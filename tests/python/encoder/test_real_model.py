@@ -1,4 +1,4 @@
-"""A real encoder, all-MiniLM-L6-v2, exported to ONNX; NESTVEC_TEST_MODEL names its directory.
+"""A real encoder, all-MiniLM-L6-v2, exported to ONNX; real_model.py says which.
 
 The expected numbers were made with sentence-transformers 6.2 and PyTorch 2.13 on a CPU.
 """
@@ -9,11 +9,12 @@ import os
 
 import numpy as np
 import pytest
+import real_model
 from tiny_models import WORDS
 
 from nestvec.encoder.encoder import Encoder
 
-REAL_MODEL = os.environ.get("NESTVEC_TEST_MODEL")
+REAL_MODEL = os.environ.get(real_model.VARIABLE)
 QUICK_START = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
 FIRST_VALUES = {
     "The weather is lovely today.": (0.019195726, 0.120085344, 0.159598336, 0.067065872),
@@ -33,8 +34,8 @@ FIRST_VALUES = {
 
 @pytest.fixture(scope="module")
 def minilm() -> Encoder:
-    if REAL_MODEL is None:
-        pytest.skip("NESTVEC_TEST_MODEL does not name a directory with all-MiniLM-L6-v2 and its ONNX file")
+    if not REAL_MODEL:
+        pytest.skip(real_model.MISSING)
     return Encoder(REAL_MODEL)
 
 

@@ -20,7 +20,7 @@ from nestvec.cli.console import (
     print_table,
     step_progress,
 )
-from nestvec.cli.options import Device, Json, Threads, check_output
+from nestvec.cli.options import INTERRUPTED, Device, Json, Threads, check_output
 from nestvec.codecs.names import listed
 from nestvec.errors import ArgumentError
 
@@ -32,7 +32,6 @@ EXAMPLES = (
     "nestvec tune docs.npy --queries questions.npy --max-bytes 64 --report report.html",
     "nestvec tune ./nfcorpus -m ./model --cache ./vectors --min-recall 0.95",
 )
-INTERRUPTED = 130  # a shell's exit code after Ctrl-C
 _WIDE = 118  # columns of a terminal that fit every figure
 
 

