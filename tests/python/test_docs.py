@@ -1,16 +1,20 @@
 """README.md and docs/: the Python code runs, block after block, in a new folder; links have targets; one word has one
 meaning.
 
-A block after the line `<!-- needs a model -->` runs where NESTVEC_TEST_MODEL names an encoder's folder, and one after
-`<!-- needs CUDA -->` where a device can be used, or is emulated.
+A block after the line `<!-- needs a model -->` runs where NESTVEC_TEST_MODEL names an encoder's folder, one after
+`<!-- needs CUDA -->` where a device can be used, or is emulated, and one after `<!-- needs faiss -->` or another of
+PEERS where that library can be imported. A block may need several: `<!-- needs a model, faiss -->`.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
 import sys
+import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +25,9 @@ import nestvec
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 BLOCK = re.compile(
-    r"^(?:<!-- needs (?P<needs>a model|CUDA) -->\n\n?)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"^(?:<!-- needs (?P<needs>[\w, -]+) -->\n\n?)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+PEERS = {"faiss": "faiss", "sentence-transformers": "sentence_transformers"}  # as marks name them: as Python does
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "benchmarks" / "README.md", *sorted(DOCS.rglob("*.md"))]
 SOURCES = ("python/nestvec/**/*.py", "cpp/**/*.?pp", "cuda/**/*.cu*", "benchmarks/**/*.py")
@@ -45,16 +50,32 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+@cache
+def has(need: str) -> bool:
+    """Whether what a mark names is there. Raises KeyError for another mark."""
+    if need == "a model":
+        return bool(os.environ.get("NESTVEC_TEST_MODEL"))
+    if need == "CUDA":
+        return "cuda" in nestvec.backends()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module(PEERS[need])
+    except ImportError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("page", WITH_CODE, ids=names(WITH_CODE))
 def test_code_blocks(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = page.read_text()
     variables: dict[str, Any] = {"__name__": "__main__"}
     left_out: set[str] = set()
-    has = {"a model": bool(os.environ.get("NESTVEC_TEST_MODEL")), "CUDA": "cuda" in nestvec.backends()}
     for block in BLOCK.finditer(text):
-        if not has.get(block["needs"], True):
-            left_out.add(block["needs"])
+        missing = {need for need in (block["needs"] or "").split(", ") if need and not has(need)}
+        if missing:
+            left_out |= missing
             continue
         lines_before = text.count("\n", 0, block.start("code"))
         exec(compile("\n" * lines_before + block["code"], str(page), "exec"), variables)
