@@ -27,7 +27,7 @@ DOCS = ROOT / "docs"
 BLOCK = re.compile(
     r"^(?:<!-- needs (?P<needs>[\w, -]+) -->\n\n?)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
-PEERS = {"faiss": "faiss", "sentence-transformers": "sentence_transformers"}  # as marks name them: as Python does
+PEERS = {"faiss": "faiss", "sentence-transformers": "sentence_transformers", "usearch": "usearch"}  # in marks: modules
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "benchmarks" / "README.md", *sorted(DOCS.rglob("*.md"))]
 SOURCES = ("python/nestvec/**/*.py", "cpp/**/*.?pp", "cuda/**/*.cu*", "benchmarks/**/*.py")

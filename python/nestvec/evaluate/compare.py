@@ -80,13 +80,12 @@ def compare(
     wanted = result_count(k) + (own_ids is not None)
     found = table.search(queries, wanted, **search).ids
     ids = table.ids
-    metric = table._state.description.layout.metric  # the table's own, also if it is scanned by Hamming distance
-    exact = ids[exact_neighbours(queries, full, wanted, metric)]
+    exact = ids[exact_neighbours(queries, full, wanted, table.build_metric)]
     if own_ids is not None:
         found, exact = leave_out(found, own_ids, k), leave_out(exact, own_ids, k)
     sample = np.arange(min(len(full), _GEOMETRY_ROWS)) * len(full) // min(len(full), _GEOMETRY_ROWS)
     original, decoded = full[sample], table.vectors(ids[sample])
-    original = normalize(original) if metric == "cosine" else original
+    original = normalize(original) if table.build_metric == "cosine" else original
     return Comparison(
         k=k,
         bytes_per_row=table.bytes_per_row,

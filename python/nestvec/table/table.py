@@ -393,6 +393,11 @@ class Table:
         return self._state.description.layout.score_metric
 
     @property
+    def build_metric(self) -> str:
+        """The metric given to `build`: "cosine", "ip" or "l2", also where scores are Hamming distances."""
+        return self._state.description.layout.metric
+
+    @property
     def encoder(self) -> dict[str, Any] | None:
         """The fingerprint of the encoder that made the rows; None if `build` got no encoder."""
         return self._state.description.fingerprint

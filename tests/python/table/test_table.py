@@ -211,6 +211,7 @@ def test_float_queries_against_bits(rescore: str | None, metric: str) -> None:
     by_bits = table.search(queries, 10, query="codes")
     check(by_bits, tuple(table.search(queries, 10)))
     assert by_bits.metric == table.metric
+    assert (table.metric, table.build_metric) == (metric if rescore else "hamming", metric)
 
 
 def test_known_answers_of_float_queries() -> None:
