@@ -133,6 +133,13 @@ class Column:
         return "" if value is None else value if isinstance(value, str) else format(value, self.spec)
 
 
+def markdown(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table in Markdown, without a line break at its end."""
+    rules = ["---:" if column.spec else "---" for column in columns]
+    lines = [[column.header for column in columns], rules, *([column.show(row) for column in columns] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 class Report:
     """Prints each table of a benchmark once it is measured, and collects them for `--json`."""
 
@@ -160,10 +167,7 @@ class Report:
         shown = [[column.show(row) for column in columns] for row in rows]
         numeric = [column.spec != "" for column in columns]
         if self._markdown or find_spec("rich") is None:
-            rules = ["---:" if right else "---" for right in numeric]
-            lines = [[column.header for column in columns], rules, *shown]
-            text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-            print(f"**{title}**\n\n{text}\n", flush=True)
+            print(f"**{title}**\n\n{markdown(columns, rows)}\n", flush=True)
             return
         from rich.console import Console
         from rich.table import Table as RichTable

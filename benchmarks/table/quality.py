@@ -1,11 +1,13 @@
 """The loss by compression on real text: recall and nDCG of every codec, cascade and prefix; STS-B correlations.
 
     python -m benchmarks.table.quality --model MODEL_DIR --beir DATASET_DIR --stsb sts-test.csv
+    python -m benchmarks.table.quality --model MODEL_DIR --beir DATASET_DIR --kinds model static mean --seeds 3 --write
 
 A BEIR data set is a folder with corpus.jsonl, queries.jsonl and qrels/test.tsv. Recall@10 is the share of the exact ten
 best rows by float32 cosine that a search finds; nDCG@10 takes the judgements as gains, as trec_eval does, over the
-queries with judgements. Codecs whose fit is random show the mean over seeds. STS-B is a CSV file without a heading:
-sentence, sentence, score.
+queries with judgements. Codecs whose fit is random show the mean over seeds. --kinds measures other vectors of the same
+texts, made by kinds.py; --write puts the tables into docs/codecs.md and, with all kinds, recall into the README. STS-B
+is a CSV file without a heading: sentence, sentence, score.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 import nestvec
-from benchmarks.common import Column, Report, parser, progress
+from benchmarks.common import Column, Report, markdown, parser, progress
+from benchmarks.table import kinds
 from nestvec import evaluate
 from nestvec.codecs.families import FAMILIES
 from nestvec.codecs.names import codec_named
@@ -41,6 +45,14 @@ TIERS = (
     "rabitq+int8",
     "opq48x8+int8",
 )
+# For the other kinds of vectors; m: a byte for 8 dimensions.
+SHORT_TIERS = ("int8", "int4", "rabitq4", "opq{m}x8", "rabitq", "binary", "binary+int8", "rabitq+int8", "opq{m}x8+int8")
+KINDS = {
+    "model": "vectors of the model",
+    "static": "static vectors, WordLlama, trained as Matryoshka prefixes",
+    "mean": "vectors of the model with a common mean added (synthetic)",
+}
+ROOT = Path(__file__).parents[2]
 
 
 def encode(
@@ -60,54 +72,86 @@ def encode(
 
 
 def beir(encoder: nestvec.Encoder, args: Any, report: Report) -> None:
-    """Every codec on one data set, with whole vectors and with each prefix."""
+    """Codecs on one data set, for each kind of vectors."""
     data = read_beir(args.beir)
     if data.judgements is None:
         raise SystemExit(f"{args.beir} has no qrels/test.tsv; expected judgements, which nDCG is measured against")
     for note in data.notes:
         report.note(note)
-    x = encode(encoder, list(data.documents.values()), None, args.cache)
-    prompt = "query" if "query" in encoder.prompts else None
-    q = encode(encoder, list(data.queries.values()), prompt, args.cache)
+    texts = list(data.documents.values()), list(data.queries.values())
+    prompts = None, "query" if "query" in encoder.prompts else None
+    recalls: dict[str, dict[str, float]] = {}
+    for kind in args.kinds:
+        if kind == "static":
+            x, q = map(kinds.static_encoder(args.cache or ROOT / "build" / "bench"), texts)
+        else:
+            x, q = (encode(encoder, *given, args.cache) for given in zip(texts, prompts, strict=True))
+        if kind == "mean":
+            x, q = kinds.with_common_mean(x), kinds.with_common_mean(q)
+        m = x.shape[1] // 8
+        codecs = args.codecs or (TIERS if kind == "model" else [name.format(m=m) for name in SHORT_TIERS])
+        rows = measured(x, q, codecs, data.judgements, args)
+        best = float(evaluate.ndcg(evaluate.exact_neighbours(q, x, K), data.judgements, K).mean())
+        for row in rows:
+            row["kept"] = row["ndcg"] / best
+        title = f"{KINDS[kind]}: {x.shape[1]} dimensions, mean cosine of two rows {kinds.mean_cosine(x):.2f}; "
+        title += f"{args.beir.name}: {len(x):,} texts, {len(q)} queries; exact float32 has nDCG@10 {best:.4f}"
+        columns = columns_of(prefixes=bool(args.dims))
+        report.table(title, columns, rows)
+        if args.write:
+            write_table(kind, title, columns, rows)
+        for row in rows:
+            recalls.setdefault(row["name"].replace(f"{m}x8", "48x8"), {}).setdefault(kind, row["recall"])
+        if kind == "model":
+            ndcg = {row["name"]: row["ndcg"] for row in rows}
+    if args.write and args.kinds == list(KINDS):
+        write_readme(recalls, ndcg)
+
+
+def measured(x: Floats, q: Floats, codecs: Sequence[str], judgements: Any, args: Any) -> list[dict[str, Any]]:
+    """A row of figures for each codec, with whole vectors and with each prefix."""
     exact = evaluate.exact_neighbours(q, x, K)
-    best = float(evaluate.ndcg(exact, data.judgements, K).mean())
     dims = [*sorted({dim for dim in args.dims if dim < x.shape[1]}, reverse=True)]
     rows = []
-    for name in args.codecs:
+    for name in codecs:
         tiers, _, query = name.partition("?")
-        codecs = tiers.split("+")
-        first = codec_named(codecs[0])
+        codecs_of_tiers = tiers.split("+")
+        first = codec_named(codecs_of_tiers[0])
         prefixes = [] if first.family.rotates or first.sub_quantizers else dims
-        drawn = any(codec.family.rotates or codec.sub_quantizers for codec in map(codec_named, codecs))
+        drawn = any(codec.family.rotates or codec.sub_quantizers for codec in map(codec_named, codecs_of_tiers))
         figures: dict[int, list[tuple[float, float]]] = {}
         for seed in range(args.seeds if drawn else 1):
             progress(f"{name}, seed {seed}")
-            with nestvec.Table.build(x, codec=codecs, dims=prefixes, seed=seed) as table:
+            with nestvec.Table.build(x, codec=codecs_of_tiers, dims=prefixes, seed=seed) as table:
                 bytes_per_row = table.bytes_per_row
                 for dim in [x.shape[1], *prefixes]:
                     found = table.search(q, K, dim=dim, oversample=args.oversample, query=query or None).ids
                     recall = float(evaluate.recall(found, exact, K).mean())
-                    gain = float(evaluate.ndcg(found, data.judgements, K).mean())
+                    gain = float(evaluate.ndcg(found, judgements, K).mean())
                     figures.setdefault(dim, []).append((recall, gain))
         for dim, found_by_seed in figures.items():
             recall, gain = np.mean(found_by_seed, axis=0)
             rows.append(
                 {
-                    "codec": codecs[0] + (f", {query} query" if query else ""),
-                    "rescore": ", ".join(codecs[1:]),
+                    "name": name,
+                    "codec": codecs_of_tiers[0] + (f", {query} query" if query else ""),
+                    "rescore": ", ".join(codecs_of_tiers[1:]),
                     "dim": dim,
                     "scanned": first.row_bytes(dim),
                     "bytes": bytes_per_row,
-                    "recall": recall,
+                    "recall": float(recall),
                     "spread": "" if not drawn else f"{min(found_by_seed)[0]:.3f} to {max(found_by_seed)[0]:.3f}",
-                    "ndcg": gain,
-                    "kept": gain / best,
+                    "ndcg": float(gain),
                 }
             )
-    columns = [
+    return rows
+
+
+def columns_of(prefixes: bool) -> list[Column]:
+    return [
         Column("codec", "codec"),
         Column("rescored with", "rescore"),
-        Column("dimensions scanned", "dim", "d"),
+        *([Column("dimensions scanned", "dim", "d")] if prefixes else []),
         Column("bytes scanned per row", "scanned", ".0f"),
         Column("bytes per row", "bytes", ".0f"),
         Column("recall@10", "recall", ".3f"),
@@ -115,8 +159,29 @@ def beir(encoder: nestvec.Encoder, args: Any, report: Report) -> None:
         Column("nDCG@10", "ndcg", ".4f"),
         Column("of exact", "kept", ".1%"),
     ]
-    title = f"{args.beir.name}: {len(x):,} texts, {len(q)} queries, oversample {args.oversample}"
-    report.table(f"{title}; exact float32 has nDCG@10 {best:.4f}", columns, rows)
+
+
+def write_table(kind: str, title: str, columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> None:
+    """Replaces the table of a kind of vectors in docs/codecs.md."""
+    page = ROOT / "docs" / "codecs.md"
+    begins, ends = f"<!-- {kind} begins -->", f"<!-- {kind} ends -->"
+    text = f"{title[0].upper()}{title[1:]}.\n\n{markdown(columns, rows)}"
+    before, _, rest = page.read_text().partition(begins)
+    after = rest.partition(ends)[2]
+    page.write_text(f"{before}{begins}\n{text}\n{ends}{after}")
+
+
+def write_readme(recalls: dict[str, dict[str, float]], ndcg: dict[str, float]) -> None:
+    """Replaces recall for each kind, and nDCG@10 of the model's vectors, in the README's table of codecs."""
+    page = ROOT / "README.md"
+    lines = page.read_text().splitlines()
+    for number, line in enumerate(lines):
+        cells = line.split(" | ")
+        name = "+".join(re.findall(r"`(\w+)`", cells[0]))
+        if line.startswith("| `") and name in ndcg:
+            found = ["1.000" if name == "float32" else f"{recalls[name][kind]:.3f}" for kind in KINDS]
+            lines[number] = " | ".join([*cells[: -len(KINDS) - 1], *found, f"{ndcg[name]:.4f} |"])
+    page.write_text("\n".join(lines) + "\n")
 
 
 def average_ranks(values: Floats) -> Floats:
@@ -163,7 +228,11 @@ def main() -> None:
     options.add_argument(
         "--dims", type=int, nargs="+", default=[], help="prefixes to scan, in addition to whole vectors"
     )
-    options.add_argument("--codecs", nargs="+", choices=TIERS, default=TIERS, help="tiers, the scanned one first")
+    options.add_argument(
+        "--codecs", nargs="+", metavar="NAME", help="tiers, the scanned one first, such as binary+int8"
+    )
+    options.add_argument("--kinds", nargs="+", choices=KINDS, default=["model"], help="kinds of vectors of --beir")
+    options.add_argument("--write", action="store_true", help="write the tables into docs/codecs.md and README.md")
     options.add_argument("--oversample", type=int, default=4, help="candidates that are rescored, over k")
     options.add_argument("--seeds", type=int, default=4, help="seeds for codecs whose fit is random; the mean is shown")
     options.add_argument("--cache", type=Path, metavar="DIR", help="folder that keeps the vectors for the next run")
