@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.common import Column, Report, interleave, parser, progress, verdict
 from nestvec import Encoder
-from nestvec.demo.corpus import collect, spread
+from nestvec.cli.demo.corpus import collect, spread
 
 ENGINES = ("native", "onnxruntime")
 QUESTION = "how do I parse a date from a string"
