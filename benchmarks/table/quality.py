@@ -6,7 +6,7 @@
 A BEIR data set is a folder with corpus.jsonl, queries.jsonl and qrels/test.tsv. Recall@10 is the share of the exact ten
 best rows by float32 cosine that a search finds; nDCG@10 takes the judgements as gains, as trec_eval does, over the
 queries with judgements. Codecs whose fit is random show the mean over seeds. --kinds measures other vectors of the same
-texts, made by kinds.py; --write puts the tables into docs/codecs.md and, with all kinds, recall into the README. STS-B
+texts, made by kinds.py; --write puts the tables into docs/codecs.md and the figures into the README's. STS-B
 is a CSV file without a heading: sentence, sentence, score.
 """
 
@@ -80,7 +80,6 @@ def beir(encoder: nestvec.Encoder, args: Any, report: Report) -> None:
         report.note(note)
     texts = list(data.documents.values()), list(data.queries.values())
     prompts = None, "query" if "query" in encoder.prompts else None
-    recalls: dict[str, dict[str, float]] = {}
     for kind in args.kinds:
         if kind == "static":
             x, q = map(kinds.static_encoder(args.cache or ROOT / "build" / "bench"), texts)
@@ -100,12 +99,7 @@ def beir(encoder: nestvec.Encoder, args: Any, report: Report) -> None:
         report.table(title, columns, rows)
         if args.write:
             write_table(kind, title, columns, rows)
-        for row in rows:
-            recalls.setdefault(row["name"].replace(f"{m}x8", "48x8"), {}).setdefault(kind, row["recall"])
-        if kind == "model":
-            ndcg = {row["name"]: row["ndcg"] for row in rows}
-    if args.write and args.kinds == list(KINDS):
-        write_readme(recalls, ndcg)
+            write_readme(kind, {row["name"].replace(f"{m}x8", "48x8"): row for row in rows})
 
 
 def measured(x: Floats, q: Floats, codecs: Sequence[str], judgements: Any, args: Any) -> list[dict[str, Any]]:
@@ -171,16 +165,19 @@ def write_table(kind: str, title: str, columns: Sequence[Column], rows: Sequence
     page.write_text(f"{before}{begins}\n{text}\n{ends}{after}")
 
 
-def write_readme(recalls: dict[str, dict[str, float]], ndcg: dict[str, float]) -> None:
-    """Replaces recall for each kind, and nDCG@10 of the model's vectors, in the README's table of codecs."""
+def write_readme(kind: str, figures: dict[str, dict[str, Any]]) -> None:
+    """Replaces a kind's column of recall in the README's table of codecs; for the model's vectors also the figures."""
     page = ROOT / "README.md"
     lines = page.read_text().splitlines()
     for number, line in enumerate(lines):
-        cells = line.split(" | ")
-        name = "+".join(re.findall(r"`(\w+)`", cells[0]))
-        if line.startswith("| `") and name in ndcg:
-            found = ["1.000" if name == "float32" else f"{recalls[name][kind]:.3f}" for kind in KINDS]
-            lines[number] = " | ".join([*cells[: -len(KINDS) - 1], *found, f"{ndcg[name]:.4f} |"])
+        cells = line.strip("| ").split(" | ")  # codec, take it for, 2 of bytes, recall of each kind, nDCG
+        row = figures.get("+".join(re.findall(r"`(\w+)`", cells[0])))
+        if line.startswith("| `") and row is not None:
+            cells[4 + list(KINDS).index(kind)] = f"{row['recall']:.3f}"
+            if kind == "model":
+                cells[2:4] = f"{row['scanned']:,.0f}", f"{row['bytes']:,.0f}"
+                cells[7] = f"{row['ndcg']:.4f}"
+            lines[number] = f"| {' | '.join(cells)} |"
     page.write_text("\n".join(lines) + "\n")
 
 
