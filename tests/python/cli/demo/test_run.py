@@ -69,7 +69,7 @@ def test_first_and_second_run(tmp_path: Path, small: list[str]) -> None:
             assert re.match(r" +-?\d\.\d{3}  module\.name\d+ +About the number \d+, a cat and \[the\] mat\.$", line), (
                 line
             )
-    for fact in ("texts/s on", "ONNX ", "tokenizing", "bytes; float32 takes 128", "to search", "with encoding"):
+    for fact in ("texts/s on", "engine ", "tokenizing", "bytes; float32 takes 128", "to search", "with encoding"):
         assert fact in first
     made = files(tmp_path)
     assert len([name for name in made if name.endswith(".safetensors")]) == 2  # the model's and the table
