@@ -86,9 +86,8 @@ class Transformer::Run {
         scratch_(workers_) {}
 
   void embed(std::span<const std::int32_t> ids, std::span<const std::int32_t> positions) {
-    parallel_for(blocks_, workers_, [&](std::size_t, std::size_t task) {
-      const std::size_t end = std::min((task + 1) * kRowsTogether, tokens_);
-      for (std::size_t r = task * kRowsTogether; r < end; ++r) {
+    for_blocks([&](std::size_t first, std::size_t rows, std::size_t) {
+      for (std::size_t r = first; r < first + rows; ++r) {
         std::copy_n(of_.words_.row(std::size_t(ids[r])), dim_, row(hidden_, r));
         norm(row(hidden_, r), &of_.positions_[std::size_t(positions[r]) * dim_], dim_, 1, of_.embedding_norm_);
       }
