@@ -20,6 +20,18 @@ void install_checksum(Kernels& kernels);
 
 namespace {
 
+/// A register of floats, for the tiles of matrix_tile.hpp and transformer_tile.hpp.
+struct FloatLanes {
+  using Floats = __m256;
+  static constexpr size_t kCount = 8;
+
+  static Floats load(const float* x) { return _mm256_loadu_ps(x); }
+  static void store(float* x, Floats v) { _mm256_storeu_ps(x, v); }
+  static Floats broadcast(float x) { return _mm256_set1_ps(x); }
+  static Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
+  static Floats multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
+};
+
 inline __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline void store(void* p, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
 

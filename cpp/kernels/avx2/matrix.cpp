@@ -6,17 +6,11 @@
 namespace nestvec::avx2 {
 namespace {
 
-struct Lanes : PlainColumns {
-  using Floats = __m256;
+struct Lanes : FloatLanes, PlainColumns {
   using Indices = __m256i;
-  static constexpr size_t kCount = 8;
 
-  static Floats load(const float* x) { return _mm256_loadu_ps(x); }
-  static void store(float* x, Floats v) { _mm256_storeu_ps(x, v); }
+  using FloatLanes::store;
   static void store(int32_t* x, Indices v) { avx2::store(x, v); }
-  static Floats broadcast(float x) { return _mm256_set1_ps(x); }
-  static Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
-  static Floats multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
 
   static void keep_larger(Floats sums, int32_t index, Floats& best, Indices& found) {
     const __m256 better = _mm256_cmp_ps(sums, best, _CMP_GT_OQ);

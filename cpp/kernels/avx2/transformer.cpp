@@ -6,16 +6,8 @@
 namespace nestvec::avx2 {
 namespace {
 
-struct Lanes {
-  using Floats = __m256;
-  static constexpr size_t kCount = 8;
-
-  static Floats load(const float* x) { return _mm256_loadu_ps(x); }
-  static void store(float* x, Floats v) { _mm256_storeu_ps(x, v); }
-  static Floats broadcast(float x) { return _mm256_set1_ps(x); }
-  static Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
+struct Lanes : FloatLanes {
   static Floats subtract(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
-  static Floats multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
   static Floats divide(Floats a, Floats b) { return _mm256_div_ps(a, b); }
   static Floats fused(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
   static Floats smaller(Floats a, Floats b) { return _mm256_min_ps(a, b); }

@@ -20,6 +20,18 @@ void install_transformer(Kernels& kernels);
 
 namespace {
 
+/// A register of floats, for the tiles of matrix_tile.hpp and transformer_tile.hpp.
+struct FloatLanes {
+  using Floats = __m512;
+  static constexpr size_t kCount = 16;
+
+  static Floats load(const float* x) { return _mm512_loadu_ps(x); }
+  static void store(float* x, Floats v) { _mm512_storeu_ps(x, v); }
+  static Floats broadcast(float x) { return _mm512_set1_ps(x); }
+  static Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+  static Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+};
+
 /// Runs `Body` for tiles of 8, 4, 2 and 1 queries. query_size: values from a query to the next.
 template <template <int> class Body, class Query>
 inline void for_query_tiles(const BlockRun& run, const Query* queries, size_t query_size, size_t query_count,

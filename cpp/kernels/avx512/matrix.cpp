@@ -6,17 +6,11 @@
 namespace nestvec::avx512 {
 namespace {
 
-struct Lanes {
-  using Floats = __m512;
+struct Lanes : FloatLanes {
   using Indices = __m512i;
-  static constexpr size_t kCount = 16;
 
-  static Floats load(const float* x) { return _mm512_loadu_ps(x); }
-  static void store(float* x, Floats v) { _mm512_storeu_ps(x, v); }
+  using FloatLanes::store;
   static void store(int32_t* x, Indices v) { _mm512_storeu_si512(x, v); }
-  static Floats broadcast(float x) { return _mm512_set1_ps(x); }
-  static Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
-  static Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 
   static void keep_larger(Floats sums, int32_t index, Floats& best, Indices& found) {
     const __mmask16 better = _mm512_cmp_ps_mask(sums, best, _CMP_GT_OQ);

@@ -6,16 +6,8 @@
 namespace nestvec::avx512 {
 namespace {
 
-struct Lanes {
-  using Floats = __m512;
-  static constexpr size_t kCount = 16;
-
-  static Floats load(const float* x) { return _mm512_loadu_ps(x); }
-  static void store(float* x, Floats v) { _mm512_storeu_ps(x, v); }
-  static Floats broadcast(float x) { return _mm512_set1_ps(x); }
-  static Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+struct Lanes : FloatLanes {
   static Floats subtract(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
-  static Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
   static Floats divide(Floats a, Floats b) { return _mm512_div_ps(a, b); }
   static Floats fused(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
   static Floats smaller(Floats a, Floats b) { return _mm512_min_ps(a, b); }

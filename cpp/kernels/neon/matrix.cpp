@@ -5,17 +5,11 @@
 namespace nestvec::neon {
 namespace {
 
-struct Lanes : PlainColumns {
-  using Floats = float32x4_t;
+struct Lanes : FloatLanes, PlainColumns {
   using Indices = int32x4_t;
-  static constexpr size_t kCount = 4;
 
-  static Floats load(const float* x) { return vld1q_f32(x); }
-  static void store(float* x, Floats v) { vst1q_f32(x, v); }
+  using FloatLanes::store;
   static void store(int32_t* x, Indices v) { vst1q_s32(x, v); }
-  static Floats broadcast(float x) { return vdupq_n_f32(x); }
-  static Floats add(Floats a, Floats b) { return vaddq_f32(a, b); }
-  static Floats multiply(Floats a, Floats b) { return vmulq_f32(a, b); }
 
   static void keep_larger(Floats sums, int32_t index, Floats& best, Indices& found) {
     const uint32x4_t better = vcgtq_f32(sums, best);  // false for NaN

@@ -22,6 +22,18 @@ void install_convert(Kernels& kernels);
 
 namespace {
 
+/// A register of floats, for the tiles of matrix_tile.hpp and transformer_tile.hpp.
+struct FloatLanes {
+  using Floats = float32x4_t;
+  static constexpr size_t kCount = 4;
+
+  static Floats load(const float* x) { return vld1q_f32(x); }
+  static void store(float* x, Floats v) { vst1q_f32(x, v); }
+  static Floats broadcast(float x) { return vdupq_n_f32(x); }
+  static Floats add(Floats a, Floats b) { return vaddq_f32(a, b); }
+  static Floats multiply(Floats a, Floats b) { return vmulq_f32(a, b); }
+};
+
 /// One block and 1, 2 or 4 queries.
 struct Tile {
   const BlockRun& run;

@@ -6,16 +6,8 @@
 namespace nestvec::neon {
 namespace {
 
-struct Lanes {
-  using Floats = float32x4_t;
-  static constexpr size_t kCount = 4;
-
-  static Floats load(const float* x) { return vld1q_f32(x); }
-  static void store(float* x, Floats v) { vst1q_f32(x, v); }
-  static Floats broadcast(float x) { return vdupq_n_f32(x); }
-  static Floats add(Floats a, Floats b) { return vaddq_f32(a, b); }
+struct Lanes : FloatLanes {
   static Floats subtract(Floats a, Floats b) { return vsubq_f32(a, b); }
-  static Floats multiply(Floats a, Floats b) { return vmulq_f32(a, b); }
   static Floats divide(Floats a, Floats b) { return vdivq_f32(a, b); }
   static Floats fused(Floats a, Floats b, Floats c) { return vfmaq_f32(c, a, b); }
   static Floats smaller(Floats a, Floats b) { return vbslq_f32(vcltq_f32(a, b), a, b); }  // of NaN: the second
