@@ -1,11 +1,16 @@
 // The ISAs (instruction sets) whose kernels a test runs.
 #pragma once
+#include <bit>
+#include <cstdint>
 #include <cstdio>
 #include <vector>
 
 #include "cpp/kernels/kernels.hpp"
 
 namespace isas {
+
+/// ISAs agree to the bit: 0 and -0 differ, a NaN equals itself.
+inline std::uint32_t bits_of(float x) { return std::bit_cast<std::uint32_t>(x); }
 
 struct Tested {
   nestvec::Isa isa;

@@ -14,9 +14,9 @@ namespace {
 using namespace nestvec;
 using draw::Rng;
 using draw::Tight;
+using isas::bits_of;
 using isas::Tested;
 
-std::uint32_t bits_of(float x) { return std::bit_cast<std::uint32_t>(x); }
 float from_bits(std::uint32_t bits) { return std::bit_cast<float>(bits); }
 
 /// IEEE 754's binary16 by its definition: sign, 5 bits of exponent, 10 of fraction. A NaN is made quiet.

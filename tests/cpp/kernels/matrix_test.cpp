@@ -1,5 +1,4 @@
 // Every ISA's rows times a matrix and nearest centroids, bit for bit.
-#include <bit>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -14,9 +13,8 @@ namespace {
 using namespace nestvec;
 using draw::Rng;
 using draw::Tight;
+using isas::bits_of;
 using isas::Tested;
-
-std::uint32_t bits_of(float x) { return std::bit_cast<std::uint32_t>(x); }
 
 /// Centroids, starts of their scores, and rows: values of very different magnitudes, so that the order of additions
 /// shows, or few small integers, so that many scores are equal.

@@ -1,5 +1,4 @@
 // The steps of a transformer's layer: every ISA bit for bit as the reference, and the reference against double.
-#include <bit>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -14,9 +13,8 @@ namespace {
 using namespace nestvec;
 using draw::Rng;
 using draw::Tight;
+using isas::bits_of;
 using isas::Tested;
-
-std::uint32_t bits_of(float x) { return std::bit_cast<std::uint32_t>(x); }
 
 void check_equal(Tight<float>& found, Tight<float>& want, const std::string& label) {
   for (std::size_t i = 0; i < want.size(); ++i)
