@@ -4,8 +4,8 @@ NESTVEC_TEST_CORE=/path/to/_core.so tests that build of the compiled module in p
 
 NESTVEC_TEST_DEVICE=cuda puts the tests' tables, arrays and encoders on that device: see on_device.py.
 
-NESTVEC_TEST_MODEL=/path/to/all-MiniLM-L6-v2 is the encoder of the tests that need a real one, by default the one that
-`make demo` left: see real_model.py.
+NESTVEC_TEST_MODEL=/path/to/all-MiniLM-L6-v2 names the model for tests of a real encoder, by default that of
+`make demo`: see real_model.py.
 
 NESTVEC_TEST_GPU=1 says that the device is a GPU: tests that only the emulated devices can run are skipped.
 """

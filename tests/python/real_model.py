@@ -1,4 +1,4 @@
-"""The encoder of the tests that need a real one: that of NESTVEC_TEST_MODEL, else the one that `make demo` left."""
+"""The model for tests of a real encoder: that of NESTVEC_TEST_MODEL, else that of `make demo`."""
 
 from __future__ import annotations
 
