@@ -16,6 +16,8 @@ from nestvec.codecs.codec import Codec
 from nestvec.codecs.names import codec_named
 from nestvec.errors import ArgumentError
 
+_NO_BASIS = Basis()  # made once: searches of a few rows take microseconds
+
 
 @dataclass(frozen=True, eq=False)
 class Codes:
@@ -118,7 +120,7 @@ class FittedCodec:
         dim, norm_weight: as `Basis.queries` takes them.
         """
         if self.basis is None:
-            return Basis().queries(q, norm_weight=norm_weight)
+            return _NO_BASIS.queries(q, norm_weight=norm_weight)
         exact = bool(self.codec.sub_quantizers) or not self.codec.family.rotates  # others: as all tables have it
         unit = _core.normalize(q) if self.cosine else q
         return self.basis.queries(unit, threads, dim=dim, norm_weight=norm_weight, exact=exact)
